@@ -1,0 +1,189 @@
+//! The bytes on their way in and out.
+
+use core::fmt;
+
+use crate::resp::{Framer, RespError};
+use crate::secret::wipe;
+use crate::storage::Storage;
+
+/// What was received and is not read yet.
+pub struct Receiver<B> {
+    buffer: B,
+    start: usize,
+    end: usize,
+    framer: Framer,
+    /// Bytes of the reply at `start` that the framer has seen.
+    framed: usize,
+    /// Bytes of the last reply handed out; they are dropped before anything else is done.
+    handed_out: usize,
+    /// Bytes of a reply that was too large, and is dropped as it comes.
+    dropped: Option<u64>,
+}
+
+/// A reply that a [`Receiver`] found.
+pub(super) struct Frame {
+    /// The byte that says what it is.
+    pub(super) first: u8,
+    /// Its size, if that was too large and the reply is gone; else [`Receiver::frame`] has it.
+    pub(super) too_large: Option<u64>,
+}
+
+impl<B: Storage<u8>> Receiver<B> {
+    pub(super) fn new(buffer: B) -> Self {
+        Self {
+            buffer,
+            start: 0,
+            end: 0,
+            framer: Framer::new(),
+            framed: 0,
+            handed_out: 0,
+            dropped: None,
+        }
+    }
+
+    /// Room to receive into. Never empty, once all that was received has been taken in.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.release();
+        if self.end == self.buffer.room().len() {
+            if self.start > 0 {
+                self.buffer.room_mut().copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            } else if self.framed == self.end && !self.buffer.reserve(self.end + 1) {
+                // A reply that doesn't fit is skipped: the framer has seen all of it so far.
+                self.dropped = Some(self.dropped.unwrap_or(0) + self.end as u64);
+                (self.start, self.end, self.framed) = (0, 0, 0);
+            }
+        }
+        self.buffer.room_mut().get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Says that `len` bytes were received into [`space`](Self::space).
+    pub fn received(&mut self, len: usize) {
+        self.end = self.end.saturating_add(len).min(self.buffer.room().len());
+    }
+
+    fn release(&mut self) {
+        self.start += self.handed_out;
+        self.handed_out = 0;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Looks for the next reply.
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, RespError> {
+        self.release();
+        let from = self.start + self.framed;
+        let unseen = self.buffer.room().get(from..self.end).unwrap_or_default();
+        let framed = self.framer.feed(unseen)?;
+        self.framed += framed.used;
+        if !framed.complete {
+            return Ok(None);
+        }
+        self.handed_out = core::mem::take(&mut self.framed);
+        let rest = self.handed_out as u64;
+        let too_large = self.dropped.take().map(|dropped| dropped.saturating_add(rest));
+        Ok(Some(Frame { first: self.framer.first().unwrap_or_default(), too_large }))
+    }
+
+    /// The reply that [`next`](Self::next) found.
+    pub(super) fn frame(&self) -> &[u8] {
+        let end = self.start + self.handed_out;
+        self.buffer.room().get(self.start..end).unwrap_or_default()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.room().len()
+    }
+}
+
+impl<B> fmt::Debug for Receiver<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Receiver({} bytes)", self.end - self.start)
+    }
+}
+
+/// What is to be sent.
+pub struct Transmitter<B: Storage<u8>> {
+    buffer: B,
+    start: usize,
+    end: usize,
+    /// There is a login in it: bytes are wiped as they are sent.
+    secret: bool,
+}
+
+impl<B: Storage<u8>> Transmitter<B> {
+    pub(super) const fn new(buffer: B) -> Self {
+        Self { buffer, start: 0, end: 0, secret: false }
+    }
+
+    /// What is to be sent next; empty if there is nothing.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.room().get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Whether there is nothing to send.
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Says that the first `len` of [`bytes`](Self::bytes) were sent.
+    pub fn sent(&mut self, len: usize) {
+        let sent = self.start..self.start.saturating_add(len).min(self.end);
+        self.start = sent.end;
+        if self.secret {
+            wipe(self.buffer.room_mut().get_mut(sent).unwrap_or_default());
+        }
+        if self.is_empty() {
+            (self.start, self.end, self.secret) = (0, 0, false);
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.room().len()
+    }
+
+    /// Makes room to append `len` bytes, if it can be made now.
+    pub(super) fn reserve(&mut self, len: usize) -> bool {
+        if self.end + len <= self.buffer.room().len() {
+            return true;
+        }
+        if self.start > 0 && !self.secret {
+            self.buffer.room_mut().copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        self.end + len <= self.buffer.room().len() || self.buffer.reserve(self.end + len)
+    }
+
+    /// Appends `bytes`, for which there is room.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.buffer.room_mut().get_mut(self.end..self.end + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.end += bytes.len();
+        }
+    }
+
+    /// Lets `write` fill the empty buffer with a piece of a login. Answers with its length.
+    pub(super) fn fill_secret(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> u64 {
+        debug_assert!(self.is_empty());
+        let len = write(self.buffer.room_mut());
+        (self.start, self.end, self.secret) = (0, len, true);
+        len as u64
+    }
+}
+
+impl<B: Storage<u8>> Drop for Transmitter<B> {
+    fn drop(&mut self) {
+        // Of a login, something may be left.
+        let left = self.end - self.start;
+        self.sent(left);
+    }
+}
+
+impl<B: Storage<u8>> fmt::Debug for Transmitter<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transmitter({} bytes)", self.end - self.start)
+    }
+}

@@ -1,0 +1,191 @@
+//! A connection: one socket's login, commands and replies, without the socket.
+//!
+//! It is told which bytes came and how many went out, and asked for bytes to send and for what
+//! came of it all. Who has a loop of their own drives it like this, with any kind of socket:
+//!
+//! ```
+//! use core::time::Duration;
+//! use redis_entraid_core::args;
+//! use redis_entraid_core::connection::{Config, Connection, Output, Pending};
+//! use redis_entraid_core::manager::TokenManager;
+//! use redis_entraid_core::policy::RefreshPolicy;
+//! use redis_entraid_core::secret::Secret;
+//! use redis_entraid_core::time::Instant;
+//! use redis_entraid_core::token::Token;
+//!
+//! let now = Instant::from_millis(0);
+//! let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+//! let token = Token::new(Secret::new("token")).with_user("oid");
+//! manager.token(now, &token.with_expires_in(Duration::from_secs(3600))).unwrap();
+//!
+//! let config = Config { set_info: false, ..Config::default() };
+//! let mut connection = Connection::new(config, [0; 256], [0; 256], [Pending::default(); 4]);
+//! # let mut server = |bytes: &[u8]| -> &'static [u8] {
+//! #     if bytes.starts_with(b"*5\r\n$5\r\nHELLO") { b"%1\r\n+proto\r\n:3\r\n" } else { b"$5\r\nhello\r\n" }
+//! # };
+//! let mut greeting = None;
+//! while greeting.is_none() {
+//!     connection.look(now, &mut manager);
+//!     if connection.is_ready() {
+//!         connection.submit(now, 7, args!["GET", "greeting"]).unwrap();
+//!     }
+//!     // Write what there is ...
+//!     let answer = server(connection.transmit());
+//!     connection.sent(connection.transmit().len());
+//!     // ... read what came ...
+//!     connection.receive_space()[..answer.len()].copy_from_slice(answer);
+//!     connection.received(now, answer.len());
+//!     // ... and see what came of it.
+//!     while let Some(output) = connection.next(now) {
+//!         if let Output::Reply { tag: 7, reply } = output {
+//!             greeting = Some(reply.unwrap().str().unwrap().to_owned());
+//!         }
+//!     }
+//! }
+//! assert_eq!(greeting.as_deref(), Some("hello"));
+//! ```
+
+mod buffers;
+mod config;
+mod machine;
+mod output;
+mod ring;
+
+use core::fmt;
+
+pub use buffers::{Receiver, Transmitter};
+pub use config::{ClientName, Config};
+pub use machine::{ConnectionHealth, Machine};
+pub use output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge, SubmitError};
+pub use ring::{Pending, Tag};
+
+use crate::command::Class;
+use crate::manager::TokenManager;
+use crate::resp::Arg;
+use crate::storage::Storage;
+use crate::time::Instant;
+
+/// A connection with its buffers.
+///
+/// `B` is the memory of its two buffers, `R` that of its ring. The receive buffer bounds the
+/// replies that are handed out whole, the transmit buffer bounds the commands, and the ring
+/// bounds how many wait for their replies. A login needs no room of its own: it is written in
+/// pieces.
+pub struct Connection<B: Storage<u8>, R> {
+    machine: Machine<R>,
+    receiver: Receiver<B>,
+    transmitter: Transmitter<B>,
+}
+
+impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
+    /// A connection over a transport that was just opened.
+    pub fn new(config: Config, receive: B, transmit: B, ring: R) -> Self {
+        Self {
+            machine: Machine::new(config, ring),
+            receiver: Receiver::new(receive),
+            transmitter: Transmitter::new(transmit),
+        }
+    }
+
+    /// Its three parts. A pump that holds a read and a write at once lends each of them its
+    /// buffer, and both the machine.
+    pub const fn parts(&mut self) -> (&mut Machine<R>, &mut Receiver<B>, &mut Transmitter<B>) {
+        (&mut self.machine, &mut self.receiver, &mut self.transmitter)
+    }
+
+    /// Looks what the time and the tokens ask for: logging in, again or for the first time, a
+    /// `PING`, giving up. To be called at first, whenever the manager has news, at
+    /// [`next_deadline`](Self::next_deadline), and when [`wants_look`](Self::wants_look) says so.
+    /// More often is harmless.
+    pub fn look<M: Storage<u8>>(&mut self, now: Instant, manager: &mut TokenManager<M>) {
+        self.machine.look(now, &mut self.transmitter, manager);
+    }
+
+    /// Whether [`look`](Self::look) should be called now.
+    pub fn wants_look(&self) -> bool {
+        self.machine.wants_look()
+    }
+
+    /// When [`look`](Self::look) should be called next, at the latest.
+    pub const fn next_deadline(&self) -> Instant {
+        self.machine.next_deadline()
+    }
+
+    /// Whether a command would be taken now, as far as the login is concerned.
+    pub fn is_ready(&self) -> bool {
+        self.machine.is_ready()
+    }
+
+    /// Takes a command. Its reply will carry `tag`.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    pub fn submit(&mut self, now: Instant, tag: Tag, args: &[Arg<'_>]) -> Result<(), SubmitError> {
+        self.machine.submit(now, &mut self.transmitter, tag, args)
+    }
+
+    /// Takes a command that was [encoded](crate::resp::encode) before, and
+    /// [classified](crate::command::classify) as `class`.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    pub fn submit_encoded(
+        &mut self,
+        now: Instant,
+        tag: Tag,
+        class: Class,
+        command: &[u8],
+    ) -> Result<(), SubmitError> {
+        self.machine.submit_encoded(now, &mut self.transmitter, tag, class, command)
+    }
+
+    /// What is to be sent; empty if there is nothing, and when the connection has ended.
+    pub fn transmit(&self) -> &[u8] {
+        if self.machine.has_ended() { &[] } else { self.transmitter.bytes() }
+    }
+
+    /// Says that the first `len` bytes of [`transmit`](Self::transmit) were sent.
+    pub fn sent(&mut self, len: usize) {
+        self.transmitter.sent(len);
+        self.machine.sent(len);
+    }
+
+    /// Room to receive into; never empty if [`next`](Self::next) has said `None`.
+    pub fn receive_space(&mut self) -> &mut [u8] {
+        self.receiver.space()
+    }
+
+    /// Says that `len` bytes came into [`receive_space`](Self::receive_space).
+    pub fn received(&mut self, now: Instant, len: usize) {
+        self.receiver.received(len);
+        self.machine.heard(now);
+    }
+
+    /// Says that the transport is gone: closed by the server, or broken.
+    pub const fn closed(&mut self, reason: CloseReason) {
+        self.machine.close(reason);
+    }
+
+    /// The next thing that happened, if there is one.
+    pub fn next(&mut self, now: Instant) -> Option<Output<'_>> {
+        self.machine.next(now, &mut self.receiver)
+    }
+
+    /// How it stands. Never shows the token.
+    pub fn health(&self, now: Instant) -> ConnectionHealth {
+        self.machine.health(now)
+    }
+}
+
+impl<B: Storage<u8>, R: Storage<Pending>> fmt::Debug for Connection<B, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("machine", &self.machine)
+            .field("receiver", &self.receiver)
+            .field("transmitter", &self.transmitter)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

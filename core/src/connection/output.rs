@@ -1,0 +1,149 @@
+//! What comes of a connection.
+
+use core::fmt;
+
+use super::ring::Tag;
+use crate::auth::LoginError;
+use crate::command::Refused;
+use crate::event::Event;
+use crate::resp::Value;
+use crate::storage::CapacityError;
+
+/// What a connection has to say.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Output<'a> {
+    /// The reply to a command. An error of the server is a reply too.
+    Reply {
+        /// The command's tag.
+        tag: Tag,
+        /// The reply, unless it was larger than the receive buffer.
+        reply: Result<Value<'a>, ReplyTooLarge>,
+    },
+    /// There will be no reply to a command.
+    Lost {
+        /// The command's tag.
+        tag: Tag,
+        /// Why, and whether it may have been executed.
+        lost: Lost,
+    },
+    /// Something that the server sent unasked.
+    Push(Value<'a>),
+    /// Something that happened to the connection itself.
+    Event(Event),
+}
+
+/// A reply was larger than the receive buffer. It was read to its end and dropped; the
+/// connection lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct ReplyTooLarge {
+    /// Its size in bytes.
+    pub size: u64,
+    /// The size of the buffer.
+    pub capacity: usize,
+}
+
+impl fmt::Display for ReplyTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { size, capacity } = self;
+        write!(f, "the reply has {size} bytes, the receive buffer {capacity}")
+    }
+}
+
+impl core::error::Error for ReplyTooLarge {}
+
+/// Whether a command may have been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing of it was sent: it may safely be repeated.
+    NotSent,
+    /// It may have been executed, or not.
+    Unknown,
+}
+
+/// Why there is no reply to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Lost {
+    /// Whether it may have been executed.
+    pub outcome: Outcome,
+    /// What happened to the connection; `None` if only the command took too long.
+    pub reason: Option<CloseReason>,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The server closed it. Azure Managed Redis does so, without a word, when the token ends.
+    ByServer,
+    /// The transport broke.
+    Broken,
+    /// It was closed from this side, on purpose.
+    Closed,
+    /// The server didn't answer a login in time.
+    LoginTimeout,
+    /// The server refused the first login.
+    Refused(LoginError),
+    /// The token that it was logged in with has ended, and there was no newer one in time.
+    LoginExpired,
+    /// The token went away while it was being sent.
+    TokenReplaced,
+    /// The server owed a reply and was silent for too long.
+    Unresponsive,
+    /// What the server sent makes no sense.
+    Protocol,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ByServer => "the server closed the connection",
+            Self::Broken => "the connection broke",
+            Self::Closed => "the connection was closed",
+            Self::LoginTimeout => "the server didn't answer the login in time",
+            Self::Refused(error) => return error.fmt(f),
+            Self::LoginExpired => "the token ended and no newer one came in time",
+            Self::TokenReplaced => "the token was replaced while it was being sent",
+            Self::Unresponsive => "the server doesn't answer",
+            Self::Protocol => "what the server sent is not RESP, or not a reply to anything",
+        })
+    }
+}
+
+impl core::error::Error for CloseReason {}
+
+/// Why a command wasn't taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// Not now: the ring or the transmit buffer is full, or a login is under way. Try again when
+    /// something was sent or has come.
+    Full,
+    /// Never: the command isn't for users.
+    Refused(Refused),
+    /// Never: it doesn't fit into the transmit buffer.
+    TooLarge(CapacityError),
+    /// Never: the connection has ended.
+    Ended,
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the connection can't take a command at the moment"),
+            Self::Refused(refused) => refused.fmt(f),
+            Self::TooLarge(error) => error.fmt(f),
+            Self::Ended => f.write_str("the connection has ended"),
+        }
+    }
+}
+
+impl core::error::Error for SubmitError {}

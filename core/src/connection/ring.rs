@@ -1,0 +1,185 @@
+//! The ring of commands that wait for their replies, in the order in which they were sent.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use crate::command::Class;
+use crate::storage::Storage;
+use crate::time::Instant;
+
+/// A host's own name for a command that it submitted.
+pub type Tag = u64;
+
+/// A command that waits for its reply. What is in it is the connection's business; a caller only
+/// lends room for some.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Pending {
+    pub(super) tag: Tag,
+    /// Where in the stream of sent bytes it begins.
+    pub(super) start: u64,
+    pub(super) deadline: Instant,
+    pub(super) owner: Owner,
+    pub(super) class: Class,
+}
+
+#[cfg(feature = "alloc")]
+impl zeroize::DefaultIsZeroes for Pending {}
+
+/// Whom a reply goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The host.
+    #[default]
+    Host,
+    /// The host, which is still to be told that it took too long.
+    Late,
+    /// Nobody any more.
+    Nobody,
+    /// The connection itself.
+    Connection,
+}
+
+/// A queue in lent memory.
+pub(super) struct Ring<R> {
+    room: R,
+    head: usize,
+    len: usize,
+    entries: PhantomData<Pending>,
+}
+
+impl<R: Storage<Pending>> Ring<R> {
+    pub(super) const fn new(room: R) -> Self {
+        Self { room, head: 0, len: 0, entries: PhantomData }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes sure that `more` entries can be pushed.
+    pub(super) fn reserve(&mut self, more: usize) -> bool {
+        let before = self.room.room().len();
+        if self.len + more <= before {
+            return true;
+        }
+        if !self.room.reserve(self.len + more) {
+            return false;
+        }
+        // What went around the end of the old room has to go on behind it.
+        if let Some(old) = self.room.room_mut().get_mut(..before) {
+            old.rotate_left(self.head);
+        }
+        self.head = 0;
+        true
+    }
+
+    /// Where the entry number `at` lies, 0 being the oldest.
+    fn index(&self, at: usize) -> usize {
+        let capacity = self.room.room().len();
+        let index = self.head + at;
+        if index < capacity { index } else { index - capacity }
+    }
+
+    pub(super) fn push(&mut self, entry: Pending) {
+        let at = self.index(self.len);
+        debug_assert!(self.len < self.room.room().len());
+        if let Some(slot) = self.room.room_mut().get_mut(at) {
+            *slot = entry;
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Pending> {
+        if self.len == 0 {
+            return None;
+        }
+        let entry = self.room.room().get(self.head).copied()?;
+        self.head = self.index(1);
+        self.len -= 1;
+        Some(entry)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        let end = self.index(self.len);
+        let (head, len) = (self.head, self.len);
+        let room = self.room.room_mut();
+        let (front, back) = if len == 0 {
+            (0..0, 0..0)
+        } else if head < end {
+            (head..end, 0..0)
+        } else {
+            (head..room.len(), 0..end)
+        };
+        // Two disjoint parts of one slice: split so that both can be lent at once.
+        let (low, high) = room.split_at_mut(front.start);
+        let high = high.get_mut(..front.end - front.start).unwrap_or_default();
+        let low = low.get_mut(back).unwrap_or_default();
+        high.iter_mut().chain(low)
+    }
+}
+
+impl<R: Storage<Pending>> fmt::Debug for Ring<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ring({} of {})", self.len, self.room.room().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn entry(tag: Tag) -> Pending {
+        Pending { tag, ..Pending::default() }
+    }
+
+    #[test]
+    fn entries_come_out_in_order_however_often_it_goes_around() {
+        let mut ring = Ring::new([Pending::default(); 3]);
+        let (mut pushed, mut popped) = (0, 0);
+        for round in 0..20 {
+            while ring.reserve(1) {
+                ring.push(entry(pushed));
+                pushed += 1;
+            }
+            let seen: Vec<_> = ring.iter_mut().map(|entry| entry.tag).collect();
+            assert_eq!(seen, (popped..pushed).collect::<Vec<_>>());
+            for _ in 0..=round % 3 {
+                assert_eq!(ring.pop().unwrap().tag, popped);
+                popped += 1;
+            }
+        }
+        while ring.pop().is_some() {
+            popped += 1;
+        }
+        assert_eq!((pushed, ring.iter_mut().count()), (popped, 0));
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn growing_keeps_the_order() {
+        for turn in 0..4 {
+            for limit in [5, 6, 64] {
+                let mut ring = Ring::new(crate::storage::Growable::new(4, limit));
+                for tag in 0..turn {
+                    ring.push(entry(tag));
+                    ring.pop();
+                }
+                let mut pushed = 0;
+                while pushed < 40 && ring.reserve(1) {
+                    ring.push(entry(pushed));
+                    pushed += 1;
+                }
+                assert_eq!(pushed, 40.min(limit as u64));
+                for tag in 0..pushed {
+                    assert_eq!(ring.pop().unwrap().tag, tag);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Dates as Entra, managed-identity endpoints and HTTP write them.
+//!
+//! One lenient reader for all of the forms that were seen: the IMF date of HTTP
+//! (RFC 9110 section 5.6.7), RFC 3339, `MM/dd/yyyy HH:mm:ss` and `yyyy-MM-dd HH:mm:ss`.
+//!
+//! ```
+//! use redis_entraid_core::{date, time::UnixTime};
+//!
+//! assert_eq!(date::parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(UnixTime(784_111_777)));
+//! assert_eq!(date::parse("1994-11-06T08:49:37.5Z"), Some(UnixTime(784_111_777)));
+//! assert_eq!(date::parse("11/06/1994 08:49:37 +00:00"), Some(UnixTime(784_111_777)));
+//! ```
+
+use crate::time::UnixTime;
+
+/// Reads a date and time; what names no zone is UTC. `None` if it is none of the known forms
+/// or lies before 1970.
+pub fn parse(text: &str) -> Option<UnixTime> {
+    let mut text = Text(text.trim().as_bytes());
+    let (year, month, day);
+    if text.peek()?.is_ascii_alphabetic() {
+        text.until(b' ')?;
+        day = text.number()?;
+        text.skip(b' ')?;
+        month = text.month_name()?;
+        text.skip(b' ')?;
+        year = text.number()?;
+        text.skip(b' ')?;
+    } else {
+        let first = text.number()?;
+        match text.next()? {
+            b'-' => {
+                year = first;
+                month = text.number()?;
+                text.skip(b'-')?;
+                day = text.number()?;
+            }
+            b'/' => {
+                month = first;
+                day = text.number()?;
+                text.skip(b'/')?;
+                year = text.number()?;
+            }
+            _ => return None,
+        }
+        matches!(text.next()?, b' ' | b'T' | b't').then_some(())?;
+    }
+    let hour = text.number()?;
+    text.skip(b':')?;
+    let minute = text.number()?;
+    text.skip(b':')?;
+    let second = text.number()?;
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let day_seconds = i64::from(hour * 3600 + minute * 60 + second);
+    let seconds = days_from_civil(year, month, day)? * 86_400 + day_seconds - text.zone()?;
+    u64::try_from(seconds).ok().map(UnixTime)
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar.
+///
+/// Counts years from March, so that the leap day is the last of a year.
+fn days_from_civil(year: u32, month: u32, day: u32) -> Option<i64> {
+    if !(1601..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1;
+    const EPOCH: i64 = 719_468; // the same count for 1970-01-01
+    Some(i64::from(days) - EPOCH)
+}
+
+struct Text<'a>(&'a [u8]);
+
+impl Text<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let (&first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then_some(())
+    }
+
+    fn until(&mut self, byte: u8) -> Option<()> {
+        while self.next()? != byte {}
+        Some(())
+    }
+
+    /// One to four digits.
+    fn number(&mut self) -> Option<u32> {
+        let mut value = None;
+        for _ in 0..4 {
+            match self.peek() {
+                Some(digit @ b'0'..=b'9') => {
+                    value = Some(value.unwrap_or(0) * 10 + u32::from(digit - b'0'));
+                    self.next();
+                }
+                _ => break,
+            }
+        }
+        value
+    }
+
+    fn month_name(&mut self) -> Option<u32> {
+        let name = [self.next()?, self.next()?, self.next()?].map(|c| c.to_ascii_lowercase());
+        let names = b"janfebmaraprmayjunjulaugsepoctnovdec";
+        let index = names.chunks(3).position(|month| month == name)?;
+        u32::try_from(index).ok().map(|index| index + 1)
+    }
+
+    /// Seconds east of UTC, behind an optional fraction of a second.
+    fn zone(&mut self) -> Option<i64> {
+        if self.peek() == Some(b'.') {
+            self.next();
+            while self.peek().is_some_and(|c| c.is_ascii_digit()) {
+                self.next();
+            }
+        }
+        if self.peek() == Some(b' ') {
+            self.next();
+        }
+        let sign = match self.0 {
+            b"" | b"Z" | b"z" | b"GMT" | b"UTC" => return Some(0),
+            _ => match self.next()? {
+                b'+' => 1,
+                b'-' => -1,
+                _ => return None,
+            },
+        };
+        let hours = i64::from(self.number()?);
+        self.skip(b':')?;
+        let minutes = i64::from(self.number()?);
+        (self.0.is_empty() && hours < 24 && minutes < 60)
+            .then_some(sign * (hours * 3600 + minutes * 60))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_seen_in_the_field_is_read() {
+        for (text, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Tue, 29 Feb 2000 23:59:59 GMT", 951_868_799),
+            ("2026-11-21T22:32:38Z", 1_795_300_358),
+            ("2026-11-21T22:32:38.1234567+00:00", 1_795_300_358),
+            ("2026-11-22T00:02:38+01:30", 1_795_300_358),
+            ("2026-11-21 22:32:38", 1_795_300_358),
+            ("11/21/2026 22:32:38", 1_795_300_358),
+            ("11/21/2026 22:32:38 +00:00", 1_795_300_358),
+        ] {
+            assert_eq!(parse(text), Some(UnixTime(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_is_none() {
+        for text in [
+            "",
+            "x",
+            "1506484173",
+            "2026-13-01 00:00:00",
+            "2026-11-21",
+            "1969-12-31 23:59:59",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "2026-11-21 24:00:00",
+            "2026-11-21T22:32:38+1",
+            "99999-01-01 00:00:00",
+            "2026-11-21T22:32:38 CET",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What happens, for logs and metrics. Never a token in it.
+//!
+//! A host hands each [`Event`] to the hook that its user gave it.
+//!
+//! ```
+//! use core::time::Duration;
+//! use redis_entraid_core::event::Event;
+//! use redis_entraid_core::manager::Generation;
+//!
+//! let event = Event::Refreshed {
+//!     generation: Generation(2),
+//!     expires_in: Duration::from_secs(3599),
+//!     next_in: Duration::from_secs(2519),
+//! };
+//! assert_eq!(event.to_string(), "token 2 fetched: lives for 3599 s, next in 2519 s");
+//! ```
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::auth::{LoginError, Protocol};
+use crate::connection::CloseReason;
+use crate::manager::Generation;
+use crate::source::SourceError;
+
+/// Something that happened to an identity or to one of its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Event {
+    /// A new token came.
+    Refreshed {
+        /// Its number.
+        generation: Generation,
+        /// How long it lives from now.
+        expires_in: Duration,
+        /// When the next request is due.
+        next_in: Duration,
+    },
+    /// The source gave the token again that was there.
+    SameToken {
+        /// Its number.
+        generation: Generation,
+        /// When the next request is due.
+        next_in: Duration,
+    },
+    /// The source gave no token.
+    FetchFailed {
+        /// Why.
+        error: SourceError,
+        /// When the next attempt is due.
+        next_in: Duration,
+    },
+    /// A connection logged in for the first time.
+    LoggedIn {
+        /// With which token.
+        generation: Generation,
+        /// And which protocol it speaks.
+        protocol: Protocol,
+    },
+    /// A connection logged in again, with a newer token.
+    Reauthenticated {
+        /// With which token.
+        generation: Generation,
+    },
+    /// A server refused a login.
+    Rejected {
+        /// With which token.
+        generation: Generation,
+        /// Why.
+        error: LoginError,
+        /// Whether the connection lives on by an earlier login.
+        serving: bool,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// Why.
+        reason: CloseReason,
+    },
+    /// No connection could be made.
+    DialFailed {
+        /// When the next attempt is due.
+        next_in: Duration,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refreshed { generation, expires_in, next_in } => write!(
+                f,
+                "token {} fetched: lives for {} s, next in {} s",
+                generation.0,
+                expires_in.as_secs(),
+                next_in.as_secs()
+            ),
+            Self::SameToken { generation, next_in } => {
+                write!(f, "token {} given out again, next in {} s", generation.0, next_in.as_secs())
+            }
+            Self::FetchFailed { error, next_in } => {
+                write!(f, "no token: {error}; next attempt in {} ms", next_in.as_millis())
+            }
+            Self::LoggedIn { generation, protocol } => {
+                write!(f, "logged in with token {} ({protocol})", generation.0)
+            }
+            Self::Reauthenticated { generation } => {
+                write!(f, "logged in again with token {}", generation.0)
+            }
+            Self::Rejected { generation, error, serving } => {
+                let then = if *serving { ", serving on by the earlier login" } else { "" };
+                write!(f, "token {} refused: {error}{then}", generation.0)
+            }
+            Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),
+            Self::DialFailed { next_in } => {
+                write!(f, "can't connect, next attempt in {} ms", next_in.as_millis())
+            }
+        }
+    }
+}

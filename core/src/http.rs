@@ -1,0 +1,325 @@
+//! HTTP as an abstract service: a whole request out, a whole response in.
+//!
+//! A host implements [`HttpClient`] over whatever HTTP it has. It feeds a [`ResponseWriter`],
+//! which keeps of the head what the core needs and of the body all or nothing.
+//!
+//! ```
+//! use redis_entraid_core::http::ResponseWriter;
+//!
+//! let mut memory = [0; 64];
+//! let mut writer = ResponseWriter::new(&mut memory);
+//! writer.status(429);
+//! writer.header("retry-after", b"7");
+//! writer.body_chunk(b"{}").unwrap();
+//! let response = writer.finish();
+//! assert_eq!(response.status, 429);
+//! assert_eq!(response.retry_after(None), Some(core::time::Duration::from_secs(7)));
+//! assert_eq!(response.body, b"{}");
+//! ```
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::date;
+use crate::storage::{Buffer, CapacityError};
+use crate::time::{Instant, UnixTime};
+
+/// What is done with the resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Method {
+    /// `GET`, without a body.
+    Get,
+    /// `POST`, with a body.
+    Post,
+}
+
+impl Method {
+    /// The word of the request line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// The way that a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Route {
+    /// Over the network, by TLS with a verified server; through a proxy if the host has one.
+    Internet,
+    /// To a metadata endpoint of this machine or its hypervisor: plain HTTP is allowed, a proxy
+    /// is not.
+    LinkLocal,
+}
+
+/// Most header lines that a source sets.
+pub const MAX_HEADERS: usize = 3;
+
+/// A request to send, borrowed from a source and its request buffer.
+pub struct Request<'a> {
+    /// What to do.
+    pub method: Method,
+    /// Where: an absolute URL, percent-encoded.
+    pub url: &'a str,
+    /// Header lines to send beside `Host` and `Content-Length`, which are the client's.
+    pub headers: Headers<'a>,
+    /// The body; empty for `GET`.
+    pub body: &'a [u8],
+    /// The way that it may take.
+    pub route: Route,
+    /// When the answer is of no use any more. Who drives the request gives it up then; a client
+    /// may set its own timeouts by it.
+    pub deadline: Instant,
+}
+
+/// Up to [`MAX_HEADERS`] header lines, name and value.
+#[derive(Clone, Copy, Default)]
+pub struct Headers<'a>([Option<(&'a str, &'a str)>; MAX_HEADERS]);
+
+impl<'a> Headers<'a> {
+    pub(crate) fn new(lines: &[(&'a str, &'a str)]) -> Self {
+        let mut headers = Self::default();
+        debug_assert!(lines.len() <= MAX_HEADERS);
+        for (slot, line) in headers.0.iter_mut().zip(lines) {
+            *slot = Some(*line);
+        }
+        headers
+    }
+
+    /// The lines in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.0.into_iter().flatten()
+    }
+}
+
+// The body and the headers hold secrets, the query of an IMDS request doesn't.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &self.headers)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// Why there is no response, as far as it decides what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum HttpErrorKind {
+    /// The name was not found, or nobody answered there.
+    Connect,
+    /// TLS failed: a certificate that is not trusted, or not for this name, or no common version.
+    Tls,
+    /// The connection broke, or what came was no HTTP.
+    Io,
+    /// The URL or the route can't be used with this client.
+    Request,
+    /// The body is larger than the response buffer.
+    TooLarge(CapacityError),
+}
+
+/// The error of an [`HttpClient`].
+pub trait HttpError: core::error::Error + 'static {
+    /// What decides the schedule. The error itself keeps the details, for a person.
+    fn kind(&self) -> HttpErrorKind;
+}
+
+impl HttpError for CapacityError {
+    fn kind(&self) -> HttpErrorKind {
+        HttpErrorKind::TooLarge(*self)
+    }
+}
+
+/// Sends requests.
+///
+/// An implementation promises: an `https` URL means authenticated TLS; redirects are not
+/// followed; a proxy is used for [`Route::Internet`] only; what doesn't fit is an error.
+pub trait HttpClient {
+    /// What can go wrong before there is a response.
+    type Error: HttpError;
+
+    /// Sends `request` and feeds the answer to `response`, whatever its status.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await. A half-read connection must not be used again then.
+    async fn send(
+        &mut self,
+        request: &Request<'_>,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), Self::Error>;
+}
+
+impl<T: HttpClient + ?Sized> HttpClient for &mut T {
+    type Error = T::Error;
+
+    async fn send(
+        &mut self,
+        request: &Request<'_>,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), Self::Error> {
+        (**self).send(request, response).await
+    }
+}
+
+/// Takes a response as it comes.
+pub struct ResponseWriter<'a> {
+    memory: &'a mut [u8],
+    len: usize,
+    status: u16,
+    retry_after: Option<RetryAfter>,
+    date: Option<UnixTime>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RetryAfter {
+    In(Duration),
+    At(UnixTime),
+}
+
+impl<'a> ResponseWriter<'a> {
+    /// Keeps the body in `memory`, which must hold all of it.
+    pub fn new(memory: &'a mut [u8]) -> Self {
+        Self { memory, len: 0, status: 0, retry_after: None, date: None }
+    }
+
+    /// The status code.
+    pub const fn status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// One header line. To be called for each; the core picks.
+    pub fn header(&mut self, name: &str, value: &[u8]) {
+        let Ok(value) = core::str::from_utf8(value) else { return };
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("retry-after") {
+            let seconds = value.parse().ok().map(|s| RetryAfter::In(Duration::from_secs(s)));
+            self.retry_after = seconds.or_else(|| date::parse(value).map(RetryAfter::At));
+        } else if name.eq_ignore_ascii_case("date") {
+            self.date = date::parse(value);
+        }
+    }
+
+    /// The next part of the body.
+    ///
+    /// # Errors
+    /// [`CapacityError`] if it doesn't fit; the request should be given up then.
+    pub fn body_chunk(&mut self, chunk: &[u8]) -> Result<(), CapacityError> {
+        let end = self.len.saturating_add(chunk.len());
+        let capacity = self.memory.len();
+        let Some(room) = self.memory.get_mut(self.len..end) else {
+            return Err(CapacityError::new(Buffer::Response, end, capacity));
+        };
+        room.copy_from_slice(chunk);
+        self.len = end;
+        Ok(())
+    }
+
+    /// The response as it has come.
+    pub fn finish(&mut self) -> Response<'_> {
+        Response {
+            status: self.status,
+            retry_after: self.retry_after,
+            date: self.date,
+            body: self.memory.get_mut(..self.len).unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResponseWriter({}, {} bytes)", self.status, self.len)
+    }
+}
+
+/// A response: what the core keeps of the head, and the body.
+#[non_exhaustive]
+pub struct Response<'a> {
+    /// The status code.
+    pub status: u16,
+    retry_after: Option<RetryAfter>,
+    /// The server's clock, from `Date` (RFC 9110 section 6.6.1).
+    pub date: Option<UnixTime>,
+    /// The whole body. Who owns its memory should wipe it in the end.
+    pub body: &'a mut [u8],
+}
+
+impl Response<'_> {
+    /// How long the server asks to be left alone (RFC 9110 section 10.2.3). A date counts from
+    /// the response's own `Date`, or else from `unix_time`.
+    pub fn retry_after(&self, unix_time: Option<UnixTime>) -> Option<Duration> {
+        match self.retry_after? {
+            RetryAfter::In(wait) => Some(wait),
+            RetryAfter::At(time) => Some(time.since(self.date.or(unix_time)?)),
+        }
+    }
+}
+
+impl fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response({}, {} bytes)", self.status, self.body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_kept_whole_or_refused() {
+        let mut memory = [0; 4];
+        let mut writer = ResponseWriter::new(&mut memory);
+        writer.body_chunk(b"abc").unwrap();
+        assert_eq!(writer.body_chunk(b"de"), Err(CapacityError::new(Buffer::Response, 5, 4)));
+        writer.body_chunk(b"d").unwrap();
+        assert_eq!(writer.finish().body, b"abcd");
+    }
+
+    #[test]
+    fn retry_after_may_be_seconds_or_a_date() {
+        let mut memory = [];
+        let wait = |lines: &[(&str, &[u8])], now| {
+            let mut writer = ResponseWriter::new(&mut []);
+            for (name, value) in lines {
+                writer.header(name, value);
+            }
+            writer.finish().retry_after(now).map(|wait| wait.as_secs())
+        };
+        let date: (&str, &[u8]) = ("Date", b"Sun, 06 Nov 1994 08:49:37 GMT");
+        let at: (&str, &[u8]) = ("RETRY-AFTER", b"Sun, 06 Nov 1994 08:50:37 GMT");
+        assert_eq!(wait(&[("Retry-After", b" 120 ")], None), Some(120));
+        assert_eq!(wait(&[at, date], None), Some(60));
+        assert_eq!(wait(&[at], Some(UnixTime(784_111_737))), Some(100));
+        assert_eq!(wait(&[at], None), None);
+        assert_eq!(wait(&[("Retry-After", b"soon")], None), None);
+        assert_eq!(wait(&[("Retry-After", b"-1")], None), None);
+        assert!(ResponseWriter::new(&mut memory).finish().body.is_empty());
+    }
+
+    #[test]
+    fn debug_output_shows_no_value() {
+        let request = Request {
+            method: Method::Post,
+            url: "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+            headers: Headers::new(&[("X-IDENTITY-HEADER", "hush")]),
+            body: b"client_secret=hush",
+            route: Route::Internet,
+            deadline: Instant::FAR_FUTURE,
+        };
+        let shown = std::format!("{request:?}");
+        assert!(!shown.contains("hush") && shown.contains("X-IDENTITY-HEADER"), "{shown}");
+    }
+}

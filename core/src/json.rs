@@ -1,0 +1,477 @@
+//! The members of one JSON object (RFC 8259), in constant memory.
+//!
+//! A [`Scanner`] takes the text in pieces of any size and says where each member of the
+//! *top-level* object lies. It doesn't recurse, keeps no copy, and refuses what is nested deeper
+//! than [`MAX_DEPTH`]. What it finds is read with `serde-json-core`, a scalar at a time:
+//! see [`text`] and [`number`].
+//!
+//! ```
+//! use redis_entraid_core::json;
+//!
+//! let document = br#"{"token_type":"Bearer","expires_in":"3599","nested":{"expires_in":1}}"#;
+//! let mut found = None;
+//! for member in json::members(document) {
+//!     let (key, value) = member.unwrap();
+//!     if json::text_is(key, "expires_in") {
+//!         found = json::number(value);
+//!     }
+//! }
+//! assert_eq!(found, Some(3599));
+//! ```
+
+use core::fmt;
+
+use serde_json_core::str::{EscapedStr, EscapedStringFragment};
+
+/// How deep objects and arrays may lie in each other.
+pub const MAX_DEPTH: u32 = 32;
+
+/// Where something lies in the text: bytes from `start` up to, not with, `end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte.
+    pub start: usize,
+    /// One behind the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// The bytes that it covers in `text`; empty if it lies outside.
+    pub fn of(self, text: &[u8]) -> &[u8] {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// A member of the top-level object, as written: strings with their quotes and escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Where its name is.
+    pub key: Span,
+    /// Where its value is.
+    pub value: Span,
+}
+
+/// The text is not a JSON object that we take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum JsonError {
+    /// Not JSON, or not an object.
+    Syntax {
+        /// Where, in bytes from the start of the text.
+        at: usize,
+    },
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// It ends before the object does.
+    Incomplete,
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { at } => write!(f, "not a JSON object, at byte {at}"),
+            Self::TooDeep => write!(f, "JSON nested deeper than {MAX_DEPTH}"),
+            Self::Incomplete => f.write_str("JSON ends too early"),
+        }
+    }
+}
+
+impl core::error::Error for JsonError {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the object.
+    Start,
+    /// Before a key; a `}` may come instead if the object is empty so far.
+    Key {
+        first: bool,
+    },
+    Colon,
+    /// Before a value; a `]` may come instead if the array is empty so far.
+    Value {
+        first: bool,
+    },
+    /// In a string, which is a key or a value.
+    String {
+        key: bool,
+    },
+    Escape {
+        key: bool,
+    },
+    /// In `\uXXXX`, with so many digits to come.
+    Unicode {
+        key: bool,
+        digits: u8,
+    },
+    /// In a number, `true`, `false` or `null`.
+    Scalar,
+    /// Behind a value: a comma or a closing bracket comes.
+    After,
+    /// Behind the object.
+    End,
+}
+
+/// Finds the members of a JSON object in a text that comes in pieces.
+#[derive(Clone, Debug)]
+pub struct Scanner {
+    state: State,
+    /// Bytes seen so far.
+    at: usize,
+    depth: u32,
+    /// For each level a bit: 1 for an object, 0 for an array.
+    objects: u32,
+    start: usize,
+    key: Span,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scanner {
+    /// Before the first byte.
+    pub const fn new() -> Self {
+        Self {
+            state: State::Start,
+            at: 0,
+            depth: 0,
+            objects: 0,
+            start: 0,
+            key: Span { start: 0, end: 0 },
+        }
+    }
+
+    /// Reads on in `piece` until a member is complete. Answers with the number of bytes used,
+    /// which is all of them if there is no member.
+    ///
+    /// # Errors
+    /// [`JsonError`] if the text can't be a JSON object; the scanner is of no use then.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(usize, Option<Member>), JsonError> {
+        let mut used = 0;
+        while let Some(&byte) = piece.get(used) {
+            if let State::String { .. } = self.state {
+                let rest = piece.get(used..).unwrap_or_default();
+                let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
+                let plain = plain.unwrap_or(rest.len());
+                if plain > 0 {
+                    used += plain;
+                    self.at += plain;
+                    continue;
+                }
+            }
+            let (member, consumed) = self.step(byte)?;
+            if consumed {
+                used += 1;
+                self.at += 1;
+            }
+            if member.is_some() {
+                return Ok((used, member));
+            }
+        }
+        Ok((used, None))
+    }
+
+    /// Says whether the text was a whole object.
+    ///
+    /// # Errors
+    /// [`JsonError::Incomplete`] if not.
+    pub fn finish(&self) -> Result<(), JsonError> {
+        if self.state == State::End { Ok(()) } else { Err(JsonError::Incomplete) }
+    }
+
+    /// One byte. Answers with a member that it completed, and whether the byte is used up: the
+    /// one that ends a number is looked at twice.
+    fn step(&mut self, byte: u8) -> Result<(Option<Member>, bool), JsonError> {
+        let space = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        match self.state {
+            State::Start if byte == b'{' => self.open(true)?,
+            State::Key { first: true } | State::After if byte == b'}' => return self.close(true),
+            State::Value { first: true } | State::After if byte == b']' => {
+                return self.close(false);
+            }
+            State::Key { .. } if byte == b'"' => self.begin(State::String { key: true }),
+            State::Colon if byte == b':' => self.state = State::Value { first: false },
+            State::After if byte == b',' => {
+                self.state = if self.in_object() {
+                    State::Key { first: false }
+                } else {
+                    State::Value { first: false }
+                };
+            }
+            State::Value { .. } => match byte {
+                b'"' => self.begin(State::String { key: false }),
+                b'{' => self.open(true)?,
+                b'[' => self.open(false)?,
+                b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => self.begin(State::Scalar),
+                _ if space => {}
+                _ => return Err(self.syntax()),
+            },
+            State::Scalar => match byte {
+                b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.' => {}
+                _ => return Ok((self.value_ends(self.at), false)),
+            },
+            State::String { key } => match byte {
+                b'"' if key => {
+                    if self.depth == 1 {
+                        self.key = Span { start: self.start, end: self.at + 1 };
+                    }
+                    self.state = State::Colon;
+                }
+                b'"' => return Ok((self.value_ends(self.at + 1), true)),
+                b'\\' => self.state = State::Escape { key },
+                0..0x20 => return Err(self.syntax()),
+                _ => {}
+            },
+            State::Escape { key } => match byte {
+                b'u' => self.state = State::Unicode { key, digits: 4 },
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {
+                    self.state = State::String { key };
+                }
+                _ => return Err(self.syntax()),
+            },
+            State::Unicode { key, digits } if byte.is_ascii_hexdigit() => {
+                self.state = match digits {
+                    ..=1 => State::String { key },
+                    _ => State::Unicode { key, digits: digits - 1 },
+                };
+            }
+            State::Unicode { .. } => return Err(self.syntax()),
+            _ if space => {}
+            _ => return Err(self.syntax()),
+        }
+        Ok((None, true))
+    }
+
+    const fn syntax(&self) -> JsonError {
+        JsonError::Syntax { at: self.at }
+    }
+
+    const fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+
+    const fn begin(&mut self, state: State) {
+        if self.depth == 1 {
+            self.start = self.at;
+        }
+        self.state = state;
+    }
+
+    fn open(&mut self, object: bool) -> Result<(), JsonError> {
+        if self.depth == MAX_DEPTH {
+            return Err(JsonError::TooDeep);
+        }
+        self.begin(if object { State::Key { first: true } } else { State::Value { first: true } });
+        self.depth += 1;
+        self.objects = self.objects << 1 | u32::from(object);
+        Ok(())
+    }
+
+    fn close(&mut self, object: bool) -> Result<(Option<Member>, bool), JsonError> {
+        if object != self.in_object() {
+            return Err(self.syntax());
+        }
+        self.depth -= 1;
+        self.objects >>= 1;
+        Ok((self.value_ends(self.at + 1), true))
+    }
+
+    fn value_ends(&mut self, end: usize) -> Option<Member> {
+        self.state = if self.depth == 0 { State::End } else { State::After };
+        (self.depth == 1)
+            .then_some(Member { key: self.key, value: Span { start: self.start, end } })
+    }
+}
+
+/// The members of the object that `text` is, name and value as written.
+///
+/// Ends behind the first error.
+pub fn members(text: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8]), JsonError>> {
+    let mut scanner = Scanner::new();
+    let mut at = 0;
+    let mut ended = false;
+    core::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        match scanner.feed(text.get(at..).unwrap_or_default()) {
+            Ok((used, Some(member))) => {
+                at += used;
+                Some(Ok((member.key.of(text), member.value.of(text))))
+            }
+            Ok((_, None)) => {
+                ended = true;
+                scanner.finish().err().map(Err)
+            }
+            Err(error) => {
+                ended = true;
+                Some(Err(error))
+            }
+        }
+    })
+}
+
+/// What stands between the quotes of a string, with its escapes; `None` if it is no string.
+pub fn raw_text(value: &[u8]) -> Option<&str> {
+    let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    core::str::from_utf8(inner).ok()
+}
+
+/// Reads a string into `out`; `None` if it is no string or longer.
+pub fn text<'o>(value: &[u8], out: &'o mut [u8]) -> Option<&'o str> {
+    let mut len = 0;
+    for fragment in EscapedStr(raw_text(value)?).fragments() {
+        let mut utf8 = [0; 4];
+        let piece = match fragment.ok()? {
+            EscapedStringFragment::NotEscaped(piece) => piece,
+            EscapedStringFragment::Escaped(character) => character.encode_utf8(&mut utf8),
+        };
+        out.get_mut(len..len + piece.len())?.copy_from_slice(piece.as_bytes());
+        len += piece.len();
+    }
+    core::str::from_utf8(out.get(..len)?).ok()
+}
+
+/// Whether `value` is a string that reads `wanted`, however it is escaped.
+pub fn text_is(value: &[u8], wanted: &str) -> bool {
+    let mut rest = wanted;
+    let Some(raw) = raw_text(value) else { return false };
+    for fragment in EscapedStr(raw).fragments() {
+        let after = match fragment {
+            Ok(EscapedStringFragment::NotEscaped(piece)) => rest.strip_prefix(piece),
+            Ok(EscapedStringFragment::Escaped(character)) => rest.strip_prefix(character),
+            Err(_) => None,
+        };
+        match after {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// A number that is not negative, or a string of one, as managed-identity endpoints write them;
+/// a fraction is cut off.
+pub fn number(value: &[u8]) -> Option<u64> {
+    let digits = raw_text(value).map_or(value, str::as_bytes);
+    let whole = match digits.iter().position(|&b| b == b'.') {
+        Some(dot) if digits.get(dot + 1..)?.iter().all(u8::is_ascii_digit) => digits.get(..dot)?,
+        Some(_) => return None,
+        None => digits,
+    };
+    match serde_json_core::from_slice(whole) {
+        Ok((number, used)) if used == whole.len() => Some(number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    fn all(text: &[u8]) -> Result<Vec<(String, String)>, JsonError> {
+        let owned = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_string();
+        members(text).map(|m| m.map(|(key, value)| (owned(key), owned(value)))).collect()
+    }
+
+    /// The same, a byte at a time.
+    fn bytewise(text: &[u8]) -> Result<Vec<(String, String)>, JsonError> {
+        let owned = |span: Span| String::from_utf8_lossy(span.of(text)).to_string();
+        let mut scanner = Scanner::new();
+        let mut found = Vec::new();
+        for byte in text.chunks(1) {
+            let mut used = 0;
+            // The byte behind a number ends it and is then looked at for itself.
+            while used == 0 {
+                let (n, member) = scanner.feed(byte)?;
+                used = n;
+                found.extend(member.map(|m| (owned(m.key), owned(m.value))));
+            }
+        }
+        scanner.finish().map(|()| found)
+    }
+
+    #[test]
+    fn members_are_found_on_the_top_level_only() {
+        let text = br#" {"a":1, "b" : {"a":2,"c":[{"a":3}]} ,"c":[1,"]"],"d":null,"e":"x\"}" } "#;
+        let found = all(text).unwrap();
+        let values: Vec<_> = found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            values,
+            [
+                (r#""a""#, "1"),
+                (r#""b""#, r#"{"a":2,"c":[{"a":3}]}"#),
+                (r#""c""#, r#"[1,"]"]"#),
+                (r#""d""#, "null"),
+                (r#""e""#, r#""x\"}""#),
+            ]
+        );
+        assert_eq!(bytewise(text).unwrap(), found);
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error() {
+        for text in [
+            "",
+            "[]",
+            "1",
+            "{",
+            "}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{,}"#,
+            r#"{a:1}"#,
+            r#"{"a":1]"#,
+            r#"{"a":[1}"#,
+            r#"{"a":1}x"#,
+            "{\"a\":\"\n\"}",
+            r#"{"a":"\x"}"#,
+            r#"{"a":"\u12g4"}"#,
+            "\u{feff}{}",
+            r#"{"a":[1,]}"#,
+            "<html>",
+        ] {
+            assert!(all(text.as_bytes()).is_err(), "{text}");
+            assert_eq!(all(text.as_bytes()), bytewise(text.as_bytes()), "{text}");
+        }
+        assert_eq!(all(b"{}"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_costs_no_stack() {
+        let deep = |n: usize| [br#"{"a":"#.repeat(n), b"1".to_vec(), b"}".repeat(n)].concat();
+        assert!(all(&deep(32)).is_ok());
+        assert_eq!(all(&deep(33)), Err(JsonError::TooDeep));
+        assert_eq!(all(&deep(200_000)), Err(JsonError::TooDeep));
+    }
+
+    #[test]
+    fn strings_are_read_through_their_escapes() {
+        let mut out = [0; 8];
+        assert_eq!(text(br#""o\u0069d""#, &mut out), Some("oid"));
+        assert_eq!(text(br#""a\/b\"""#, &mut out), Some("a/b\""));
+        assert_eq!(text(br#""123456789""#, &mut out), None);
+        assert_eq!(text(b"1", &mut out), None);
+        assert!(text_is(br#""\u006fid""#, "oid"));
+        assert!(!text_is(br#""oidx""#, "oid"));
+        assert!(!text_is(br#""oi""#, "oid"));
+        assert!(!text_is(b"oid", "oid"));
+    }
+
+    #[test]
+    fn numbers_may_be_quoted() {
+        assert_eq!(number(b"3599"), Some(3599));
+        assert_eq!(number(br#""3599""#), Some(3599));
+        assert_eq!(number(b"3599.75"), Some(3599));
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        for no in ["18446744073709551616", "-1", "x", r#""""#, "null", "1.x", "1 2", "1e9"] {
+            assert_eq!(number(no.as_bytes()), None, "{no}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+// Single-threaded hosts have no `Send` futures; hosts with threads bring traits of their own.
+#![allow(async_fn_in_trait)]
+#![deny(
+    clippy::expect_used,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+pub mod auth;
+pub mod command;
+pub mod connection;
+pub mod date;
+pub mod drive;
+pub mod event;
+pub mod http;
+pub mod json;
+pub mod jwt;
+pub mod manager;
+pub mod policy;
+pub mod reconnect;
+pub mod resp;
+pub mod secret;
+pub mod source;
+pub mod storage;
+pub mod time;
+pub mod token;
+pub mod transport;

@@ -1,0 +1,602 @@
+//! The token manager: when to fetch, what to log in with. One for each identity, whatever the
+//! number of connections.
+//!
+//! It does no IO and holds no socket. It is told what happened and asked what to do:
+//!
+//! ```text
+//!              poll: due                       token (new or same)
+//!   ┌──────┐ ───────────▶ ┌───────────┐ ───────────────────────────▶ ┌──────┐
+//!   │ wait │              │ in flight │                              │ wait │ until refresh_at
+//!   └──────┘ ◀─────────── └───────────┘ ───────────────────────────▶ └──────┘
+//!              failed, or no answer in time: quick attempts, then slow ones, for ever
+//! ```
+//!
+//! | told | effect |
+//! |---|---|
+//! | [`token`](TokenManager::token), a new one | it is the candidate; next fetch by the [policy](crate::policy) |
+//! | `token`, the same again | no login; next fetch after half of what remains |
+//! | [`failed`](TokenManager::failed) | the old token is served on; next fetch after a wait |
+//! | [`accepted`](TokenManager::accepted) | the candidate is what new connections fall back to |
+//! | [`rejected`](TokenManager::rejected) | one fresh token is fetched; the accepted one is used meanwhile |
+//! | [`unix_time`](TokenManager::unix_time) | may bring deadlines forward, never back |
+//!
+//! Nothing ends it, and no answer makes it ask more often than the policy's floors allow. An hour
+//! with it:
+//!
+//! ```
+//! use core::time::Duration;
+//! use redis_entraid_core::manager::{Action, TokenManager};
+//! use redis_entraid_core::policy::RefreshPolicy;
+//! use redis_entraid_core::secret::Secret;
+//! use redis_entraid_core::source::SourceError;
+//! use redis_entraid_core::time::Instant;
+//! use redis_entraid_core::token::Token;
+//!
+//! let minutes = |n: u64| Instant::from_millis(n * 60_000);
+//! let token = |text| {
+//!     Token::new(Secret::new(text)).with_user("my-oid").with_expires_in(Duration::from_secs(3600))
+//! };
+//! let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+//!
+//! assert!(matches!(manager.poll(minutes(0)), Action::Fetch { .. }));
+//! manager.token(minutes(0), &token("first")).unwrap();
+//! let login = manager.login(minutes(0)).unwrap();
+//! assert_eq!((login.user(), login.expose()), ("my-oid", "first"));
+//! let have = login.generation();
+//! manager.accepted(have);
+//!
+//! // Nothing to do until 70 % of its life are over ...
+//! assert!(matches!(manager.poll(minutes(41)), Action::Wait { until, .. } if until == minutes(42)));
+//! // ... then the next one is due. If that fails, the old one still serves.
+//! assert!(matches!(manager.poll(minutes(42)), Action::Fetch { .. }));
+//! manager.failed(minutes(43), SourceError::TimedOut);
+//! assert_eq!(manager.login(minutes(43)).unwrap().expose(), "first");
+//! assert!(matches!(manager.poll(minutes(44)), Action::Fetch { .. }));
+//! manager.token(minutes(44), &token("second")).unwrap();
+//! assert_eq!(manager.newer_than(have, minutes(44)).unwrap().expose(), "second");
+//! ```
+
+mod slot;
+
+use core::fmt;
+use core::time::Duration;
+
+use slot::{Facts, Slot};
+
+use crate::event::Event;
+use crate::jwt::Audience;
+use crate::policy::{Jitter, RefreshPolicy, mix};
+use crate::secret::Secret;
+use crate::source::{ErrorKind, SourceError};
+use crate::storage::Storage;
+use crate::time::{Instant, UnixTime};
+use crate::token::{Token, TokenError};
+
+/// The number of a token: each new one has a higher one. The first is 1; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Generation(pub u32);
+
+/// What to do about tokens now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use]
+#[non_exhaustive]
+pub enum Action {
+    /// Ask the source for a token, and answer with [`TokenManager::token`] or
+    /// [`TokenManager::failed`].
+    Fetch {
+        /// When to give it up. The manager counts it as failed then by itself.
+        deadline: Instant,
+    },
+    /// Nothing, before then. Polling earlier is harmless.
+    Wait {
+        /// When something will be due.
+        until: Instant,
+        /// What that will be.
+        why: Reason,
+    },
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Reason {
+    /// The next refresh.
+    Refresh,
+    /// The answer of the source, or its deadline.
+    InFlight,
+    /// The next attempt, after a failure.
+    Backoff,
+    /// A floor of the policy: something is due, but not so soon.
+    Floor,
+}
+
+/// What a host that can't run in the background should do before it answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Pull {
+    /// Use the token.
+    Use,
+    /// Use the token, and fetch the next one when nobody waits for it.
+    UseThenRefresh,
+    /// There is no live token: fetch one first.
+    FetchFirst,
+}
+
+/// What a token that came turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Refreshed {
+    /// A new one.
+    New(Generation),
+    /// The one that was there already.
+    Same(Generation),
+}
+
+/// Whom to log in as: a borrowed view of a stored token.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    user: &'a str,
+    secret: Secret<'a>,
+    facts: &'a Facts,
+}
+
+impl<'a> Login<'a> {
+    /// The user name for `AUTH`: the identity's object id.
+    pub const fn user(&self) -> &'a str {
+        self.user
+    }
+
+    /// The password for `AUTH`: the token.
+    pub const fn secret(&self) -> Secret<'a> {
+        self.secret
+    }
+
+    /// The text of the token. Short for [`Login::secret`]'s [`Secret::expose`].
+    pub const fn expose(&self) -> &'a str {
+        self.secret.expose()
+    }
+
+    /// The token's number.
+    pub const fn generation(&self) -> Generation {
+        self.facts.generation
+    }
+
+    /// When it ends.
+    pub const fn expires_at(&self) -> Instant {
+        self.facts.expires_at
+    }
+
+    /// Which service it is for, by its own claim.
+    pub const fn audience(&self) -> Audience {
+        self.facts.audience
+    }
+}
+
+/// Schedules the fetching of one identity's tokens and keeps them.
+///
+/// Its memory is two slots, each for one user name and one token: about 1.7 kB for a service
+/// principal, 2.1 kB for a managed identity, never more than 16 kB.
+pub struct TokenManager<M: Storage<u8>> {
+    policy: RefreshPolicy,
+    jitter: Jitter,
+    slots: [Slot<M>; 2],
+    /// Which slot has the newest token.
+    newest_is_second: bool,
+    last: Generation,
+    in_flight: Option<Instant>,
+    /// No request before then.
+    not_before: Instant,
+    /// A fresh token is wanted, whatever the schedule says.
+    forced: bool,
+    failures_in_a_row: u32,
+    rejections_in_a_row: u32,
+    /// Both clocks, when they were last seen to agree.
+    clocks: Option<(Instant, UnixTime)>,
+    counts: Counts,
+    last_error: Option<SourceError>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    requests: u32,
+    refreshes: u32,
+    same_tokens: u32,
+    failures: u32,
+    rejections: u32,
+}
+
+impl<M: Storage<u8>> TokenManager<M> {
+    /// A manager without a token, with two slots of memory.
+    pub fn new(policy: RefreshPolicy, slots: [M; 2]) -> Self {
+        let [first, second] = slots;
+        Self {
+            policy,
+            jitter: Jitter::new(),
+            slots: [Slot::new(first), Slot::new(second)],
+            newest_is_second: false,
+            last: Generation(0),
+            in_flight: None,
+            not_before: Instant::from_millis(0),
+            forced: false,
+            failures_in_a_row: 0,
+            rejections_in_a_row: 0,
+            clocks: None,
+            counts: Counts {
+                requests: 0,
+                refreshes: 0,
+                same_tokens: 0,
+                failures: 0,
+                rejections: 0,
+            },
+            last_error: None,
+        }
+    }
+
+    /// Gives it chance, for jitter: any number that differs from process to process. Without it
+    /// there is none, and a fleet asks in step.
+    pub const fn seed(&mut self, seed: u64) {
+        self.jitter.seed(seed);
+    }
+
+    /// Says what to do now.
+    ///
+    /// Again without an answer to a `Fetch`, it says `Wait`: there is never a second one in
+    /// flight. Early calls are harmless; a late one makes a refresh late.
+    pub fn poll(&mut self, now: Instant) -> Action {
+        if let Some(deadline) = self.in_flight {
+            if now < deadline {
+                return Action::Wait { until: deadline, why: Reason::InFlight };
+            }
+            self.failed(now, SourceError::TimedOut);
+        }
+        let (due, why) = self.due();
+        if now < due {
+            return Action::Wait { until: due, why };
+        }
+        let deadline = now.plus(self.policy.token_request_timeout.max(MIN_TIMEOUT));
+        self.in_flight = Some(deadline);
+        self.counts.requests = self.counts.requests.saturating_add(1);
+        Action::Fetch { deadline }
+    }
+
+    /// When the next request is due, and what for.
+    fn due(&self) -> (Instant, Reason) {
+        let wanted = match &self.newest().facts {
+            Some(facts) if !self.forced => facts.refresh_at,
+            _ => Instant::from_millis(0),
+        };
+        if wanted >= self.not_before {
+            (wanted, Reason::Refresh)
+        } else if self.failures_in_a_row > 0 {
+            (self.not_before, Reason::Backoff)
+        } else {
+            (self.not_before, Reason::Floor)
+        }
+    }
+
+    /// When [`poll`](Self::poll) will have something to do, for hosts that keep their own timer.
+    pub fn next_deadline(&self) -> Instant {
+        self.in_flight.unwrap_or_else(|| self.due().0)
+    }
+
+    /// Whether to use the token that there is, for hosts without a background task. A `Fetch` is
+    /// still to be got from [`poll`](Self::poll).
+    pub fn pull(&self, now: Instant) -> Pull {
+        if self.login(now).is_none() {
+            Pull::FetchFirst
+        } else if self.in_flight.is_none() && self.due().0 <= now {
+            Pull::UseThenRefresh
+        } else {
+            Pull::Use
+        }
+    }
+
+    /// Takes a token from the source; `sent_at` is when it was asked for. A token may also be
+    /// pushed in, without a `Fetch`.
+    ///
+    /// # Errors
+    /// [`TokenError`] if it can't be used. That counts as a failure, and the next attempt is
+    /// scheduled.
+    pub fn token(&mut self, sent_at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
+        self.take(sent_at, token).inspect_err(|error| {
+            self.failed(sent_at, SourceError::Token(*error));
+        })
+    }
+
+    fn take(&mut self, sent_at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
+        let facts = token.examine(self.unix_time_at(sent_at))?;
+        let user = match (&facts.oid, token.user) {
+            (Some(oid), _) => oid.as_str(),
+            (None, user) => user.unwrap_or_default(),
+        };
+        let expires_at = sent_at.plus(facts.life);
+        let known = self.slots.iter_mut().find(|slot| slot.holds(user, token.secret));
+        let refreshed = if let Some(facts) = known.and_then(|slot| slot.facts.as_mut()) {
+            // Whatever the source says now, the same token doesn't live longer than it did.
+            facts.expires_at = facts.expires_at.min(expires_at);
+            facts.rejected = false;
+            let generation = facts.generation;
+            let half = facts.expires_at.since(sent_at) / 2;
+            let refresh_at = sent_at.plus(half.max(self.policy.token_floor));
+            if let Some(newest) = &mut self.newest_mut().0.facts {
+                newest.refresh_at = refresh_at;
+            }
+            self.counts.same_tokens = self.counts.same_tokens.saturating_add(1);
+            Refreshed::Same(generation)
+        } else {
+            let wait = self.policy.refresh_after(facts.life, token.refresh_in);
+            let wait = self.jitter.earlier(wait, self.policy.refresh_jitter);
+            let generation = Generation(self.last.0.saturating_add(1));
+            let facts = Facts {
+                generation,
+                sent_at,
+                expires_at,
+                refresh_at: sent_at.plus(wait),
+                audience: facts.audience,
+                accepted: false,
+                rejected: false,
+            };
+            // The accepted one is what a new connection falls back to: it is not overwritten.
+            let accepted = |slot: &Slot<M>| slot.facts.is_some_and(|facts| facts.accepted);
+            let (newest, older) = self.newest_mut();
+            let replace_newest = accepted(older) && !accepted(newest);
+            let slot = if replace_newest { newest } else { older };
+            slot.store(user, token.secret, facts)?;
+            self.newest_is_second ^= !replace_newest;
+            self.last = generation;
+            self.counts.refreshes = self.counts.refreshes.saturating_add(1);
+            Refreshed::New(generation)
+        };
+        self.in_flight = None;
+        self.forced = false;
+        self.failures_in_a_row = 0;
+        self.last_error = None;
+        self.not_before = sent_at.plus(self.policy.token_floor);
+        Ok(refreshed)
+    }
+
+    /// Learns that the source gave no token. The old one is served on.
+    pub fn failed(&mut self, now: Instant, error: SourceError) {
+        self.in_flight = None;
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.counts.failures = self.counts.failures.saturating_add(1);
+        self.last_error = Some(error);
+        let retry = &self.policy.retry;
+        let kind = error.kind();
+        let quick = (retry.is_retryable)(kind).then(|| retry.delay(self.failures_in_a_row));
+        let wait = quick.flatten().unwrap_or(retry.slow_delay);
+        let wait = self.jitter.around(wait, retry.jitter);
+        let asked = match kind {
+            ErrorKind::Throttled(Some(asked)) => asked,
+            _ => Duration::ZERO,
+        };
+        self.not_before = now.plus(wait.max(asked).max(self.policy.failure_floor));
+    }
+
+    /// Takes the answer of a source, good or bad, and says what came of it: [`token`](Self::token)
+    /// and [`failed`](Self::failed) in one, for drivers that report events.
+    pub fn answered(
+        &mut self,
+        sent_at: Instant,
+        now: Instant,
+        answer: Result<Token<'_>, SourceError>,
+    ) -> Event {
+        let refreshed = match answer {
+            Ok(token) => self.token(sent_at, &token).map_err(SourceError::Token),
+            Err(error) => {
+                self.failed(now, error);
+                Err(error)
+            }
+        };
+        let next_in = self.due().0.since(now);
+        match refreshed {
+            Ok(Refreshed::New(generation)) => {
+                let expires_in = self
+                    .newest()
+                    .live(now)
+                    .map_or(Duration::ZERO, |facts| facts.expires_at.since(now));
+                Event::Refreshed { generation, expires_in, next_in }
+            }
+            Ok(Refreshed::Same(generation)) => Event::SameToken { generation, next_in },
+            Err(error) => Event::FetchFailed { error, next_in },
+        }
+    }
+
+    /// Learns that a server said `+OK` to a token.
+    pub fn accepted(&mut self, generation: Generation) {
+        self.rejections_in_a_row = 0;
+        for slot in &mut self.slots {
+            let Some(facts) = &mut slot.facts else { continue };
+            // One at most is the accepted one: the newest.
+            if facts.generation == generation {
+                (facts.accepted, facts.rejected) = (true, false);
+            } else if facts.generation < generation {
+                facts.accepted = false;
+            }
+        }
+    }
+
+    /// Learns that a server refused a token: a fresh one is fetched, once, and slower if that is
+    /// refused too. A token that is not the newest any more is only not offered again.
+    pub fn rejected(&mut self, now: Instant, generation: Generation) {
+        let mut slots = self.slots.iter_mut().filter_map(|slot| slot.facts.as_mut());
+        let Some(facts) = slots.find(|facts| facts.generation == generation) else { return };
+        if facts.rejected {
+            return;
+        }
+        (facts.rejected, facts.accepted) = (true, false);
+        self.counts.rejections = self.counts.rejections.saturating_add(1);
+        if generation == self.last {
+            self.forced = true;
+            if self.rejections_in_a_row > 0 {
+                let retry = &self.policy.retry;
+                let wait = retry.delay(self.rejections_in_a_row).unwrap_or(retry.slow_delay);
+                let wait = self.jitter.around(wait, retry.jitter);
+                self.not_before = self.not_before.max(now.plus(wait));
+            }
+            self.rejections_in_a_row = self.rejections_in_a_row.saturating_add(1);
+        }
+    }
+
+    /// Wants a fresh token as soon as the floors allow, whatever the schedule says.
+    pub fn refresh_now(&mut self) {
+        self.forced = true;
+    }
+
+    /// Learns what the wall clock says. If it went further than the monotonic one, the machine
+    /// slept and that stood still: what is due comes forward by the difference.
+    pub fn unix_time(&mut self, now: Instant, unix_time: UnixTime) {
+        if let Some((then, unix_then)) = self.clocks {
+            let slept = unix_time.since(unix_then).saturating_sub(now.since(then));
+            if slept >= CLOCK_JUMP {
+                for facts in self.slots.iter_mut().filter_map(|slot| slot.facts.as_mut()) {
+                    facts.refresh_at = facts.refresh_at.minus(slept);
+                }
+            } else if unix_time.since(unix_then) >= now.since(then) {
+                return;
+            }
+        }
+        self.clocks = Some((now, unix_time));
+    }
+
+    /// The wall clock at `instant`, as far as it is known.
+    fn unix_time_at(&self, instant: Instant) -> Option<UnixTime> {
+        let (then, unix_then) = self.clocks?;
+        Some(UnixTime(unix_then.0.saturating_add(instant.since(then).as_secs())))
+    }
+
+    /// What a new connection should log in with: the newest token, or the one before while it
+    /// lives and the newest is refused.
+    pub fn login(&self, now: Instant) -> Option<Login<'_>> {
+        let (newest, older) = self.slots_by_age();
+        let good = |slot: &&Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
+        let live = |slot: &&Slot<M>| slot.live(now).is_some();
+        [newest, older].into_iter().find(good).or_else(|| Some(newest).filter(live)).and_then(login)
+    }
+
+    /// What a connection should log in with anew that has token `have`, if there is anything.
+    pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Login<'_>> {
+        let newest = self.newest();
+        let facts = newest.live(now)?;
+        if facts.generation > have && !facts.rejected { login(newest) } else { None }
+    }
+
+    /// When a connection should log in with the newest token, whose present login ends at `ends`.
+    ///
+    /// The logins of many connections are spread, each at a time that its `id` decides, but never
+    /// so late that the lead of the policy isn't kept.
+    pub fn reauth_at(&self, id: u64, ends: Instant) -> Instant {
+        let Some(facts) = &self.newest().facts else { return Instant::FAR_FUTURE };
+        let from = facts.sent_at;
+        let lead = self.policy.lead(ends.since(from));
+        let window = self.policy.reauth_spread.min(ends.minus(lead).since(from) / 2);
+        let share = mix(id ^ u64::from(facts.generation.0) << 32) >> 32;
+        let window = crate::time::millis(window).min(u64::from(u32::MAX));
+        from.plus(Duration::from_millis((window * share) >> 32))
+    }
+
+    /// The token with this number, as long as it is kept, dead or alive.
+    pub fn get(&self, generation: Generation) -> Option<Login<'_>> {
+        let is = |slot: &&Slot<M>| slot.facts.is_some_and(|f| f.generation == generation);
+        self.slots.iter().find(is).and_then(login)
+    }
+
+    /// How things stand. Never shows the token.
+    pub fn health(&self, now: Instant) -> TokenHealth {
+        let newest = self.newest().facts.as_ref();
+        TokenHealth {
+            generation: newest.map(|facts| facts.generation),
+            age: newest.map(|facts| now.since(facts.sent_at)),
+            expires_in: newest.map(|facts| facts.expires_at.since(now)),
+            next_fetch_in: match self.in_flight {
+                Some(_) => Duration::ZERO,
+                None => self.due().0.since(now),
+            },
+            in_flight: self.in_flight.is_some(),
+            requests: self.counts.requests,
+            refreshes: self.counts.refreshes,
+            same_tokens: self.counts.same_tokens,
+            failures: self.counts.failures,
+            failures_in_a_row: self.failures_in_a_row,
+            rejections: self.counts.rejections,
+            last_error: self.last_error,
+        }
+    }
+
+    fn newest(&self) -> &Slot<M> {
+        self.slots_by_age().0
+    }
+
+    /// The slot with the newest token, and the other one.
+    const fn slots_by_age(&self) -> (&Slot<M>, &Slot<M>) {
+        let [first, second] = &self.slots;
+        if self.newest_is_second { (second, first) } else { (first, second) }
+    }
+
+    const fn newest_mut(&mut self) -> (&mut Slot<M>, &mut Slot<M>) {
+        let [first, second] = &mut self.slots;
+        if self.newest_is_second { (second, first) } else { (first, second) }
+    }
+}
+
+/// A timeout of zero would have every request fail before it is sent.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// Wall and monotonic clock may differ by less: the one counts whole seconds, and neither is
+/// perfect.
+const CLOCK_JUMP: Duration = Duration::from_secs(5);
+
+fn login<M: Storage<u8>>(slot: &Slot<M>) -> Option<Login<'_>> {
+    let facts = slot.facts.as_ref()?;
+    Some(Login { user: slot.user(), secret: slot.secret(), facts })
+}
+
+impl<M: Storage<u8>> fmt::Debug for TokenManager<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenManager")
+            .field("slots", &self.slots)
+            .field("in_flight", &self.in_flight)
+            .field("not_before", &self.not_before)
+            .field("failures_in_a_row", &self.failures_in_a_row)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the tokens of an identity stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct TokenHealth {
+    /// The newest token's number.
+    pub generation: Option<Generation>,
+    /// Since it was asked for.
+    pub age: Option<Duration>,
+    /// Until it ends; zero if it has.
+    pub expires_in: Option<Duration>,
+    /// Until the next request, or zero while one is in flight.
+    pub next_fetch_in: Duration,
+    /// Whether a request is in flight.
+    pub in_flight: bool,
+    /// Requests so far.
+    pub requests: u32,
+    /// New tokens so far, the first one included.
+    pub refreshes: u32,
+    /// Times that the source gave the same token again.
+    pub same_tokens: u32,
+    /// Failed requests so far.
+    pub failures: u32,
+    /// Failed requests since the last token.
+    pub failures_in_a_row: u32,
+    /// Tokens that a server refused.
+    pub rejections: u32,
+    /// Why the last request failed, if it did.
+    pub last_error: Option<SourceError>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! One of the manager's two places for a token.
+
+use core::fmt;
+
+use subtle::ConstantTimeEq;
+
+use super::Generation;
+use crate::jwt::Audience;
+use crate::secret::{Secret, wipe};
+use crate::storage::{Buffer, CapacityError, Storage};
+use crate::time::Instant;
+
+/// Memory for a user name and a token, and what is known of them.
+pub(super) struct Slot<M: Storage<u8>> {
+    memory: M,
+    user_len: usize,
+    len: usize,
+    pub(super) facts: Option<Facts>,
+}
+
+/// What is known of a stored token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) generation: Generation,
+    pub(super) sent_at: Instant,
+    pub(super) expires_at: Instant,
+    pub(super) refresh_at: Instant,
+    pub(super) audience: Audience,
+    /// A server has said `+OK` to it.
+    pub(super) accepted: bool,
+    /// A server has refused it since it was last seen fresh from the source.
+    pub(super) rejected: bool,
+}
+
+impl<M: Storage<u8>> Slot<M> {
+    pub(super) const fn new(memory: M) -> Self {
+        Self { memory, user_len: 0, len: 0, facts: None }
+    }
+
+    /// Takes a token in. What was here is wiped, unless there is no room.
+    pub(super) fn store(
+        &mut self,
+        user: &str,
+        secret: Secret<'_>,
+        facts: Facts,
+    ) -> Result<(), CapacityError> {
+        let needed = user.len().saturating_add(secret.len());
+        if !self.memory.reserve(needed) {
+            let capacity = self.memory.room().len();
+            return Err(CapacityError::new(Buffer::Token, needed, capacity));
+        }
+        self.clear();
+        let room = self.memory.room_mut().iter_mut();
+        for (to, from) in room.zip(user.bytes().chain(secret.expose().bytes())) {
+            *to = from;
+        }
+        (self.user_len, self.len, self.facts) = (user.len(), needed, Some(facts));
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        wipe(self.memory.room_mut().get_mut(..self.len).unwrap_or_default());
+        (self.user_len, self.len, self.facts) = (0, 0, None);
+    }
+
+    pub(super) fn user(&self) -> &str {
+        self.text(0, self.user_len)
+    }
+
+    pub(super) fn secret(&self) -> Secret<'_> {
+        Secret::new(self.text(self.user_len, self.len))
+    }
+
+    fn text(&self, from: usize, to: usize) -> &str {
+        let bytes = self.memory.room().get(from..to).unwrap_or_default();
+        core::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Whether it holds this very token, without telling by the time it takes where they differ.
+    pub(super) fn holds(&self, user: &str, secret: Secret<'_>) -> bool {
+        self.facts.is_some()
+            && self.user() == user
+            && bool::from(self.secret().expose().as_bytes().ct_eq(secret.expose().as_bytes()))
+    }
+
+    pub(super) fn live(&self, now: Instant) -> Option<&Facts> {
+        self.facts.as_ref().filter(|facts| now < facts.expires_at)
+    }
+}
+
+impl<M: Storage<u8>> Drop for Slot<M> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl<M: Storage<u8>> fmt::Debug for Slot<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts.fmt(f)
+    }
+}

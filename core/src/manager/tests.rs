@@ -1,0 +1,457 @@
+use super::*;
+use crate::http::HttpErrorKind;
+use crate::policy::{Ratio, RetryPolicy};
+use std::vec::Vec;
+
+type Manager = TokenManager<[u8; 64]>;
+
+const fn ms(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+const fn secs(secs: u64) -> Instant {
+    Instant::from_millis(secs * 1000)
+}
+
+fn token(text: &str, life_ms: u64) -> Token<'_> {
+    Token::new(Secret::new(text)).with_user("oid").with_expires_in(Duration::from_millis(life_ms))
+}
+
+/// No floors and no lead, to compare with the peers.
+fn bare() -> RefreshPolicy {
+    RefreshPolicy {
+        failure_floor: Duration::ZERO,
+        token_floor: Duration::ZERO,
+        reauth_lead: Duration::ZERO,
+        ..RefreshPolicy::default()
+    }
+}
+
+fn manager(policy: RefreshPolicy) -> Manager {
+    TokenManager::new(policy, [[0; 64]; 2])
+}
+
+const TRANSIENT: SourceError = SourceError::Http(HttpErrorKind::Connect);
+
+/// Asserts that nothing is due one tick before `at`, and a fetch at it.
+#[track_caller]
+fn fetches_at(manager: &mut Manager, at: Instant) {
+    let before = at.minus(Duration::from_millis(1));
+    match manager.poll(before) {
+        Action::Wait { until, .. } => assert_eq!(until, at),
+        Action::Fetch { .. } => panic!("a fetch too early, at {before:?}"),
+    }
+    assert!(matches!(manager.poll(at), Action::Fetch { .. }), "no fetch at {at:?}");
+}
+
+#[test]
+fn the_first_poll_fetches_and_the_second_waits_for_it() {
+    let mut manager = manager(RefreshPolicy::default());
+    assert_eq!(manager.poll(secs(0)), Action::Fetch { deadline: secs(30) });
+    let in_flight = Action::Wait { until: secs(30), why: Reason::InFlight };
+    assert_eq!(manager.poll(secs(0)), in_flight);
+    assert_eq!(manager.poll(ms(29_999)), in_flight);
+    assert_eq!(manager.next_deadline(), secs(30));
+    // The answer never came: that is a failure like another.
+    assert_eq!(manager.poll(secs(30)), Action::Wait { until: secs(31), why: Reason::Backoff });
+    assert_eq!(manager.health(secs(30)).last_error, Some(SourceError::TimedOut));
+}
+
+#[test]
+fn a_token_is_renewed_at_its_share_of_life_counted_from_the_request() {
+    // The peer's L1: life 100, ratio 0.8, latency 20.
+    let policy = RefreshPolicy { expiration_refresh_ratio: Ratio::percent(80), ..bare() };
+    let mut manager = manager(policy);
+    let mut arrivals = Vec::new();
+    for (n, text) in ["a", "b", "c"].into_iter().enumerate() {
+        let sent = ms(80 * n as u64);
+        if n > 0 {
+            fetches_at(&mut manager, sent);
+        } else {
+            assert!(matches!(manager.poll(sent), Action::Fetch { .. }));
+        }
+        let arrived = sent + Duration::from_millis(20);
+        manager.token(sent, &token(text, 100)).unwrap();
+        assert_eq!(manager.login(arrived).unwrap().expose(), text);
+        arrivals.push(arrived.as_millis());
+    }
+    assert_eq!(arrivals, [20, 100, 180]);
+}
+
+#[test]
+fn failures_are_retried_quickly_then_slowly_and_never_given_up() {
+    let retry = RetryPolicy {
+        max_attempts: 3,
+        initial_delay: Duration::from_secs(1),
+        max_delay: Duration::from_secs(10),
+        slow_delay: Duration::from_secs(60),
+        ..RetryPolicy::default()
+    };
+    let mut manager = manager(RefreshPolicy { retry, ..RefreshPolicy::default() });
+    let mut now = secs(0);
+    let mut waits = Vec::new();
+    for _ in 0..200 {
+        assert!(matches!(manager.poll(now), Action::Fetch { .. }));
+        manager.failed(now, TRANSIENT);
+        let Action::Wait { until, why: Reason::Backoff } = manager.poll(now) else { panic!() };
+        waits.push(until.since(now).as_secs());
+        now = until;
+    }
+    assert_eq!(waits[..5], [1, 2, 4, 60, 60]);
+    assert!(waits[5..].iter().all(|wait| *wait == 60));
+    // It comes back by itself, and the next failure is a first one again.
+    assert!(matches!(manager.poll(now), Action::Fetch { .. }));
+    manager.token(now, &token("t", 3_600_000)).unwrap();
+    assert_eq!(manager.health(now).failures_in_a_row, 0);
+    let due = now + Duration::from_secs(2520);
+    fetches_at(&mut manager, due);
+    manager.failed(due, TRANSIENT);
+    fetches_at(&mut manager, due + Duration::from_secs(1));
+}
+
+#[test]
+fn what_nobody_repairs_by_asking_is_asked_slowly() {
+    let mut manager = manager(RefreshPolicy::default());
+    let _ = manager.poll(secs(0));
+    manager.failed(secs(0), SourceError::NoToken);
+    fetches_at(&mut manager, secs(60));
+    let kind = ErrorKind::Configuration;
+    manager.failed(secs(60), SourceError::Other { kind, what: "x" });
+    fetches_at(&mut manager, secs(120));
+}
+
+#[test]
+fn a_server_that_asks_to_be_left_alone_is() {
+    let mut manager = manager(RefreshPolicy::default());
+    let throttled = |wait| SourceError::Other { kind: ErrorKind::Throttled(wait), what: "x" };
+    let _ = manager.poll(secs(0));
+    manager.failed(secs(0), throttled(Some(Duration::from_secs(90))));
+    fetches_at(&mut manager, secs(90));
+    // Less than our own wait is none of its business.
+    manager.failed(secs(90), throttled(Some(Duration::from_millis(1))));
+    fetches_at(&mut manager, secs(92));
+}
+
+#[test]
+fn a_live_token_is_served_whatever_the_endpoint_does() {
+    let mut manager = manager(RefreshPolicy::default());
+    let _ = manager.poll(secs(0));
+    manager.token(secs(0), &token("t", 100_000)).unwrap();
+    for now in 70..100 {
+        if let Action::Fetch { .. } = manager.poll(secs(now)) {
+            manager.failed(secs(now), TRANSIENT);
+        }
+        assert_eq!(manager.login(secs(now)).unwrap().expose(), "t");
+    }
+    assert!(manager.login(ms(99_999)).is_some());
+    assert!(manager.login(secs(100)).is_none());
+    assert_eq!(manager.pull(secs(100)), Pull::FetchFirst);
+}
+
+#[test]
+fn the_same_token_again_is_no_new_one_and_is_not_asked_for_in_a_hurry() {
+    let mut manager = manager(RefreshPolicy::default());
+    let _ = manager.poll(secs(0));
+    let first = manager.token(secs(0), &token("t", 1_000_000)).unwrap();
+    assert_eq!(first, Refreshed::New(Generation(1)));
+    fetches_at(&mut manager, secs(700));
+    let again = manager.token(secs(700), &token("t", 300_000)).unwrap();
+    assert_eq!(again, Refreshed::Same(Generation(1)));
+    assert!(manager.newer_than(Generation(1), secs(700)).is_none());
+    // Half of what remains, and half of that, down to the floor.
+    fetches_at(&mut manager, secs(850));
+    manager.token(secs(850), &token("t", 150_000)).unwrap();
+    fetches_at(&mut manager, secs(925));
+    manager.token(secs(925), &token("t", 999_999_999)).unwrap();
+    assert_eq!(manager.login(secs(925)).unwrap().expires_at(), secs(1000), "it lives no longer");
+    let mut now = secs(962);
+    let mut requests = 0;
+    while now < secs(1000) {
+        match manager.poll(now) {
+            Action::Fetch { .. } => {
+                requests += 1;
+                manager.token(now, &token("t", 1000)).unwrap();
+            }
+            Action::Wait { until, .. } => now = until,
+        }
+    }
+    assert!(requests <= 8, "{requests}");
+    assert_eq!(manager.health(now).refreshes, 1);
+}
+
+#[test]
+fn no_answer_makes_it_ask_more_often_than_the_floors_allow() {
+    for life in [0, 1, 1000, 240_000, 365 * 86_400_000, u64::MAX] {
+        let mut manager = manager(RefreshPolicy {
+            expiration_refresh_ratio: Ratio::ZERO,
+            ..RefreshPolicy::default()
+        });
+        let (mut now, mut requests) = (secs(0), 0);
+        let names: Vec<_> = (0..100).map(|n| std::format!("token-{n}")).collect();
+        while now < secs(100) {
+            match manager.poll(now) {
+                Action::Fetch { .. } => {
+                    let _ = manager.token(now, &token(&names[requests], life));
+                    requests += 1;
+                }
+                Action::Wait { until, .. } => {
+                    assert!(until > now);
+                    now = until;
+                }
+            }
+        }
+        assert!(requests <= 20, "{requests} requests with tokens of {life} ms");
+    }
+}
+
+#[test]
+fn the_accepted_token_is_what_a_refused_one_falls_back_to() {
+    let mut manager = manager(RefreshPolicy::default());
+    let t = |n: u64| secs(n * 60);
+    let _ = manager.poll(t(0));
+    manager.token(t(0), &token("one", 3_600_000)).unwrap();
+    manager.accepted(Generation(1));
+    fetches_at(&mut manager, t(42));
+    manager.token(t(42), &token("two", 3_600_000)).unwrap();
+    assert_eq!(manager.login(t(42)).unwrap().expose(), "two");
+    manager.rejected(t(42), Generation(2));
+    // The one that works is used meanwhile, and one fresh token is asked for.
+    assert_eq!(manager.login(t(42)).unwrap().expose(), "one");
+    assert!(manager.newer_than(Generation(1), t(42)).is_none());
+    fetches_at(&mut manager, t(42) + Duration::from_secs(5));
+    manager.token(t(43), &token("three", 3_600_000)).unwrap();
+    assert_eq!(manager.newer_than(Generation(1), t(43)).unwrap().expose(), "three");
+    // The accepted one was kept, the refused one was not.
+    assert_eq!(manager.get(Generation(1)).unwrap().expose(), "one");
+    assert!(manager.get(Generation(2)).is_none());
+    manager.accepted(Generation(3));
+    manager.token(t(44), &token("four", 3_600_000)).unwrap();
+    assert_eq!(manager.get(Generation(3)).unwrap().expose(), "three");
+}
+
+#[test]
+fn tokens_that_are_all_refused_are_asked_for_ever_slower() {
+    let mut manager = manager(RefreshPolicy::default());
+    let names: Vec<_> = (0..20).map(|n| std::format!("token-{n}")).collect();
+    let mut requests = Vec::new();
+    let mut now = secs(0);
+    while requests.len() < 12 {
+        match manager.poll(now) {
+            Action::Fetch { .. } => {
+                let refreshed = manager.token(now, &token(&names[requests.len()], 3_600_000));
+                let Ok(Refreshed::New(generation)) = refreshed else { panic!() };
+                requests.push(now);
+                manager.rejected(now, generation);
+                // More connections that hear the same say nothing new.
+                manager.rejected(now, generation);
+            }
+            Action::Wait { until, .. } => now = until,
+        }
+    }
+    let waits: Vec<_> = requests.windows(2).map(|w| w[1].since(w[0]).as_secs()).collect();
+    assert_eq!(waits, [5, 5, 5, 5, 8, 16, 60, 60, 60, 60, 60]);
+}
+
+#[test]
+fn a_refused_token_that_comes_again_is_tried_again() {
+    // A server may fail to check a good token: the same one may be taken a moment later.
+    let mut manager = manager(RefreshPolicy::default());
+    let _ = manager.poll(secs(0));
+    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+    manager.rejected(secs(1), Generation(1));
+    assert!(manager.newer_than(Generation(0), secs(1)).is_none());
+    assert!(manager.login(secs(1)).is_some(), "there is nothing better to connect with");
+    fetches_at(&mut manager, secs(5));
+    let again = manager.token(secs(5), &token("t", 3_600_000)).unwrap();
+    assert_eq!(again, Refreshed::Same(Generation(1)));
+    assert!(manager.newer_than(Generation(0), secs(5)).is_some());
+    fetches_at(&mut manager, secs(5 + 3595 / 2) + Duration::from_millis(500));
+}
+
+#[test]
+fn a_token_that_cant_be_used_is_a_failure_and_leaves_the_old_one() {
+    let mut manager = manager(RefreshPolicy::default());
+    let _ = manager.poll(secs(0));
+    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+    fetches_at(&mut manager, secs(2520));
+    let long = "x".repeat(62);
+    let error = manager.token(secs(2520), &token(&long, 1000)).unwrap_err();
+    assert_eq!(std::format!("{error}"), "token buffer too small: 65 bytes needed, 64 there");
+    assert_eq!(manager.login(secs(2520)).unwrap().expose(), "t");
+    fetches_at(&mut manager, secs(2580));
+    for (bad, error) in [
+        (token("", 1), TokenError::NotText),
+        (token("a b", 1), TokenError::NotText),
+        (token("a", 0), TokenError::Expired),
+        (Token::new(Secret::new("opaque")), TokenError::Unreadable(crate::jwt::JwtError::Parts)),
+        (Token::new(Secret::new("a.e30.c")), TokenError::NoUser),
+        (Token::new(Secret::new("t2")).with_user(""), TokenError::NoUser),
+        (Token::new(Secret::new("t2")).with_user("oid"), TokenError::NoLifetime),
+    ] {
+        assert_eq!(manager.token(secs(2580), &bad).unwrap_err(), error);
+    }
+    assert_eq!(manager.health(secs(2580)).failures, 8);
+}
+
+#[test]
+fn a_life_is_the_shortest_that_anybody_says() {
+    let life = |token: Token<'_>, clock: Option<UnixTime>| {
+        let mut manager = manager(RefreshPolicy::default());
+        if let Some(clock) = clock {
+            manager.unix_time(secs(0), clock);
+        }
+        manager.token(secs(100), &token)?;
+        Ok::<_, TokenError>(
+            manager.login(secs(100)).unwrap().expires_at().since(secs(100)).as_secs(),
+        )
+    };
+    let token = Token::new(Secret::new("t")).with_user("oid");
+    let hour = Duration::from_secs(3600);
+    let at = UnixTime(1_795_300_000);
+    let later = |secs| UnixTime(at.0 + secs);
+    assert_eq!(life(token.with_expires_in(hour), None), Ok(3600));
+    // By the server's own clock, whatever ours says.
+    let cached = token.with_expires_in(hour).with_expires_on(later(600)).with_server_time(at);
+    assert_eq!(life(cached, Some(UnixTime(5))), Ok(600));
+    assert_eq!(life(token.with_expires_on(later(600)).with_server_time(at), None), Ok(600));
+    // By ours, if there is nothing else; that was read 100 seconds before.
+    assert_eq!(life(token.with_expires_on(later(600)), Some(at)), Ok(500));
+    // A clock that is wrong doesn't shorten a life that was said.
+    assert_eq!(
+        life(token.with_expires_in(hour).with_expires_on(later(600)), Some(later(9999))),
+        Ok(3600)
+    );
+    let over = token.with_expires_in(hour).with_expires_on(at).with_server_time(later(1));
+    assert_eq!(life(over, None), Err(TokenError::Expired));
+}
+
+#[test]
+fn the_user_name_is_the_oid_unless_another_is_given() {
+    let jwt = "h.eyJvaWQiOiIxMTExMTExMS0yMjIyLTMzMzMtNDQ0NC01NTU1NTU1NTU1NTUifQ.s";
+    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 128]; 2]);
+    let token = Token::new(Secret::new(jwt)).with_expires_in(Duration::from_secs(60));
+    manager.token(secs(0), &token).unwrap();
+    assert_eq!(manager.login(secs(0)).unwrap().user(), "11111111-2222-3333-4444-555555555555");
+    manager.token(secs(9), &token.with_user("me")).unwrap();
+    assert_eq!(manager.login(secs(9)).unwrap().user(), "me");
+    assert_eq!(manager.login(secs(9)).unwrap().generation(), Generation(2));
+}
+
+#[test]
+fn pull_mode_lets_nobody_wait_for_a_refresh() {
+    let mut manager = manager(RefreshPolicy::default());
+    assert_eq!(manager.pull(secs(0)), Pull::FetchFirst);
+    let _ = manager.poll(secs(0));
+    manager.token(secs(0), &token("t", 100_000)).unwrap();
+    assert_eq!(manager.pull(ms(69_999)), Pull::Use);
+    assert_eq!(manager.pull(secs(70)), Pull::UseThenRefresh);
+    assert!(matches!(manager.poll(secs(70)), Action::Fetch { .. }));
+    assert_eq!(manager.pull(secs(70)), Pull::Use, "one is under way");
+}
+
+#[test]
+fn a_refresh_can_be_asked_for_but_not_below_the_floor() {
+    let mut manager = manager(RefreshPolicy::default());
+    let _ = manager.poll(secs(0));
+    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+    manager.refresh_now();
+    fetches_at(&mut manager, secs(5));
+    manager.token(secs(100), &token("u", 3_600_000)).unwrap();
+    manager.refresh_now();
+    assert!(matches!(manager.poll(secs(200)), Action::Fetch { .. }));
+}
+
+#[test]
+fn jitter_only_brings_a_refresh_forward_and_differs_with_the_seed() {
+    let due = |seed| {
+        let mut manager = manager(RefreshPolicy::default());
+        manager.seed(seed);
+        manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+        manager.next_deadline()
+    };
+    let dues: Vec<_> = (0..100).map(due).collect();
+    assert!(dues.iter().all(|due| (secs(2394)..=secs(2520)).contains(due)));
+    let mut distinct = dues.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert!(distinct.len() > 90);
+    assert_eq!(dues[7], due(7));
+}
+
+#[test]
+fn a_sleep_that_the_clock_did_not_count_makes_a_refresh_due() {
+    let mut manager = manager(RefreshPolicy::default());
+    let boot = UnixTime(1_795_300_000);
+    manager.unix_time(secs(0), boot);
+    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+    // Awake: both clocks went on alike, within what a clock of seconds can say.
+    manager.unix_time(secs(600), UnixTime(boot.0 + 604));
+    assert_eq!(manager.next_deadline(), secs(2520));
+    manager.unix_time(secs(601), UnixTime(boot.0 + 601 + 2000));
+    assert_eq!(manager.next_deadline(), secs(520));
+    // Set back: that says nothing.
+    manager.unix_time(secs(602), boot);
+    assert_eq!(manager.next_deadline(), secs(520));
+}
+
+#[test]
+fn logins_are_spread_but_keep_the_lead() {
+    let mut manager = manager(RefreshPolicy::default());
+    manager.token(secs(0), &token("one", 3_600_000)).unwrap();
+    manager.token(secs(2520), &token("two", 3_600_000)).unwrap();
+    let at: Vec<_> = (0..1000).map(|id| manager.reauth_at(id, secs(3600))).collect();
+    assert!(at.iter().all(|at| (secs(2520)..secs(2550)).contains(at)));
+    let in_second = |n| at.iter().filter(|at| at.since(secs(2520)).as_secs() == n).count();
+    assert!((0..30).all(|n| (15..60).contains(&in_second(n))), "no second has its share");
+    // With little left, all come at once.
+    assert_eq!(manager.reauth_at(7, secs(2520)), secs(2520));
+    assert!(manager.reauth_at(7, secs(2530)) <= secs(2525));
+}
+
+#[test]
+fn extremes_of_time_do_not_overflow() {
+    let mut manager = manager(RefreshPolicy::default());
+    let end = Instant::FAR_FUTURE;
+    let _ = manager.poll(end);
+    manager.token(end, &token("t", u64::MAX)).unwrap();
+    manager.failed(end, TRANSIENT);
+    manager.unix_time(end, UnixTime(u64::MAX));
+    manager.unix_time(secs(0), UnixTime(0));
+    let _ = manager.poll(end);
+    let _ = manager.reauth_at(u64::MAX, end);
+    let _ = manager.health(secs(0));
+}
+
+#[test]
+fn memory_is_wiped_and_nothing_shows_a_token() {
+    let (mut one, mut two) = ([0; 64], [0; 64]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), [&mut one[..], &mut two[..]]);
+    manager.token(secs(0), &token("t0p-secret", 100_000)).unwrap();
+    manager.token(secs(9), &token("t0p-secret-2", 100_000)).unwrap();
+    let login = manager.login(secs(9)).unwrap();
+    let shown = std::format!("{manager:?} {login:?} {:?}", manager.health(secs(9)));
+    assert!(!shown.contains("t0p"), "{shown}");
+    drop(manager);
+    assert_eq!((one, two), ([0; 64], [0; 64]));
+}
+
+#[test]
+fn answers_become_events() {
+    let mut manager = manager(RefreshPolicy::default());
+    let event = manager.answered(secs(0), secs(1), Ok(token("t", 3_600_000)));
+    let generation = Generation(1);
+    assert_eq!(
+        event,
+        Event::Refreshed {
+            generation,
+            expires_in: Duration::from_secs(3599),
+            next_in: Duration::from_secs(2519),
+        }
+    );
+    let event = manager.answered(secs(2520), secs(2521), Ok(token("t", 1)));
+    let next_in = Duration::from_secs(4);
+    assert_eq!(event, Event::SameToken { generation, next_in });
+    let event = manager.answered(secs(2530), secs(2531), Err(TRANSIENT));
+    let next_in = Duration::from_secs(1);
+    assert_eq!(event, Event::FetchFailed { error: TRANSIENT, next_in });
+}

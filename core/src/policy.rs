@@ -1,0 +1,262 @@
+//! When to refresh, and what to do when that fails: numbers only, by the names that the official
+//! clients use.
+//!
+//! ```
+//! use core::time::Duration;
+//! use redis_entraid_core::policy::{Ratio, RefreshPolicy};
+//!
+//! let policy = RefreshPolicy {
+//!     expiration_refresh_ratio: Ratio::percent(75),
+//!     lower_refresh_bound: Duration::from_secs(120),
+//!     ..RefreshPolicy::default()
+//! };
+//! // A token of one hour is refreshed after 45 minutes.
+//! let life = Duration::from_secs(3600);
+//! assert_eq!(policy.refresh_after(life, None), Duration::from_secs(2700));
+//! ```
+
+use core::time::Duration;
+
+use crate::source::ErrorKind;
+use crate::time::millis;
+
+/// A share between nothing and the whole, in parts per million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Ratio(u32);
+
+impl Ratio {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// The whole.
+    pub const ONE: Self = Self(1_000_000);
+
+    /// `ppm` parts per million; `None` above 1,000,000.
+    pub const fn from_ppm(ppm: u32) -> Option<Self> {
+        if ppm <= Self::ONE.0 { Some(Self(ppm)) } else { None }
+    }
+
+    /// `percent` in a hundred; all above 100 is the whole.
+    pub const fn percent(percent: u32) -> Self {
+        if percent < 100 { Self(percent * 10_000) } else { Self::ONE }
+    }
+
+    /// The share in parts per million.
+    pub const fn ppm(self) -> u32 {
+        self.0
+    }
+
+    /// This share of `duration`, in whole milliseconds, rounded down.
+    pub const fn of(self, duration: Duration) -> Duration {
+        // u64 milliseconds times a million don't fit in u64, and u128 costs a device kilobytes:
+        // so the whole millions and the rest are taken apart.
+        let total = millis(duration);
+        let ppm = self.0 as u64;
+        let million = Self::ONE.0 as u64;
+        let whole = (total / million).saturating_mul(ppm);
+        Duration::from_millis(whole.saturating_add(total % million * ppm / million))
+    }
+}
+
+/// How a token is renewed.
+///
+/// The defaults keep Microsoft's advice: a new token is on its way long before the old one ends,
+/// and the last re-AUTH with it comes at least three minutes before.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RefreshPolicy {
+    /// The share of a token's life after which the next one is fetched. 0.7 as in
+    /// go-redis-entraid and redis-py-entraid.
+    pub expiration_refresh_ratio: Ratio,
+    /// The next token is fetched when no more than this is left, whatever the ratio says. Zero
+    /// means no bound.
+    pub lower_refresh_bound: Duration,
+    /// The largest share of the wait by which a refresh is brought forward at random, so that a
+    /// fleet doesn't ask in step. It never delays one.
+    pub refresh_jitter: Ratio,
+    /// What one token request may take; then it is given up and counts as failed.
+    pub token_request_timeout: Duration,
+    /// What happens when a request fails.
+    pub retry: RetryPolicy,
+    /// The least time from a failed request to the next one.
+    pub failure_floor: Duration,
+    /// The least time from a received token to the next request.
+    pub token_floor: Duration,
+    /// Connections should have logged in with the new token this long before the old one ends.
+    /// Microsoft asks for three minutes; of short-lived tokens it is at most a tenth of the life.
+    pub reauth_lead: Duration,
+    /// The logins of many connections with a new token are spread over this time, as far as the
+    /// lead leaves room.
+    pub reauth_spread: Duration,
+}
+
+impl RefreshPolicy {
+    /// The time from the request for a token to the request for the next one, without jitter:
+    /// `min(ratio x life, life - bound, refresh_in)`, or zero.
+    ///
+    /// `life` is counted from when the request was sent; `refresh_in` is the server's own word,
+    /// where it gave one.
+    pub fn refresh_after(&self, life: Duration, refresh_in: Option<Duration>) -> Duration {
+        let by_ratio = self.expiration_refresh_ratio.of(life);
+        let bound = self.lower_refresh_bound.max(self.lead(life));
+        let by_bound = life.saturating_sub(bound);
+        by_ratio.min(by_bound).min(refresh_in.unwrap_or(Duration::MAX))
+    }
+
+    /// [`reauth_lead`](Self::reauth_lead), scaled down for a token that lives for `life` only.
+    pub fn lead(&self, life: Duration) -> Duration {
+        self.reauth_lead.min(Ratio::percent(10).of(life))
+    }
+}
+
+impl Default for RefreshPolicy {
+    fn default() -> Self {
+        Self {
+            expiration_refresh_ratio: Ratio::percent(70),
+            lower_refresh_bound: Duration::ZERO,
+            refresh_jitter: Ratio::percent(5),
+            token_request_timeout: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
+            failure_floor: Duration::from_secs(1),
+            token_floor: Duration::from_secs(5),
+            reauth_lead: Duration::from_secs(180),
+            reauth_spread: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How a failed request is repeated: a few times quickly, then slowly for as long as it takes.
+///
+/// There is no last attempt. While the old token lives it is served meanwhile.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RetryPolicy {
+    /// How many quick attempts follow a failure, before the slow ones.
+    pub max_attempts: u32,
+    /// The wait before the first quick attempt.
+    pub initial_delay: Duration,
+    /// The longest wait between quick attempts.
+    pub max_delay: Duration,
+    /// What the wait is multiplied by from one attempt to the next, as a whole number.
+    pub backoff_multiplier: u32,
+    /// The largest share of a wait that is added to or taken from it at random.
+    pub jitter: Ratio,
+    /// Whether a failure of this kind deserves the quick attempts. What doesn't goes to the slow
+    /// ones at once; it is never given up.
+    #[cfg_attr(feature = "defmt", defmt(Debug2Format))]
+    pub is_retryable: fn(ErrorKind) -> bool,
+    /// The wait between slow attempts.
+    pub slow_delay: Duration,
+}
+
+impl RetryPolicy {
+    /// The wait after so many failures in a row (1 = the first), without jitter; `None` when the
+    /// quick attempts are used up.
+    pub fn delay(&self, failures: u32) -> Option<Duration> {
+        (1..=self.max_attempts).contains(&failures).then(|| self.backoff().delay(failures))
+    }
+
+    pub(crate) const fn backoff(&self) -> Backoff {
+        Backoff {
+            initial: self.initial_delay,
+            max: self.max_delay,
+            multiplier: self.backoff_multiplier,
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            initial_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(30),
+            backoff_multiplier: 2,
+            jitter: Ratio::percent(20),
+            is_retryable: ErrorKind::is_retryable,
+            slow_delay: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Waits that grow by a factor, up to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Backoff {
+    /// The first wait.
+    pub initial: Duration,
+    /// The longest one.
+    pub max: Duration,
+    /// What each is multiplied by to give the next.
+    pub multiplier: u32,
+}
+
+impl Backoff {
+    /// The wait after so many failures in a row, 1 being the first.
+    pub fn delay(&self, failures: u32) -> Duration {
+        let mut delay = self.initial;
+        // Ends early: what grows at all reaches the limit by doubling.
+        for _ in 1..failures {
+            if delay >= self.max || delay.is_zero() || self.multiplier <= 1 {
+                break;
+            }
+            delay = delay.saturating_mul(self.multiplier);
+        }
+        delay.min(self.max)
+    }
+}
+
+/// Chance, from a seed that the host gives: SplitMix64 (Steele, Lea, Flood 2014).
+///
+/// For jitter, not for secrets. Until it is seeded there is none.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) struct Jitter {
+    state: Option<u64>,
+}
+
+impl Jitter {
+    pub(crate) const fn new() -> Self {
+        Self { state: None }
+    }
+
+    pub(crate) const fn seed(&mut self, seed: u64) {
+        self.state = Some(seed);
+    }
+
+    /// A duration up to, not with, `range`; `None` without a seed.
+    fn up_to(&mut self, range: Duration) -> Option<Duration> {
+        let state = self.state.as_mut()?;
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        // 32 good bits: a share of the range in 2^32 parts, in u64 as long as it fits.
+        let share = mix(*state) >> 32;
+        let range = millis(range);
+        let high = (range >> 32).saturating_mul(share);
+        let low = ((range & 0xffff_ffff) * share) >> 32;
+        Some(Duration::from_millis(high.saturating_add(low)))
+    }
+
+    /// `delay` less up to `share` of it.
+    pub(crate) fn earlier(&mut self, delay: Duration, share: Ratio) -> Duration {
+        delay.saturating_sub(self.up_to(share.of(delay)).unwrap_or_default())
+    }
+
+    /// `delay` less or more up to `share` of it.
+    pub(crate) fn around(&mut self, delay: Duration, share: Ratio) -> Duration {
+        let share = share.of(delay);
+        match self.up_to(share.saturating_mul(2)) {
+            Some(extra) => delay.saturating_sub(share).saturating_add(extra),
+            None => delay,
+        }
+    }
+}
+
+/// Scatters the bits of `x`: near numbers become far ones.
+pub(crate) const fn mix(x: u64) -> u64 {
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests;

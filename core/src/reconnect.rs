@@ -1,0 +1,128 @@
+//! When to dial, and when to dial again.
+//!
+//! ```
+//! use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
+//! use redis_entraid_core::time::Instant;
+//!
+//! let now = Instant::from_millis(0);
+//! let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+//! assert_eq!(reconnect.poll(now), Dial::Now);
+//! reconnect.failed(now);
+//! assert!(matches!(reconnect.poll(now), Dial::Wait { .. }));
+//! ```
+
+use core::time::Duration;
+
+use crate::policy::{Backoff, Jitter, Ratio};
+use crate::time::Instant;
+
+/// How often a server is dialed that can't be reached or won't have us.
+///
+/// There is no last attempt. Azure limits the rate of new connections, so all waits are jittered.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ReconnectPolicy {
+    /// The waits between attempts.
+    pub backoff: Backoff,
+    /// The largest share of a wait that is added to or taken from it at random.
+    pub jitter: Ratio,
+    /// What dialing and TLS may take together.
+    pub connect_timeout: Duration,
+}
+
+impl Default for ReconnectPolicy {
+    fn default() -> Self {
+        Self {
+            backoff: Backoff {
+                initial: Duration::from_millis(200),
+                max: Duration::from_secs(30),
+                multiplier: 2,
+            },
+            jitter: Ratio::percent(30),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What to do about a connection that isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use]
+pub enum Dial {
+    /// Dial.
+    Now,
+    /// Not before then.
+    Wait {
+        /// When.
+        until: Instant,
+    },
+}
+
+/// Schedules the attempts to get a connection.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Reconnect {
+    policy: ReconnectPolicy,
+    jitter: Jitter,
+    failures: u32,
+    not_before: Instant,
+}
+
+impl Reconnect {
+    /// Before the first attempt.
+    pub const fn new(policy: ReconnectPolicy) -> Self {
+        Self { policy, jitter: Jitter::new(), failures: 0, not_before: Instant::from_millis(0) }
+    }
+
+    /// Gives it chance, for jitter: any number that differs from process to process.
+    pub const fn seed(&mut self, seed: u64) {
+        self.jitter.seed(seed);
+    }
+
+    /// Says whether to dial now.
+    pub fn poll(&self, now: Instant) -> Dial {
+        if now >= self.not_before { Dial::Now } else { Dial::Wait { until: self.not_before } }
+    }
+
+    /// Learns that dialing or the first login failed, or that a connection ended. The first
+    /// attempt after a login that worked comes at once, but for jitter.
+    pub fn failed(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        let wait = self.policy.backoff.delay(self.failures);
+        self.not_before = now.plus(self.jitter.around(wait, self.policy.jitter));
+    }
+
+    /// Learns that a login worked.
+    pub const fn logged_in(&mut self) {
+        self.failures = 0;
+    }
+
+    /// What dialing and TLS may take together.
+    pub const fn connect_timeout(&self) -> Duration {
+        self.policy.connect_timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_limit_and_shrink_after_a_login() {
+        let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+        let mut now = Instant::from_millis(0);
+        let mut waits = std::vec::Vec::new();
+        for _ in 0..10 {
+            assert_eq!(reconnect.poll(now), Dial::Now);
+            reconnect.failed(now);
+            let Dial::Wait { until } = reconnect.poll(now) else { panic!("a hot loop") };
+            assert_eq!(reconnect.poll(until.minus(Duration::from_millis(1))), Dial::Wait { until });
+            waits.push(until.since(now).as_millis());
+            now = until;
+        }
+        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
+        reconnect.logged_in();
+        reconnect.failed(now);
+        assert_eq!(reconnect.poll(now), Dial::Wait { until: now.plus(Duration::from_millis(200)) });
+    }
+}

@@ -1,0 +1,291 @@
+//! A view of one reply.
+
+use core::fmt;
+
+use super::frame::{Framer, RespError};
+
+/// One whole value as it was received: a view, without a copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Value<'a> {
+    /// Exactly one value, its attributes taken off.
+    raw: &'a [u8],
+}
+
+/// What a value is. Both versions of the protocol come to the same kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Kind {
+    /// A status, `+OK`.
+    Simple,
+    /// An error, `-ERR ...` or `!` and a string.
+    Error,
+    /// A whole number.
+    Integer,
+    /// A string of any bytes.
+    Bulk,
+    /// A list of values.
+    Array,
+    /// Nothing: `_`, or RESP2's `$-1` and `*-1`.
+    Null,
+    /// A number with a fraction, as text.
+    Double,
+    /// True or false.
+    Boolean,
+    /// A whole number of any size, as text.
+    BigNumber,
+    /// A string with its format.
+    Verbatim,
+    /// Keys and values in turn.
+    Map,
+    /// A list of values without order.
+    Set,
+    /// Something that the server sent unasked, or the confirmation of a subscription.
+    Push,
+}
+
+/// A value is of another kind than it was asked to be, or the server reported an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct TypeError {
+    /// What it is.
+    pub found: Kind,
+    /// What was asked for.
+    pub wanted: &'static str,
+}
+
+impl fmt::Display for TypeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the reply is {:?}, not {}", self.found, self.wanted)
+    }
+}
+
+impl core::error::Error for TypeError {}
+
+impl<'a> Value<'a> {
+    /// A view of `raw`, which must be exactly one value.
+    ///
+    /// # Errors
+    /// [`RespError`] if it is not.
+    pub fn new(raw: &'a [u8]) -> Result<Self, RespError> {
+        match Framer::new().feed(raw) {
+            Ok(framed) if framed.complete && framed.used == raw.len() => Ok(Self::framed(raw)),
+            _ => Err(RespError),
+        }
+    }
+
+    /// A view of what a [`Framer`] found to be one value.
+    pub(crate) fn framed(raw: &'a [u8]) -> Self {
+        let mut raw = raw;
+        // Attributes say something about the value behind them that nobody asked for.
+        while let [b'|', ..] = raw {
+            let (_, mut rest) = split_line(raw);
+            for _ in 0..number(raw).unwrap_or(0).saturating_mul(2) {
+                match next(rest) {
+                    Some((_, behind)) => rest = behind,
+                    None => break,
+                }
+            }
+            raw = rest;
+        }
+        Self { raw }
+    }
+
+    /// The value as it was received, without attributes.
+    pub const fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self.raw {
+            [b'$' | b'*', b'-', ..] | [b'_', ..] | [] => Kind::Null,
+            [b'+', ..] => Kind::Simple,
+            [b'-' | b'!', ..] => Kind::Error,
+            [b':', ..] => Kind::Integer,
+            [b'$', ..] => Kind::Bulk,
+            [b'*', ..] => Kind::Array,
+            [b',', ..] => Kind::Double,
+            [b'#', ..] => Kind::Boolean,
+            [b'(', ..] => Kind::BigNumber,
+            [b'=', ..] => Kind::Verbatim,
+            [b'%', ..] => Kind::Map,
+            [b'~', ..] => Kind::Set,
+            [b'>', ..] => Kind::Push,
+            [..] => Kind::Simple,
+        }
+    }
+
+    /// Whether it is nothing.
+    pub fn is_null(&self) -> bool {
+        self.kind() == Kind::Null
+    }
+
+    /// The bytes of a string, a status, or a number's text.
+    ///
+    /// # Errors
+    /// [`TypeError`] if it is none of these.
+    pub fn bytes(&self) -> Result<&'a [u8], TypeError> {
+        let (line, rest) = split_line(self.raw);
+        match self.kind() {
+            Kind::Simple | Kind::Integer | Kind::Double | Kind::BigNumber => Ok(line),
+            Kind::Bulk => Ok(rest.strip_suffix(b"\r\n").unwrap_or_default()),
+            Kind::Verbatim => {
+                let text = rest.strip_suffix(b"\r\n").unwrap_or_default();
+                // Three letters for the format, and a colon.
+                Ok(text.get(4..).unwrap_or_default())
+            }
+            _ => Err(self.not("a string")),
+        }
+    }
+
+    /// The text of a string, a status or a number.
+    ///
+    /// # Errors
+    /// [`TypeError`] if it is none of these, or not UTF-8.
+    pub fn str(&self) -> Result<&'a str, TypeError> {
+        core::str::from_utf8(self.bytes()?).map_err(|_| self.not("UTF-8"))
+    }
+
+    /// A whole number, also one that came as a string.
+    ///
+    /// # Errors
+    /// [`TypeError`] if it is none, or too large.
+    pub fn int(&self) -> Result<i64, TypeError> {
+        let text = self.bytes().ok().and_then(|bytes| core::str::from_utf8(bytes).ok());
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| self.not("an integer"))
+    }
+
+    /// True or false: RESP3's own, or the number 1 or 0.
+    ///
+    /// # Errors
+    /// [`TypeError`] if it is neither.
+    pub fn bool(&self) -> Result<bool, TypeError> {
+        match self.raw {
+            b"#t\r\n" | b":1\r\n" => Ok(true),
+            b"#f\r\n" | b":0\r\n" => Ok(false),
+            _ => Err(self.not("a boolean")),
+        }
+    }
+
+    /// The values of an array, a set or a push; of a map, keys and values in turn. Empty if it is
+    /// none of these.
+    pub fn items(&self) -> Items<'a> {
+        let count = match self.raw {
+            [b'*' | b'~' | b'>', ..] => number(self.raw).unwrap_or(0),
+            [b'%', ..] => number(self.raw).unwrap_or(0).saturating_mul(2),
+            _ => 0,
+        };
+        Items { rest: split_line(self.raw).1, left: count }
+    }
+
+    /// The value behind `key`, in a map or in an array of keys and values in turn.
+    pub fn get(&self, key: &str) -> Option<Self> {
+        let mut items = self.items();
+        while let (Some(name), Some(value)) = (items.next(), items.next()) {
+            if name.bytes().is_ok_and(|name| name == key.as_bytes()) {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// The error that it is, if it is one.
+    pub fn error(&self) -> Option<ErrorReply<'a>> {
+        let (line, rest) = split_line(self.raw);
+        let text = match self.raw {
+            [b'-', ..] => line,
+            [b'!', ..] => rest.strip_suffix(b"\r\n").unwrap_or_default(),
+            _ => return None,
+        };
+        Some(ErrorReply { text })
+    }
+
+    fn not(&self, wanted: &'static str) -> TypeError {
+        TypeError { found: self.kind(), wanted }
+    }
+}
+
+// What a reply holds is the user's own data, and may be large: Debug shows its outline.
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            Kind::Null => f.write_str("Null"),
+            Kind::Integer | Kind::Simple => write!(f, "{}", self.str().unwrap_or("?")),
+            Kind::Error => write!(f, "{:?}", self.error()),
+            kind => write!(f, "{kind:?}({} bytes)", self.raw.len()),
+        }
+    }
+}
+
+/// The values in a value, in order.
+#[derive(Clone, Debug)]
+pub struct Items<'a> {
+    rest: &'a [u8],
+    left: u64,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (item, rest) = next(self.rest)?;
+        self.rest = rest;
+        Some(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        (0, Some(left))
+    }
+}
+
+/// The first value of `bytes`, and what is behind it.
+fn next(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
+    let framed = Framer::new().feed(bytes).ok().filter(|framed| framed.complete)?;
+    let (raw, rest) = bytes.split_at_checked(framed.used)?;
+    Some((Value::framed(raw), rest))
+}
+
+/// The first line behind its type, without its end; and what is behind it.
+fn split_line(raw: &[u8]) -> (&[u8], &[u8]) {
+    let end = raw.iter().position(|&byte| byte == b'\r').unwrap_or(raw.len());
+    (raw.get(1..end).unwrap_or_default(), raw.get(end + 2..).unwrap_or_default())
+}
+
+fn number(raw: &[u8]) -> Option<u64> {
+    core::str::from_utf8(split_line(raw).0).ok()?.parse().ok()
+}
+
+/// An error that the server reported: a code, mostly, and a sentence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ErrorReply<'a> {
+    text: &'a [u8],
+}
+
+impl<'a> ErrorReply<'a> {
+    /// Its first word, as `WRONGPASS` or `MOVED`.
+    pub fn code(&self) -> &'a str {
+        let end = self.text.iter().position(|&byte| byte == b' ').unwrap_or(self.text.len());
+        core::str::from_utf8(self.text.get(..end).unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// All of it. A server may quote the command there.
+    pub const fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// What is behind the code.
+    pub fn message(&self) -> &'a str {
+        let rest = self.text.get(self.code().len()..).unwrap_or_default();
+        core::str::from_utf8(rest).unwrap_or_default().trim_start()
+    }
+}
+
+impl fmt::Debug for ErrorReply<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({})", self.code())
+    }
+}

@@ -1,0 +1,321 @@
+//! Why there is no token, and when it makes sense to ask again.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::http::{HttpError, HttpErrorKind};
+use crate::json::JsonError;
+use crate::storage::CapacityError;
+use crate::token::TokenError;
+
+/// What decides when the next attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// It may work in a moment: quick attempts, then slow ones.
+    Transient,
+    /// The endpoint asked to be left alone, for this long if it said so.
+    Throttled(Option<Duration>),
+    /// Somebody has to change something: slow attempts only, since nobody tells us when it is
+    /// done.
+    Configuration,
+    /// A clock is wrong, here or there: slow attempts.
+    Clock,
+    /// What came can't be understood: slow attempts.
+    Parse,
+}
+
+impl ErrorKind {
+    /// Whether quick attempts may help: the default of
+    /// [`is_retryable`](crate::policy::RetryPolicy::is_retryable).
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Transient | Self::Throttled(_))
+    }
+}
+
+/// Why a source gave no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SourceError {
+    /// No response.
+    Http(HttpErrorKind),
+    /// No token within the policy's request timeout.
+    TimedOut,
+    /// The endpoint refused.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The `error` of RFC 6749 section 5.2, if it gave one.
+        error: OAuthError,
+        /// The number behind `AADSTS`, Entra's own code.
+        code: Option<u32>,
+        /// When to ask again.
+        kind: ErrorKind,
+    },
+    /// The response is not the JSON that it should be.
+    Json(JsonError),
+    /// The response has no usable `access_token`.
+    NoToken,
+    /// There is a token, but it can't be used.
+    Token(TokenError),
+    /// The source is configured in a way that can't work.
+    Config(ConfigError),
+    /// A buffer is too small.
+    Capacity(CapacityError),
+    /// The error of a source of your own.
+    Other {
+        /// When to ask again.
+        kind: ErrorKind,
+        /// What happened, for a person. Never anything secret.
+        what: &'static str,
+    },
+}
+
+impl SourceError {
+    /// What decides when the next attempt is made.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Http(kind) => match kind {
+                HttpErrorKind::Connect | HttpErrorKind::Io => ErrorKind::Transient,
+                HttpErrorKind::Tls | HttpErrorKind::Request | HttpErrorKind::TooLarge(_) => {
+                    ErrorKind::Configuration
+                }
+            },
+            Self::TimedOut => ErrorKind::Transient,
+            Self::Refused { kind, .. } | Self::Other { kind, .. } => *kind,
+            Self::Json(_) | Self::NoToken => ErrorKind::Parse,
+            Self::Token(error) => match error {
+                TokenError::Expired => ErrorKind::Clock,
+                TokenError::NoUser | TokenError::Capacity(_) => ErrorKind::Configuration,
+                TokenError::NotText | TokenError::Unreadable(_) | TokenError::NoLifetime => {
+                    ErrorKind::Parse
+                }
+            },
+            Self::Config(_) | Self::Capacity(_) => ErrorKind::Configuration,
+        }
+    }
+
+    /// What the person in charge should do, where that is known.
+    pub const fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Http(HttpErrorKind::Connect) => Some(
+                "the token endpoint can't be reached: check DNS, routes and firewalls \
+                (login.microsoftonline.com:443, or 169.254.169.254:80 for a managed identity)",
+            ),
+            Self::Http(HttpErrorKind::Tls) => Some(
+                "the token endpoint's certificate isn't accepted: check the clock, the trusted \
+                roots (DigiCert Global Root G2), and AZURE_AUTHORITY_HOST",
+            ),
+            Self::Refused { code: Some(code), .. } => entra_advice(*code),
+            Self::Refused { status: 400, error: OAuthError::InvalidRequest, .. } => {
+                Some("the managed identity isn't assigned to this machine, or its id is wrong")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What Entra's codes mean to a person. They never decide anything here.
+const fn entra_advice(code: u32) -> Option<&'static str> {
+    Some(match code {
+        7_000_215 => "wrong client secret: give the secret's value, not its id",
+        7_000_222 => "the client secret has expired: make a new one",
+        700_016 => "no such application in this tenant: check AZURE_CLIENT_ID and AZURE_TENANT_ID",
+        7_000_112 => "the application is disabled in this tenant",
+        90_002 => "no such tenant: check AZURE_TENANT_ID, and the cloud (AZURE_AUTHORITY_HOST)",
+        90_038 | 900_382 | 900_432 => "the tenant is in another cloud: set AZURE_AUTHORITY_HOST",
+        9_001_023 => "client credentials need a tenant: `common` and `consumers` don't do",
+        700_027 | 50_012 => "the certificate isn't registered with the application",
+        500_133 | 700_024 => "the assertion isn't valid at this time: check this machine's clock",
+        700_213 | 70_021 => "no federated credential of the application matches the assertion",
+        500_011 | 650_057 => {
+            "Azure Cache for Redis isn't known in this tenant, or the scope is wrong"
+        }
+        70_011 | 28_002 | 901_002 => "wrong scope: it is https://redis.azure.com/.default",
+        53_003 => "blocked by a conditional access policy",
+        90_055 => "the tenant is throttled",
+        _ => return None,
+    })
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(kind) => match kind {
+                HttpErrorKind::Connect => f.write_str("can't connect to the token endpoint"),
+                HttpErrorKind::Tls => f.write_str("no trusted TLS to the token endpoint"),
+                HttpErrorKind::Io => f.write_str("the connection to the token endpoint broke"),
+                HttpErrorKind::Request => f.write_str("the token endpoint's URL can't be used"),
+                HttpErrorKind::TooLarge(error) => error.fmt(f),
+            }?,
+            Self::TimedOut => f.write_str("the token request timed out")?,
+            Self::Refused { status, error, code, .. } => {
+                write!(f, "the token endpoint refused: {status} {}", error.name())?;
+                if let Some(code) = code {
+                    write!(f, " (AADSTS{code})")?;
+                }
+            }
+            Self::Json(error) => write!(f, "the token response can't be read: {error}")?,
+            Self::NoToken => f.write_str("the token response has no usable access_token")?,
+            Self::Token(error) => error.fmt(f)?,
+            Self::Config(error) => error.fmt(f)?,
+            Self::Capacity(error) => error.fmt(f)?,
+            Self::Other { what, .. } => f.write_str(what)?,
+        }
+        match self.advice() {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for SourceError {}
+
+impl From<ConfigError> for SourceError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<CapacityError> for SourceError {
+    fn from(error: CapacityError) -> Self {
+        Self::Capacity(error)
+    }
+}
+
+impl From<JsonError> for SourceError {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
+    }
+}
+
+/// A source that can't work as it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A service principal without a tenant, or with `common` or `consumers`, which Entra refuses
+    /// for client credentials (AADSTS9001023).
+    TenantRequired,
+    /// The authority is not an `https` URL.
+    AuthorityNotHttps,
+    /// An id or a name is empty.
+    Empty(&'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TenantRequired => {
+                f.write_str("a service principal needs a tenant: a GUID or a domain, not `common`")
+            }
+            Self::AuthorityNotHttps => f.write_str("the authority must be an https URL"),
+            Self::Empty(what) => write!(f, "{what} is empty"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// The `error` of a token endpoint (RFC 6749 section 5.2, and Entra's own additions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum OAuthError {
+    /// `invalid_request`
+    InvalidRequest,
+    /// `invalid_client`
+    InvalidClient,
+    /// `invalid_grant`
+    InvalidGrant,
+    /// `unauthorized_client`
+    UnauthorizedClient,
+    /// `unsupported_grant_type`
+    UnsupportedGrantType,
+    /// `invalid_scope`
+    InvalidScope,
+    /// `invalid_resource`
+    InvalidResource,
+    /// `interaction_required`
+    InteractionRequired,
+    /// `temporarily_unavailable`: the one that is worth another try.
+    TemporarilyUnavailable,
+    /// Another one, or none.
+    Other,
+}
+
+impl OAuthError {
+    pub(super) const ALL: [(Self, &'static str); 9] = [
+        (Self::InvalidRequest, "invalid_request"),
+        (Self::InvalidClient, "invalid_client"),
+        (Self::InvalidGrant, "invalid_grant"),
+        (Self::UnauthorizedClient, "unauthorized_client"),
+        (Self::UnsupportedGrantType, "unsupported_grant_type"),
+        (Self::InvalidScope, "invalid_scope"),
+        (Self::InvalidResource, "invalid_resource"),
+        (Self::InteractionRequired, "interaction_required"),
+        (Self::TemporarilyUnavailable, "temporarily_unavailable"),
+    ];
+
+    /// Its word in the error document; empty for [`OAuthError::Other`].
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(error, _)| *error == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// The error of a [`TokenSource`](super::TokenSource): any error that can say what it comes to.
+pub trait SourceFailure: core::error::Error {
+    /// What decides the schedule. The error itself keeps the details, for a person.
+    fn reason(&self) -> SourceError;
+}
+
+impl SourceFailure for SourceError {
+    fn reason(&self) -> SourceError {
+        *self
+    }
+}
+
+/// The error of a source that is driven over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FetchError<E> {
+    /// The HTTP client's own error.
+    Http(E),
+    /// All else.
+    Source(SourceError),
+}
+
+impl<E: HttpError> SourceFailure for FetchError<E> {
+    fn reason(&self) -> SourceError {
+        match self {
+            Self::Http(error) => SourceError::Http(error.kind()),
+            Self::Source(error) => *error,
+        }
+    }
+}
+
+impl<E> From<SourceError> for FetchError<E> {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for FetchError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(error) => write!(f, "no answer from the token endpoint: {error}"),
+            Self::Source(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: core::error::Error + 'static> core::error::Error for FetchError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Http(error) => Some(error),
+            Self::Source(_) => None,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What token endpoints answer: a token, or a reason.
+
+use core::time::Duration;
+
+use serde_json_core::str::{EscapedStr, EscapedStringFragment};
+
+use super::Issued;
+use super::error::{ErrorKind, OAuthError, SourceError};
+use crate::date;
+use crate::http::Response;
+use crate::json::{self, JsonError, Scanner, Span};
+use crate::time::UnixTime;
+
+/// Whose answer it is: they differ in what a status means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Entra,
+    Imds,
+    AppService,
+}
+
+/// The longest wait that an endpoint may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Numbers below this (2001-01-01) in `expires_on` are seconds from now, not a date: seen from
+/// managed-identity endpoints.
+const RELATIVE_BELOW: u64 = 978_307_200;
+
+impl Endpoint {
+    /// Reads a response. A token is put right in place, if it has escapes.
+    pub(super) fn read(self, response: Response<'_>) -> Result<Issued, SourceError> {
+        if response.status == 200 { issued(response) } else { Err(self.refused(&response)) }
+    }
+
+    fn refused(self, response: &Response<'_>) -> SourceError {
+        let mut error = OAuthError::Other;
+        let mut code = None;
+        // A proxy in between may answer in HTML: then there are just the status and the wait.
+        for (key, value) in json::members(response.body).map_while(Result::ok) {
+            if json::text_is(key, "error") {
+                let known = OAuthError::ALL.iter().find(|(_, name)| json::text_is(value, name));
+                error = known.map_or(OAuthError::Other, |(error, _)| *error);
+            } else if json::text_is(key, "error_codes") {
+                code = first_number(value);
+            } else if json::text_is(key, "error_description") && code.is_none() {
+                code = aadsts(value);
+            }
+        }
+        let status = response.status;
+        let wait = response.retry_after(None).map(|wait| wait.min(MAX_RETRY_AFTER));
+        let kind = match status {
+            429 => ErrorKind::Throttled(wait),
+            // The identity endpoint is being updated, and back within 70 seconds.
+            410 if self == Self::Imds => {
+                ErrorKind::Throttled(wait.or(Some(Duration::from_secs(10))))
+            }
+            404 if self != Self::Entra => ErrorKind::Transient,
+            408 | 500.. if wait.is_some() => ErrorKind::Throttled(wait),
+            408 | 500.. => ErrorKind::Transient,
+            _ if error == OAuthError::TemporarilyUnavailable => ErrorKind::Transient,
+            _ => ErrorKind::Configuration,
+        };
+        SourceError::Refused { status, error, code, kind }
+    }
+}
+
+fn issued(response: Response<'_>) -> Result<Issued, SourceError> {
+    let body = response.body;
+    let mut secret = None;
+    let mut issued = Issued {
+        secret: Span::default(),
+        expires_in: None,
+        expires_on: None,
+        refresh_in: None,
+        server_time: response.date,
+    };
+    let mut scanner = Scanner::new();
+    let mut at = 0;
+    while let (used, Some(member)) = scanner.feed(body.get(at..).unwrap_or_default())? {
+        at += used;
+        let value = member.value.of(body);
+        let is = |name| json::text_is(member.key.of(body), name);
+        let seconds = || json::number(value).map(Duration::from_secs);
+        if is("access_token") {
+            if secret.replace(member.value).is_some() {
+                return Err(SourceError::Json(JsonError::Syntax { at: member.key.start }));
+            }
+        } else if is("expires_in") {
+            issued.expires_in = seconds();
+        } else if is("refresh_in") {
+            issued.refresh_in = seconds();
+        } else if is("expires_on") {
+            match expires_on(value) {
+                Some(UnixTime(relative)) if relative < RELATIVE_BELOW => {
+                    issued.expires_in = issued.expires_in.or(Some(Duration::from_secs(relative)));
+                }
+                time => issued.expires_on = time,
+            }
+        }
+    }
+    scanner.finish()?;
+    issued.secret = secret.and_then(|span| unescape(body, span)).ok_or(SourceError::NoToken)?;
+    Ok(issued)
+}
+
+/// A number, a number in quotes, or one of the date forms.
+fn expires_on(value: &[u8]) -> Option<UnixTime> {
+    json::number(value)
+        .map(UnixTime)
+        .or_else(|| json::text(value, &mut [0; 40]).and_then(date::parse))
+}
+
+/// Takes the escapes out of the string at `span`, in place, and says where its text lies then.
+/// `None` if it is no string or has something in it that no token has.
+fn unescape(body: &mut [u8], span: Span) -> Option<Span> {
+    json::raw_text(span.of(body))?;
+    let Span { start, end } = Span { start: span.start + 1, end: span.end - 1 };
+    let (mut from, mut to) = (start, start);
+    while from < end {
+        let mut byte = *body.get(from)?;
+        let mut used = 1;
+        if byte == b'\\' {
+            used = if body.get(from + 1) == Some(&b'u') { 6 } else { 2 };
+            let escape = core::str::from_utf8(body.get(from..from + used)?).ok()?;
+            match EscapedStr(escape).fragments().next()?.ok()? {
+                EscapedStringFragment::Escaped(character) if character.is_ascii_graphic() => {
+                    byte = u8::try_from(u32::from(character)).ok()?;
+                }
+                _ => return None,
+            }
+        }
+        *body.get_mut(to)? = byte;
+        from += used;
+        to += 1;
+    }
+    Some(Span { start, end: to })
+}
+
+/// The first number of an array of numbers.
+fn first_number(value: &[u8]) -> Option<u32> {
+    let inner = core::str::from_utf8(value).ok()?.strip_prefix('[')?.strip_suffix(']')?;
+    inner.split(',').next()?.trim().parse().ok()
+}
+
+/// The number behind `AADSTS` in a description, which starts with it.
+fn aadsts(value: &[u8]) -> Option<u32> {
+    let text = json::raw_text(value)?.strip_prefix("AADSTS")?;
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..digits)?.parse().ok()
+}

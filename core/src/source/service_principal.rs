@@ -1,0 +1,100 @@
+//! A service principal: an application with a secret, by client credentials (RFC 6749 section 4.4).
+
+use core::fmt;
+
+use super::authority::Authority;
+use super::error::{ConfigError, SourceError};
+use super::response::Endpoint;
+use super::writer::Writer;
+use super::{Hidden, Input, SCOPE, Source, Step, Text};
+use crate::http::{Headers, Method, Request, Route};
+
+/// An application that proves itself to Entra with a client secret.
+///
+/// `T` is a `&str` on a device and a `String` on a host, or a wiped one. Wire: Microsoft's
+/// [client credentials flow](https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
+///
+/// ```
+/// use redis_entraid_core::source::{Authority, ServicePrincipal};
+///
+/// let tenant = Authority::tenant("72f988bf-86f1-41af-91ab-2d7cd011db47");
+/// let source = ServicePrincipal::with_secret(tenant, "my-client-id", "my-secret");
+/// assert!(!format!("{source:?}").contains("my-secret"));
+/// ```
+pub struct ServicePrincipal<T> {
+    authority: Authority<T>,
+    client_id: T,
+    secret: T,
+    scope: Option<T>,
+}
+
+impl<T: Text> ServicePrincipal<T> {
+    /// The application `client_id` with its client secret.
+    pub const fn with_secret(authority: Authority<T>, client_id: T, secret: T) -> Self {
+        Self { authority, client_id, secret, scope: None }
+    }
+
+    /// Asks for another scope than [`SCOPE`].
+    #[must_use]
+    pub fn with_scope(mut self, scope: T) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Looks for what can't work, before anything is sent.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the authority is none for client credentials or something is empty.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.authority.check()?;
+        for (value, what) in
+            [(&self.client_id, "the client id"), (&self.secret, "the client secret")]
+        {
+            if value.as_ref().is_empty() {
+                return Err(ConfigError::Empty(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Text> Source for ServicePrincipal<T> {
+    fn next<'q>(&mut self, input: Input<'_>, out: &'q mut [u8]) -> Result<Step<'q>, SourceError> {
+        let deadline = match input {
+            Input::Start { deadline } => deadline,
+            Input::Response(response) => return Endpoint::Entra.read(response).map(Step::Done),
+        };
+        self.check()?;
+        let mut writer = Writer::new(out);
+        self.authority.token_endpoint(&mut writer);
+        let url_len = writer.len();
+        writer
+            .field("", "client_id", self.client_id.as_ref())
+            .field("&", "grant_type", "client_credentials")
+            .field("&", "client_secret", self.secret.as_ref())
+            .field("&", "scope", self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref()));
+        let (url, body) = writer.finish(url_len)?;
+        Ok(Step::Http(Request {
+            method: Method::Post,
+            url,
+            headers: Headers::new(&[
+                ("Content-Type", "application/x-www-form-urlencoded"),
+                ("Accept", "application/json"),
+            ]),
+            body,
+            route: Route::Internet,
+            deadline,
+        }))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for ServicePrincipal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServicePrincipal")
+            .field("authority", &self.authority)
+            .field("client_id", &self.client_id)
+            .field("secret", &Hidden)
+            .field("scope", &self.scope)
+            .finish()
+    }
+}

@@ -1,0 +1,96 @@
+//! Everything that a device would use of the core, linked without std and without an allocator.
+//!
+//! If anything pulled in `std`, there would be two panic handlers; if anything needed `alloc`,
+//! there would be no allocator. Both are link errors.
+#![no_std]
+
+use core::panic::PanicInfo;
+
+use redis_entraid_core::args;
+use redis_entraid_core::connection::{CloseReason, Config, Connection, Output, Pending};
+use redis_entraid_core::http::ResponseWriter;
+use redis_entraid_core::manager::{Action, TokenManager};
+use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step};
+use redis_entraid_core::time::{Instant, UnixTime};
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// What a board brings.
+unsafe extern "C" {
+    safe fn board_millis() -> u64;
+    safe fn board_http(url: *const u8, url_len: usize, body: *mut u8, room: usize) -> usize;
+    safe fn board_send(bytes: *const u8, len: usize) -> usize;
+    safe fn board_receive(bytes: *mut u8, room: usize) -> usize;
+}
+
+/// Gets a token from the metadata service, logs in, and counts, for as long as the link lives.
+#[unsafe(no_mangle)]
+pub extern "C" fn gateway(unix_time: u64) -> u32 {
+    let now = || Instant::from_millis(board_millis());
+    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2560]; 2]);
+    manager.seed(board_millis());
+    manager.unix_time(now(), UnixTime(unix_time));
+    let mut source = ManagedIdentity::imds(Selector::<&str>::System);
+    let (mut request, mut body) = ([0; 256], [0; 4096]);
+    let ring = [Pending::default(); 4];
+    let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
+    let mut count = 0;
+    loop {
+        if let Action::Fetch { deadline } = manager.poll(now()) {
+            let sent_at = now();
+            match fetch(&mut source, deadline, &mut request, &mut body) {
+                Ok(issued) => match issued.token(&body) {
+                    Ok(token) => drop(manager.token(sent_at, &token)),
+                    Err(error) => manager.failed(now(), SourceError::Token(error)),
+                },
+                Err(error) => manager.failed(now(), error),
+            }
+        }
+        connection.look(now(), &mut manager);
+        if connection.is_ready() {
+            let _ = connection.submit(now(), 1, args!["INCR", "readings"]);
+        }
+        let bytes = connection.transmit();
+        let sent = board_send(bytes.as_ptr(), bytes.len());
+        connection.sent(sent);
+        let space = connection.receive_space();
+        let received = board_receive(space.as_mut_ptr(), space.len());
+        match received {
+            0 => connection.closed(CloseReason::ByServer),
+            len => connection.received(now(), len),
+        }
+        while let Some(output) = connection.next(now()) {
+            match output {
+                Output::Reply { reply: Ok(value), .. } => {
+                    count = value.int().unwrap_or_default() as u32;
+                }
+                Output::Event(_) => return count,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn fetch(
+    source: &mut impl Source,
+    deadline: Instant,
+    request: &mut [u8],
+    body: &mut [u8],
+) -> Result<redis_entraid_core::source::Issued, SourceError> {
+    let Step::Http(http) = source.next(Input::Start { deadline }, request)? else {
+        return Err(SourceError::NoToken);
+    };
+    let mut response = [0; 4096];
+    let len = board_http(http.url.as_ptr(), http.url.len(), response.as_mut_ptr(), response.len());
+    let mut writer = ResponseWriter::new(body);
+    writer.status(200);
+    writer.body_chunk(response.get(..len).unwrap_or_default())?;
+    match source.next(Input::Response(writer.finish()), request)? {
+        Step::Done(issued) => Ok(issued),
+        _ => Err(SourceError::NoToken),
+    }
+}

@@ -1,0 +1,228 @@
+//! What `cargo xtask test` does, and how it reports.
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use crate::tools::{Result, cargo, cargo_tool, debian, quietly, root, run};
+
+/// A group of checks.
+pub(crate) struct Suite {
+    /// How to name it on the command line.
+    pub(crate) name: &'static str,
+    /// What it proves.
+    pub(crate) what: &'static str,
+    /// What it may take, on two cores and with nothing built.
+    budget_minutes: u64,
+    /// Fewer checks than this mean that some were lost.
+    least: u32,
+    run: fn() -> Result<Counts>,
+}
+
+/// How many checks there were.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+    /// Something was compiled or fetched for it.
+    built: bool,
+}
+
+/// All suites, in the order in which they run: what fails fast comes first.
+pub(crate) const SUITES: &[Suite] = &[
+    Suite {
+        name: "format",
+        what: "rustfmt has nothing to say",
+        budget_minutes: 1,
+        least: 1,
+        run: format,
+    },
+    Suite {
+        name: "lints",
+        what: "clippy has nothing to say, in any combination of features",
+        budget_minutes: 10,
+        least: 3,
+        run: lints,
+    },
+    Suite {
+        name: "unit",
+        what: "the tests of the crates and of their documentation",
+        budget_minutes: 15,
+        least: 200,
+        run: unit,
+    },
+    Suite {
+        name: "docs",
+        what: "rustdoc has nothing to say",
+        budget_minutes: 5,
+        least: 1,
+        run: docs,
+    },
+    Suite {
+        name: "no-std",
+        what: "the core links without std and without an allocator, here and for Cortex-M3",
+        budget_minutes: 5,
+        least: 3,
+        run: no_std,
+    },
+    Suite {
+        name: "deny",
+        what: "licences, sources and duplicates of the dependencies",
+        budget_minutes: 15,
+        least: 1,
+        run: deny,
+    },
+];
+
+/// Runs the suites named in `only`, or all.
+pub(crate) fn test(only: &[&str]) -> ExitCode {
+    if let Some(name) = only.iter().find(|name| SUITES.iter().all(|suite| suite.name != **name)) {
+        eprintln!("there is no suite {name}");
+        return ExitCode::from(2);
+    }
+    let mut rows = Vec::new();
+    for suite in SUITES.iter().filter(|suite| only.is_empty() || only.contains(&suite.name)) {
+        println!("\n== {}: {}", suite.name, suite.what);
+        let start = Instant::now();
+        let (mut counts, mut note) = match (suite.run)() {
+            Ok(counts) => (counts, String::new()),
+            Err(error) => {
+                println!("{error}");
+                (Counts { failed: 1, ..Counts::default() }, "failed".into())
+            }
+        };
+        let seconds = start.elapsed().as_secs();
+        if counts.failed == 0 && counts.passed < suite.least {
+            note = format!("only {} of at least {} checks", counts.passed, suite.least);
+            counts.failed += 1;
+        }
+        if seconds > suite.budget_minutes * 60 {
+            note = format!("over its budget of {} min", suite.budget_minutes);
+            counts.failed += 1;
+        }
+        rows.push((suite.name, seconds, counts, note));
+    }
+    println!("\n{:12} {:>5} {:>7} {:>7} {:>7}", "suite", "s", "", "passed", "failed");
+    let mut sum = Counts::default();
+    for (name, seconds, counts, note) in rows {
+        let built = if counts.built { "built" } else { "cached" };
+        let Counts { passed, failed, skipped, .. } = counts;
+        println!("{name:12} {seconds:>5} {built:>7} {passed:>7} {failed:>7}  {note}");
+        sum.passed += passed;
+        sum.failed += failed;
+        sum.skipped += skipped;
+    }
+    println!("\n{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
+    if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Counts {
+    /// One check that passed.
+    fn one() -> Self {
+        Self { passed: 1, ..Self::default() }
+    }
+
+    /// What the lines `test result: ok. 3 passed; 0 failed; 1 ignored; ...` add up to.
+    fn of_tests(output: &str) -> Self {
+        let mut counts = Self::default();
+        for line in output.lines().filter(|line| line.starts_with("test result: ")) {
+            let number = |what| {
+                let before = line.split(what).next().unwrap_or_default();
+                before.rsplit([' ', '.']).next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0)
+            };
+            counts.passed += number(" passed");
+            counts.failed += number(" failed");
+            counts.skipped += number(" ignored");
+        }
+        counts
+    }
+
+    fn add(&mut self, more: Self) {
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
+        self.built |= more.built;
+    }
+}
+
+/// Runs a command as one check.
+fn check(command: &mut Command) -> Result<Counts> {
+    Ok(Counts { built: run(command)?.built, ..Counts::one() })
+}
+
+/// Runs tests, each of which is a check.
+fn tests(args: &[&str]) -> Result<Counts> {
+    let output = run(&mut cargo(&[&["test"], args].concat()))?;
+    Ok(Counts { built: output.built, ..Counts::of_tests(&output.text) })
+}
+
+fn format() -> Result<Counts> {
+    check(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+fn lints() -> Result<Counts> {
+    let mut counts = Counts::default();
+    for features in [&[][..], &["--no-default-features"], &["--all-features"]] {
+        let mut args = vec!["clippy", "--workspace", "--all-targets"];
+        args.extend(features);
+        args.extend(["--", "-Dwarnings"]);
+        counts.add(check(&mut cargo(&args))?);
+    }
+    Ok(counts)
+}
+
+fn unit() -> Result<Counts> {
+    let mut counts = tests(&["--workspace"])?;
+    counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);
+    counts.add(tests(&["--package", "redis-entraid-core", "--all-features"])?);
+    Ok(counts)
+}
+
+fn docs() -> Result<Counts> {
+    let mut command = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
+    check(command.env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+fn no_std() -> Result<Counts> {
+    let manifest = "tests/no-std/Cargo.toml";
+    let mut counts = Counts::default();
+    for features in ["", "defmt"] {
+        counts.add(check(&mut cargo(&[
+            "build",
+            "--release",
+            "--manifest-path",
+            manifest,
+            "--features",
+            features,
+        ]))?);
+    }
+    // The target of a rustup that has it, or else the distribution's compiler and sources.
+    let target = "thumbv7m-none-eabi";
+    let build = ["build", "--release", "--manifest-path", manifest, "--target", target];
+    let rustup = quietly(Command::new("rustup").args(["target", "list", "--installed"]));
+    let mut command = if rustup.is_ok_and(|list| list.lines().any(|line| line == target)) {
+        cargo(&build)
+    } else {
+        debian(
+            &["/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library/Cargo.toml"],
+            &["rustc-web", "cargo-web", "rust-web-src"],
+        )?;
+        let mut command = Command::new("/usr/bin/cargo");
+        command.current_dir(root()).args(build).arg("-Zbuild-std=core");
+        command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+        command
+    };
+    counts.add(check(&mut command)?);
+    Ok(counts)
+}
+
+fn deny() -> Result<Counts> {
+    let tool = cargo_tool("cargo-deny", "0.20.2")?;
+    // It reads the sources of crates for all targets, also of those that nothing here builds.
+    run(&mut cargo(&["fetch", "--locked"]))?;
+    let mut command = Command::new(tool);
+    command.current_dir(root());
+    // Advisories need a database from the internet; they are checked where there is one.
+    command.args(["--offline", "--all-features", "check", "bans", "licenses", "sources"]);
+    check(&mut command)
+}

@@ -1,0 +1,137 @@
+//! Commands to run and tools to have. What is slow to get is kept outside the checkout, under
+//! `$XDG_CACHE_HOME/redis-entraid`, which is safe to delete.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What went wrong, in a sentence.
+pub(crate) type Result<T> = core::result::Result<T, String>;
+
+/// The root of the checkout.
+pub(crate) fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}
+
+/// A folder outside the checkout for what is slow to get.
+pub(crate) fn cache() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache")
+    });
+    base.join("redis-entraid")
+}
+
+/// The same cargo that runs us, in the root of the checkout.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(args);
+    command
+}
+
+/// What a command that ended well has printed.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// Its standard output.
+    pub(crate) text: String,
+    /// Whether cargo said that it compiled something.
+    pub(crate) built: bool,
+}
+
+/// Runs `command`, showing what it prints but for cargo's progress.
+pub(crate) fn run(command: &mut Command) -> Result<Output> {
+    println!("$ {}", shown(command));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{}: {error}", shown(command)))?;
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let progress = std::thread::spawn(move || {
+        let mut built = false;
+        for line in stderr.lines().map_while(|line| line.ok()) {
+            let verb = line.trim_start().split(' ').next().unwrap_or_default();
+            match verb {
+                "Compiling" | "Checking" | "Documenting" | "Installing" => built = true,
+                "Downloading" | "Downloaded" | "Locking" | "Updating" | "Finished" | "Running"
+                | "Blocking" | "Doc-tests" | "Generated" | "Fresh" | "Adding" => {}
+                _ => eprintln!("{line}"),
+            }
+        }
+        built
+    });
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        println!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let _ = std::io::stdout().flush();
+    let built = progress.join().unwrap_or_default();
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if status.success() {
+        Ok(Output { text, built })
+    } else {
+        Err(format!("{}: {status}", shown(command)))
+    }
+}
+
+/// Runs `command` without showing what it prints.
+pub(crate) fn quietly(command: &mut Command) -> Result<String> {
+    let output = command.output().map_err(|error| format!("{}: {error}", shown(command)))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{}: {}\n{why}", shown(command), output.status))
+}
+
+fn shown(command: &Command) -> String {
+    let words = core::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether `program` is in the path.
+pub(crate) fn has(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+}
+
+/// Has Debian's `packages` installed, of which `programs` come, if one of those is missing.
+pub(crate) fn debian(programs: &[&str], packages: &[&str]) -> Result<()> {
+    if programs.iter().all(|program| has(program) || Path::new(program).exists()) {
+        return Ok(());
+    }
+    let apt = |words: &[&str]| {
+        let root = quietly(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+        let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            command.arg("apt-get");
+        }
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(words);
+        command
+    };
+    let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
+    // Fresh machines have no list of packages yet.
+    quietly(&mut apt(&["update"]))?;
+    run(&mut apt(&install))?;
+    match programs.iter().find(|program| !has(program) && !Path::new(program).exists()) {
+        Some(program) => Err(format!("{program} is still missing after installing {packages:?}")),
+        None => Ok(()),
+    }
+}
+
+/// A crate's program, built once and kept.
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
+    let folder = cache().join("tools").join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if !program.exists() {
+        let mut install = cargo(&["install", "--locked", "--version", version, name]);
+        // Its own build folder, so that ours holds only what is ours.
+        install.env_remove("CARGO_TARGET_DIR").arg("--root").arg(&folder);
+        run(&mut install)?;
+    }
+    Ok(program)
+}
