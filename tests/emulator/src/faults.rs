@@ -1,0 +1,196 @@
+//! Faults on command, keyed to the number of a protocol event and never to time.
+//!
+//! A fault is a line: the event, which one of its kind, and what happens then.
+//!
+//! ```text
+//! token#2 status 503 retry-after 7      the second token request is answered like this
+//! token#2+ same                         from the second on, the same token is given out
+//! auth#1 wrongpass                      the first login is refused
+//! cmd#5 cut-after 3                     3 bytes of the fifth command's reply, then the end
+//! connect#* error ERR max number of clients reached
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// What can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A request for a token, of whatever kind.
+    Token,
+    /// A connection to the Redis port.
+    Connect,
+    /// An `AUTH`, or a `HELLO` with one.
+    Auth,
+    /// Any other command.
+    Command,
+}
+
+impl Event {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Token, "token"),
+        (Self::Connect, "connect"),
+        (Self::Auth, "auth"),
+        (Self::Command, "cmd"),
+    ];
+}
+
+/// What happens instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An HTTP status, with what it says of trying again.
+    Status {
+        /// The status code.
+        status: u16,
+        /// `Retry-After`, as it is sent.
+        retry_after: Option<String>,
+    },
+    /// An error document of Entra's, by the `error` and the number behind `AADSTS`.
+    Refuse {
+        /// `invalid_client`, say.
+        error: String,
+        /// 7000215, say.
+        code: u32,
+    },
+    /// The token that was given out last, again.
+    Same,
+    /// A token that lives for so many seconds.
+    Life(u64),
+    /// Something that is no JSON.
+    Garbage,
+    /// No answer at all, for this long or for ever.
+    Hang(Option<Duration>),
+    /// The connection is cut.
+    Cut,
+    /// The connection is cut when so many bytes of the reply have been sent.
+    CutAfter(usize),
+    /// The password is changed on its way, so that the server refuses it.
+    WrongPass,
+    /// This error instead of a reply.
+    Error(String),
+}
+
+/// A line that can't be read, and why.
+#[derive(Clone, Debug)]
+pub struct BadFault(String);
+
+impl fmt::Display for BadFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadFault {}
+
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Exactly(u64),
+    From(u64),
+}
+
+/// The faults that wait for their event, and how many events there were.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    armed: Vec<(Event, Which, Fault)>,
+    seen: HashMap<Event, u64>,
+}
+
+impl Faults {
+    /// Arms the fault of a line.
+    ///
+    /// # Errors
+    /// [`BadFault`] if it is none.
+    pub fn arm(&self, line: &str) -> Result<(), BadFault> {
+        let fault = parse(line).ok_or_else(|| BadFault(format!("not a fault: {line}")))?;
+        self.0.lock().expect("nobody panics with it").armed.push(fault);
+        Ok(())
+    }
+
+    /// Forgets all faults and counts from zero.
+    pub fn reset(&self) {
+        *self.0.lock().expect("nobody panics with it") = State::default();
+    }
+
+    /// Counts an event and says what is to happen, if it is not the usual.
+    pub fn event(&self, event: Event) -> Option<Fault> {
+        let mut state = self.0.lock().expect("nobody panics with it");
+        let seen = state.seen.entry(event).or_default();
+        *seen += 1;
+        let seen = *seen;
+        let hit = |(of, which, _): &&(Event, Which, Fault)| {
+            *of == event
+                && match which {
+                    Which::Exactly(number) => seen == *number,
+                    Which::From(number) => seen >= *number,
+                }
+        };
+        state.armed.iter().find(hit).map(|(_, _, fault)| fault.clone())
+    }
+}
+
+fn parse(line: &str) -> Option<(Event, Which, Fault)> {
+    let (event, what) = line.trim().split_once(' ')?;
+    let (event, which) = event.split_once('#')?;
+    let event = Event::ALL.iter().find(|(_, name)| *name == event)?.0;
+    let which = match which.strip_suffix('+') {
+        Some(from) => Which::From(from.parse().ok()?),
+        None if which == "*" => Which::From(1),
+        None => Which::Exactly(which.parse().ok()?),
+    };
+    let words: Vec<&str> = what.split_whitespace().collect();
+    let fault = match words.as_slice() {
+        ["status", status] => Fault::Status { status: status.parse().ok()?, retry_after: None },
+        ["status", status, "retry-after", ..] => {
+            let (_, retry_after) = what.split_once("retry-after ")?;
+            let retry_after = Some(retry_after.to_owned());
+            Fault::Status { status: status.parse().ok()?, retry_after }
+        }
+        ["refuse", error, code] => {
+            Fault::Refuse { error: (*error).to_owned(), code: code.parse().ok()? }
+        }
+        ["same"] => Fault::Same,
+        ["life", seconds] => Fault::Life(seconds.parse().ok()?),
+        ["garbage"] => Fault::Garbage,
+        ["hang"] => Fault::Hang(None),
+        ["hang", millis] => Fault::Hang(Some(Duration::from_millis(millis.parse().ok()?))),
+        ["cut"] => Fault::Cut,
+        ["cut-after", bytes] => Fault::CutAfter(bytes.parse().ok()?),
+        ["wrongpass"] => Fault::WrongPass,
+        ["error", ..] => Fault::Error(what.split_once(' ')?.1.to_owned()),
+        _ => return None,
+    };
+    Some((event, which, fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_hit_the_event_that_they_are_armed_for() {
+        let faults = Faults::default();
+        faults.arm("token#2 status 503 retry-after Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        faults.arm("auth#2+ wrongpass").unwrap();
+        faults.arm("connect#* error ERR max number of clients reached").unwrap();
+        assert_eq!(faults.event(Event::Token), None);
+        let retry_after = Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned());
+        assert_eq!(faults.event(Event::Token), Some(Fault::Status { status: 503, retry_after }));
+        assert_eq!(faults.event(Event::Token), None);
+        assert_eq!(faults.event(Event::Auth), None);
+        assert_eq!(faults.event(Event::Auth), Some(Fault::WrongPass));
+        assert_eq!(faults.event(Event::Auth), Some(Fault::WrongPass));
+        let error = "ERR max number of clients reached".to_owned();
+        assert_eq!(faults.event(Event::Connect), Some(Fault::Error(error)));
+        faults.reset();
+        assert_eq!(faults.event(Event::Connect), None);
+        for bad in ["", "token", "token#x cut", "tokens#1 cut", "token#1 fly", "cmd#1 cut-after x"]
+        {
+            assert!(faults.arm(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Microsoft Entra ID and Azure Managed Redis on one machine, for tests and demonstrations.
+//!
+//! [`Emulator::start`] makes keys and certificates, opens three ports on loopback - Entra's token
+//! endpoint by HTTPS, the managed-identity endpoints by HTTP, and a Redis port by TLS - and puts
+//! a real `redis-server` behind the last. The front demands `AUTH oid token`, checks the token as
+//! the service does, and closes a connection when its token ends. [`faults`] go wrong on command.
+
+mod amr;
+mod backend;
+mod builtin;
+mod counters;
+mod entra;
+pub mod faults;
+mod http;
+mod pki;
+mod token;
+
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use backend::Store;
+pub use counters::Counts;
+pub use entra::{Entra, Identity};
+pub use pki::{Chain, Pki};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use backend::Backend;
+use counters::Counters;
+use faults::{BadFault, Faults};
+
+/// What may be chosen.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long tokens live, in seconds.
+    pub life: u64,
+    /// The shape of the certificate chain.
+    pub chain: Chain,
+    /// What stores the keys.
+    pub store: Store,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { life: 3600, chain: Chain::default(), store: Store::default() }
+    }
+}
+
+struct Shared {
+    entra: Entra,
+    pki: Pki,
+    backend: Backend,
+    faults: Faults,
+    counters: Counters,
+    /// Each change cuts all connections to the Redis port.
+    cuts: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn reset(&self) {
+        self.faults.reset();
+        self.counters.reset();
+    }
+
+    fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+/// A running emulator. It ends when it is dropped.
+pub struct Emulator {
+    shared: Arc<Shared>,
+    folder: PathBuf,
+    runtime: Option<tokio::runtime::Runtime>,
+    authority_port: u16,
+    plain_port: u16,
+    redis_port: u16,
+}
+
+impl Emulator {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// If keys can't be made, ports can't be opened, or the store doesn't start.
+    pub fn start(options: &Options) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .thread_name("amr-emulator")
+            .build()?;
+        let folder = std::env::temp_dir().join(format!("amr-emulator-{}", token::random_hex()));
+        std::fs::create_dir_all(&folder)?;
+        let pki = Pki::shared(options.chain)?;
+        std::fs::write(folder.join("ca.pem"), &pki.root_pem)?;
+        let shared = Arc::new(Shared {
+            entra: Entra::new(options.life)?,
+            pki,
+            backend: runtime.block_on(Backend::start(&options.store, &folder))?,
+            faults: Faults::default(),
+            counters: Counters::default(),
+            cuts: watch::Sender::new(0),
+        });
+        let listen = || runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+        let (authority, plain, redis) = (listen()?, listen()?, listen()?);
+        let port = |listener: &TcpListener| Ok::<_, Error>(listener.local_addr()?.port());
+        let (authority_port, plain_port, redis_port) =
+            (port(&authority)?, port(&plain)?, port(&redis)?);
+        let base = format!("https://localhost:{authority_port}");
+        runtime.spawn(http::serve_authority(shared.clone(), authority, base));
+        runtime.spawn(http::serve_plain(shared.clone(), plain));
+        runtime.spawn(amr::serve(shared.clone(), redis));
+        Ok(Self { shared, folder, runtime: Some(runtime), authority_port, plain_port, redis_port })
+    }
+
+    /// The directory: who may ask for tokens and log in.
+    pub fn entra(&self) -> &Entra {
+        &self.shared.entra
+    }
+
+    /// The root to trust, in PEM.
+    pub fn root_pem(&self) -> &str {
+        &self.shared.pki.root_pem
+    }
+
+    /// The same as a file.
+    pub fn root_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// The port of the emulated Redis, at `localhost`.
+    pub fn redis_port(&self) -> u16 {
+        self.redis_port
+    }
+
+    /// `https://localhost:...`, the authority host.
+    pub fn authority(&self) -> String {
+        format!("https://localhost:{}", self.authority_port)
+    }
+
+    /// `http://localhost:...`, where the managed-identity endpoints are, and the commands.
+    pub fn plain(&self) -> String {
+        format!("http://localhost:{}", self.plain_port)
+    }
+
+    /// What keeps the keys.
+    pub fn store(&self) -> &'static str {
+        self.shared.backend.name()
+    }
+
+    /// The variables that make the client log in here as the service principal.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let entra = self.entra();
+        vec![
+            ("REDIS_HOSTNAME", "localhost".into()),
+            ("REDIS_PORT", self.redis_port.to_string()),
+            ("AZURE_AUTHORITY_HOST", self.authority()),
+            ("AZURE_TENANT_ID", entra.tenant.clone()),
+            ("AZURE_CLIENT_ID", entra.principal.client_id.clone()),
+            ("AZURE_CLIENT_SECRET", entra.secret.clone()),
+            ("SSL_CERT_FILE", self.root_file().display().to_string()),
+            ("AMR_EMULATOR_CONTROL", format!("{}/control", self.plain())),
+        ]
+    }
+
+    /// Arms a [fault](faults).
+    ///
+    /// # Errors
+    /// [`BadFault`] if the line is none.
+    pub fn arm(&self, line: &str) -> std::result::Result<(), BadFault> {
+        self.shared.faults.arm(line)
+    }
+
+    /// Forgets all faults and counts.
+    pub fn reset(&self) {
+        self.shared.reset();
+    }
+
+    /// Cuts all connections to the Redis port.
+    pub fn cut(&self) {
+        self.shared.cut();
+    }
+
+    /// Kills the `redis-server` and starts it anew, empty. The small store has no such thing.
+    ///
+    /// # Errors
+    /// If it doesn't start again.
+    pub fn restart(&self) -> Result<()> {
+        let Backend::Redis(redis) = &self.shared.backend else { return Ok(()) };
+        match &self.runtime {
+            Some(runtime) => runtime.block_on(redis.restart()),
+            None => Ok(()),
+        }
+    }
+
+    /// What was served so far.
+    pub fn counts(&self) -> Counts {
+        self.shared.counters.get()
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        remove(&self.folder);
+    }
+}
+
+fn remove(folder: &Path) {
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Emulator(localhost:{})", self.redis_port)
+    }
+}

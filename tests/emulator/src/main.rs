@@ -1,0 +1,66 @@
+//! `amr-emulator`: prints the environment that a client needs, and serves until its standard
+//! input ends.
+#![allow(clippy::print_stdout)]
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use amr_emulator::{Chain, Emulator, Options, Store};
+
+const USAGE: &str = "\
+amr-emulator [--life SECONDS] [--chain rsa|ec] [--store redis|builtin|PATH] [--arm FAULT]...
+
+Entra ID and Azure Managed Redis on loopback. Prints what to export, then serves until its
+standard input ends. Faults are lines like `token#2 status 503 retry-after 7`; more can be sent
+to $AMR_EMULATOR_CONTROL/arm, and $AMR_EMULATOR_CONTROL/counters tells what was served.";
+
+fn main() -> ExitCode {
+    let mut options = Options::default();
+    let mut faults = Vec::new();
+    let mut args = std::env::args().skip(1);
+    while let Some(flag) = args.next() {
+        let value = args.next().unwrap_or_default();
+        match (flag.as_str(), value.as_str()) {
+            ("--life", seconds) if seconds.parse::<u64>().is_ok() => {
+                options.life = seconds.parse().unwrap_or(options.life);
+            }
+            ("--chain", "rsa") => options.chain = Chain::Rsa,
+            ("--chain", "ec") => options.chain = Chain::Ec,
+            ("--store", "redis") => options.store = Store::Any,
+            ("--store", "builtin") => options.store = Store::Builtin,
+            ("--store", path) if !path.is_empty() => options.store = Store::Redis(path.into()),
+            ("--arm", line) => faults.push(line.to_owned()),
+            _ => {
+                eprintln!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let emulator = match Emulator::start(&options) {
+        Ok(emulator) => emulator,
+        Err(error) => {
+            eprintln!("amr-emulator: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for line in faults {
+        if let Err(error) = emulator.arm(&line) {
+            eprintln!("amr-emulator: {error}");
+            return ExitCode::from(2);
+        }
+    }
+    println!("# keys are kept by {}", emulator.store());
+    for (name, value) in emulator.environment() {
+        println!("export {name}='{value}'");
+    }
+    let entra = emulator.entra();
+    println!("# as a managed identity instead, without AZURE_CLIENT_SECRET:");
+    println!("# export AZURE_POD_IDENTITY_AUTHORITY_HOST='{}'", emulator.plain());
+    println!("# export IDENTITY_ENDPOINT='{}/msi/token'", emulator.plain());
+    println!("# export IDENTITY_HEADER='{}'", entra.identity_header);
+    println!("# user-assigned: client id {}", entra.user_assigned.client_id);
+    println!("# ready");
+    // Whoever started us holds the other end; when that goes, so do we.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    ExitCode::SUCCESS
+}
