@@ -76,6 +76,13 @@ pub struct Lost {
     pub reason: Option<CloseReason>,
 }
 
+impl Lost {
+    /// A command that was lost when its connection ended, or just took too long.
+    pub const fn new(outcome: Outcome, reason: Option<CloseReason>) -> Self {
+        Self { outcome, reason }
+    }
+}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -79,7 +79,7 @@ int_args!(i8 i16 i32 i64 u8 u16 u32);
 #[macro_export]
 macro_rules! args {
     ($($arg:expr),+ $(,)?) => {
-        &[$($crate::resp::Arg::from($arg)),+]
+        &[$($crate::resp::Arg::from($arg)),+] as &[$crate::resp::Arg<'_>]
     };
 }
 

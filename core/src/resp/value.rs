@@ -75,8 +75,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A view of what a [`Framer`] found to be one value.
-    pub(crate) fn framed(raw: &'a [u8]) -> Self {
+    /// A view of what a [`Framer`] found to be one value. Of anything else it may say anything.
+    pub fn framed(raw: &'a [u8]) -> Self {
         let mut raw = raw;
         // Attributes say something about the value behind them that nobody asked for.
         while let [b'|', ..] = raw {

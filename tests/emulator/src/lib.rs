@@ -84,6 +84,10 @@ impl Emulator {
     /// # Errors
     /// If keys can't be made, ports can't be opened, or the store doesn't start.
     pub fn start(options: &Options) -> Result<Self> {
+        apart(|| Self::launch(options))
+    }
+
+    fn launch(options: &Options) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -188,7 +192,7 @@ impl Emulator {
     pub fn restart(&self) -> Result<()> {
         let Backend::Redis(redis) = &self.shared.backend else { return Ok(()) };
         match &self.runtime {
-            Some(runtime) => runtime.block_on(redis.restart()),
+            Some(runtime) => apart(|| runtime.block_on(redis.restart())),
             None => Ok(()),
         }
     }
@@ -206,6 +210,12 @@ impl Drop for Emulator {
         }
         remove(&self.folder);
     }
+}
+
+/// Does blocking `work` in a thread of its own, so that it can be asked for from anywhere.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|_| Err(Error::other("it panicked")))
 }
 
 fn remove(folder: &Path) {

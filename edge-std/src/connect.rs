@@ -1,0 +1,27 @@
+//! How a stream to the server is opened: by TCP and TLS, or by something of your own.
+
+use core::future::Future;
+
+use redis_entraid_core::transport::Endpoint;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::ConnectError;
+
+/// Opens streams. Any of tokio's will do, so a client runs over what you have: a Unix socket, a
+/// tunnel, the sockets of another runtime.
+pub trait Connect: Send + 'static {
+    /// What it opens.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin;
+
+    /// Dials `endpoint` and makes sure that its `server_name` is there.
+    ///
+    /// # Errors
+    /// [`ConnectError`] with what it comes to.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time.
+    fn connect(
+        &mut self,
+        endpoint: Endpoint<'_>,
+    ) -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send;
+}

@@ -1,0 +1,182 @@
+//! HTTP by hyper, for token endpoints: one request a connection, no redirects, no proxy.
+
+use core::fmt;
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Uri;
+use hyper::header::{CONTENT_LENGTH, HOST};
+use hyper_util::rt::TokioIo;
+use redis_entraid_core::http::{
+    HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
+};
+use redis_entraid_core::storage::CapacityError;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::net::tcp;
+
+/// A client for HTTP and HTTPS.
+#[derive(Clone, Debug)]
+pub struct Http {
+    #[cfg(feature = "tls")]
+    tls: crate::tls::Tls,
+}
+
+impl Http {
+    /// A client that trusts `roots`.
+    #[cfg(feature = "tls")]
+    pub fn new(roots: crate::tls::Roots) -> Self {
+        Self { tls: crate::tls::Tls::new(roots) }
+    }
+
+    /// A client for HTTP alone.
+    #[cfg(not(feature = "tls"))]
+    pub fn new() -> Self {
+        Self {}
+    }
+
+    async fn https(
+        &self,
+        host: &str,
+        port: u16,
+        request: hyper::Request<Full<Bytes>>,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), Error> {
+        #[cfg(feature = "tls")]
+        {
+            let stream = tcp(host, port).await.map_err(|(_, error)| Error::Connect(error))?;
+            let stream = self.tls.connect(host, stream).await.map_err(Error::Tls)?;
+            exchange(stream, request, response).await
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = (host, port, request, response);
+            Err(Error::Request("https needs the feature `tls`"))
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Default for Http {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HttpClient for Http {
+    type Error = Error;
+
+    async fn send(
+        &mut self,
+        request: &Request<'_>,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), Error> {
+        let uri: Uri = request.url.parse().map_err(|_| Error::Request("the URL can't be read"))?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let mut builder = hyper::Request::builder()
+            .method(request.method.name())
+            .uri(target)
+            .header(HOST, authority);
+        for (name, value) in request.headers.iter() {
+            builder = builder.header(name, value);
+        }
+        if !request.body.is_empty() {
+            builder = builder.header(CONTENT_LENGTH, request.body.len());
+        }
+        let body = Full::new(Bytes::copy_from_slice(request.body));
+        let built =
+            builder.body(body).map_err(|_| Error::Request("a header line can't be sent"))?;
+        match (secure, request.route) {
+            (true, _) => self.https(&host, port, built, response).await,
+            (false, Route::LinkLocal) => {
+                let stream = tcp(&host, port).await.map_err(|(_, error)| Error::Connect(error))?;
+                exchange(stream, built, response).await
+            }
+            (false, _) => Err(Error::Request("only https is allowed over the network")),
+        }
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: hyper::Request<Full<Bytes>>,
+    response: &mut ResponseWriter<'_>,
+) -> Result<(), Error> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Error::Io)?;
+    let talk = async {
+        let mut answer = sender.send_request(request).await.map_err(Error::Io)?;
+        response.status(answer.status().as_u16());
+        for (name, value) in answer.headers() {
+            response.header(name.as_str(), value.as_bytes());
+        }
+        while let Some(frame) = answer.frame().await {
+            if let Some(chunk) = frame.map_err(Error::Io)?.data_ref() {
+                response.body_chunk(chunk).map_err(Error::TooLarge)?;
+            }
+        }
+        Ok(())
+    };
+    // Whoever drops us drops both: there is no task of its own that could outlive the request.
+    let drive = async {
+        let _ = connection.await;
+        core::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = talk => result,
+        () = drive => Ok(()),
+    }
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The name was not found, or nobody answered.
+    Connect(io::Error),
+    /// TLS failed.
+    Tls(io::Error),
+    /// The connection broke, or what came was no HTTP.
+    Io(hyper::Error),
+    /// The request can't be sent.
+    Request(&'static str),
+    /// The response is too large.
+    TooLarge(CapacityError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) | Self::Tls(error) => error.fmt(f),
+            Self::Io(error) => error.fmt(f),
+            Self::Request(what) => f.write_str(what),
+            Self::TooLarge(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl HttpError for Error {
+    fn kind(&self) -> HttpErrorKind {
+        match self {
+            Self::Connect(_) => HttpErrorKind::Connect,
+            Self::Tls(_) => HttpErrorKind::Tls,
+            Self::Io(_) => HttpErrorKind::Io,
+            Self::Request(_) => HttpErrorKind::Request,
+            Self::TooLarge(error) => HttpErrorKind::TooLarge(*error),
+        }
+    }
+}

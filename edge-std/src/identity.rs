@@ -1,0 +1,253 @@
+//! An identity: one token, kept fresh, for any number of connections.
+
+use core::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use redis_entraid_core::event::Event;
+use redis_entraid_core::manager::{Action, TokenHealth, TokenManager};
+use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::source::SourceError;
+use redis_entraid_core::storage::Growable;
+use redis_entraid_core::time::{Clock, Timer};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::clock::TokioClock;
+use crate::source::{FetchError, Request, TokenSource};
+
+/// Hears what happens.
+pub(crate) type Hook = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// One identity and its token, shared by all who log in with it.
+///
+/// A task fetches the token, and the next one in good time, for as long as a clone of this lives.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), redis_entraid::Error> {
+/// use redis_entraid::source::{ManagedIdentity, Selector};
+/// use redis_entraid::{Client, Identity};
+///
+/// let identity = Identity::new(ManagedIdentity::imds(Selector::<String>::System)).start();
+/// let one = Client::builder("one.westeurope.redis.azure.net").identity(&identity).connect().await?;
+/// let two = Client::builder("two.westeurope.redis.azure.net").identity(&identity).connect().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Identity {
+    shared: Arc<Shared>,
+    /// Ends the task with the last clone.
+    _task: Arc<Task>,
+}
+
+struct Shared {
+    manager: Mutex<Manager>,
+    /// Changes whenever there is news for the connections.
+    news: watch::Sender<()>,
+    /// Changes when the source should be asked before its time.
+    wanted: watch::Sender<()>,
+    /// Why the last request failed, in full.
+    problem: Mutex<Option<Arc<FetchError>>>,
+}
+
+pub(crate) type Manager = TokenManager<Growable<u8>>;
+
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An [`Identity`] that is being set up.
+pub struct IdentityBuilder<S> {
+    source: S,
+    policy: RefreshPolicy,
+    hook: Option<Hook>,
+    #[cfg(feature = "http")]
+    http: crate::http::Http,
+}
+
+impl Identity {
+    /// An identity whose tokens come from `source`.
+    // It is the builder that is new: an identity begins with `start`.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new<S: TokenSource>(source: S) -> IdentityBuilder<S> {
+        IdentityBuilder {
+            source,
+            policy: RefreshPolicy::default(),
+            hook: None,
+            #[cfg(all(feature = "http", feature = "tls"))]
+            http: crate::http::Http::new(crate::tls::Roots::default()),
+            #[cfg(all(feature = "http", not(feature = "tls")))]
+            http: crate::http::Http::new(),
+        }
+    }
+
+    /// How its token stands. Never shows it.
+    pub fn health(&self) -> TokenHealth {
+        self.manager().health(TokioClock.now())
+    }
+
+    /// Wants a fresh token, as soon as the policy's floors allow.
+    pub fn refresh_now(&self) {
+        self.manager().refresh_now();
+        self.shared.wanted.send_replace(());
+    }
+
+    pub(crate) fn manager(&self) -> MutexGuard<'_, Manager> {
+        self.shared.manager()
+    }
+
+    /// Tells the task to look whether something became due.
+    pub(crate) fn nudge(&self) {
+        self.shared.wanted.send_replace(());
+    }
+
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.shared.news.subscribe()
+    }
+
+    pub(crate) fn problem(&self) -> Option<Arc<FetchError>> {
+        self.shared.problem().clone()
+    }
+}
+
+impl Shared {
+    fn manager(&self) -> MutexGuard<'_, Manager> {
+        self.manager.lock().expect("nobody panics with it")
+    }
+
+    fn problem(&self) -> MutexGuard<'_, Option<Arc<FetchError>>> {
+        self.problem.lock().expect("nobody panics with it")
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.health()).finish()
+    }
+}
+
+impl<S: TokenSource> IdentityBuilder<S> {
+    /// How tokens are renewed.
+    #[must_use]
+    pub fn policy(mut self, policy: RefreshPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Hears what comes of each request.
+    #[must_use]
+    pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    pub(crate) fn hook(mut self, hook: Option<Hook>) -> Self {
+        self.hook = hook;
+        self
+    }
+
+    /// Whom to trust when tokens are fetched by HTTPS.
+    #[cfg(all(feature = "http", feature = "tls"))]
+    #[must_use]
+    pub fn roots(mut self, roots: crate::tls::Roots) -> Self {
+        self.http = crate::http::Http::new(roots);
+        self
+    }
+
+    /// Begins to fetch. Needs a tokio runtime.
+    pub fn start(self) -> Identity {
+        // Room for a token of the usual size, and for the largest that a server takes.
+        let slot = || Growable::new(2560, 64 << 10);
+        let mut manager = TokenManager::new(self.policy, [slot(), slot()]);
+        manager.seed(crate::random());
+        let shared = Arc::new(Shared {
+            manager: Mutex::new(manager),
+            news: watch::Sender::new(()),
+            wanted: watch::Sender::new(()),
+            problem: Mutex::default(),
+        });
+        let fetcher = Fetcher {
+            wanted: shared.wanted.subscribe(),
+            shared: Arc::downgrade(&shared),
+            source: self.source,
+            hook: self.hook,
+            #[cfg(feature = "http")]
+            http: self.http,
+        };
+        let task = Arc::new(Task(tokio::spawn(fetcher.run()).abort_handle()));
+        Identity { shared, _task: task }
+    }
+}
+
+impl<S> fmt::Debug for IdentityBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityBuilder").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+struct Fetcher<S> {
+    shared: Weak<Shared>,
+    wanted: watch::Receiver<()>,
+    source: S,
+    hook: Option<Hook>,
+    #[cfg(feature = "http")]
+    http: crate::http::Http,
+}
+
+impl<S: TokenSource> Fetcher<S> {
+    /// Does what the manager says, until the last clone of the identity is gone.
+    async fn run(mut self) {
+        let clock = TokioClock;
+        while let Some(shared) = self.shared.upgrade() {
+            let now = clock.now();
+            let action = {
+                let mut manager = shared.manager();
+                if let Some(unix_time) = clock.unix_time() {
+                    manager.unix_time(now, unix_time);
+                }
+                manager.poll(now)
+            };
+            drop(shared);
+            match action {
+                Action::Wait { until, .. } => {
+                    tokio::select! {
+                        () = clock.sleep_until(until) => {}
+                        changed = self.wanted.changed() => if changed.is_err() { return }
+                    }
+                }
+                Action::Fetch { deadline } => {
+                    let request = Request {
+                        deadline,
+                        #[cfg(feature = "http")]
+                        http: &mut self.http,
+                        #[cfg(not(feature = "http"))]
+                        nothing: core::marker::PhantomData,
+                    };
+                    let timeout = crate::clock::tokio_instant(deadline);
+                    let answer = tokio::time::timeout_at(timeout, self.source.fetch(request)).await;
+                    let answer = answer.unwrap_or_else(|_| Err(SourceError::TimedOut.into()));
+                    let Some(shared) = self.shared.upgrade() else { return };
+                    let token = match &answer {
+                        Ok(token) => Ok(token.as_token()),
+                        Err(error) => Err(error.reason()),
+                    };
+                    let event = shared.manager().answered(now, clock.now(), token);
+                    *shared.problem() = match (&event, answer) {
+                        (Event::FetchFailed { .. }, Err(error)) => Some(Arc::new(error)),
+                        (Event::FetchFailed { error, .. }, Ok(_)) => {
+                            Some(Arc::new((*error).into()))
+                        }
+                        _ => None,
+                    };
+                    crate::report(self.hook.as_ref(), &event);
+                    shared.news.send_replace(());
+                }
+                // The core knows no other action today.
+                _ => return,
+            }
+        }
+    }
+}

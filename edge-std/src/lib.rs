@@ -1,0 +1,57 @@
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod client;
+mod clock;
+mod connect;
+mod driver;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod env;
+pub mod error;
+mod exchange;
+#[cfg(feature = "http")]
+pub mod http;
+mod identity;
+#[cfg(feature = "net")]
+pub mod net;
+pub mod source;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+pub use builder::{Builder, DefaultConnector};
+pub use client::{Client, Health, Pipeline};
+pub use clock::TokioClock;
+pub use connect::Connect;
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use env::Chosen;
+pub use error::Error;
+pub use identity::{Identity, IdentityBuilder};
+pub use redis_entraid_core as core;
+pub use redis_entraid_core::args;
+pub use redis_entraid_core::auth::Protocol;
+pub use redis_entraid_core::event::Event;
+pub use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
+pub use redis_entraid_core::reconnect::ReconnectPolicy;
+pub use redis_entraid_core::resp::{Arg, Kind, Value};
+#[cfg(feature = "tls")]
+pub use tls::Roots;
+
+/// Tells `event` to who wants to hear.
+fn report(hook: Option<&identity::Hook>, event: &Event) {
+    #[cfg(feature = "log")]
+    match event {
+        Event::FetchFailed { .. } | Event::Rejected { .. } | Event::DialFailed { .. } => {
+            log::warn!("{event}");
+        }
+        _ => log::info!("{event}"),
+    }
+    if let Some(hook) = hook {
+        hook(event);
+    }
+}
+
+/// Chance that differs from process to process and from call to call, for jitter.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

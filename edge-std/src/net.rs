@@ -1,0 +1,110 @@
+//! DNS, TCP and TLS.
+
+use core::time::Duration;
+use std::io::{Error, ErrorKind, Result};
+
+use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::connect::Connect;
+use crate::error::ConnectError;
+
+/// Linux gives a peer up that acknowledges nothing for this long. By itself it would take a
+/// quarter of an hour.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Opens a TCP connection as it should be for Redis: no delay, and a dead peer is noticed.
+pub(crate) async fn tcp(host: &str, port: u16) -> core::result::Result<TcpStream, Failed> {
+    let addresses = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<_> = addresses.map_err(|error| (ConnectErrorKind::Name, error))?.collect();
+    let unreachable = |error: Error| match error.kind() {
+        ErrorKind::PermissionDenied => (ConnectErrorKind::Host, error),
+        _ => (ConnectErrorKind::Unreachable, error),
+    };
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(unreachable)?;
+    configure(&stream).map_err(|error| (ConnectErrorKind::Host, error))?;
+    Ok(stream)
+}
+
+/// Why a TCP connection was not opened.
+pub(crate) type Failed = (ConnectErrorKind, Error);
+
+fn configure(stream: &TcpStream) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(5));
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
+
+/// TCP without TLS: for tests, and for a server on the same machine. Tokens go out in clear.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainTcp;
+
+impl Connect for PlainTcp {
+    type Stream = TcpStream;
+
+    async fn connect(
+        &mut self,
+        endpoint: Endpoint<'_>,
+    ) -> core::result::Result<TcpStream, ConnectError> {
+        let Endpoint { address, port, .. } = endpoint;
+        tcp(address, port)
+            .await
+            .map_err(|(kind, error)| ConnectError::new(kind, format!("{address}:{port}"), error))
+    }
+}
+
+/// TCP with TLS, which verifies that the server is the one that was asked for.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug)]
+pub struct TlsTcp {
+    tls: crate::tls::Tls,
+}
+
+#[cfg(feature = "tls")]
+impl Default for TlsTcp {
+    fn default() -> Self {
+        Self::new(crate::tls::Roots::default())
+    }
+}
+
+#[cfg(feature = "tls")]
+impl TlsTcp {
+    /// Trusts `roots`.
+    pub fn new(roots: crate::tls::Roots) -> Self {
+        Self { tls: crate::tls::Tls::new(roots) }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Connect for TlsTcp {
+    type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+
+    async fn connect(
+        &mut self,
+        endpoint: Endpoint<'_>,
+    ) -> core::result::Result<Self::Stream, ConnectError> {
+        let Endpoint { address, port, server_name, .. } = endpoint;
+        let to = || format!("{server_name} at {address}:{port}");
+        let stream = tcp(address, port)
+            .await
+            .map_err(|(kind, error)| ConnectError::new(kind, to(), error))?;
+        self.tls.connect(server_name, stream).await.map_err(|error| {
+            // A server that has too many clients drops the connection before TLS begins.
+            let kind = match error.kind() {
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                    ConnectErrorKind::Unreachable
+                }
+                _ => ConnectErrorKind::Tls,
+            };
+            ConnectError::new(kind, to(), error)
+        })
+    }
+}

@@ -1,0 +1,259 @@
+//! Where tokens come from, on this host.
+//!
+//! A service principal or a managed identity of the core is a source as it is. Code of your own
+//! is one too:
+//!
+//! ```
+//! use std::time::Duration;
+//! use redis_entraid::source::{AccessToken, FetchError, Request, TokenSource};
+//!
+//! struct Vault;
+//!
+//! impl TokenSource for Vault {
+//!     async fn fetch(&mut self, _: Request<'_>) -> Result<AccessToken, FetchError> {
+//!         let token = std::fs::read_to_string("/run/secrets/redis-token")
+//!             .map_err(FetchError::transient)?;
+//!         Ok(AccessToken::new(token.trim()).expires_in(Duration::from_secs(3600)))
+//!     }
+//! }
+//! ```
+
+use core::error::Error;
+use core::fmt;
+use core::future::Future;
+use core::time::Duration;
+
+use redis_entraid_core::secret::Secret;
+use redis_entraid_core::source::{ErrorKind, SourceError};
+use redis_entraid_core::time::{Instant, UnixTime};
+use redis_entraid_core::token::Token;
+use zeroize::Zeroizing;
+
+#[cfg(feature = "http")]
+use crate::http::Http;
+
+pub use redis_entraid_core::source::{
+    Authority, Cloud, ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal,
+};
+
+/// Yields a token when asked, as often as it is asked.
+pub trait TokenSource: Send + 'static {
+    /// Gets one token. An implementation may simply be an `async fn`, if its future is `Send`.
+    ///
+    /// # Errors
+    /// [`FetchError`] says when it makes sense to ask again.
+    ///
+    /// # Cancel safety
+    /// The future is dropped at the request's deadline, and `fetch` called again later.
+    fn fetch(
+        &mut self,
+        request: Request<'_>,
+    ) -> impl Future<Output = Result<AccessToken, FetchError>> + Send;
+}
+
+/// What a source is given to fetch a token with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Request<'a> {
+    /// When the token is of no use any more.
+    pub deadline: Instant,
+    /// A client for HTTP and HTTPS that trusts what this client was configured to trust.
+    #[cfg(feature = "http")]
+    pub http: &'a mut Http,
+    #[cfg(not(feature = "http"))]
+    pub(crate) nothing: core::marker::PhantomData<&'a ()>,
+}
+
+/// A token that is owned, and wiped in the end.
+#[derive(Clone)]
+pub struct AccessToken {
+    secret: Zeroizing<String>,
+    user: Option<String>,
+    expires_in: Option<Duration>,
+    expires_on: Option<UnixTime>,
+    refresh_in: Option<Duration>,
+    server_time: Option<UnixTime>,
+}
+
+impl AccessToken {
+    /// The token `secret`. If it is a JWT, it says itself whose it is and when it ends.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self {
+            secret: Zeroizing::new(secret.into()),
+            user: None,
+            expires_in: None,
+            expires_on: None,
+            refresh_in: None,
+            server_time: None,
+        }
+    }
+
+    /// Names the user to log in as: the object id of the identity.
+    #[must_use]
+    pub fn user(mut self, object_id: impl Into<String>) -> Self {
+        self.user = Some(object_id.into());
+        self
+    }
+
+    /// Says how long it lives from when it was asked for.
+    #[must_use]
+    pub fn expires_in(mut self, life: Duration) -> Self {
+        self.expires_in = Some(life);
+        self
+    }
+
+    /// Says when it ends.
+    #[must_use]
+    pub fn expires_on(mut self, time: UnixTime) -> Self {
+        self.expires_on = Some(time);
+        self
+    }
+
+    /// Says when the next one should be asked for.
+    #[must_use]
+    pub fn refresh_in(mut self, wait: Duration) -> Self {
+        self.refresh_in = Some(wait);
+        self
+    }
+
+    /// Copies a token of the core's.
+    pub fn copy(token: &Token<'_>) -> Self {
+        Self {
+            secret: Zeroizing::new(token.secret.expose().to_owned()),
+            user: token.user.map(str::to_owned),
+            expires_in: token.expires_in,
+            expires_on: token.expires_on,
+            refresh_in: token.refresh_in,
+            server_time: token.server_time,
+        }
+    }
+
+    /// The same for the core.
+    pub fn as_token(&self) -> Token<'_> {
+        let mut token = Token::new(Secret::new(&self.secret));
+        token.user = self.user.as_deref();
+        token.expires_in = self.expires_in;
+        token.expires_on = self.expires_on;
+        token.refresh_in = self.refresh_in;
+        token.server_time = self.server_time;
+        token
+    }
+}
+
+/// A token that is there already: from provisioning, or for a test. It is handed out again and
+/// again; when it ends, so does the login.
+#[derive(Clone, Debug)]
+pub struct Fixed(AccessToken);
+
+impl Fixed {
+    /// Hands out `secret`, for the next hundred years unless something else is said.
+    pub fn new(secret: impl Into<String>) -> Self {
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+        Self(AccessToken::new(secret).expires_in(CENTURY))
+    }
+
+    /// Names the user to log in as.
+    #[must_use]
+    pub fn user(self, object_id: impl Into<String>) -> Self {
+        Self(self.0.user(object_id))
+    }
+
+    /// Says how long the token lives from when it is first used.
+    #[must_use]
+    pub fn expires_in(self, life: Duration) -> Self {
+        Self(self.0.expires_in(life))
+    }
+}
+
+impl TokenSource for Fixed {
+    async fn fetch(&mut self, _: Request<'_>) -> Result<AccessToken, FetchError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_token().fmt(f)
+    }
+}
+
+/// Why a source gave no token: what it comes to, and the details for a person.
+#[derive(Debug)]
+pub struct FetchError {
+    reason: SourceError,
+    details: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl FetchError {
+    /// Something that may work in a moment.
+    pub fn transient(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of_kind(ErrorKind::Transient, error)
+    }
+
+    /// Something that a person has to put right. It is tried again, slowly.
+    pub fn configuration(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of_kind(ErrorKind::Configuration, error)
+    }
+
+    /// An error whose kind decides when to ask again.
+    pub fn of_kind(kind: ErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let reason = SourceError::Other { kind, what: "the token source failed" };
+        Self { reason, details: Some(error.into()) }
+    }
+
+    /// What it comes to.
+    pub const fn reason(&self) -> SourceError {
+        self.reason
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn new(
+        reason: SourceError,
+        details: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { reason, details: Some(details.into()) }
+    }
+}
+
+impl From<SourceError> for FetchError {
+    fn from(reason: SourceError) -> Self {
+        Self { reason, details: None }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        let mut details = self.details.as_deref().map(|error| error as &dyn Error);
+        while let Some(error) = details {
+            write!(f, ": {error}")?;
+            details = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Error for FetchError {}
+
+/// The sources of the core are driven over HTTP.
+#[cfg(feature = "http")]
+impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
+    async fn fetch(&mut self, request: Request<'_>) -> Result<AccessToken, FetchError> {
+        use redis_entraid_core::http::HttpError;
+        use redis_entraid_core::source::{self, SourceFailure};
+        // The secret three times as long, by its encoding; the largest token, with its envelope.
+        let (mut ask, mut answer) = (vec![0; 16 << 10], vec![0; 32 << 10]);
+        let fetched =
+            source::fetch(self, request.http, request.deadline, &mut ask, &mut answer).await;
+        let result = match fetched {
+            Ok(token) => Ok(AccessToken::copy(&token)),
+            Err(source::FetchError::Http(error)) => {
+                Err(FetchError::new(SourceError::Http(error.kind()), error))
+            }
+            Err(error) => Err(error.reason().into()),
+        };
+        redis_entraid_core::secret::wipe(&mut ask);
+        redis_entraid_core::secret::wipe(&mut answer);
+        result
+    }
+}

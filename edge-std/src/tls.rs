@@ -1,0 +1,96 @@
+//! TLS by rustls: whom to trust.
+
+use std::io::{Error, ErrorKind, Result};
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Which certificate authorities are trusted. There is no way to trust anybody.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Roots {
+    /// The platform's. `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+    #[default]
+    Platform,
+    /// Mozilla's, compiled in.
+    #[cfg(feature = "webpki-roots")]
+    WebPki,
+    /// These, in PEM.
+    Pem(Arc<[u8]>),
+    /// A configuration of your own.
+    Custom(Arc<ClientConfig>),
+}
+
+impl core::fmt::Debug for Roots {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Platform => "Platform",
+            #[cfg(feature = "webpki-roots")]
+            Self::WebPki => "WebPki",
+            Self::Pem(_) => "Pem",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// What TLS is done with. It is made when it is first needed: reading a platform's roots takes
+/// longer than a whole login over plain HTTP and TCP.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    roots: Roots,
+    config: Arc<OnceLock<Arc<ClientConfig>>>,
+}
+
+impl Tls {
+    pub(crate) fn new(roots: Roots) -> Self {
+        Self { roots, config: Arc::default() }
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>> {
+        if let Some(config) = self.config.get() {
+            return Ok(config.clone());
+        }
+        let mut store = RootCertStore::empty();
+        match &self.roots {
+            Roots::Custom(config) => return Ok(config.clone()),
+            #[cfg(feature = "webpki-roots")]
+            Roots::WebPki => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Roots::Platform => {
+                let found = rustls_native_certs::load_native_certs();
+                let (added, _) = store.add_parsable_certificates(found.certs);
+                if added == 0 {
+                    let why = found.errors.first().map(ToString::to_string).unwrap_or_default();
+                    return Err(Error::other(format!("this machine trusts nobody: {why}")));
+                }
+            }
+            Roots::Pem(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem) {
+                    store.add(certificate.map_err(Error::other)?).map_err(Error::other)?;
+                }
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Error::other)?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        Ok(self.config.get_or_init(|| Arc::new(config)).clone())
+    }
+
+    /// Does TLS over `stream` with the server `name`.
+    pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        name: &str,
+        stream: S,
+    ) -> Result<TlsStream<S>> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
+        TlsConnector::from(self.config()?).connect(name, stream).await
+    }
+}

@@ -1,0 +1,176 @@
+//! The main job against the emulator: token over HTTPS, verified TLS, login, and staying
+//! logged in.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amr_emulator::{Emulator, Options};
+use redis_entraid::error::{Error, Kind, Outcome};
+use redis_entraid::tls::Roots;
+use redis_entraid::{Builder, Client, Event, args};
+
+fn emulator(life: u64) -> Emulator {
+    Emulator::start(&Options { life, ..Options::default() }).expect("the emulator starts")
+}
+
+/// A client of `emulator`, configured as by the environment.
+fn client(emulator: &Emulator) -> Builder {
+    let environment = emulator.environment();
+    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
+    Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
+        .expect("the environment is whole")
+        .roots(Roots::Pem(emulator.root_pem().as_bytes().into()))
+}
+
+#[tokio::test]
+async fn it_logs_in_and_answers() {
+    let emulator = emulator(3600);
+    let mut redis = client(&emulator).connect().await.unwrap();
+    let reply = redis.command(args!["SET", "greeting", "hello"]).await.unwrap();
+    assert_eq!(reply.str().unwrap(), "OK");
+    assert_eq!(redis.command(args!["GET", "greeting"]).await.unwrap().str().unwrap(), "hello");
+    let error = redis.command(args!["INCR", "greeting"]).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::Server, Some("ERR")));
+    let replies = redis
+        .pipeline([
+            args!["SET", "n", 41],
+            args!["INCR", "n"],
+            args!["LPOP", "n"],
+            args!["GET", "n"],
+        ])
+        .await
+        .unwrap();
+    let replies: Vec<_> =
+        replies.map(|reply| reply.map(|value| value.str().unwrap().to_owned())).collect();
+    assert_eq!(replies[1].as_deref().unwrap(), "42");
+    assert_eq!(replies[2].as_ref().unwrap_err().code(), Some("WRONGTYPE"));
+    assert_eq!(replies[3].as_deref().unwrap(), "42");
+    let counts = emulator.counts();
+    assert_eq!((counts.token_requests, counts.logins, counts.connections), (1, 1, 1));
+    let health = redis.health();
+    assert!(health.is_ready() && health.reconnects == 0, "{health:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_stays_logged_in_while_tokens_come_and_go() {
+    let emulator = emulator(9);
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = events.clone();
+    let mut redis = client(&emulator)
+        .on_event(move |event| seen.lock().unwrap().push(*event))
+        .connect()
+        .await
+        .unwrap();
+    let mut commands = 0;
+    let start = tokio::time::Instant::now();
+    while redis.health().reauths < 2 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", redis.health());
+        redis.command(args!["INCR", "n"]).await.unwrap();
+        commands += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let counts = emulator.counts();
+    assert_eq!((counts.logins, counts.reauths, counts.connections), (1, 2, 1));
+    assert_eq!(counts.expired, 0);
+    let n = redis.command(args!["GET", "n"]).await.unwrap().int().unwrap();
+    assert_eq!(n, commands);
+    let events = events.lock().unwrap();
+    let logins = events.iter().filter(|event| matches!(event, Event::Reauthenticated { .. }));
+    assert_eq!(logins.count(), 2, "{events:?}");
+}
+
+#[tokio::test]
+async fn a_refused_login_is_an_error_that_says_what_to_do_and_no_loop() {
+    let emulator = emulator(3600);
+    emulator.arm("auth#* wrongpass").unwrap();
+    let error = client(&emulator).connect().await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::Rejected, Some("WRONGPASS")));
+    assert_eq!(error.outcome(), Outcome::NotSent);
+    assert!(error.to_string().contains("object id"), "{error}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(emulator.counts().refused, 1);
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_an_error_that_keeps_entras_code() {
+    let emulator = emulator(3600);
+    emulator.arm("token#* refuse invalid_client 7000215").unwrap();
+    let error = client(&emulator).connect().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Token);
+    let text = error.to_string();
+    assert!(text.contains("AADSTS7000215") && text.contains("wrong client secret"), "{text}");
+    assert_eq!(emulator.counts().token_requests, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_the_one_is_refused() {
+    let emulator = emulator(3600);
+    let trusted_by_nobody = Client::builder("localhost")
+        .port(emulator.redis_port())
+        .source(redis_entraid::source::Fixed::new("token").user("oid"))
+        .connect()
+        .await
+        .unwrap_err();
+    assert_eq!(trusted_by_nobody.kind(), Kind::Connect);
+    assert!(trusted_by_nobody.to_string().contains("certificate"), "{trusted_by_nobody}");
+    let wrong_name = Client::builder("cache.westeurope.redis.azure.net")
+        .address("127.0.0.1")
+        .port(emulator.redis_port())
+        .roots(Roots::Pem(emulator.root_pem().as_bytes().into()))
+        .source(redis_entraid::source::Fixed::new("token").user("oid"))
+        .connect()
+        .await
+        .unwrap_err();
+    assert_eq!(wrong_name.kind(), Kind::Connect);
+    assert!(wrong_name.to_string().contains("not valid for name"), "{wrong_name}");
+    assert_eq!(emulator.counts().refused, 0);
+}
+
+#[tokio::test]
+async fn the_address_and_the_name_may_differ() {
+    let emulator = emulator(3600);
+    let mut redis = client(&emulator);
+    redis = redis.address("127.0.0.1");
+    let mut redis = redis.connect().await.unwrap();
+    redis.command(args!["PING"]).await.unwrap();
+    // A name that the wildcard of the certificate covers, and that no DNS knows.
+    let identity = redis.identity().clone();
+    let mut other = Client::builder("cache.emulator.redis.azure.net")
+        .address("127.0.0.1")
+        .port(emulator.redis_port())
+        .roots(Roots::Pem(emulator.root_pem().as_bytes().into()))
+        .identity(&identity)
+        .connect()
+        .await
+        .unwrap();
+    other.command(args!["PING"]).await.unwrap();
+    assert_eq!(emulator.counts().token_requests, 1, "one token for any number of connections");
+}
+
+#[tokio::test]
+async fn a_cut_connection_comes_back_by_itself() {
+    let emulator = emulator(3600);
+    let mut redis = client(&emulator).connect().await.unwrap();
+    redis.command(args!["SET", "k", "v"]).await.unwrap();
+    emulator.arm("cmd#4 cut").unwrap();
+    // 1 was SET, 2 and 3 the library's introduction.
+    let error = redis.command(args!["GET", "k"]).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Lost, Outcome::Unknown), "{error}");
+    assert_eq!(redis.command(args!["GET", "k"]).await.unwrap().str().unwrap(), "v");
+    assert_eq!(redis.health().reconnects, 1);
+    assert_eq!(emulator.counts().token_requests, 1);
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_is_told_why() {
+    let emulator = emulator(3600);
+    let mut redis =
+        client(&emulator).command_timeout(Duration::from_millis(400)).connect().await.unwrap();
+    emulator.arm("connect#2+ cut").unwrap();
+    emulator.cut();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let error = redis.command(args!["PING"]).await.unwrap_err();
+    let Error::Unavailable { cause: Some(cause) } = &error else { panic!("{error:?}") };
+    assert!(matches!(**cause, Error::Connect(_)), "{error}");
+    assert_eq!(error.outcome(), Outcome::NotSent);
+}
