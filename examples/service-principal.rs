@@ -1,0 +1,25 @@
+//! A service principal: an application that logs in with its client secret.
+#![allow(clippy::print_stdout)]
+
+use redis_entraid::source::{Authority, ServicePrincipal};
+use redis_entraid::{Client, Error, args};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    // `Authority::tenant(...)` is Azure's public cloud; this one may be another.
+    let authority = Authority::at_host(var("AZURE_AUTHORITY_HOST"), var("AZURE_TENANT_ID"));
+    let source = ServicePrincipal::with_secret(
+        authority,
+        var("AZURE_CLIENT_ID"),
+        var("AZURE_CLIENT_SECRET"),
+    );
+    let mut redis = Client::builder(var("REDIS_HOSTNAME"))
+        .port(var("REDIS_PORT").parse().expect("a port is a number"))
+        .source(source)
+        .connect()
+        .await?;
+    redis.command(args!["SET", "greeting", "hello"]).await?;
+    println!("{}", redis.command(args!["GET", "greeting"]).await?.str()?);
+    Ok(())
+}
