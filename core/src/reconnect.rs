@@ -13,6 +13,7 @@
 
 use core::time::Duration;
 
+use crate::event::Event;
 use crate::policy::{Backoff, Jitter, Ratio};
 use crate::time::Instant;
 
@@ -84,17 +85,20 @@ impl Reconnect {
         if now >= self.not_before { Dial::Now } else { Dial::Wait { until: self.not_before } }
     }
 
-    /// Learns that dialing or the first login failed, or that a connection ended. The first
-    /// attempt after a login that worked comes at once, but for jitter.
+    /// Learns that dialing failed.
     pub fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         let wait = self.policy.backoff.delay(self.failures);
         self.not_before = now.plus(self.jitter.around(wait, self.policy.jitter));
     }
 
-    /// Learns that a login worked.
-    pub const fn logged_in(&mut self) {
-        self.failures = 0;
+    /// Learns what happened to a connection: a login that worked, or its end.
+    pub fn observe(&mut self, now: Instant, event: &Event) {
+        match event {
+            Event::LoggedIn { .. } => self.failures = 0,
+            Event::Disconnected { .. } => self.failed(now),
+            _ => {}
+        }
     }
 
     /// What dialing and TLS may take together.
@@ -106,6 +110,9 @@ impl Reconnect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Protocol;
+    use crate::connection::CloseReason;
+    use crate::manager::Generation;
 
     #[test]
     fn waits_grow_to_their_limit_and_shrink_after_a_login() {
@@ -121,8 +128,9 @@ mod tests {
             now = until;
         }
         assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
-        reconnect.logged_in();
-        reconnect.failed(now);
+        let (generation, protocol) = (Generation(1), Protocol::Resp3);
+        reconnect.observe(now, &Event::LoggedIn { generation, protocol });
+        reconnect.observe(now, &Event::Disconnected { reason: CloseReason::ByServer });
         assert_eq!(reconnect.poll(now), Dial::Wait { until: now.plus(Duration::from_millis(200)) });
     }
 }

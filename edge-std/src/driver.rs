@@ -78,7 +78,6 @@ impl<C: Connect> Driver<C> {
                 CloseReason::Refused(error) => Error::Login(error),
                 reason => Error::from(Lost::new(NOT_SENT, Some(reason))),
             });
-            self.reconnect.failed(TokioClock.now());
             // The first login must work, as far as it isn't just bad luck.
             let final_word = match reason {
                 CloseReason::Refused(error) => !error.is_transient(),
@@ -401,9 +400,9 @@ impl<S: AsyncRead + AsyncWrite> Pump<'_, S> {
                 Output::Lost { tag, lost } => delivery.fail(tag, Failure::Lost(lost)),
                 Output::Event(event) => {
                     drop(delivery);
+                    self.reconnect.observe(now, &event);
                     match event {
                         Event::LoggedIn { .. } => {
-                            self.reconnect.logged_in();
                             self.logged_in = true;
                             self.exchange.connected();
                         }

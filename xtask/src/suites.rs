@@ -3,7 +3,8 @@
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use crate::tools::{Result, cargo, cargo_tool, debian, quietly, root, run};
+use crate::demo::start_emulator;
+use crate::tools::{Result, cargo, cargo_tool, debian, quietly, redis_servers, root, run};
 
 /// A group of checks.
 pub(crate) struct Suite {
@@ -64,6 +65,27 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 5,
         least: 3,
         run: no_std,
+    },
+    Suite {
+        name: "conformance",
+        what: "every host does what the cases say, on redis-server 6.2, 7.0 and 8.2 and without",
+        budget_minutes: 10,
+        least: 2,
+        run: conformance,
+    },
+    Suite {
+        name: "examples",
+        what: "what people copy runs as it is",
+        budget_minutes: 5,
+        least: 5,
+        run: examples,
+    },
+    Suite {
+        name: "demo",
+        what: "the main job, as the README shows it, with and without a server of one's own",
+        budget_minutes: 5,
+        least: 3,
+        run: demo,
     },
     Suite {
         name: "deny",
@@ -213,6 +235,62 @@ fn no_std() -> Result<Counts> {
         command
     };
     counts.add(check(&mut command)?);
+    Ok(counts)
+}
+
+/// The arguments that name the package of the conformance cases.
+const CONFORMANCE: [&str; 4] = ["--package", "conformance", "--features", "host"];
+
+fn conformance() -> Result<Counts> {
+    let servers = redis_servers()?;
+    let mut counts = Counts { built: build_examples()?, ..Counts::default() };
+    let servers: Vec<String> = servers.iter().map(|path| path.display().to_string()).collect();
+    let test = ["test", "--test", "cases", "--", "--nocapture"];
+    let (before, after) = test.split_at(1);
+    let mut command = cargo(&[before, &CONFORMANCE, after].concat());
+    let output = run(command.env("REDIS_SERVERS", servers.join(":")))?;
+    counts.add(Counts { built: output.built, ..Counts::of_tests(&output.text) });
+    Ok(counts)
+}
+
+fn examples() -> Result<Counts> {
+    debian(&["curl", "redis-server"], &["curl", "redis-server"])?;
+    let mut counts = Counts { built: build_examples()?, ..Counts::default() };
+    counts.add(tests(&[&CONFORMANCE[..], &["--test", "examples"]].concat())?);
+    Ok(counts)
+}
+
+fn build_examples() -> Result<bool> {
+    Ok(run(&mut cargo(&["build", "--package", "examples"]))?.built)
+}
+
+fn demo() -> Result<Counts> {
+    let mut counts = Counts::default();
+    let mut xtask = cargo(&["xtask", "demo"]);
+    for name in ["REDIS_HOSTNAME", "REDIS_ENDPOINT"] {
+        xtask.env_remove(name);
+    }
+    let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
+    let expect = |found: &str, start: &str, end: &str| {
+        if found.starts_with(start) && found.ends_with(end) {
+            Ok(Counts::one())
+        } else {
+            Err(format!("expected {start} ... {end}, not {found}"))
+        }
+    };
+    let shown = last(&run(&mut xtask)?.text);
+    let start = "demo ok: refreshes=3 reauths=3 reconnects=0 commands=";
+    counts.add(expect(&shown, start, " failed=0")?);
+    // As with a server of one's own, whose tokens live for an hour; the second time it hands out
+    // a token again.
+    for (fault, start, end) in [
+        ("token#9 same", start, " failed=0 same-token=0"),
+        ("token#2 same", "demo ok: refreshes=2 reauths=2 reconnects=0", " failed=0 same-token=1"),
+    ] {
+        let (_emulator, environment) = start_emulator(&["--arm", fault])?;
+        let shown = last(&run(cargo(&["xtask", "demo"]).envs(environment))?.text);
+        counts.add(expect(&shown, start, end)?);
+    }
     Ok(counts)
 }
 

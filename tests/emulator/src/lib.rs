@@ -76,6 +76,7 @@ pub struct Emulator {
     authority_port: u16,
     plain_port: u16,
     redis_port: u16,
+    redis_plain_port: u16,
 }
 
 impl Emulator {
@@ -106,15 +107,25 @@ impl Emulator {
             cuts: watch::Sender::new(0),
         });
         let listen = || runtime.block_on(TcpListener::bind("127.0.0.1:0"));
-        let (authority, plain, redis) = (listen()?, listen()?, listen()?);
+        let (authority, plain) = (listen()?, listen()?);
+        let (redis, redis_plain) = (listen()?, listen()?);
         let port = |listener: &TcpListener| Ok::<_, Error>(listener.local_addr()?.port());
-        let (authority_port, plain_port, redis_port) =
-            (port(&authority)?, port(&plain)?, port(&redis)?);
+        let (authority_port, plain_port) = (port(&authority)?, port(&plain)?);
+        let (redis_port, redis_plain_port) = (port(&redis)?, port(&redis_plain)?);
         let base = format!("https://localhost:{authority_port}");
         runtime.spawn(http::serve_authority(shared.clone(), authority, base));
         runtime.spawn(http::serve_plain(shared.clone(), plain));
-        runtime.spawn(amr::serve(shared.clone(), redis));
-        Ok(Self { shared, folder, runtime: Some(runtime), authority_port, plain_port, redis_port })
+        runtime.spawn(amr::serve(shared.clone(), redis, true));
+        runtime.spawn(amr::serve(shared.clone(), redis_plain, false));
+        Ok(Self {
+            shared,
+            folder,
+            runtime: Some(runtime),
+            authority_port,
+            plain_port,
+            redis_port,
+            redis_plain_port,
+        })
     }
 
     /// The directory: who may ask for tokens and log in.
@@ -137,6 +148,12 @@ impl Emulator {
         self.redis_port
     }
 
+    /// The same without TLS, which the service has only for logins with keys: for loops that
+    /// bring their own TLS, or none.
+    pub fn redis_plain_port(&self) -> u16 {
+        self.redis_plain_port
+    }
+
     /// `https://localhost:...`, the authority host.
     pub fn authority(&self) -> String {
         format!("https://localhost:{}", self.authority_port)
@@ -150,6 +167,18 @@ impl Emulator {
     /// What keeps the keys.
     pub fn store(&self) -> &'static str {
         self.shared.backend.name()
+    }
+
+    /// The variables that make a client log in here as a managed identity, in either way.
+    pub fn managed_environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("REDIS_HOSTNAME", "localhost".into()),
+            ("REDIS_PORT", self.redis_port.to_string()),
+            ("AZURE_POD_IDENTITY_AUTHORITY_HOST", self.plain()),
+            ("IDENTITY_ENDPOINT", format!("{}/msi/token", self.plain())),
+            ("IDENTITY_HEADER", self.entra().identity_header.clone()),
+            ("SSL_CERT_FILE", self.root_file().display().to_string()),
+        ]
     }
 
     /// The variables that make the client log in here as the service principal.

@@ -55,9 +55,9 @@ fn main() -> ExitCode {
     }
     let entra = emulator.entra();
     println!("# as a managed identity instead, without AZURE_CLIENT_SECRET:");
-    println!("# export AZURE_POD_IDENTITY_AUTHORITY_HOST='{}'", emulator.plain());
-    println!("# export IDENTITY_ENDPOINT='{}/msi/token'", emulator.plain());
-    println!("# export IDENTITY_HEADER='{}'", entra.identity_header);
+    for (name, value) in emulator.managed_environment() {
+        println!("# {name}='{value}'");
+    }
     println!("# user-assigned: client id {}", entra.user_assigned.client_id);
     println!("# ready");
     // Whoever started us holds the other end; when that goes, so do we.

@@ -1,0 +1,170 @@
+//! The cases, and how one is run against an emulator.
+//!
+//! ```text
+//! # The rule that it proves.
+//! needs: resp3, redis            what the subject and the store must have
+//! life: 8                        how long tokens live, in seconds
+//! arm: auth#2 wrongpass          a fault, from the start
+//!
+//! > connect a                    a line for the subject, and its answer
+//! < ok
+//! ! cut                          something for the emulator: cut, restart, or a fault
+//! = logins=1 reauths=0           counters of the emulator, at this point
+//! ```
+
+use std::borrow::ToOwned;
+use std::format;
+use std::path::Path;
+use std::string::{String, ToString};
+use std::time::Duration;
+use std::vec::Vec;
+
+use amr_emulator::{Counts, Emulator, Options, Store};
+
+use crate::client::Environment;
+use crate::{Subject, answer};
+
+/// A case that was read.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The name of its file, without its ending.
+    pub name: String,
+    /// What it needs.
+    pub needs: Vec<String>,
+    life: u64,
+    arm: Vec<String>,
+    steps: Vec<(char, String)>,
+}
+
+impl Case {
+    /// Reads the case of `path`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+        let mut case =
+            Self { name, needs: Vec::new(), life: 3600, arm: Vec::new(), steps: Vec::new() };
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let wrong = || format!("{}: not a line: {line}", case.name);
+            if line.starts_with('#') {
+            } else if let Some(needs) = line.strip_prefix("needs:") {
+                case.needs.extend(needs.split(',').map(|need| need.trim().to_owned()));
+            } else if let Some(life) = line.strip_prefix("life:") {
+                case.life = life.trim().parse().map_err(|_| wrong())?;
+            } else if let Some(fault) = line.strip_prefix("arm:") {
+                case.arm.push(fault.trim().to_owned());
+            } else {
+                match line.split_once(' ') {
+                    Some((kind @ (">" | "<" | "!" | "="), rest)) => {
+                        let kind = kind.chars().next().unwrap_or_default();
+                        case.steps.push((kind, rest.trim().to_owned()));
+                    }
+                    _ => return Err(wrong()),
+                }
+            }
+        }
+        Ok(case)
+    }
+
+    /// Starts an emulator for it.
+    ///
+    /// # Errors
+    /// A sentence that says why that failed.
+    pub fn emulator(&self, store: &Store) -> Result<Emulator, String> {
+        let options = Options { life: self.life, store: store.clone(), ..Options::default() };
+        let emulator = Emulator::start(&options).map_err(|error| error.to_string())?;
+        for fault in &self.arm {
+            emulator.arm(fault).map_err(|error| error.to_string())?;
+        }
+        Ok(emulator)
+    }
+
+    /// Runs it, and answers with what was different.
+    ///
+    /// # Errors
+    /// The transcript up to the first difference.
+    pub async fn run(&self, emulator: &Emulator, subject: &mut impl Subject) -> Result<(), String> {
+        let mut transcript = String::new();
+        let mut answered = String::new();
+        for (kind, text) in &self.steps {
+            let text = placed(text, emulator);
+            transcript += &format!("{kind} {text}\n");
+            match kind {
+                '>' => {
+                    answered.clear();
+                    let answering = answer(subject, &text, &mut answered);
+                    // Whatever it does, it doesn't hang.
+                    let limit = Duration::from_secs(60);
+                    if tokio::time::timeout(limit, answering).await.is_err() {
+                        return Err(format!("{transcript}-- no answer within a minute"));
+                    }
+                }
+                '<' if answered == text => {}
+                '<' => return Err(format!("{transcript}-- but it said: {answered}")),
+                '!' => act(emulator, &text)?,
+                _ => {
+                    let counts = emulator.counts();
+                    for word in text.split_whitespace() {
+                        let (name, wanted) = word.split_once('=').unwrap_or((word, "?"));
+                        let found = count(&counts, name).map_or("?".into(), |n| n.to_string());
+                        if found != wanted {
+                            return Err(format!("{transcript}-- but {name}={found}"));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts the emulator's ids where a case names them.
+fn placed(text: &str, emulator: &Emulator) -> String {
+    let entra = emulator.entra();
+    text.replace("$PRINCIPAL", &entra.principal.object_id)
+        .replace("$SYSTEM", &entra.system_assigned.object_id)
+        .replace("$USER", &entra.user_assigned.object_id)
+}
+
+fn act(emulator: &Emulator, what: &str) -> Result<(), String> {
+    match what {
+        "cut" => emulator.cut(),
+        "restart" => emulator.restart().map_err(|error| error.to_string())?,
+        fault => emulator.arm(fault).map_err(|error| error.to_string())?,
+    }
+    Ok(())
+}
+
+fn count(counts: &Counts, name: &str) -> Option<u64> {
+    Some(match name {
+        "token_requests" => counts.token_requests,
+        "tokens" => counts.tokens,
+        "same_tokens" => counts.same_tokens,
+        "connections" => counts.connections,
+        "logins" => counts.logins,
+        "reauths" => counts.reauths,
+        "refused" => counts.refused,
+        "commands" => counts.commands,
+        "expired" => counts.expired,
+        _ => return None,
+    })
+}
+
+/// What a subject needs to know of an emulator.
+pub fn environment(emulator: &Emulator) -> Environment {
+    let mut all: Environment = Environment::new();
+    for (name, value) in emulator.managed_environment().into_iter().chain(emulator.environment()) {
+        all.insert(name.to_owned(), value);
+    }
+    let user = &emulator.entra().user_assigned;
+    let ids = [
+        ("EMULATOR_CLIENT_ID", user.client_id.clone()),
+        ("EMULATOR_OBJECT_ID", user.object_id.clone()),
+        ("EMULATOR_RESOURCE_ID", user.resource_id.clone().unwrap_or_default()),
+        ("EMULATOR_PLAIN_PORT", emulator.redis_plain_port().to_string()),
+    ];
+    all.extend(ids.map(|(name, value)| (name.to_owned(), value)));
+    all
+}

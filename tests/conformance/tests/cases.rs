@@ -1,0 +1,206 @@
+//! Runs every case with every subject, and with every store that there is.
+//!
+//! `REDIS_SERVERS` names `redis-server` programs, with colons between them; without it, the one
+//! in the path is used. `EXAMPLES` is where the examples were built.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+
+use amr_emulator::Store;
+use conformance::byo::{self, Loops};
+use conformance::case::{Case, environment};
+use conformance::client::{self, Clients, Environment};
+use conformance::{Options, Subject};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+/// The tokio host as a child process.
+struct Child {
+    process: tokio::process::Child,
+}
+
+impl Child {
+    fn start(environment: &Environment) -> Self {
+        let process = tokio::process::Command::new(env!("CARGO_BIN_EXE_subject-std"))
+            .envs(environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the subject was built");
+        Self { process }
+    }
+
+    async fn line(&mut self, line: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        let stdin = self.process.stdin.as_mut().expect("it is piped");
+        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
+        let mut said = String::new();
+        let stdout = self.process.stdout.as_mut().expect("it is piped");
+        BufReader::with_capacity(1, stdout).read_line(&mut said).await.expect("it answers");
+        answer.write_str(said.trim_end())
+    }
+}
+
+impl Subject for Child {
+    async fn connect(
+        &mut self,
+        name: &str,
+        options: Options<'_>,
+        answer: &mut dyn std::fmt::Write,
+    ) -> std::fmt::Result {
+        self.line(&format!("connect {name} {}", options.as_str()), answer).await
+    }
+
+    async fn send(
+        &mut self,
+        name: &str,
+        commands: &str,
+        answer: &mut dyn std::fmt::Write,
+    ) -> std::fmt::Result {
+        self.line(&format!("send {name} {commands}"), answer).await
+    }
+
+    async fn wait(
+        &mut self,
+        name: &str,
+        what: &str,
+        count: u32,
+        patience: std::time::Duration,
+        answer: &mut dyn std::fmt::Write,
+    ) -> std::fmt::Result {
+        let seconds = patience.as_secs();
+        self.line(&format!("wait {name} {what} {count} {seconds}s"), answer).await
+    }
+
+    async fn close(&mut self, name: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        self.line(&format!("close {name}"), answer).await
+    }
+}
+
+/// A host under test, and how to start it.
+struct Host {
+    name: &'static str,
+    has: &'static [&'static str],
+}
+
+const HOSTS: &[Host] = &[
+    Host { name: "std", has: client::HAS },
+    Host { name: "std-child", has: client::HAS },
+    Host { name: "byo-loop", has: byo::HAS },
+];
+
+fn cases() -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("there are cases")
+        .map(|entry| entry.expect("it can be read").path())
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| Case::read(path).unwrap_or_else(|error| panic!("{error}"))).collect()
+}
+
+/// The stores to run with: their names, and whether they are real servers.
+fn stores() -> Vec<(String, Store, bool)> {
+    let servers = std::env::var("REDIS_SERVERS").unwrap_or_default();
+    let mut stores: Vec<_> = servers
+        .split(':')
+        .filter(|path| !path.is_empty())
+        .map(|path| (path.to_owned(), Store::Redis(path.into()), true))
+        .collect();
+    if stores.is_empty() {
+        stores.push(("redis-server".to_owned(), Store::Redis("redis-server".into()), true));
+    }
+    stores.push(("built-in".to_owned(), Store::Builtin, false));
+    stores
+}
+
+/// What of `needs` is missing.
+fn lacks<'c>(case: &'c Case, host: &Host, real: bool) -> Option<&'c str> {
+    let has = |need: &&String| (real && *need == "redis") || host.has.contains(&need.as_str());
+    case.needs.iter().find(|need| !has(need)).map(String::as_str)
+}
+
+async fn run(case: &Case, host: &Host, store: &Store) -> Result<(), String> {
+    let emulator = case.emulator(store)?;
+    let environment = environment(&emulator);
+    match host.name {
+        "std" => case.run(&emulator, &mut Clients::new(environment)).await,
+        "std-child" => case.run(&emulator, &mut Child::start(&environment)).await,
+        _ => {
+            let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));
+            program.set_file_name("byo-loop");
+            case.run(&emulator, &mut Loops::new(program, environment)).await
+        }
+    }
+}
+
+#[test]
+fn every_subject_passes_the_cases_that_it_has_the_means_for() {
+    let cases = cases();
+    let stores = stores();
+    // The most of the time they wait: so many at once.
+    let mut jobs = VecDeque::new();
+    for case in &cases {
+        for host in HOSTS {
+            for (index, (name, store, real)) in stores.iter().enumerate() {
+                // One store is enough for the subjects that only prove the mechanism.
+                let once = host.name != "std" && index > 0;
+                if lacks(case, host, *real).is_none() && !once {
+                    jobs.push_back((case, host, name, store));
+                }
+            }
+        }
+    }
+    let total = jobs.len();
+    assert!(total > 20, "only {total} runs");
+    let jobs = Mutex::new(jobs);
+    let failures = Mutex::new(String::new());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let next = || jobs.lock().expect("nobody panics with it").pop_front();
+                while let Some((case, host, store_name, store)) = next() {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .expect("a runtime");
+                    if let Err(error) = runtime.block_on(run(case, host, store)) {
+                        let mut failures = failures.lock().expect("nobody panics with it");
+                        let case = &case.name;
+                        let _ = writeln!(
+                            failures,
+                            "{case} on {} with {store_name}:\n{error}\n",
+                            host.name
+                        );
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("nobody panics with it");
+    assert!(failures.is_empty(), "\n{failures}");
+    println!("{total} runs of {} cases", cases.len());
+}
+
+#[test]
+fn the_matrix_of_hosts_and_cases_is_the_one_that_is_committed() {
+    let mut matrix = String::from("# Which host runs which case; else what it lacks.\n");
+    for case in cases() {
+        let _ = write!(matrix, "{}:", case.name);
+        for host in HOSTS {
+            match lacks(&case, host, true) {
+                None => _ = write!(matrix, " {}", host.name),
+                Some(need) => _ = write!(matrix, " {}(-{need})", host.name),
+            }
+        }
+        matrix.push('\n');
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("matrix.txt");
+    if std::env::var_os("UPDATE_MATRIX").is_some() {
+        std::fs::write(&path, &matrix).expect("it can be written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(matrix == committed, "UPDATE_MATRIX=1 writes matrix.txt anew:\n{matrix}");
+}

@@ -1,0 +1,100 @@
+//! Runs every example as a person would, against the emulator.
+//!
+//! They are taken from where they were built, beside this test.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use amr_emulator::{Emulator, Options};
+use conformance::case::environment;
+
+fn emulator() -> Emulator {
+    Emulator::start(&Options::default()).expect("the emulator starts")
+}
+
+/// An example with the environment of `emulator`.
+fn example(name: &str, emulator: &Emulator) -> Command {
+    let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));
+    program.set_file_name(name);
+    let mut command = Command::new(program);
+    command.envs(environment(emulator)).stdin(Stdio::null());
+    command
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().expect("it was built: cargo build --package examples");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{text}\n{errors}");
+    text
+}
+
+#[test]
+fn service_principal() {
+    let emulator = emulator();
+    assert_eq!(output(&mut example("service-principal", &emulator)), "hello\n");
+}
+
+#[test]
+fn managed_identity_of_both_kinds_and_by_every_id() {
+    let emulator = emulator();
+    let entra = emulator.entra();
+    let user = &entra.user_assigned;
+    let resource = user.resource_id.as_deref().expect("it has one");
+    for host in ["imds", "app-service"] {
+        for (id, oid) in [
+            (&[][..], &entra.system_assigned.object_id),
+            (&["client-id", &user.client_id], &user.object_id),
+            (&["object-id", &user.object_id], &user.object_id),
+            (&["resource-id", resource], &user.object_id),
+        ] {
+            let mut command = example("managed-identity", &emulator);
+            assert_eq!(output(command.arg(host).args(id)), format!("{oid}\n"), "{host} {id:?}");
+        }
+    }
+}
+
+#[test]
+fn custom_policy() {
+    let emulator = emulator();
+    let text = output(&mut example("custom-policy", &emulator));
+    assert!(text.contains("\nhello\n") && text.contains("next in 17"), "{text}");
+    assert_eq!(emulator.counts().token_requests, 1, "one identity for two connections");
+    assert_eq!(emulator.counts().logins, 2);
+}
+
+#[test]
+fn injected_source() {
+    let emulator = emulator();
+    // What `az account get-access-token` would print.
+    let url = format!(
+        "{}/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://redis.azure.com",
+        emulator.plain()
+    );
+    let script = format!(
+        "curl -s -H Metadata:true '{url}' | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/'"
+    );
+    let mut command = example("injected-source", &emulator);
+    let who = output(command.args(["sh", "-c", &script]));
+    assert_eq!(who.trim(), emulator.entra().system_assigned.object_id);
+}
+
+#[test]
+fn byo_loop() {
+    let emulator = emulator();
+    let mut command = example("byo-loop", &emulator);
+    command.env("REDIS_PORT", emulator.redis_plain_port().to_string());
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it was built");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    std::io::Write::write_all(&mut stdin, b"SET k v\nGET k\nAUTH me token\nINCR n\n")
+        .expect("it listens");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends with its input");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines.contains(&"\"v\"") && lines.contains(&"(int) 1"), "{text}");
+    let source = include_str!("../../../examples/byo-loop.rs");
+    assert!(source.lines().count() < 150, "it is meant to be short");
+}
