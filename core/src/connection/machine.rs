@@ -3,17 +3,15 @@
 use core::fmt;
 use core::time::Duration;
 
-use super::buffers::{Receiver, Transmitter};
+use super::buffers::Transmitter;
 use super::config::Config;
-use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge, SubmitError};
+use super::output::{CloseReason, SubmitError};
 use super::ring::{Owner, Pending, Ring, Tag};
 use crate::args;
-use crate::auth::{Handshake, Protocol, Verdict};
+use crate::auth::{Handshake, Protocol};
 use crate::command::{Class, classify};
-use crate::event::Event;
 use crate::manager::{Generation, TokenManager};
-use crate::policy::Backoff;
-use crate::resp::{Arg, ErrorReply, Value, encode, encoded_len};
+use crate::resp::{Arg, encode, encoded_len};
 use crate::storage::{Buffer, CapacityError, Storage};
 use crate::time::Instant;
 
@@ -31,40 +29,40 @@ use crate::time::Instant;
 ///
 /// A transaction is not interrupted: between `MULTI` and `EXEC` or `DISCARD` draining waits.
 pub struct Machine<R> {
-    config: Config,
-    phase: Phase,
-    ring: Ring<R>,
-    login: Option<Login>,
-    protocol: Protocol,
-    client_id: Option<i64>,
+    pub(super) config: Config,
+    pub(super) phase: Phase,
+    pub(super) ring: Ring<R>,
+    pub(super) login: Option<Login>,
+    pub(super) protocol: Protocol,
+    pub(super) client_id: Option<i64>,
     /// `MULTI` was sent, and neither `EXEC` nor `DISCARD` behind it.
-    in_transaction: bool,
-    set_info_due: bool,
+    pub(super) in_transaction: bool,
+    pub(super) set_info_due: bool,
     /// The name is still to be told, since the login was an `AUTH`.
-    set_name_due: bool,
+    pub(super) set_name_due: bool,
     /// What the manager is still to be told: a token was accepted or not.
-    verdict: Option<(Generation, bool)>,
+    pub(super) verdict: Option<(Generation, bool)>,
     /// When the last byte came.
-    heard: Instant,
+    pub(super) heard: Instant,
     /// When it was last spoken to, having been idle.
-    spoke: Instant,
+    pub(super) spoke: Instant,
     /// The earliest deadline of a command, or earlier.
-    command_deadline: Instant,
-    look_at: Instant,
+    pub(super) command_deadline: Instant,
+    pub(super) look_at: Instant,
     /// Entries of the ring whose owner is still to be told that they took too long.
-    late: usize,
+    pub(super) late: usize,
     /// No other login before then, after one that was refused.
-    login_not_before: Instant,
-    refusals_in_a_row: u32,
+    pub(super) login_not_before: Instant,
+    pub(super) refusals_in_a_row: u32,
     /// Bytes that were given to the transmitter so far.
-    appended: u64,
+    pub(super) appended: u64,
     /// Bytes that it has sent of them.
-    sent: u64,
-    counts: Counts,
+    pub(super) sent: u64,
+    pub(super) counts: Counts,
 }
 
 #[derive(Clone, Debug)]
-enum Phase {
+pub(super) enum Phase {
     Fresh,
     LoggingIn { handshake: Handshake, login: Login, deadline: Instant },
     Ready,
@@ -74,16 +72,16 @@ enum Phase {
 
 /// The login that a connection has.
 #[derive(Clone, Copy, Debug)]
-struct Login {
-    generation: Generation,
-    ends: Instant,
+pub(super) struct Login {
+    pub(super) generation: Generation,
+    pub(super) ends: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    reauths: u32,
-    rejections: u32,
-    commands: u64,
+pub(super) struct Counts {
+    pub(super) reauths: u32,
+    pub(super) rejections: u32,
+    pub(super) commands: u64,
 }
 
 /// What `CLIENT SETINFO` calls this library.
@@ -158,6 +156,19 @@ impl<R: Storage<Pending>> Machine<R> {
         self.look_at = self.limit();
     }
 
+    fn expire_commands(&mut self, now: Instant) {
+        let mut next = Instant::FAR_FUTURE;
+        for entry in self.ring.iter_mut().filter(|entry| entry.owner == Owner::Host) {
+            if now >= entry.deadline {
+                entry.owner = Owner::Late;
+                self.late += 1;
+            } else {
+                next = next.min(entry.deadline);
+            }
+        }
+        self.command_deadline = next;
+    }
+
     /// When [`tick`](Self::tick) has something to do.
     fn limit(&self) -> Instant {
         match &self.phase {
@@ -178,91 +189,8 @@ impl<R: Storage<Pending>> Machine<R> {
         self.heard.plus(self.config.unresponsive_after)
     }
 
-    /// Begins a login, if there is something to log in with. Answers when to look again.
-    fn start<B: Storage<u8>, M: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        out: &mut Transmitter<B>,
-        manager: &TokenManager<M>,
-        handshake: Handshake,
-    ) -> Instant {
-        let login = match self.login {
-            None => manager.login(now),
-            Some(have) => manager.newer_than(have.generation, now),
-        };
-        if let Some(login) = login {
-            let login = Login { generation: login.generation(), ends: login.expires_at() };
-            let deadline = now.plus(self.config.login_timeout);
-            self.phase = Phase::LoggingIn { handshake, login, deadline };
-            self.write_login(out, manager);
-        }
-        Instant::FAR_FUTURE
-    }
-
-    /// Writes the next piece of a login. Answers when to look again.
-    fn write_login<B: Storage<u8>, M: Storage<u8>>(
-        &mut self,
-        out: &mut Transmitter<B>,
-        manager: &TokenManager<M>,
-    ) -> Instant {
-        if let Phase::LoggingIn { handshake, login, .. } = &mut self.phase
-            && !handshake.is_written()
-            && out.is_empty()
-        {
-            let Some(login) = manager.get(login.generation) else {
-                self.close(CloseReason::TokenReplaced);
-                return Instant::default();
-            };
-            let name = self.config.name.as_ref().map(|name| name.as_str());
-            self.appended +=
-                out.fill_secret(|room| handshake.write(login.user(), login.expose(), name, room));
-        }
-        Instant::FAR_FUTURE
-    }
-
-    fn look_at_tokens<B: Storage<u8>, M: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        out: &mut Transmitter<B>,
-        manager: &TokenManager<M>,
-    ) -> Instant {
-        let Some(login) = &mut self.login else { return Instant::FAR_FUTURE };
-        if let Some(known) = manager.get(login.generation) {
-            // It may end earlier than was thought.
-            login.ends = login.ends.min(known.expires_at());
-        }
-        let login = *login;
-        if manager.newer_than(login.generation, now).is_some() {
-            let due = manager.reauth_at(self.config.id, login.ends).max(self.login_not_before);
-            if now < due {
-                return due;
-            }
-            self.phase = Phase::Draining;
-            if self.is_drained() {
-                return self.start(now, out, manager, Handshake::again(self.protocol));
-            }
-            return Instant::FAR_FUTURE;
-        }
-        // A newer token may have gone again, by being refused on another connection.
-        self.phase = Phase::Ready;
-        if !self.ring.is_empty() {
-            return Instant::FAR_FUTURE;
-        }
-        let ping_at = self.heard.max(self.spoke).plus(self.config.ping_after);
-        if now >= ping_at {
-            self.spoke = now;
-            self.send_own(now, out, args!["PING"]);
-        }
-        ping_at
-    }
-
-    /// Whether an `AUTH` would be alone on the wire.
-    fn is_drained(&self) -> bool {
-        self.ring.is_empty() && self.sent == self.appended && !self.in_transaction
-    }
-
     /// Sends a command of the connection's own, if there is room. Nobody waits for its reply.
-    fn send_own<B: Storage<u8>>(
+    pub(super) fn send_own<B: Storage<u8>>(
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
@@ -440,166 +368,6 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// See [`Connection::next`](super::Connection::next).
-    pub fn next<'r, B: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        receiver: &'r mut Receiver<B>,
-    ) -> Option<Output<'r>> {
-        loop {
-            if let Some(output) = self.next_loss() {
-                return Some(output);
-            }
-            if self.has_ended() {
-                return None;
-            }
-            let Ok(frame) = receiver.next() else {
-                self.close(CloseReason::Protocol);
-                continue;
-            };
-            let frame = frame?;
-            let whole = frame
-                .too_large
-                .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
-            if frame.first == b'>' {
-                if whole.is_ok() {
-                    return Some(Output::Push(Value::framed(receiver.frame())));
-                }
-                continue;
-            }
-            if let Phase::LoggingIn { .. } = self.phase {
-                let reply = match whole {
-                    Ok(()) => Value::framed(receiver.frame()),
-                    Err(_) => outline(frame.first),
-                };
-                if let Some(event) = self.login_reply(now, reply) {
-                    return Some(Output::Event(event));
-                }
-                continue;
-            }
-            let Some(entry) = self.ring.pop() else {
-                self.close(CloseReason::Protocol);
-                continue;
-            };
-            if entry.class == Class::Multi && matches!(frame.first, b'-' | b'!') {
-                self.multi_failed(Value::framed(receiver.frame()));
-            }
-            match entry.owner {
-                Owner::Host => {
-                    let reply = whole.map(|()| Value::framed(receiver.frame()));
-                    return Some(Output::Reply { tag: entry.tag, reply });
-                }
-                Owner::Late => self.late = self.late.saturating_sub(1),
-                Owner::Nobody | Owner::Connection => {}
-            }
-        }
-    }
-
-    /// A `MULTI` that was refused opened no transaction, unless one was open already.
-    fn multi_failed(&mut self, reply: Value<'_>) {
-        let nested = |error: ErrorReply<'_>| error.message().starts_with("MULTI calls");
-        if !reply.error().is_some_and(nested) {
-            self.in_transaction = false;
-        }
-    }
-
-    fn login_reply(&mut self, now: Instant, reply: Value<'_>) -> Option<Event> {
-        let Phase::LoggingIn { handshake, login, deadline } = &mut self.phase else {
-            return None;
-        };
-        let login = *login;
-        let generation = login.generation;
-        match handshake.reply(reply) {
-            Verdict::Again => {
-                *deadline = now.plus(self.config.login_timeout);
-                None
-            }
-            Verdict::LoggedIn { protocol, client_id } => {
-                self.verdict = Some((generation, true));
-                self.protocol = protocol;
-                self.client_id = client_id.or(self.client_id);
-                self.phase = Phase::Ready;
-                self.refusals_in_a_row = 0;
-                if self.login.replace(login).is_none() {
-                    self.set_name_due = protocol == Protocol::Resp2;
-                    return Some(Event::LoggedIn { generation, protocol });
-                }
-                self.counts.reauths = self.counts.reauths.saturating_add(1);
-                Some(Event::Reauthenticated { generation })
-            }
-            Verdict::Refused(error) => {
-                self.counts.rejections = self.counts.rejections.saturating_add(1);
-                if error.is_rejection() {
-                    self.verdict = Some((generation, false));
-                }
-                let serving = self.login.is_some();
-                if serving {
-                    self.phase = Phase::Ready;
-                    self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
-                    self.login_not_before = now.plus(RETRY.delay(self.refusals_in_a_row));
-                } else {
-                    self.close(CloseReason::Refused(error));
-                }
-                Some(Event::Rejected { generation, error, serving })
-            }
-        }
-    }
-
-    fn expire_commands(&mut self, now: Instant) {
-        let mut next = Instant::FAR_FUTURE;
-        for entry in self.ring.iter_mut().filter(|entry| entry.owner == Owner::Host) {
-            if now >= entry.deadline {
-                entry.owner = Owner::Late;
-                self.late += 1;
-            } else {
-                next = next.min(entry.deadline);
-            }
-        }
-        self.command_deadline = next;
-    }
-
-    /// What happened apart from the bytes that came: commands that took too long, and the end.
-    /// A part of [`next`](Self::next), for pumps whose reader is busy.
-    pub fn next_loss(&mut self) -> Option<Output<'static>> {
-        if self.late > 0
-            && let Some(output) = self.next_late()
-        {
-            return Some(output);
-        }
-        match self.phase {
-            Phase::Ended { reason, reported } => self.next_of_the_end(reason, reported),
-            _ => None,
-        }
-    }
-
-    /// Reports a command that took too long. Its reply will be dropped when it comes.
-    fn next_late(&mut self) -> Option<Output<'static>> {
-        let Some(entry) = self.ring.iter_mut().find(|entry| entry.owner == Owner::Late) else {
-            self.late = 0;
-            return None;
-        };
-        entry.owner = Owner::Nobody;
-        let entry = *entry;
-        self.late -= 1;
-        let lost = Lost { outcome: self.outcome(&entry), reason: None };
-        Some(Output::Lost { tag: entry.tag, lost })
-    }
-
-    fn next_of_the_end(&mut self, reason: CloseReason, reported: bool) -> Option<Output<'static>> {
-        while let Some(entry) = self.ring.pop() {
-            if entry.owner == Owner::Host {
-                let lost = Lost { outcome: self.outcome(&entry), reason: Some(reason) };
-                return Some(Output::Lost { tag: entry.tag, lost });
-            }
-        }
-        self.phase = Phase::Ended { reason, reported: true };
-        (!reported).then_some(Output::Event(Event::Disconnected { reason }))
-    }
-
-    const fn outcome(&self, entry: &Pending) -> Outcome {
-        if entry.start >= self.sent { Outcome::NotSent } else { Outcome::Unknown }
-    }
-
     /// See [`Connection::health`](super::Connection::health).
     pub fn health(&self, now: Instant) -> ConnectionHealth {
         ConnectionHealth {
@@ -614,19 +382,6 @@ impl<R: Storage<Pending>> Machine<R> {
             rejections: self.counts.rejections,
         }
     }
-}
-
-/// The waits after logins that were refused, while an earlier one serves.
-const RETRY: Backoff =
-    Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(30), multiplier: 2 };
-
-/// Stands for a reply to a login that was larger than the receive buffer.
-fn outline(first: u8) -> Value<'static> {
-    Value::framed(match first {
-        b'%' => b"%0\r\n",
-        b'*' => b"*0\r\n",
-        _ => b"-\r\n",
-    })
 }
 
 impl<R: Storage<Pending>> fmt::Debug for Machine<R> {

@@ -47,8 +47,10 @@
 
 mod buffers;
 mod config;
+mod logins;
 mod machine;
 mod output;
+mod replies;
 mod ring;
 
 use core::fmt;

@@ -139,6 +139,11 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_takes_as_many_bytes_as_the_documentation_says() {
+        assert_eq!(size_of::<Pending>(), 32);
+    }
+
+    #[test]
     fn entries_come_out_in_order_however_often_it_goes_around() {
         let mut ring = Ring::new([Pending::default(); 3]);
         let (mut pushed, mut popped) = (0, 0);

@@ -56,17 +56,21 @@
 //! assert_eq!(manager.newer_than(have, minutes(44)).unwrap().expose(), "second");
 //! ```
 
+mod action;
+mod health;
+mod login;
 mod slot;
 
 use core::fmt;
 use core::time::Duration;
 
+pub use action::{Action, Pull, Reason, Refreshed};
+pub use health::TokenHealth;
+pub use login::Login;
 use slot::{Facts, Slot};
 
 use crate::event::Event;
-use crate::jwt::Audience;
 use crate::policy::{Jitter, RefreshPolicy, mix};
-use crate::secret::Secret;
 use crate::source::{ErrorKind, SourceError};
 use crate::storage::Storage;
 use crate::time::{Instant, UnixTime};
@@ -76,106 +80,6 @@ use crate::token::{Token, TokenError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Generation(pub u32);
-
-/// What to do about tokens now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[must_use]
-#[non_exhaustive]
-pub enum Action {
-    /// Ask the source for a token, and answer with [`TokenManager::token`] or
-    /// [`TokenManager::failed`].
-    Fetch {
-        /// When to give it up. The manager counts it as failed then by itself.
-        deadline: Instant,
-    },
-    /// Nothing, before then. Polling earlier is harmless.
-    Wait {
-        /// When something will be due.
-        until: Instant,
-        /// What that will be.
-        why: Reason,
-    },
-}
-
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Reason {
-    /// The next refresh.
-    Refresh,
-    /// The answer of the source, or its deadline.
-    InFlight,
-    /// The next attempt, after a failure.
-    Backoff,
-    /// A floor of the policy: something is due, but not so soon.
-    Floor,
-}
-
-/// What a host that can't run in the background should do before it answers a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Pull {
-    /// Use the token.
-    Use,
-    /// Use the token, and fetch the next one when nobody waits for it.
-    UseThenRefresh,
-    /// There is no live token: fetch one first.
-    FetchFirst,
-}
-
-/// What a token that came turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Refreshed {
-    /// A new one.
-    New(Generation),
-    /// The one that was there already.
-    Same(Generation),
-}
-
-/// Whom to log in as: a borrowed view of a stored token.
-#[derive(Clone, Copy, Debug)]
-pub struct Login<'a> {
-    user: &'a str,
-    secret: Secret<'a>,
-    facts: &'a Facts,
-}
-
-impl<'a> Login<'a> {
-    /// The user name for `AUTH`: the identity's object id.
-    pub const fn user(&self) -> &'a str {
-        self.user
-    }
-
-    /// The password for `AUTH`: the token.
-    pub const fn secret(&self) -> Secret<'a> {
-        self.secret
-    }
-
-    /// The text of the token. Short for [`Login::secret`]'s [`Secret::expose`].
-    pub const fn expose(&self) -> &'a str {
-        self.secret.expose()
-    }
-
-    /// The token's number.
-    pub const fn generation(&self) -> Generation {
-        self.facts.generation
-    }
-
-    /// When it ends.
-    pub const fn expires_at(&self) -> Instant {
-        self.facts.expires_at
-    }
-
-    /// Which service it is for, by its own claim.
-    pub const fn audience(&self) -> Audience {
-        self.facts.audience
-    }
-}
 
 /// Schedules the fetching of one identity's tokens and keeps them.
 ///
@@ -476,14 +380,18 @@ impl<M: Storage<u8>> TokenManager<M> {
         let (newest, older) = self.slots_by_age();
         let good = |slot: &&Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
         let live = |slot: &&Slot<M>| slot.live(now).is_some();
-        [newest, older].into_iter().find(good).or_else(|| Some(newest).filter(live)).and_then(login)
+        [newest, older]
+            .into_iter()
+            .find(good)
+            .or_else(|| Some(newest).filter(live))
+            .and_then(Login::of)
     }
 
     /// What a connection should log in with anew that has token `have`, if there is anything.
     pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Login<'_>> {
         let newest = self.newest();
         let facts = newest.live(now)?;
-        if facts.generation > have && !facts.rejected { login(newest) } else { None }
+        if facts.generation > have && !facts.rejected { Login::of(newest) } else { None }
     }
 
     /// When a connection should log in with the newest token, whose present login ends at `ends`.
@@ -503,7 +411,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// The token with this number, as long as it is kept, dead or alive.
     pub fn get(&self, generation: Generation) -> Option<Login<'_>> {
         let is = |slot: &&Slot<M>| slot.facts.is_some_and(|f| f.generation == generation);
-        self.slots.iter().find(is).and_then(login)
+        self.slots.iter().find(is).and_then(Login::of)
     }
 
     /// How things stand. Never shows the token.
@@ -551,11 +459,6 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// perfect.
 const CLOCK_JUMP: Duration = Duration::from_secs(5);
 
-fn login<M: Storage<u8>>(slot: &Slot<M>) -> Option<Login<'_>> {
-    let facts = slot.facts.as_ref()?;
-    Some(Login { user: slot.user(), secret: slot.secret(), facts })
-}
-
 impl<M: Storage<u8>> fmt::Debug for TokenManager<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenManager")
@@ -565,37 +468,6 @@ impl<M: Storage<u8>> fmt::Debug for TokenManager<M> {
             .field("failures_in_a_row", &self.failures_in_a_row)
             .finish_non_exhaustive()
     }
-}
-
-/// How the tokens of an identity stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub struct TokenHealth {
-    /// The newest token's number.
-    pub generation: Option<Generation>,
-    /// Since it was asked for.
-    pub age: Option<Duration>,
-    /// Until it ends; zero if it has.
-    pub expires_in: Option<Duration>,
-    /// Until the next request, or zero while one is in flight.
-    pub next_fetch_in: Duration,
-    /// Whether a request is in flight.
-    pub in_flight: bool,
-    /// Requests so far.
-    pub requests: u32,
-    /// New tokens so far, the first one included.
-    pub refreshes: u32,
-    /// Times that the source gave the same token again.
-    pub same_tokens: u32,
-    /// Failed requests so far.
-    pub failures: u32,
-    /// Failed requests since the last token.
-    pub failures_in_a_row: u32,
-    /// Tokens that a server refused.
-    pub rejections: u32,
-    /// Why the last request failed, if it did.
-    pub last_error: Option<SourceError>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::http::HttpErrorKind;
 use crate::policy::{Ratio, RetryPolicy};
+use crate::secret::Secret;
 use std::vec::Vec;
 
 type Manager = TokenManager<[u8; 64]>;

@@ -1,0 +1,177 @@
+//! What replies do to a connection.
+
+use core::time::Duration;
+
+use super::buffers::Receiver;
+use super::machine::{Machine, Phase};
+use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
+use super::ring::{Owner, Pending};
+use crate::auth::{Protocol, Verdict};
+use crate::command::Class;
+use crate::event::Event;
+use crate::policy::Backoff;
+use crate::resp::{ErrorReply, Value};
+use crate::storage::Storage;
+use crate::time::Instant;
+
+/// The waits after logins that were refused, while an earlier one serves.
+const RETRY: Backoff =
+    Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(30), multiplier: 2 };
+
+/// Stands for a reply to a login that was larger than the receive buffer.
+fn outline(first: u8) -> Value<'static> {
+    Value::framed(match first {
+        b'%' => b"%0\r\n",
+        b'*' => b"*0\r\n",
+        _ => b"-\r\n",
+    })
+}
+
+impl<R: Storage<Pending>> Machine<R> {
+    /// See [`Connection::next`](super::Connection::next).
+    pub fn next<'r, B: Storage<u8>>(
+        &mut self,
+        now: Instant,
+        receiver: &'r mut Receiver<B>,
+    ) -> Option<Output<'r>> {
+        loop {
+            if let Some(output) = self.next_loss() {
+                return Some(output);
+            }
+            if self.has_ended() {
+                return None;
+            }
+            let Ok(frame) = receiver.next() else {
+                self.close(CloseReason::Protocol);
+                continue;
+            };
+            let frame = frame?;
+            let whole = frame
+                .too_large
+                .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
+            if frame.first == b'>' {
+                if whole.is_ok() {
+                    return Some(Output::Push(Value::framed(receiver.frame())));
+                }
+                continue;
+            }
+            if let Phase::LoggingIn { .. } = self.phase {
+                let reply = match whole {
+                    Ok(()) => Value::framed(receiver.frame()),
+                    Err(_) => outline(frame.first),
+                };
+                if let Some(event) = self.login_reply(now, reply) {
+                    return Some(Output::Event(event));
+                }
+                continue;
+            }
+            let Some(entry) = self.ring.pop() else {
+                self.close(CloseReason::Protocol);
+                continue;
+            };
+            if entry.class == Class::Multi && matches!(frame.first, b'-' | b'!') {
+                self.multi_failed(Value::framed(receiver.frame()));
+            }
+            match entry.owner {
+                Owner::Host => {
+                    let reply = whole.map(|()| Value::framed(receiver.frame()));
+                    return Some(Output::Reply { tag: entry.tag, reply });
+                }
+                Owner::Late => self.late = self.late.saturating_sub(1),
+                Owner::Nobody | Owner::Connection => {}
+            }
+        }
+    }
+
+    /// A `MULTI` that was refused opened no transaction, unless one was open already.
+    fn multi_failed(&mut self, reply: Value<'_>) {
+        let nested = |error: ErrorReply<'_>| error.message().starts_with("MULTI calls");
+        if !reply.error().is_some_and(nested) {
+            self.in_transaction = false;
+        }
+    }
+
+    fn login_reply(&mut self, now: Instant, reply: Value<'_>) -> Option<Event> {
+        let Phase::LoggingIn { handshake, login, deadline } = &mut self.phase else {
+            return None;
+        };
+        let login = *login;
+        let generation = login.generation;
+        match handshake.reply(reply) {
+            Verdict::Again => {
+                *deadline = now.plus(self.config.login_timeout);
+                None
+            }
+            Verdict::LoggedIn { protocol, client_id } => {
+                self.verdict = Some((generation, true));
+                self.protocol = protocol;
+                self.client_id = client_id.or(self.client_id);
+                self.phase = Phase::Ready;
+                self.refusals_in_a_row = 0;
+                if self.login.replace(login).is_none() {
+                    self.set_name_due = protocol == Protocol::Resp2;
+                    return Some(Event::LoggedIn { generation, protocol });
+                }
+                self.counts.reauths = self.counts.reauths.saturating_add(1);
+                Some(Event::Reauthenticated { generation })
+            }
+            Verdict::Refused(error) => {
+                self.counts.rejections = self.counts.rejections.saturating_add(1);
+                if error.is_rejection() {
+                    self.verdict = Some((generation, false));
+                }
+                let serving = self.login.is_some();
+                if serving {
+                    self.phase = Phase::Ready;
+                    self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
+                    self.login_not_before = now.plus(RETRY.delay(self.refusals_in_a_row));
+                } else {
+                    self.close(CloseReason::Refused(error));
+                }
+                Some(Event::Rejected { generation, error, serving })
+            }
+        }
+    }
+
+    /// What happened apart from the bytes that came: commands that took too long, and the end.
+    /// A part of [`next`](Self::next), for pumps whose reader is busy.
+    pub fn next_loss(&mut self) -> Option<Output<'static>> {
+        if self.late > 0
+            && let Some(output) = self.next_late()
+        {
+            return Some(output);
+        }
+        match self.phase {
+            Phase::Ended { reason, reported } => self.next_of_the_end(reason, reported),
+            _ => None,
+        }
+    }
+
+    /// Reports a command that took too long. Its reply will be dropped when it comes.
+    fn next_late(&mut self) -> Option<Output<'static>> {
+        let Some(entry) = self.ring.iter_mut().find(|entry| entry.owner == Owner::Late) else {
+            self.late = 0;
+            return None;
+        };
+        entry.owner = Owner::Nobody;
+        let entry = *entry;
+        self.late -= 1;
+        let lost = Lost { outcome: self.outcome(&entry), reason: None };
+        Some(Output::Lost { tag: entry.tag, lost })
+    }
+
+    fn next_of_the_end(&mut self, reason: CloseReason, reported: bool) -> Option<Output<'static>> {
+        while let Some(entry) = self.ring.pop() {
+            if entry.owner == Owner::Host {
+                let lost = Lost { outcome: self.outcome(&entry), reason: Some(reason) };
+                return Some(Output::Lost { tag: entry.tag, lost });
+            }
+        }
+        self.phase = Phase::Ended { reason, reported: true };
+        (!reported).then_some(Output::Event(Event::Disconnected { reason }))
+    }
+
+    const fn outcome(&self, entry: &Pending) -> Outcome {
+        if entry.start >= self.sent { Outcome::NotSent } else { Outcome::Unknown }
+    }
+}

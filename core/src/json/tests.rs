@@ -1,0 +1,104 @@
+use super::*;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+fn all(text: &[u8]) -> Result<Vec<(String, String)>, JsonError> {
+    let owned = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_string();
+    members(text).map(|m| m.map(|(key, value)| (owned(key), owned(value)))).collect()
+}
+
+/// The same, a byte at a time.
+fn bytewise(text: &[u8]) -> Result<Vec<(String, String)>, JsonError> {
+    let owned = |span: Span| String::from_utf8_lossy(span.of(text)).to_string();
+    let mut scanner = Scanner::new();
+    let mut found = Vec::new();
+    for byte in text.chunks(1) {
+        let mut used = 0;
+        // The byte behind a number ends it and is then looked at for itself.
+        while used == 0 {
+            let (n, member) = scanner.feed(byte)?;
+            used = n;
+            found.extend(member.map(|m| (owned(m.key), owned(m.value))));
+        }
+    }
+    scanner.finish().map(|()| found)
+}
+
+#[test]
+fn members_are_found_on_the_top_level_only() {
+    let text = br#" {"a":1, "b" : {"a":2,"c":[{"a":3}]} ,"c":[1,"]"],"d":null,"e":"x\"}" } "#;
+    let found = all(text).unwrap();
+    let values: Vec<_> = found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(
+        values,
+        [
+            (r#""a""#, "1"),
+            (r#""b""#, r#"{"a":2,"c":[{"a":3}]}"#),
+            (r#""c""#, r#"[1,"]"]"#),
+            (r#""d""#, "null"),
+            (r#""e""#, r#""x\"}""#),
+        ]
+    );
+    assert_eq!(bytewise(text).unwrap(), found);
+}
+
+#[test]
+fn what_is_no_object_is_an_error() {
+    for text in [
+        "",
+        "[]",
+        "1",
+        "{",
+        "}",
+        r#"{"a"}"#,
+        r#"{"a":}"#,
+        r#"{"a":1,}"#,
+        r#"{,}"#,
+        r#"{a:1}"#,
+        r#"{"a":1]"#,
+        r#"{"a":[1}"#,
+        r#"{"a":1}x"#,
+        "{\"a\":\"\n\"}",
+        r#"{"a":"\x"}"#,
+        r#"{"a":"\u12g4"}"#,
+        "\u{feff}{}",
+        r#"{"a":[1,]}"#,
+        "<html>",
+    ] {
+        assert!(all(text.as_bytes()).is_err(), "{text}");
+        assert_eq!(all(text.as_bytes()), bytewise(text.as_bytes()), "{text}");
+    }
+    assert_eq!(all(b"{}"), Ok(Vec::new()));
+}
+
+#[test]
+fn depth_is_bounded_and_costs_no_stack() {
+    let deep = |n: usize| [br#"{"a":"#.repeat(n), b"1".to_vec(), b"}".repeat(n)].concat();
+    assert!(all(&deep(32)).is_ok());
+    assert_eq!(all(&deep(33)), Err(JsonError::TooDeep));
+    assert_eq!(all(&deep(200_000)), Err(JsonError::TooDeep));
+}
+
+#[test]
+fn strings_are_read_through_their_escapes() {
+    let mut out = [0; 8];
+    assert_eq!(text(br#""o\u0069d""#, &mut out), Some("oid"));
+    assert_eq!(text(br#""a\/b\"""#, &mut out), Some("a/b\""));
+    assert_eq!(text(br#""123456789""#, &mut out), None);
+    assert_eq!(text(b"1", &mut out), None);
+    assert!(text_is(br#""\u006fid""#, "oid"));
+    assert!(!text_is(br#""oidx""#, "oid"));
+    assert!(!text_is(br#""oi""#, "oid"));
+    assert!(!text_is(b"oid", "oid"));
+}
+
+#[test]
+fn numbers_may_be_quoted() {
+    assert_eq!(number(b"3599"), Some(3599));
+    assert_eq!(number(br#""3599""#), Some(3599));
+    assert_eq!(number(b"3599.75"), Some(3599));
+    assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+    for no in ["18446744073709551616", "-1", "x", r#""""#, "null", "1.x", "1 2", "1e9"] {
+        assert_eq!(number(no.as_bytes()), None, "{no}");
+    }
+}
