@@ -9,8 +9,8 @@ use crate::time::Instant;
 #[must_use]
 #[non_exhaustive]
 pub enum Action {
-    /// Ask the source for a token, and answer with [`TokenManager::token`] or
-    /// [`TokenManager::failed`].
+    /// Ask the source for a token, and answer with [`TokenManager::token`](super::TokenManager::token) or
+    /// [`TokenManager::failed`](super::TokenManager::failed).
     Fetch {
         /// When to give it up. The manager counts it as failed then by itself.
         deadline: Instant,
