@@ -177,6 +177,8 @@ impl Handshake {
 pub enum LoginError {
     /// `WRONGPASS`: the token is not good for this user here.
     WrongPass,
+    /// The same, and the token is for another service than Azure Managed Redis.
+    WrongAudience,
     /// `NOPERM`: known, but not allowed to log in like this.
     NoPerm,
     /// `LOADING`, `BUSY`, `MASTERDOWN`, `TRYAGAIN` or `CLUSTERDOWN`: not now.
@@ -212,7 +214,7 @@ impl LoginError {
 
     /// Whether it was the token that the server didn't like.
     pub const fn is_rejection(self) -> bool {
-        matches!(self, Self::WrongPass | Self::NoPerm | Self::Other(_))
+        matches!(self, Self::WrongPass | Self::WrongAudience | Self::NoPerm | Self::Other(_))
     }
 }
 
@@ -224,6 +226,10 @@ impl fmt::Display for LoginError {
                 for Azure Managed Redis or has ended; the user name is the object id of the \
                 enterprise application or managed identity, not its client id; see \
                 https://learn.microsoft.com/azure/redis/entra-for-authentication"
+            }
+            Self::WrongAudience => {
+                "WRONGPASS: the token is for another service; the scope has to be \
+                https://redis.azure.com/.default"
             }
             Self::NoPerm => "NOPERM: this identity may not log in like this",
             Self::Unavailable => "the server can't log anybody in at the moment",

@@ -72,6 +72,13 @@ pub enum Event {
         /// Whether the connection lives on by an earlier login.
         serving: bool,
     },
+    /// A connection can't log in again and should be replaced by another one.
+    ReplacementDue {
+        /// How long its login lasts.
+        ends_in: Duration,
+    },
+    /// What the server kept for a connection is gone with it.
+    StateLost(LostState),
     /// A connection ended.
     Disconnected {
         /// Why.
@@ -82,6 +89,21 @@ pub enum Event {
         /// When the next attempt is due.
         next_in: Duration,
     },
+}
+
+/// What a server keeps for one connection, and another one has to do without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct LostState {
+    /// A transaction was open: none of its commands is executed.
+    pub transaction: bool,
+    /// Keys were watched: a change in the meantime goes unnoticed.
+    pub watch: bool,
+    /// `CLIENT TRACKING` was on: what was cached may be stale.
+    pub tracking: bool,
+    /// So many subscriptions.
+    pub subscriptions: u32,
 }
 
 impl fmt::Display for Event {
@@ -109,6 +131,23 @@ impl fmt::Display for Event {
             Self::Rejected { generation, error, serving } => {
                 let then = if *serving { ", serving on by the earlier login" } else { "" };
                 write!(f, "token {} refused: {error}{then}", generation.0)
+            }
+            Self::ReplacementDue { ends_in } => {
+                write!(f, "the connection must be replaced within {} ms", ends_in.as_millis())
+            }
+            Self::StateLost(lost) => {
+                f.write_str("lost with the connection:")?;
+                for (is, what) in [
+                    (lost.transaction, " MULTI"),
+                    (lost.watch, " WATCH"),
+                    (lost.tracking, " CLIENT TRACKING"),
+                ] {
+                    f.write_str(if is { what } else { "" })?;
+                }
+                match lost.subscriptions {
+                    0 => Ok(()),
+                    count => write!(f, " {count} subscriptions"),
+                }
             }
             Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),
             Self::DialFailed { next_in } => {

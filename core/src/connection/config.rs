@@ -23,9 +23,13 @@ pub struct Config {
     pub login_timeout: Duration,
     /// What a command may take, from being submitted to its reply.
     pub command_timeout: Duration,
-    /// After so much silence a `PING` is sent. Azure Managed Redis closes connections that are
-    /// idle for ten minutes.
-    pub ping_after: Duration,
+    /// What becomes of the connection when there is nothing to do.
+    pub idle: Idle,
+    /// The longest that a single command may block at the server. Longer ones are sent in
+    /// [slices](crate::command::Slices), so that a login gets its turn.
+    pub max_block: Duration,
+    /// How the connection is replaced that can't log in again.
+    pub replacement: Replacement,
     /// A server that hasn't sent a byte for so long, although it owes a reply, is given up.
     pub unresponsive_after: Duration,
 }
@@ -39,10 +43,45 @@ impl Default for Config {
             set_info: true,
             login_timeout: Duration::from_secs(5),
             command_timeout: Duration::from_secs(5),
-            ping_after: Duration::from_secs(240),
+            idle: Idle::default(),
+            max_block: Duration::from_secs(10),
+            replacement: Replacement::default(),
             unresponsive_after: Duration::from_secs(15),
         }
     }
+}
+
+/// What becomes of a connection when there is nothing to do. Azure Managed Redis closes one that
+/// is idle for ten minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Idle {
+    /// It is kept: after so much silence a `PING` is sent. The default, with four minutes.
+    Keep(Duration),
+    /// It is let go after so long without a command, and made again for the next one.
+    LetGo(Duration),
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self::Keep(Duration::from_secs(240))
+    }
+}
+
+/// How a connection is replaced that can't log in again: a RESP2 subscriber, which may not send
+/// `AUTH`, or one whose logins are refused while others' are not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Replacement {
+    /// It ends, when all replies are in, and then another one is made. A subscriber misses what
+    /// is published in between; for commands there is no harm but the wait.
+    #[default]
+    BreakThenMake,
+    /// The host is told, makes another one, and then has this one [retire](super::Machine::retire).
+    /// A subscriber hears what is published in between twice.
+    Overlap,
 }
 
 /// A connection's name at the server: up to 32 visible ASCII characters without spaces.

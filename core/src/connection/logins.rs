@@ -1,12 +1,14 @@
 //! When a connection logs in, and with what.
 
 use super::buffers::Transmitter;
-use super::machine::{Login, Machine, Phase};
+use super::config::{Idle, Replacement};
+use super::machine::{Login, Machine, Phase, Then};
 use super::output::CloseReason;
 use super::ring::Pending;
 use crate::args;
-use crate::auth::Handshake;
-use crate::manager::TokenManager;
+use crate::auth::{Handshake, Protocol};
+use crate::event::Event;
+use crate::manager::{Generation, TokenManager};
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -24,7 +26,9 @@ impl<R: Storage<Pending>> Machine<R> {
             Some(have) => manager.newer_than(have.generation, now),
         };
         if let Some(login) = login {
-            let login = Login { generation: login.generation(), ends: login.expires_at() };
+            let audience = login.audience();
+            let login =
+                Login { generation: login.generation(), ends: login.expires_at(), audience };
             let deadline = now.plus(self.config.login_timeout);
             self.phase = Phase::LoggingIn { handshake, login, deadline };
             self.write_login(out, manager);
@@ -65,12 +69,28 @@ impl<R: Storage<Pending>> Machine<R> {
             login.ends = login.ends.min(known.expires_at());
         }
         let login = *login;
-        if manager.newer_than(login.generation, now).is_some() {
-            let due = manager.reauth_at(self.config.id, login.ends).max(self.login_not_before);
-            if now < due {
-                return due;
+        if let Phase::Draining { then: Then::End(reason) } = self.phase {
+            if self.is_drained() {
+                self.close(reason);
             }
-            self.phase = Phase::Draining;
+            return Instant::FAR_FUTURE;
+        }
+        if let Some(newer) = manager.newer_than(login.generation, now) {
+            let generation = newer.generation();
+            let due = manager.reauth_at(self.config.id, login.ends);
+            let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
+            // Refused again and again, it is given up in the middle of what time is left.
+            let last = login.ends.minus(manager.lead(login.ends.since(due)) / 2);
+            let hopeless = self.refusals_in_a_row > 1 && now >= last;
+            if now >= due && (resp2_subscriber || hopeless) {
+                self.replace(now, login.ends, generation);
+                return Instant::FAR_FUTURE;
+            }
+            let due = due.max(self.login_not_before);
+            if now < due {
+                return if self.refusals_in_a_row > 1 { due.min(last.max(now)) } else { due };
+            }
+            self.phase = Phase::Draining { then: Then::LogIn };
             if self.is_drained() {
                 return self.start(now, out, manager, Handshake::again(self.protocol));
             }
@@ -81,16 +101,46 @@ impl<R: Storage<Pending>> Machine<R> {
         if !self.ring.is_empty() {
             return Instant::FAR_FUTURE;
         }
-        let ping_at = self.heard.max(self.spoke).plus(self.config.ping_after);
-        if now >= ping_at {
-            self.spoke = now;
-            self.send_own(now, out, args!["PING"]);
+        match self.config.idle {
+            Idle::Keep(after) => {
+                let ping_at = self.heard.max(self.spoke).plus(after);
+                if now < ping_at {
+                    return ping_at;
+                }
+                self.spoke = now;
+                self.send_own(now, out, args!["PING"]);
+                now.plus(after)
+            }
+            Idle::LetGo(after) => {
+                let kept = self.session.lost().is_some();
+                let let_go_at = self.asked.max(self.logged_in).plus(after);
+                if now >= let_go_at && !kept {
+                    self.close(CloseReason::Idle);
+                }
+                if kept { Instant::FAR_FUTURE } else { let_go_at }
+            }
         }
-        ping_at
+    }
+
+    /// Sees to a replacement, for the sake of the token `generation`.
+    fn replace(&mut self, now: Instant, ends: Instant, generation: Generation) {
+        match self.config.replacement {
+            Replacement::BreakThenMake => {
+                self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+                if self.is_drained() {
+                    self.close(CloseReason::Replaced);
+                }
+            }
+            Replacement::Overlap if self.replacement_due < Some(generation) => {
+                self.replacement_due = Some(generation);
+                self.notice = Some(Event::ReplacementDue { ends_in: ends.since(now) });
+            }
+            Replacement::Overlap => {}
+        }
     }
 
     /// Whether an `AUTH` would be alone on the wire.
     pub(super) fn is_drained(&self) -> bool {
-        self.ring.is_empty() && self.sent == self.appended && !self.in_transaction
+        self.ring.is_empty() && self.sent == self.appended && !self.session.transaction
     }
 }

@@ -6,10 +6,13 @@ use core::time::Duration;
 use super::buffers::Transmitter;
 use super::config::Config;
 use super::output::{CloseReason, SubmitError};
-use super::ring::{Owner, Pending, Ring, Tag};
+use super::ring::{Owner, Pending, Ring, Role, Tag};
+use super::session::Session;
 use crate::args;
 use crate::auth::{Handshake, Protocol};
-use crate::command::{Class, classify};
+use crate::command::{Class, Refused, classify};
+use crate::event::Event;
+use crate::jwt::Audience;
 use crate::manager::{Generation, TokenManager};
 use crate::resp::{Arg, encode, encoded_len};
 use crate::storage::{Buffer, CapacityError, Storage};
@@ -27,7 +30,9 @@ use crate::time::Instant;
 ///                         any state ──▶ ended
 /// ```
 ///
-/// A transaction is not interrupted: between `MULTI` and `EXEC` or `DISCARD` draining waits.
+/// A transaction is not interrupted: between `MULTI` and `EXEC` or `DISCARD` draining waits. Where
+/// no `AUTH` can be sent - by a RESP2 subscriber - or it is refused again and again, the connection
+/// is replaced before its login ends.
 pub struct Machine<R> {
     pub(super) config: Config,
     pub(super) phase: Phase,
@@ -35,8 +40,7 @@ pub struct Machine<R> {
     pub(super) login: Option<Login>,
     pub(super) protocol: Protocol,
     pub(super) client_id: Option<i64>,
-    /// `MULTI` was sent, and neither `EXEC` nor `DISCARD` behind it.
-    pub(super) in_transaction: bool,
+    pub(super) session: Session,
     pub(super) set_info_due: bool,
     /// The name is still to be told, since the login was an `AUTH`.
     pub(super) set_name_due: bool,
@@ -54,6 +58,14 @@ pub struct Machine<R> {
     /// No other login before then, after one that was refused.
     pub(super) login_not_before: Instant,
     pub(super) refusals_in_a_row: u32,
+    /// When the last command was taken.
+    pub(super) asked: Instant,
+    /// When the first login worked.
+    pub(super) logged_in: Instant,
+    /// The token for whose sake a replacement was asked for.
+    pub(super) replacement_due: Option<Generation>,
+    /// Something to tell the host at the next opportunity.
+    pub(super) notice: Option<Event>,
     /// Bytes that were given to the transmitter so far.
     pub(super) appended: u64,
     /// Bytes that it has sent of them.
@@ -64,10 +76,27 @@ pub struct Machine<R> {
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     Fresh,
-    LoggingIn { handshake: Handshake, login: Login, deadline: Instant },
+    LoggingIn {
+        handshake: Handshake,
+        login: Login,
+        deadline: Instant,
+    },
     Ready,
-    Draining,
-    Ended { reason: CloseReason, reported: bool },
+    /// No commands are taken, so that all replies come in: to log in again, or to end.
+    Draining {
+        then: Then,
+    },
+    Ended {
+        reason: CloseReason,
+        reported: bool,
+    },
+}
+
+/// What comes when all replies are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    LogIn,
+    End(CloseReason),
 }
 
 /// The login that a connection has.
@@ -75,6 +104,7 @@ pub(super) enum Phase {
 pub(super) struct Login {
     pub(super) generation: Generation,
     pub(super) ends: Instant,
+    pub(super) audience: Audience,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,7 +128,7 @@ impl<R: Storage<Pending>> Machine<R> {
             ring: Ring::new(ring),
             login: None,
             client_id: None,
-            in_transaction: false,
+            session: Session::default(),
             verdict: None,
             heard: Instant::default(),
             spoke: Instant::default(),
@@ -107,6 +137,10 @@ impl<R: Storage<Pending>> Machine<R> {
             late: 0,
             login_not_before: Instant::default(),
             refusals_in_a_row: 0,
+            asked: Instant::default(),
+            logged_in: Instant::default(),
+            replacement_due: None,
+            notice: None,
             appended: 0,
             sent: 0,
             counts: Counts::default(),
@@ -129,7 +163,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let next = match &self.phase {
             Phase::Fresh => self.start(now, out, manager, Handshake::first(self.config.protocol)),
             Phase::LoggingIn { .. } => self.write_login(out, manager),
-            Phase::Ready | Phase::Draining => self.look_at_tokens(now, out, manager),
+            Phase::Ready | Phase::Draining { .. } => self.look_at_tokens(now, out, manager),
             Phase::Ended { .. } => Instant::FAR_FUTURE,
         };
         self.look_at = next.min(self.limit());
@@ -142,7 +176,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::LoggingIn { deadline, .. } if now >= *deadline => {
                 self.close(CloseReason::LoginTimeout);
             }
-            Phase::Ready | Phase::Draining => {
+            Phase::Ready | Phase::Draining { .. } => {
                 if self.login.is_some_and(|login| now >= login.ends) {
                     self.close(CloseReason::LoginExpired);
                 } else if !self.ring.is_empty() && now >= self.silent_until() {
@@ -174,7 +208,7 @@ impl<R: Storage<Pending>> Machine<R> {
         match &self.phase {
             Phase::Fresh | Phase::Ended { .. } => Instant::FAR_FUTURE,
             Phase::LoggingIn { deadline, .. } => *deadline,
-            Phase::Ready | Phase::Draining => {
+            Phase::Ready | Phase::Draining { .. } => {
                 let ends = self.login.map_or(Instant::FAR_FUTURE, |login| login.ends);
                 let silent = match self.ring.is_empty() {
                     true => Instant::FAR_FUTURE,
@@ -186,7 +220,9 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     fn silent_until(&self) -> Instant {
-        self.heard.plus(self.config.unresponsive_after)
+        // A blocking command is answered when it is.
+        let blocked = if self.session.blocked { self.command_deadline } else { self.heard };
+        self.heard.max(blocked).plus(self.config.unresponsive_after)
     }
 
     /// Sends a command of the connection's own, if there is room. Nobody waits for its reply.
@@ -198,13 +234,21 @@ impl<R: Storage<Pending>> Machine<R> {
     ) {
         let len = encoded_len(args);
         if self.ring.reserve(1) && out.reserve(len) {
-            self.push(now, len, 0, Owner::Connection, Class::Plain);
+            self.push(now, len, 0, Owner::Connection, Role::Plain, Duration::ZERO);
             encode(args, &mut |piece| out.append(piece));
         }
     }
 
     /// Notes a command of `len` bytes, which are appended next.
-    fn push(&mut self, now: Instant, len: usize, tag: Tag, owner: Owner, class: Class) {
+    fn push(
+        &mut self,
+        now: Instant,
+        len: usize,
+        tag: Tag,
+        owner: Owner,
+        role: Role,
+        block: Duration,
+    ) {
         if self.ring.is_empty() {
             // Silence counts from when there is something to answer.
             self.heard = now;
@@ -213,12 +257,12 @@ impl<R: Storage<Pending>> Machine<R> {
         let start = self.appended;
         self.appended += len as u64;
         let deadline = match owner {
-            Owner::Host => now.plus(self.config.command_timeout),
+            Owner::Host => now.plus(self.config.command_timeout).plus(block),
             _ => Instant::FAR_FUTURE,
         };
         self.command_deadline = self.command_deadline.min(deadline);
         self.look_at = self.look_at.min(deadline);
-        self.ring.push(Pending { tag, start, deadline, owner, class });
+        self.ring.push(Pending { tag, start, deadline, owner, role });
     }
 
     /// See [`Connection::wants_look`](super::Connection::wants_look).
@@ -229,7 +273,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 Phase::LoggingIn { handshake, .. } => {
                     !handshake.is_written() && self.sent == self.appended
                 }
-                Phase::Draining => self.is_drained(),
+                Phase::Draining { .. } => self.is_drained(),
             }
     }
 
@@ -241,8 +285,9 @@ impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::is_ready`](super::Connection::is_ready).
     pub fn is_ready(&self) -> bool {
         match self.phase {
-            Phase::Ready => true,
-            Phase::Draining => self.in_transaction,
+            // What follows a blocking command would only wait at the server: it waits here.
+            Phase::Ready => !self.session.blocked,
+            Phase::Draining { .. } => self.session.transaction,
             _ => false,
         }
     }
@@ -299,6 +344,13 @@ impl<R: Storage<Pending>> Machine<R> {
         if !self.is_ready() || self.login.is_none_or(|login| now >= login.ends) {
             return Err(SubmitError::Full);
         }
+        let block = match class {
+            Class::Blocking(time) if !self.session.transaction => {
+                let time = time.filter(|time| *time <= self.config.max_block);
+                time.ok_or(SubmitError::Refused(Refused::Blocking))?
+            }
+            _ => Duration::ZERO,
+        };
         if !out.reserve(len) {
             return Err(if out.is_empty() {
                 let error = CapacityError::new(Buffer::Transmit, len, out.capacity());
@@ -310,20 +362,17 @@ impl<R: Storage<Pending>> Machine<R> {
         if !self.ring.reserve(1) {
             return Err(SubmitError::Full);
         }
-        match class {
-            Class::Multi => self.in_transaction = true,
-            Class::Exec => self.in_transaction = false,
-            Class::Plain => {}
-        }
+        let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
         self.counts.commands = self.counts.commands.saturating_add(1);
-        self.push(now, len, tag, Owner::Host, class);
+        self.asked = now;
+        self.push(now, len, tag, Owner::Host, role, block);
         Ok(())
     }
 
     /// Tells the server who this is, behind the first command.
     fn introduce<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>, class: Class) {
-        if !(self.set_info_due || self.set_name_due) || class != Class::Plain || self.in_transaction
-        {
+        let due = self.set_info_due || self.set_name_due;
+        if !due || class != Class::Plain || self.session.transaction {
             return;
         }
         if core::mem::take(&mut self.set_name_due)
@@ -355,6 +404,14 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    /// Ends it when all replies are in, since another connection has taken its place.
+    pub fn retire(&mut self) {
+        if !self.has_ended() {
+            self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+            self.look_at = Instant::default();
+        }
+    }
+
     /// Whether it has ended.
     pub const fn has_ended(&self) -> bool {
         self.close_reason().is_some()
@@ -377,6 +434,7 @@ impl<R: Storage<Pending>> Machine<R> {
             generation: self.login.map(|login| login.generation),
             login_ends_in: self.login.map(|login| login.ends.since(now)),
             waiting: self.ring.len(),
+            subscriptions: self.session.subscriptions(),
             commands: self.counts.commands,
             reauths: self.counts.reauths,
             rejections: self.counts.rejections,
@@ -411,6 +469,8 @@ pub struct ConnectionHealth {
     pub login_ends_in: Option<Duration>,
     /// Commands that wait for a reply.
     pub waiting: usize,
+    /// Subscriptions that were confirmed.
+    pub subscriptions: u32,
     /// Commands taken so far.
     pub commands: u64,
     /// Logins with a newer token so far.

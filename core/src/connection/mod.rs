@@ -52,11 +52,12 @@ mod machine;
 mod output;
 mod replies;
 mod ring;
+mod session;
 
 use core::fmt;
 
 pub use buffers::{Receiver, Transmitter};
-pub use config::{ClientName, Config};
+pub use config::{ClientName, Config, Idle, Replacement};
 pub use machine::{ConnectionHealth, Machine};
 pub use output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge, SubmitError};
 pub use ring::{Pending, Tag};
@@ -166,6 +167,11 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     /// Says that the transport is gone: closed by the server, or broken.
     pub const fn closed(&mut self, reason: CloseReason) {
         self.machine.close(reason);
+    }
+
+    /// Ends the connection when all replies are in, since another one has taken its place.
+    pub fn retire(&mut self) {
+        self.machine.retire();
     }
 
     /// The next thing that happened, if there is one.

@@ -27,8 +27,9 @@ pub enum Output<'a> {
         /// Why, and whether it may have been executed.
         lost: Lost,
     },
-    /// Something that the server sent unasked.
-    Push(Value<'a>),
+    /// Something that the server sent unasked, a message to a subscriber for example; unless it
+    /// was larger than the receive buffer.
+    Push(Result<Value<'a>, ReplyTooLarge>),
     /// Something that happened to the connection itself.
     Event(Event),
 }
@@ -106,6 +107,10 @@ pub enum CloseReason {
     Unresponsive,
     /// What the server sent makes no sense.
     Protocol,
+    /// It could not log in again and another one takes its place, before its login ends.
+    Replaced,
+    /// There was nothing to do, and it was to be let go then.
+    Idle,
 }
 
 impl fmt::Display for CloseReason {
@@ -120,6 +125,8 @@ impl fmt::Display for CloseReason {
             Self::TokenReplaced => "the token was replaced while it was being sent",
             Self::Unresponsive => "the server doesn't answer",
             Self::Protocol => "what the server sent is not RESP, or not a reply to anything",
+            Self::Replaced => "the connection is replaced, since it can't log in again",
+            Self::Idle => "the connection was idle",
         })
     }
 }

@@ -5,10 +5,12 @@ use core::time::Duration;
 use super::buffers::Receiver;
 use super::machine::{Machine, Phase};
 use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
-use super::ring::{Owner, Pending};
-use crate::auth::{Protocol, Verdict};
-use crate::command::Class;
+use super::ring::{Owner, Pending, Role, Tag};
+use super::session::Notice;
+use crate::auth::{LoginError, Protocol, Verdict};
+use crate::command::Topic;
 use crate::event::Event;
+use crate::jwt::Audience;
 use crate::policy::Backoff;
 use crate::resp::{ErrorReply, Value};
 use crate::storage::Storage;
@@ -49,13 +51,9 @@ impl<R: Storage<Pending>> Machine<R> {
             let whole = frame
                 .too_large
                 .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
-            if frame.first == b'>' {
-                if whole.is_ok() {
-                    return Some(Output::Push(Value::framed(receiver.frame())));
-                }
-                continue;
-            }
-            if let Phase::LoggingIn { .. } = self.phase {
+            if let Phase::LoggingIn { .. } = self.phase
+                && frame.first != b'>'
+            {
                 let reply = match whole {
                     Ok(()) => Value::framed(receiver.frame()),
                     Err(_) => outline(frame.first),
@@ -65,13 +63,29 @@ impl<R: Storage<Pending>> Machine<R> {
                 }
                 continue;
             }
+            let notice = match whole {
+                Ok(()) if self.may_be_push(frame.first) => {
+                    Notice::of(Value::framed(receiver.frame()))
+                }
+                // With RESP2 only a message can be as large as that.
+                Err(_) if frame.first == b'*' && self.may_be_push(b'*') => Some(Notice::Message),
+                _ => None,
+            };
+            if let Some(Notice::Confirmation { topic, began }) = notice {
+                let value = Value::framed(receiver.frame());
+                if let Some(tag) = self.confirmed(topic, began, value) {
+                    let reply = Ok(Value::framed(receiver.frame()));
+                    return Some(Output::Reply { tag, reply });
+                }
+            }
+            if frame.first == b'>' || notice.is_some() {
+                return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
+            }
             let Some(entry) = self.ring.pop() else {
                 self.close(CloseReason::Protocol);
                 continue;
             };
-            if entry.class == Class::Multi && matches!(frame.first, b'-' | b'!') {
-                self.multi_failed(Value::framed(receiver.frame()));
-            }
+            self.replied(&entry, frame.first, Value::framed(receiver.frame()));
             match entry.owner {
                 Owner::Host => {
                     let reply = whole.map(|()| Value::framed(receiver.frame()));
@@ -83,11 +97,55 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    /// Whether a value that begins with `first` may be about subscriptions: with RESP3 those are
+    /// pushes, with RESP2 arrays that only a subscriber gets.
+    const fn may_be_push(&self, first: u8) -> bool {
+        match self.protocol {
+            Protocol::Resp3 => first == b'>',
+            Protocol::Resp2 => first == b'*' && self.session.is_subscriber(),
+        }
+    }
+
+    /// Takes the confirmation of a subscription in. Answers with the tag of the command that
+    /// thereby is done.
+    fn confirmed(&mut self, topic: Topic, began: bool, value: Value<'_>) -> Option<Tag> {
+        let all = self.session.all_of(topic);
+        self.session.confirm(topic, began, value);
+        let entry = self.ring.front_mut()?;
+        let Role::Subscription { topic: of, began: begins, left } = &mut entry.role else {
+            return None;
+        };
+        if (*of, *begins) != (topic, began) {
+            return None;
+        }
+        *left = match *left {
+            0 => all,
+            left => left,
+        } - 1;
+        if *left > 0 {
+            return None;
+        }
+        self.session.subscribed();
+        let entry = self.ring.pop()?;
+        (entry.owner == Owner::Host).then_some(entry.tag)
+    }
+
+    /// Notes what a reply means for the state of the connection.
+    fn replied(&mut self, entry: &Pending, first: u8, value: Value<'_>) {
+        match entry.role {
+            Role::Multi if matches!(first, b'-' | b'!') => self.multi_failed(value),
+            Role::Blocking => self.session.blocked = false,
+            // An error: nothing will be confirmed any more.
+            Role::Subscription { .. } => self.session.subscribed(),
+            Role::Multi | Role::Plain => {}
+        }
+    }
+
     /// A `MULTI` that was refused opened no transaction, unless one was open already.
     fn multi_failed(&mut self, reply: Value<'_>) {
         let nested = |error: ErrorReply<'_>| error.message().starts_with("MULTI calls");
         if !reply.error().is_some_and(nested) {
-            self.in_transaction = false;
+            self.session.transaction = false;
         }
     }
 
@@ -109,6 +167,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.phase = Phase::Ready;
                 self.refusals_in_a_row = 0;
                 if self.login.replace(login).is_none() {
+                    self.logged_in = now;
                     self.set_name_due = protocol == Protocol::Resp2;
                     return Some(Event::LoggedIn { generation, protocol });
                 }
@@ -116,6 +175,11 @@ impl<R: Storage<Pending>> Machine<R> {
                 Some(Event::Reauthenticated { generation })
             }
             Verdict::Refused(error) => {
+                // A reason that we know better than the server tells it.
+                let error = match (error, login.audience) {
+                    (LoginError::WrongPass, Audience::Other) => LoginError::WrongAudience,
+                    (error, _) => error,
+                };
                 self.counts.rejections = self.counts.rejections.saturating_add(1);
                 if error.is_rejection() {
                     self.verdict = Some((generation, false));
@@ -140,6 +204,9 @@ impl<R: Storage<Pending>> Machine<R> {
             && let Some(output) = self.next_late()
         {
             return Some(output);
+        }
+        if let Some(event) = self.notice.take() {
+            return Some(Output::Event(event));
         }
         match self.phase {
             Phase::Ended { reason, reported } => self.next_of_the_end(reason, reported),
@@ -166,6 +233,9 @@ impl<R: Storage<Pending>> Machine<R> {
                 let lost = Lost { outcome: self.outcome(&entry), reason: Some(reason) };
                 return Some(Output::Lost { tag: entry.tag, lost });
             }
+        }
+        if let Some(lost) = core::mem::take(&mut self.session).lost() {
+            return Some(Output::Event(Event::StateLost(lost)));
         }
         self.phase = Phase::Ended { reason, reported: true };
         (!reported).then_some(Output::Event(Event::Disconnected { reason }))

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::command::Class;
+use crate::command::Topic;
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -20,7 +20,22 @@ pub struct Pending {
     pub(super) start: u64,
     pub(super) deadline: Instant,
     pub(super) owner: Owner,
-    pub(super) class: Class,
+    pub(super) role: Role,
+}
+
+/// What is expected of a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    #[default]
+    Plain,
+    Multi,
+    Blocking,
+    /// Not a reply, but so many confirmations; 0 is as many as there are subscriptions.
+    Subscription {
+        topic: Topic,
+        began: bool,
+        left: u32,
+    },
 }
 
 #[cfg(feature = "alloc")]
@@ -94,6 +109,11 @@ impl<R: Storage<Pending>> Ring<R> {
         }
     }
 
+    pub(super) fn front_mut(&mut self) -> Option<&mut Pending> {
+        let at = if self.len == 0 { return None } else { self.head };
+        self.room.room_mut().get_mut(at)
+    }
+
     pub(super) fn pop(&mut self) -> Option<Pending> {
         if self.len == 0 {
             return None;
@@ -140,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_entry_takes_as_many_bytes_as_the_documentation_says() {
-        assert_eq!(size_of::<Pending>(), 32);
+        assert_eq!(size_of::<Pending>(), 40);
     }
 
     #[test]

@@ -2,7 +2,7 @@ use super::*;
 use crate::args;
 use crate::auth::{LoginError, Protocol};
 use crate::command::Refused;
-use crate::event::Event;
+use crate::event::{Event, LostState};
 use crate::manager::Generation;
 use crate::policy::RefreshPolicy;
 use crate::resp::{Framer, Value};
@@ -138,7 +138,11 @@ impl Bench {
                 },
                 Output::Reply { tag, reply: Err(error) } => format!("{tag} {error}"),
                 Output::Lost { tag, lost } => format!("{tag} {:?} {:?}", lost.outcome, lost.reason),
-                Output::Push(value) => format!("push {}", value.items().count()),
+                Output::Push(Ok(value)) => {
+                    let items = value.items().map(|item| item.str().unwrap_or("?").to_string());
+                    format!("push {}", items.collect::<Vec<_>>().join(" "))
+                }
+                Output::Push(Err(error)) => format!("push {error}"),
                 Output::Event(event) => format!("{event:?}"),
             });
         }
@@ -522,7 +526,8 @@ fn a_reply_larger_than_the_buffer_is_skipped_and_reported() {
     let outputs = bench.answer(&format!("*2\r\n$10000\r\n{big}\r\n:7\r\n$2\r\nok\r\n"));
     assert_eq!(outputs, ["1 the reply has 10018 bytes, the receive buffer 256", "2 ok"]);
     // So is a push, and a login's answer counts even so.
-    assert!(bench.answer(&format!(">1\r\n$300\r\n{}\r\n", "x".repeat(300))).is_empty());
+    let push = format!(">1\r\n$300\r\n{}\r\n", "x".repeat(300));
+    assert_eq!(bench.answer(&push), ["push the reply has 312 bytes, the receive buffer 256"]);
     let mut bench = Bench::with(Config::default(), 32, 256, 8);
     bench.look();
     bench.flush();
@@ -562,7 +567,7 @@ fn pushes_come_between_replies() {
     let mut bench = Bench::ready();
     bench.submit(1, args!["PING"]);
     let outputs = bench.answer(">2\r\n+invalidate\r\n*1\r\n+k\r\n+PONG\r\n>1\r\n+x\r\n");
-    assert_eq!(outputs, ["push 2", "1 PONG", "push 1"]);
+    assert_eq!(outputs, ["push invalidate ?", "1 PONG", "push x"]);
 }
 
 #[test]
@@ -609,4 +614,255 @@ fn replies_in_single_bytes_cost_no_more_than_in_one_piece() {
         outputs.extend(bench.outputs());
     }
     assert_eq!(outputs, [format!("1 {}", "x".repeat(200))]);
+}
+
+#[test]
+fn a_blocking_command_has_its_time_and_holds_others_back_here() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["BLPOP", "queue", 8]);
+    assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "a"]), Err(SubmitError::Full));
+    // Neither late nor unresponsive while it blocks, and for as long as any command behind that.
+    bench.look();
+    assert_eq!(bench.connection.next_deadline(), secs(13));
+    bench.now = Instant::from_millis(12_999);
+    bench.look();
+    assert!(bench.outputs().is_empty());
+    assert_eq!(bench.answer("*2\r\n+queue\r\n+job\r\n"), ["1 ?"]);
+    bench.submit(2, args!["GET", "a"]);
+    assert_eq!(bench.answer("_\r\n"), ["2 ?"]);
+    // Longer than a login could wait is refused, but in a transaction nothing blocks.
+    for long in [args!["BLPOP", "queue", "10.001"], args!["XREAD", "BLOCK", 0, "STREAMS", "s", "0"]]
+    {
+        let refused = Err(SubmitError::Refused(Refused::Blocking));
+        assert_eq!(bench.connection.submit(bench.now, 3, long), refused);
+    }
+    bench.submit(4, args!["MULTI"]);
+    bench.submit(5, args!["BLPOP", "queue", 0]);
+    bench.submit(6, args!["EXEC"]);
+    assert_eq!(bench.answer("+OK\r\n+QUEUED\r\n*1\r\n_\r\n"), ["4 OK", "5 QUEUED", "6 ?"]);
+}
+
+#[test]
+fn a_login_waits_for_a_blocking_command_and_comes_before_the_next() {
+    let mut bench = Bench::ready();
+    bench.now = secs(60);
+    bench.token("token-2");
+    bench.look();
+    let due = bench.connection.next_deadline();
+    bench.submit(1, args!["BLPOP", "queue", 10]);
+    bench.now = due.max(secs(61));
+    bench.look();
+    bench.flush();
+    bench.hears(&["BLPOP queue 10"]);
+    assert_eq!(bench.answer("_\r\n").len(), 1);
+    bench.hears(&["AUTH oid token-2"]);
+    assert_eq!(
+        bench.connection.submit(bench.now, 2, args!["BLPOP", "queue", 10]),
+        Err(SubmitError::Full)
+    );
+}
+
+#[test]
+fn a_subscription_is_done_when_all_of_it_is_confirmed() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["SUBSCRIBE", "a", "b"]);
+    bench.submit(2, args!["PSUBSCRIBE", "p*"]);
+    bench.submit(3, args!["PING"]);
+    let confirm = |what: &str, name: &str, n| format!(">3\r\n+{what}\r\n+{name}\r\n:{n}\r\n");
+    let all = [
+        confirm("subscribe", "a", 1),
+        ">3\r\n+message\r\n+a\r\n+early\r\n".to_string(),
+        confirm("subscribe", "b", 2),
+        confirm("psubscribe", "p*", 3),
+        "+PONG\r\n".to_string(),
+    ];
+    assert_eq!(
+        bench.answer(&all.concat()),
+        ["push subscribe a 1", "push message a early", "1 ?", "2 ?", "3 PONG",]
+    );
+    assert_eq!(bench.connection.health(bench.now).subscriptions, 3);
+    // All channels, of which there are two; then all, of which there are none.
+    bench.submit(4, args!["UNSUBSCRIBE"]);
+    bench.submit(5, args!["UNSUBSCRIBE"]);
+    let all = [
+        confirm("unsubscribe", "a", 2),
+        confirm("unsubscribe", "b", 1),
+        confirm("unsubscribe", "", 1),
+    ];
+    assert_eq!(bench.answer(&all.concat()), ["push unsubscribe a 2", "4 ?", "5 ?"]);
+    assert_eq!(bench.connection.health(bench.now).subscriptions, 1);
+    // A refused one is an error like any other.
+    bench.submit(6, args!["SUBSCRIBE", "secret"]);
+    assert_eq!(bench.answer("-NOPERM no access\r\n"), ["6 error NOPERM"]);
+    bench.submit(7, args!["MULTI"]);
+    let refused = Err(SubmitError::Refused(Refused::Subscription));
+    assert_eq!(bench.connection.submit(bench.now, 8, args!["SUBSCRIBE", "a"]), refused);
+}
+
+#[test]
+fn a_resp3_subscriber_logs_in_again_in_place() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["SUBSCRIBE", "a"]);
+    bench.answer(">3\r\n+subscribe\r\n+a\r\n:1\r\n");
+    bench.heard.clear();
+    due(&mut bench, "token-2");
+    bench.hears(&["AUTH oid token-2"]);
+    assert_eq!(
+        bench.answer(">3\r\n+message\r\n+a\r\n+x\r\n+OK\r\n"),
+        ["push message a x".to_string(), event(Event::Reauthenticated { generation: TWO }),]
+    );
+}
+
+/// A RESP2 connection that is logged in and subscribed to a channel.
+fn resp2_subscriber(replacement: Replacement) -> Bench {
+    let config =
+        Config { protocol: Protocol::Resp2, set_info: false, replacement, ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer("+OK\r\n");
+    bench.submit(1, args!["SUBSCRIBE", "a"]);
+    assert_eq!(bench.answer("*3\r\n+subscribe\r\n+a\r\n:1\r\n"), ["1 ?"]);
+    bench.heard.clear();
+    bench
+}
+
+#[test]
+fn a_resp2_subscriber_takes_only_what_resp2_allows() {
+    let mut bench = resp2_subscriber(Replacement::default());
+    let refused = Err(SubmitError::Refused(Refused::Subscriber));
+    assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "k"]), refused);
+    assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
+    // The connection's own PING is answered in the subscriber's way.
+    bench.now = secs(240);
+    bench.look();
+    bench.flush();
+    bench.hears(&["PING"]);
+    assert!(bench.answer("*2\r\n+pong\r\n+\r\n").is_empty());
+    bench.submit(3, args!["UNSUBSCRIBE", "a"]);
+    assert_eq!(bench.answer("*3\r\n+unsubscribe\r\n+a\r\n:0\r\n"), ["3 ?"]);
+    bench.submit(4, args!["GET", "k"]);
+    assert_eq!(bench.answer("$1\r\nv\r\n"), ["4 v"]);
+}
+
+#[test]
+fn a_resp2_subscriber_is_replaced_before_its_login_ends() {
+    let mut bench = resp2_subscriber(Replacement::BreakThenMake);
+    due(&mut bench, "token-2");
+    bench.hears(&[]);
+    let lost = LostState { subscriptions: 1, ..LostState::default() };
+    let end = [event(Event::StateLost(lost)), ended(CloseReason::Replaced)];
+    assert_eq!(bench.outputs(), end);
+
+    let mut bench = resp2_subscriber(Replacement::Overlap);
+    due(&mut bench, "token-2");
+    let ends_in = secs(3600).since(bench.now);
+    assert_eq!(bench.outputs(), [event(Event::ReplacementDue { ends_in })]);
+    bench.look();
+    assert!(bench.outputs().is_empty(), "it is said once");
+    assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
+    bench.connection.retire();
+    bench.look();
+    assert_eq!(bench.outputs(), end);
+}
+
+#[test]
+fn a_connection_whose_logins_are_refused_again_and_again_is_replaced_before_it_dies() {
+    let mut bench = Bench::ready();
+    due(&mut bench, "token-2");
+    let mut attempts = 0;
+    while !bench.connection.parts().0.has_ended() {
+        assert_eq!(bench.heard.drain(..).collect::<Vec<_>>(), ["AUTH oid token-2"]);
+        bench.answer("-LOADING Redis is loading the dataset in memory\r\n");
+        attempts += 1;
+        loop {
+            bench.look();
+            bench.flush();
+            if !bench.heard.is_empty() || bench.connection.parts().0.has_ended() {
+                break;
+            }
+            bench.now = bench.connection.next_deadline();
+        }
+    }
+    assert!(attempts > 10, "{attempts}");
+    assert_eq!(bench.outputs().last(), Some(&ended(CloseReason::Replaced)));
+    let left = secs(3600).since(bench.now);
+    assert!((60..=90).contains(&left.as_secs()), "{left:?}");
+}
+
+#[test]
+fn what_is_lost_with_a_connection_is_said() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["WATCH", "k"]);
+    bench.submit(2, args!["CLIENT", "TRACKING", "ON"]);
+    bench.submit(3, args!["MULTI"]);
+    bench.answer("+OK\r\n+OK\r\n+OK\r\n");
+    bench.connection.closed(CloseReason::ByServer);
+    let lost = LostState { transaction: true, watch: true, tracking: true, subscriptions: 0 };
+    let event = Event::StateLost(lost);
+    assert_eq!(format!("{event}"), "lost with the connection: MULTI WATCH CLIENT TRACKING");
+    assert_eq!(bench.outputs(), [format!("{event:?}"), ended(CloseReason::ByServer)]);
+
+    let mut bench = Bench::ready();
+    for (tag, args) in [args!["WATCH", "k"], args!["MULTI"], args!["EXEC"]].into_iter().enumerate()
+    {
+        bench.submit(tag as u64, args);
+    }
+    bench.submit(3, args!["WATCH", "k"]);
+    bench.submit(4, args!["UNWATCH"]);
+    bench.answer("+OK\r\n+OK\r\n*0\r\n+OK\r\n+OK\r\n");
+    bench.connection.closed(CloseReason::ByServer);
+    assert_eq!(bench.outputs(), [ended(CloseReason::ByServer)]);
+}
+
+#[test]
+fn an_idle_connection_may_be_let_go() {
+    let idle = Idle::LetGo(Duration::from_secs(60));
+    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    bench.now = secs(30);
+    bench.submit(1, args!["GET", "k"]);
+    bench.answer("_\r\n");
+    bench.now = secs(40);
+    bench.look();
+    assert_eq!(bench.connection.next_deadline(), secs(90));
+    bench.now = Instant::from_millis(89_999);
+    bench.look();
+    assert!(bench.outputs().is_empty());
+    bench.now = secs(90);
+    bench.look();
+    assert_eq!(bench.outputs(), [ended(CloseReason::Idle)]);
+    // What the server keeps for it keeps it.
+    let mut bench = Bench::with(Config { idle, ..Config::default() }, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    bench.submit(1, args!["WATCH", "k"]);
+    bench.answer("+OK\r\n+OK\r\n+OK\r\n");
+    bench.now = secs(1000);
+    bench.look();
+    assert!(bench.outputs().is_empty());
+}
+
+#[test]
+fn a_token_for_another_service_is_called_so() {
+    // {"oid":...,"aud":"https://management.azure.com"}
+    let jwt = "h.eyJvaWQiOiIxMTExMTExMS0yMjIyLTMzMzMtNDQ0NC01NTU1NTU1NTU1NTUiLCJhdWQiOiJodHRwczovL21hbmFnZW1lbnQuYXp1cmUuY29tIn0.s";
+    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+    let token = Token::new(Secret::new(jwt)).with_expires_in(Duration::from_secs(3600));
+    manager.token(secs(0), &token).unwrap();
+    let ring = [Pending::default(); 2];
+    let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
+    connection.look(secs(0), &mut manager);
+    connection.sent(connection.transmit().len());
+    let reply = b"-WRONGPASS invalid username-password pair\r\n";
+    connection.receive_space()[..reply.len()].copy_from_slice(reply);
+    connection.received(secs(0), reply.len());
+    let Some(Output::Event(Event::Rejected { error, .. })) = connection.next(secs(0)) else {
+        panic!("not refused");
+    };
+    assert_eq!(error, LoginError::WrongAudience);
+    assert!(format!("{error}").contains("scope"));
 }

@@ -234,7 +234,7 @@ impl Handler for Load {
             }
             Output::Lost { .. } => self.lost += 1,
             Output::Event(event) => self.events.push(event),
-            Output::Push(_) => panic!("nobody pushes"),
+            _ => panic!("nobody pushes"),
         }
     }
 }

@@ -408,6 +408,19 @@ impl<M: Storage<u8>> TokenManager<M> {
         from.plus(Duration::from_millis((window * share) >> 32))
     }
 
+    /// The policy's lead, for a token that lives for `life`.
+    pub(crate) fn lead(&self, life: Duration) -> Duration {
+        self.policy.lead(life)
+    }
+
+    /// How long a command may block at the server, at the most, so that a login is not held up:
+    /// a part of the lead that the policy keeps.
+    pub fn slice(&self) -> Duration {
+        let life = self.newest().facts.as_ref().map(|facts| facts.expires_at.since(facts.sent_at));
+        let lead = self.policy.lead(life.unwrap_or_default());
+        (lead / 4).clamp(Duration::from_millis(100), Duration::from_secs(10))
+    }
+
     /// The token with this number, as long as it is kept, dead or alive.
     pub fn get(&self, generation: Generation) -> Option<Login<'_>> {
         let is = |slot: &&Slot<M>| slot.facts.is_some_and(|f| f.generation == generation);

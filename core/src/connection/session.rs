@@ -1,0 +1,155 @@
+//! What commands have opened on a connection.
+
+use super::ring::Role;
+use crate::auth::Protocol;
+use crate::command::{Class, Refused, Topic};
+use crate::event::LostState;
+use crate::resp::Value;
+
+/// The state at the server that belongs to this connection alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Session {
+    /// `MULTI` was sent, and neither `EXEC` nor `DISCARD` behind it.
+    pub(super) transaction: bool,
+    watching: bool,
+    tracking: bool,
+    /// The last command that was sent blocks, and its reply hasn't come.
+    pub(super) blocked: bool,
+    channels: u32,
+    patterns: u32,
+    shards: u32,
+    /// Commands that subscribe or unsubscribe, whose confirmations haven't all come.
+    subscribing: u32,
+}
+
+/// What a message about subscriptions is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// A message to a subscriber.
+    Message,
+    /// A subscription began or ended.
+    Confirmation { topic: Topic, began: bool },
+}
+
+impl Notice {
+    /// What `value` is, if it is about subscriptions.
+    pub(super) fn of(value: Value<'_>) -> Option<Self> {
+        let confirmation = |topic, began| Some(Self::Confirmation { topic, began });
+        match value.items().next()?.bytes().ok()? {
+            b"message" | b"pmessage" | b"smessage" => Some(Self::Message),
+            b"subscribe" => confirmation(Topic::Channel, true),
+            b"psubscribe" => confirmation(Topic::Pattern, true),
+            b"ssubscribe" => confirmation(Topic::Shard, true),
+            b"unsubscribe" => confirmation(Topic::Channel, false),
+            b"punsubscribe" => confirmation(Topic::Pattern, false),
+            b"sunsubscribe" => confirmation(Topic::Shard, false),
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    /// Takes a command in that is about to be sent, and says what to expect of its reply.
+    pub(super) fn admit(&mut self, class: Class, protocol: Protocol) -> Result<Role, Refused> {
+        let about_subscriptions = matches!(class, Class::Subscribe(..) | Class::Unsubscribe(..));
+        if about_subscriptions && self.transaction {
+            return Err(Refused::Subscription);
+        }
+        if !about_subscriptions && self.is_subscriber() && protocol == Protocol::Resp2 {
+            return Err(Refused::Subscriber);
+        }
+        Ok(match class {
+            Class::Multi => {
+                self.transaction = true;
+                Role::Multi
+            }
+            Class::Exec => {
+                (self.transaction, self.watching) = (false, false);
+                Role::Plain
+            }
+            Class::Watch => {
+                self.watching = true;
+                Role::Plain
+            }
+            Class::Unwatch => {
+                self.watching = false;
+                Role::Plain
+            }
+            Class::Tracking(on) => {
+                self.tracking = on;
+                Role::Plain
+            }
+            Class::Subscribe(topic, count) | Class::Unsubscribe(topic, count) => {
+                self.subscribing = self.subscribing.saturating_add(1);
+                let began = matches!(class, Class::Subscribe(..));
+                Role::Subscription { topic, began, left: count }
+            }
+            // In a transaction nothing blocks.
+            Class::Blocking(_) if !self.transaction => {
+                self.blocked = true;
+                Role::Blocking
+            }
+            Class::Blocking(_) | Class::Plain => Role::Plain,
+        })
+    }
+
+    /// Whether there are subscriptions, or may be by now.
+    pub(super) const fn is_subscriber(&self) -> bool {
+        self.subscribing > 0 || self.subscriptions() > 0
+    }
+
+    /// How many subscriptions were confirmed.
+    pub(super) const fn subscriptions(&self) -> u32 {
+        self.channels.saturating_add(self.patterns).saturating_add(self.shards)
+    }
+
+    const fn count(&mut self, topic: Topic) -> &mut u32 {
+        match topic {
+            Topic::Channel => &mut self.channels,
+            Topic::Pattern => &mut self.patterns,
+            Topic::Shard => &mut self.shards,
+        }
+    }
+
+    /// How many confirmations the command gets that ends all subscriptions of `topic`: one for
+    /// each, and one if there are none.
+    pub(super) fn all_of(&mut self, topic: Topic) -> u32 {
+        (*self.count(topic)).max(1)
+    }
+
+    /// Takes a confirmation in. The server tells how many subscriptions there are then, channels
+    /// and patterns together and shard channels apart.
+    pub(super) fn confirm(&mut self, topic: Topic, began: bool, value: Value<'_>) {
+        let told = value.items().nth(2).and_then(|count| count.int().ok()).unwrap_or_default();
+        let known = match topic {
+            Topic::Shard => self.shards,
+            Topic::Channel | Topic::Pattern => self.channels.saturating_add(self.patterns),
+        };
+        let count = self.count(topic);
+        match i64::from(known) {
+            known if began && told > known => *count = count.saturating_add(1),
+            known if !began && told < known => *count = count.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    /// A command that subscribes or unsubscribes is done.
+    pub(super) const fn subscribed(&mut self) {
+        self.subscribing = self.subscribing.saturating_sub(1);
+    }
+
+    /// What a replacement of the connection would have to do without.
+    pub(super) const fn lost(&self) -> Option<LostState> {
+        let lost = LostState {
+            transaction: self.transaction,
+            watch: self.watching,
+            tracking: self.tracking,
+            subscriptions: self.subscriptions(),
+        };
+        if lost.transaction || lost.watch || lost.tracking || lost.subscriptions > 0 {
+            Some(lost)
+        } else {
+            None
+        }
+    }
+}
