@@ -125,9 +125,16 @@ impl Default for RefreshPolicy {
     }
 }
 
-/// How a failed request is repeated: a few times quickly, then slowly for as long as it takes.
+/// How a failed request is repeated: each kind of failure has a schedule of its own, and none of
+/// them ends. While the old token lives it is served meanwhile.
 ///
-/// There is no last attempt. While the old token lives it is served meanwhile.
+/// | [kind](ErrorKind) | waits |
+/// |---|---|
+/// | transient | `initial_delay`, growing by `backoff_multiplier` to `max_delay`, `max_attempts` times; then `slow_delay` |
+/// | throttled | what the endpoint asks for, at least the same; if it asks for nothing, at least `throttled_delay` |
+/// | parse | `parse_delay` |
+/// | clock | `clock_delay` |
+/// | configuration | `slow_delay` |
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RetryPolicy {
@@ -141,12 +148,19 @@ pub struct RetryPolicy {
     pub backoff_multiplier: u32,
     /// The largest share of a wait that is added to or taken from it at random.
     pub jitter: Ratio,
-    /// Whether a failure of this kind deserves the quick attempts. What doesn't goes to the slow
-    /// ones at once; it is never given up.
+    /// Whether a failure of this kind deserves the quick attempts. What doesn't has a wait of its
+    /// own each time; it is never given up.
     #[cfg_attr(feature = "defmt", defmt(Debug2Format))]
     pub is_retryable: fn(ErrorKind) -> bool,
-    /// The wait between slow attempts.
+    /// The wait between slow attempts: when the quick ones are used up, and when a person has to
+    /// change something.
     pub slow_delay: Duration,
+    /// The least wait when the endpoint asks to be left alone and doesn't say for how long.
+    pub throttled_delay: Duration,
+    /// The wait when the answer can't be understood: something in between, perhaps, that goes away.
+    pub parse_delay: Duration,
+    /// The wait when a clock is wrong: it may be set at any time.
+    pub clock_delay: Duration,
 }
 
 impl RetryPolicy {
@@ -154,6 +168,23 @@ impl RetryPolicy {
     /// quick attempts are used up.
     pub fn delay(&self, failures: u32) -> Option<Duration> {
         (1..=self.max_attempts).contains(&failures).then(|| self.backoff().delay(failures))
+    }
+
+    /// The wait after a failure of this kind, the last of so many in a row, without jitter.
+    pub fn wait(&self, kind: ErrorKind, failures: u32) -> Duration {
+        let quick = || self.delay(failures).unwrap_or(self.slow_delay);
+        let retryable = (self.is_retryable)(kind);
+        match kind {
+            ErrorKind::Throttled(None) if retryable => quick().max(self.throttled_delay),
+            ErrorKind::Throttled(asked) => {
+                let wait = if retryable { quick() } else { self.slow_delay };
+                wait.max(asked.unwrap_or_default())
+            }
+            _ if retryable => quick(),
+            ErrorKind::Parse => self.parse_delay,
+            ErrorKind::Clock => self.clock_delay,
+            ErrorKind::Transient | ErrorKind::Configuration => self.slow_delay,
+        }
     }
 
     pub(crate) const fn backoff(&self) -> Backoff {
@@ -175,6 +206,9 @@ impl Default for RetryPolicy {
             jitter: Ratio::percent(20),
             is_retryable: ErrorKind::is_retryable,
             slow_delay: Duration::from_secs(60),
+            throttled_delay: Duration::from_secs(5),
+            parse_delay: Duration::from_secs(15),
+            clock_delay: Duration::from_secs(30),
         }
     }
 }

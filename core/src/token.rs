@@ -116,7 +116,7 @@ impl<'a> Token<'a> {
         if life.is_zero() {
             return Err(TokenError::Expired);
         }
-        Ok(Facts { oid: user, life, audience: claims.audience })
+        Ok(Facts { oid: user, life, ends, audience: claims.audience })
     }
 }
 
@@ -127,6 +127,8 @@ pub(crate) struct Facts {
     pub(crate) oid: Option<Guid>,
     /// From when it was asked for.
     pub(crate) life: Duration,
+    /// By the server's clock.
+    pub(crate) ends: Option<UnixTime>,
     pub(crate) audience: Audience,
 }
 

@@ -34,4 +34,7 @@ pub struct TokenHealth {
     pub rejections: u32,
     /// Why the last request failed, if it did.
     pub last_error: Option<SourceError>,
+    /// Seconds by which this machine's wall clock is ahead of the token endpoint's, as far as both
+    /// are known. Nothing here depends on it, but certificates and assertions do.
+    pub clock_skew: Option<i64>,
 }

@@ -101,6 +101,8 @@ pub struct TokenManager<M: Storage<u8>> {
     rejections_in_a_row: u32,
     /// Both clocks, when they were last seen to agree.
     clocks: Option<(Instant, UnixTime)>,
+    /// Seconds by which the wall clock is ahead of the token endpoint's.
+    clock_skew: Option<i64>,
     counts: Counts,
     last_error: Option<SourceError>,
 }
@@ -130,6 +132,7 @@ impl<M: Storage<u8>> TokenManager<M> {
             failures_in_a_row: 0,
             rejections_in_a_row: 0,
             clocks: None,
+            clock_skew: None,
             counts: Counts {
                 requests: 0,
                 refreshes: 0,
@@ -213,7 +216,12 @@ impl<M: Storage<u8>> TokenManager<M> {
     }
 
     fn take(&mut self, sent_at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
-        let facts = token.examine(self.unix_time_at(sent_at))?;
+        let unix_time = self.unix_time_at(sent_at);
+        if let (Some(here), Some(there)) = (unix_time, token.server_time) {
+            let skew = i128::from(here.0) - i128::from(there.0);
+            self.clock_skew = i64::try_from(skew).ok();
+        }
+        let facts = token.examine(unix_time)?;
         let user = match (&facts.oid, token.user) {
             (Some(oid), _) => oid.as_str(),
             (None, user) => user.unwrap_or_default(),
@@ -241,6 +249,7 @@ impl<M: Storage<u8>> TokenManager<M> {
                 sent_at,
                 expires_at,
                 refresh_at: sent_at.plus(wait),
+                ends: facts.ends,
                 audience: facts.audience,
                 accepted: false,
                 rejected: false,
@@ -271,15 +280,14 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.counts.failures = self.counts.failures.saturating_add(1);
         self.last_error = Some(error);
         let retry = &self.policy.retry;
-        let kind = error.kind();
-        let quick = (retry.is_retryable)(kind).then(|| retry.delay(self.failures_in_a_row));
-        let wait = quick.flatten().unwrap_or(retry.slow_delay);
-        let wait = self.jitter.around(wait, retry.jitter);
-        let asked = match kind {
-            ErrorKind::Throttled(Some(asked)) => asked,
+        let wait = retry.wait(error.kind(), self.failures_in_a_row);
+        let jittered = self.jitter.around(wait, retry.jitter);
+        // What the endpoint asked for is not shortened.
+        let asked = match error.kind() {
+            ErrorKind::Throttled(asked) => asked.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        self.not_before = now.plus(wait.max(asked).max(self.policy.failure_floor));
+        self.not_before = now.plus(jittered.max(asked).max(self.policy.failure_floor));
     }
 
     /// Takes the answer of a source, good or bad, and says what came of it: [`token`](Self::token)
@@ -352,16 +360,20 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.forced = true;
     }
 
-    /// Learns what the wall clock says. If it went further than the monotonic one, the machine
-    /// slept and that stood still: what is due comes forward by the difference.
+    /// Learns what the wall clock says, the more often the better.
+    ///
+    /// If it went further than the monotonic one, the machine slept and that stood still: what is
+    /// due comes forward by the difference. A wall clock that was set, or set back, does no harm.
     pub fn unix_time(&mut self, now: Instant, unix_time: UnixTime) {
         if let Some((then, unix_then)) = self.clocks {
-            let slept = unix_time.since(unix_then).saturating_sub(now.since(then));
+            let passed = now.since(then);
+            let slept = unix_time.since(unix_then).saturating_sub(passed);
             if slept >= CLOCK_JUMP {
-                for facts in self.slots.iter_mut().filter_map(|slot| slot.facts.as_mut()) {
-                    facts.refresh_at = facts.refresh_at.minus(slept);
+                let awake = UnixTime(unix_then.0.saturating_add(passed.as_secs()));
+                for slot in &mut self.slots {
+                    slot.slept(now, slept, awake);
                 }
-            } else if unix_time.since(unix_then) >= now.since(then) {
+            } else if unix_time.since(unix_then) >= passed {
                 return;
             }
         }
@@ -446,6 +458,7 @@ impl<M: Storage<u8>> TokenManager<M> {
             failures_in_a_row: self.failures_in_a_row,
             rejections: self.counts.rejections,
             last_error: self.last_error,
+            clock_skew: self.clock_skew,
         }
     }
 

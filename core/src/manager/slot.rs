@@ -1,6 +1,7 @@
 //! One of the manager's two places for a token.
 
 use core::fmt;
+use core::time::Duration;
 
 use subtle::ConstantTimeEq;
 
@@ -8,7 +9,10 @@ use super::Generation;
 use crate::jwt::Audience;
 use crate::secret::{Secret, wipe};
 use crate::storage::{Buffer, CapacityError, Storage};
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
+
+/// A wall clock that is right may differ from Entra's by this much: so far tokens are dated back.
+const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// Memory for a user name and a token, and what is known of them.
 pub(super) struct Slot<M: Storage<u8>> {
@@ -25,6 +29,8 @@ pub(super) struct Facts {
     pub(super) sent_at: Instant,
     pub(super) expires_at: Instant,
     pub(super) refresh_at: Instant,
+    /// When it ends by the server's clock, as far as it says so.
+    pub(super) ends: Option<UnixTime>,
     pub(super) audience: Audience,
     /// A server has said `+OK` to it.
     pub(super) accepted: bool,
@@ -81,6 +87,24 @@ impl<M: Storage<u8>> Slot<M> {
         self.facts.is_some()
             && self.user() == user
             && bool::from(self.secret().expose().as_bytes().ct_eq(secret.expose().as_bytes()))
+    }
+
+    /// Brings forward what was due, since the machine slept for `slept` and the monotonic clock
+    /// didn't count it. `awake` is what the wall clock would say if it hadn't.
+    ///
+    /// That the token is nearer its end is believed only if the wall clock was right before, by
+    /// the token's own date: else it may just have been set.
+    pub(super) fn slept(&mut self, now: Instant, slept: Duration, awake: UnixTime) {
+        let Some(facts) = &mut self.facts else { return };
+        facts.refresh_at = facts.refresh_at.minus(slept);
+        let left = facts.expires_at.since(now);
+        let was_right = facts.ends.is_some_and(|ends| {
+            let by_wall = ends.since(awake);
+            by_wall.abs_diff(left) <= TOLERANCE
+        });
+        if was_right {
+            facts.expires_at = facts.expires_at.minus(slept.min(left));
+        }
     }
 
     pub(super) fn live(&self, now: Instant) -> Option<&Facts> {

@@ -115,10 +115,18 @@ fn what_nobody_repairs_by_asking_is_asked_slowly() {
     let mut manager = manager(RefreshPolicy::default());
     let _ = manager.poll(secs(0));
     manager.failed(secs(0), SourceError::NoToken);
-    fetches_at(&mut manager, secs(60));
-    let kind = ErrorKind::Configuration;
-    manager.failed(secs(60), SourceError::Other { kind, what: "x" });
-    fetches_at(&mut manager, secs(120));
+    let mut now = secs(15);
+    fetches_at(&mut manager, now);
+    for (kind, wait) in [
+        (ErrorKind::Configuration, 60),
+        (ErrorKind::Clock, 30),
+        (ErrorKind::Parse, 15),
+        (ErrorKind::Configuration, 60),
+    ] {
+        manager.failed(now, SourceError::Other { kind, what: "x" });
+        now = now + Duration::from_secs(wait);
+        fetches_at(&mut manager, now);
+    }
 }
 
 #[test]
@@ -131,6 +139,9 @@ fn a_server_that_asks_to_be_left_alone_is() {
     // Less than our own wait is none of its business.
     manager.failed(secs(90), throttled(Some(Duration::from_millis(1))));
     fetches_at(&mut manager, secs(92));
+    // If it doesn't say for how long, it is left alone for a while.
+    manager.failed(secs(92), throttled(None));
+    fetches_at(&mut manager, secs(97));
 }
 
 #[test]
@@ -379,20 +390,49 @@ fn jitter_only_brings_a_refresh_forward_and_differs_with_the_seed() {
     assert_eq!(dues[7], due(7));
 }
 
-#[test]
-fn a_sleep_that_the_clock_did_not_count_makes_a_refresh_due() {
+/// Whether the token lives, and when the next one is due, after the wall clock has jumped by
+/// `jump` seconds at second 600, being wrong by `wrong` before.
+fn after_a_jump(wrong: i64, jump: i64) -> (Option<u64>, u64) {
+    const TRUE: i64 = 1_795_300_000;
+    let wall = |secs: i64| UnixTime((TRUE + wrong + secs) as u64);
     let mut manager = manager(RefreshPolicy::default());
-    let boot = UnixTime(1_795_300_000);
-    manager.unix_time(secs(0), boot);
-    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
-    // Awake: both clocks went on alike, within what a clock of seconds can say.
-    manager.unix_time(secs(600), UnixTime(boot.0 + 604));
+    manager.unix_time(secs(0), wall(0));
+    let dated = token("t", 3_600_000).with_expires_on(UnixTime(TRUE as u64 + 3600));
+    manager.token(secs(0), &dated).unwrap();
+    // Within what a clock of seconds can say, nothing happened.
+    manager.unix_time(secs(599), wall(603));
     assert_eq!(manager.next_deadline(), secs(2520));
-    manager.unix_time(secs(601), UnixTime(boot.0 + 601 + 2000));
-    assert_eq!(manager.next_deadline(), secs(520));
-    // Set back: that says nothing.
-    manager.unix_time(secs(602), boot);
-    assert_eq!(manager.next_deadline(), secs(520));
+    manager.unix_time(secs(600), wall(600 + jump));
+    let left = manager.login(secs(600)).map(|login| login.expires_at().since(secs(600)).as_secs());
+    (left, manager.next_deadline().since(secs(600)).as_secs())
+}
+
+#[test]
+fn a_sleep_that_the_clock_did_not_count_brings_refresh_and_end_forward() {
+    assert_eq!(after_a_jump(0, 1000), (Some(2000), 920));
+    assert_eq!(after_a_jump(0, 2500), (Some(500), 0));
+    // Two hours asleep: the token is dead, and the next one is fetched at once.
+    assert_eq!(after_a_jump(0, 7200), (None, 0));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_kills_no_token() {
+    // From 1970 to now, by an hour, back by an hour.
+    assert_eq!(after_a_jump(-1_795_300_000, 1_795_300_000), (Some(3000), 0));
+    assert_eq!(after_a_jump(-3600, 3600), (Some(3000), 0));
+    assert_eq!(after_a_jump(3600, -3600), (Some(3000), 1920));
+    assert_eq!(after_a_jump(0, -600), (Some(3000), 1920));
+}
+
+#[test]
+fn the_skew_of_the_wall_clock_is_told() {
+    let mut manager = manager(RefreshPolicy::default());
+    assert_eq!(manager.health(secs(0)).clock_skew, None);
+    manager.unix_time(secs(0), UnixTime(1_795_300_600));
+    let token = token("t", 3_600_000).with_server_time(UnixTime(1_795_300_000));
+    manager.token(secs(0), &token).unwrap();
+    assert_eq!(manager.health(secs(0)).clock_skew, Some(600));
+    assert!(manager.login(secs(0)).is_some());
 }
 
 #[test]

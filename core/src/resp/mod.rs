@@ -19,10 +19,12 @@
 
 mod encode;
 mod frame;
+mod redirect;
 mod value;
 
 pub use encode::{Arg, encode, encoded_len};
 pub use frame::{Framed, Framer, RespError};
+pub use redirect::{Node, Redirect};
 pub use value::{ErrorReply, Items, Kind, TypeError, Value};
 
 #[cfg(test)]

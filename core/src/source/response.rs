@@ -58,6 +58,8 @@ impl Endpoint {
             408 | 500.. if wait.is_some() => ErrorKind::Throttled(wait),
             408 | 500.. => ErrorKind::Transient,
             _ if error == OAuthError::TemporarilyUnavailable => ErrorKind::Transient,
+            // An assertion outside the time that it is good for: a clock is wrong.
+            _ if matches!(code, Some(500_133 | 700_024)) => ErrorKind::Clock,
             _ => ErrorKind::Configuration,
         };
         SourceError::Refused { status, error, code, kind }
