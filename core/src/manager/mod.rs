@@ -159,7 +159,8 @@ impl<M: Storage<u8>> TokenManager<M> {
             if now < deadline {
                 return Action::Wait { until: deadline, why: Reason::InFlight };
             }
-            self.failed(now, SourceError::TimedOut);
+            // It failed then, however late anybody looks.
+            self.failed(deadline, SourceError::TimedOut);
         }
         let (due, why) = self.due();
         if now < due {

@@ -1,0 +1,533 @@
+//! The world: an endpoint, a server, and a fleet.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use redis_entraid_core::args;
+use redis_entraid_core::connection::{CloseReason, Config, Connection, Idle, Output, Pending};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::http::HttpErrorKind;
+use redis_entraid_core::manager::{Action, TokenManager};
+use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
+use redis_entraid_core::secret::Secret;
+use redis_entraid_core::source::{ErrorKind, SourceError};
+use redis_entraid_core::time::Instant;
+use redis_entraid_core::token::Token;
+
+use crate::chance::Chance;
+
+/// How large and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// Connections that share the identity.
+    pub connections: usize,
+    /// How long it goes on.
+    pub days: u64,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Requests for a token.
+    pub requests: u64,
+    /// New tokens.
+    pub refreshes: u64,
+    /// Tokens that were handed out again.
+    pub same_tokens: u64,
+    /// First logins of a connection.
+    pub logins: u64,
+    /// Logins with a newer token on a live connection.
+    pub reauths: u64,
+    /// Logins that the server refused.
+    pub refused: u64,
+    /// Commands that were answered.
+    pub commands: u64,
+    /// Logins that ended for want of a newer token.
+    pub expired: u64,
+    /// Connections that the network or the server cut.
+    pub cut: u64,
+}
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+const fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+/// How the endpoint feels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Well,
+    /// Nobody answers.
+    Down,
+    /// It answers after the request has been given up.
+    Hanging,
+    /// It asks to be left alone.
+    Throttling,
+    /// It refuses: somebody changed something.
+    Misconfigured,
+    /// It hands its last token out again.
+    Caching,
+}
+
+/// What happens when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// The endpoint's mood changes.
+    Mood,
+    /// The manager has something to do.
+    Manager,
+    /// The endpoint answers a request, by number.
+    Answer(u64),
+    /// A connection has something to do.
+    Connection(usize),
+    /// A dial succeeds or not.
+    Dialed(usize),
+    /// The server's bytes arrive.
+    Arrive(usize, u64),
+    /// A program has a command for a connection.
+    Command(usize),
+    /// The server restarts: all connections are cut.
+    Restart,
+}
+
+/// A token as the endpoint knows it.
+#[derive(Clone, Copy, Debug)]
+struct Issued {
+    number: u64,
+    sent: u64,
+    ends: u64,
+}
+
+/// One connection, from both ends.
+struct Link {
+    connection: Option<Connection<[u8; 128], [Pending; 4]>>,
+    /// Which connection of this link it is; what arrives for an earlier one is lost.
+    epoch: u64,
+    reconnect: Reconnect,
+    dialing: bool,
+    /// At the server: the token that it is logged in with.
+    login: Option<Issued>,
+    /// Replies on their way.
+    replies: Vec<u8>,
+}
+
+struct World {
+    chance: Chance,
+    now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, What)>>,
+    order: u64,
+    manager: TokenManager<[u8; 64]>,
+    mood: Mood,
+    /// When the endpoint was last unwell.
+    unwell: u64,
+    request: u64,
+    in_flight: Option<u64>,
+    last_request: Option<u64>,
+    last_token: Option<u64>,
+    issued: Vec<Issued>,
+    links: Vec<Link>,
+    report: Report,
+}
+
+/// Runs a world to its end.
+///
+/// # Panics
+/// If a promise is broken.
+pub fn simulate(settings: &Settings) -> Report {
+    let mut world = World::new(settings);
+    let end = settings.days * DAY;
+    while let Some(Reverse((time, _, what))) = world.queue.pop() {
+        if time > end {
+            break;
+        }
+        assert!(time >= world.now, "time goes on");
+        world.now = time;
+        world.happen(what);
+        world.check();
+    }
+    world.report
+}
+
+impl World {
+    fn new(settings: &Settings) -> Self {
+        let mut chance = Chance::new(settings.seed);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        manager.seed(chance.next());
+        let links = (0..settings.connections).map(|_| {
+            let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+            reconnect.seed(chance.next());
+            Link {
+                connection: None,
+                epoch: 0,
+                reconnect,
+                dialing: false,
+                login: None,
+                replies: Vec::new(),
+            }
+        });
+        let links = links.collect();
+        let mut world = Self {
+            chance,
+            now: 0,
+            queue: BinaryHeap::new(),
+            order: 0,
+            manager,
+            mood: Mood::Well,
+            unwell: 0,
+            request: 0,
+            in_flight: None,
+            last_request: None,
+            last_token: None,
+            issued: Vec::new(),
+            links,
+            report: Report::default(),
+        };
+        world.plan(0, What::Manager);
+        world.plan(HOUR, What::Mood);
+        world.plan(DAY, What::Restart);
+        for link in 0..settings.connections {
+            world.plan(0, What::Connection(link));
+            let first = world.chance.between(0, DAY);
+            world.plan(first, What::Command(link));
+        }
+        world
+    }
+
+    fn plan(&mut self, after: u64, what: What) {
+        self.order += 1;
+        self.queue.push(Reverse((self.now.saturating_add(after), self.order, what)));
+    }
+
+    fn plan_at(&mut self, time: Instant, what: What) {
+        if time < Instant::FAR_FUTURE {
+            self.plan(time.as_millis().saturating_sub(self.now), what);
+        }
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Mood => self.change_mood(),
+            What::Manager => self.poll(),
+            What::Answer(request) => self.answer(request),
+            What::Connection(link) => self.look(link),
+            What::Dialed(link) => self.dialed(link),
+            What::Arrive(link, epoch) => self.arrive(link, epoch),
+            What::Command(link) => {
+                let now = at(self.now);
+                if let Some(connection) = &mut self.links[link].connection {
+                    let _ = connection.submit(now, 1, args!["INCR", "n"]);
+                }
+                self.look(link);
+                let next = self.chance.between(HOUR, 2 * DAY);
+                self.plan(next, What::Command(link));
+            }
+            What::Restart => {
+                for link in 0..self.links.len() {
+                    self.cut(link, CloseReason::ByServer);
+                }
+                let next = self.chance.between(DAY, 60 * DAY);
+                self.plan(next, What::Restart);
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        if self.mood != Mood::Well {
+            self.unwell = self.now;
+        }
+        // A token that the manager was given and that lives is served.
+        let live = self
+            .issued
+            .last()
+            .is_some_and(|issued| self.now < issued.ends && Some(issued.number) <= self.last_token);
+        if live {
+            let served = self.manager.login(at(self.now)).is_some();
+            assert!(served, "a live token isn't served: {} {:?} {:?}", self.now, self.issued.last(), self.manager);
+        }
+    }
+
+    fn change_mood(&mut self) {
+        let (mood, lasts) = if self.mood != Mood::Well {
+            (Mood::Well, self.chance.between(HOUR, 10 * DAY))
+        } else {
+            let lasts = if self.chance.one_in(20) { 2 * DAY } else { 2 * HOUR };
+            let mood = match self.chance.between(0, 5) {
+                0 => Mood::Down,
+                1 => Mood::Hanging,
+                2 => Mood::Throttling,
+                3 => Mood::Misconfigured,
+                _ => Mood::Caching,
+            };
+            (mood, self.chance.between(MINUTE, lasts))
+        };
+        self.mood = mood;
+        self.plan(lasts, What::Mood);
+    }
+
+    fn poll(&mut self) {
+        let now = at(self.now);
+        match self.manager.poll(now) {
+            Action::Fetch { deadline } => {
+                assert!(self.in_flight.is_none(), "two requests at once");
+                if let Some(last) = self.last_request {
+                    assert!(self.now - last >= 1000, "below the floor after a failure");
+                }
+                self.report.requests += 1;
+                self.request += 1;
+                self.in_flight = Some(self.request);
+                self.last_request = Some(self.now);
+                let latency = match self.mood {
+                    Mood::Hanging => HOUR,
+                    _ => self.chance.between(5, 2000),
+                };
+                self.plan(latency, What::Answer(self.request));
+                self.plan_at(deadline, What::Manager);
+            }
+            Action::Wait { until, .. } => {
+                assert!(until > now, "a wait in the past");
+                self.plan_at(until, What::Manager);
+            }
+            _ => unreachable!("there is nothing else to do"),
+        }
+    }
+
+    fn answer(&mut self, request: u64) {
+        // Given up long ago: the host has dropped it.
+        if self.in_flight != Some(request) {
+            return;
+        }
+        let sent = self.last_request.expect("it was sent");
+        let timed_out = self.now - sent >= 30_000;
+        self.in_flight = None;
+        if timed_out {
+            return;
+        }
+        let now = at(self.now);
+        let last = self.issued.last().copied().filter(|last| last.ends > self.now);
+        match (self.mood, last) {
+            (Mood::Down | Mood::Hanging, _) => {
+                self.manager.failed(now, SourceError::Http(HttpErrorKind::Connect));
+            }
+            (Mood::Throttling, _) => {
+                let wait = Duration::from_secs(self.chance.between(1, 600));
+                let kind = ErrorKind::Throttled(Some(wait));
+                self.manager.failed(now, SourceError::Other { kind, what: "429" });
+            }
+            (Mood::Misconfigured, _) => {
+                let kind = ErrorKind::Configuration;
+                self.manager.failed(now, SourceError::Other { kind, what: "invalid_client" });
+            }
+            (Mood::Caching, Some(last)) => self.give(last, sent),
+            _ => {
+                let life = self.chance.between(60 * MINUTE, 90 * MINUTE);
+                let number = self.issued.len() as u64 + 1;
+                let issued = Issued { number, sent, ends: self.now + life };
+                self.issued.push(issued);
+                self.give(issued, sent);
+            }
+        }
+        self.plan(0, What::Manager);
+    }
+
+    fn give(&mut self, issued: Issued, sent: u64) {
+        let text = format!("token-{}", issued.number);
+        // As the endpoint counts: from when it answers, in whole seconds.
+        let life = Duration::from_secs((issued.ends - self.now) / 1000);
+        if life.is_zero() {
+            self.manager.failed(at(self.now), SourceError::NoToken);
+            return;
+        }
+        let token = Token::new(Secret::new(&text)).with_user("oid").with_expires_in(life);
+        self.manager.token(at(sent), &token).expect("it fits");
+        if self.last_token == Some(issued.number) {
+            self.report.same_tokens += 1;
+        } else {
+            self.report.refreshes += 1;
+            self.last_token = Some(issued.number);
+        }
+        for link in 0..self.links.len() {
+            self.plan(0, What::Connection(link));
+        }
+    }
+
+    fn look(&mut self, link: usize) {
+        let now = at(self.now);
+        if self.links[link].connection.is_none() {
+            return self.dial(link);
+        }
+        let before = self.manager.next_deadline();
+        if let Some(connection) = &mut self.links[link].connection {
+            connection.look(now, &mut self.manager);
+        }
+        if self.manager.next_deadline() < before {
+            self.plan(0, What::Manager);
+        }
+        self.pump(link);
+        if let Some(connection) = &self.links[link].connection {
+            let next = connection.next_deadline().max(now.plus(Duration::from_millis(1)));
+            self.plan_at(next, What::Connection(link));
+        }
+    }
+
+    fn dial(&mut self, link: usize) {
+        let now = at(self.now);
+        if self.links[link].dialing || self.manager.login(now).is_none() {
+            return;
+        }
+        match self.links[link].reconnect.poll(now) {
+            Dial::Now => {
+                self.links[link].dialing = true;
+                let latency = self.chance.between(1, 100);
+                self.plan(latency, What::Dialed(link));
+            }
+            Dial::Wait { until } => self.plan_at(until, What::Connection(link)),
+        }
+    }
+
+    fn dialed(&mut self, link: usize) {
+        let now = at(self.now);
+        let refused = self.chance.one_in(50);
+        let state = &mut self.links[link];
+        state.dialing = false;
+        if refused {
+            state.reconnect.failed(now);
+            return self.plan(0, What::Connection(link));
+        }
+        let config = Config {
+            id: link as u64,
+            set_info: false,
+            // What is kept is kept by commands here: tokens are what this is about.
+            idle: Idle::Keep(Duration::from_secs(30 * 86_400)),
+            ..Config::default()
+        };
+        let ring = [Pending::default(); 4];
+        state.connection = Some(Connection::new(config, [0; 128], [0; 128], ring));
+        state.epoch += 1;
+        state.login = None;
+        state.replies.clear();
+        self.plan(0, What::Connection(link));
+    }
+
+    /// Takes what a connection sends, lets the server answer, and hears what happened.
+    fn pump(&mut self, link: usize) {
+        loop {
+            let Some(connection) = &mut self.links[link].connection else { return };
+            let sent = String::from_utf8(connection.transmit().to_vec()).expect("it is text");
+            connection.sent(sent.len());
+            if !sent.is_empty() {
+                self.serve(link, &sent);
+            }
+            self.outputs(link);
+            let Some(connection) = &mut self.links[link].connection else { return };
+            if !connection.wants_look() {
+                return;
+            }
+            connection.look(at(self.now), &mut self.manager);
+        }
+    }
+
+    /// The server: it hears `sent`.
+    fn serve(&mut self, link: usize, sent: &str) {
+        let ended = self.links[link].login.is_some_and(|login| self.now >= login.ends);
+        assert!(!ended, "a connection was written to whose login has ended");
+        if self.chance.one_in(20_000) {
+            return self.cut(link, CloseReason::ByServer);
+        }
+        let auth = sent.split("\r\ntoken-").nth(1).and_then(|rest| rest.split('\r').next());
+        let reply = match auth.and_then(|number| number.parse::<u64>().ok()) {
+            None if self.links[link].login.is_none() => "-NOAUTH Authentication required.\r\n",
+            None => ":1\r\n",
+            Some(number) => {
+                let issued = self.issued[number as usize - 1];
+                let good = self.now < issued.ends;
+                if good && self.chance.one_in(500) {
+                    self.report.refused += 1;
+                    // It couldn't check the token, or can't serve anybody.
+                    if self.chance.one_in(2) {
+                        "-WRONGPASS invalid username-password pair\r\n"
+                    } else {
+                        "-LOADING Redis is loading the dataset in memory\r\n"
+                    }
+                } else if good {
+                    match self.links[link].login.replace(issued) {
+                        None => self.report.logins += 1,
+                        Some(_) => self.report.reauths += 1,
+                    }
+                    if sent.contains("HELLO") { "%1\r\n+proto\r\n:3\r\n" } else { "+OK\r\n" }
+                } else {
+                    self.report.refused += 1;
+                    "-WRONGPASS invalid username-password pair\r\n"
+                }
+            }
+        };
+        let state = &mut self.links[link];
+        state.replies.extend_from_slice(reply.as_bytes());
+        let epoch = state.epoch;
+        let latency = self.chance.between(1, 50);
+        self.plan(latency, What::Arrive(link, epoch));
+    }
+
+    fn arrive(&mut self, link: usize, epoch: u64) {
+        let now = at(self.now);
+        let state = &mut self.links[link];
+        let Some(connection) = state.connection.as_mut().filter(|_| state.epoch == epoch) else {
+            return;
+        };
+        for byte in state.replies.drain(..) {
+            if let [slot, ..] = connection.receive_space() {
+                *slot = byte;
+            }
+            connection.received(now, 1);
+        }
+        self.outputs(link);
+        self.look(link);
+    }
+
+    fn outputs(&mut self, link: usize) {
+        let now = at(self.now);
+        loop {
+            let state = &mut self.links[link];
+            let Some(connection) = &mut state.connection else { return };
+            match connection.next(now) {
+                None => return,
+                Some(Output::Reply { .. }) => self.report.commands += 1,
+                Some(Output::Event(event)) => {
+                    state.reconnect.observe(now, &event);
+                    if let Event::Disconnected { reason } = event {
+                        self.ended(link, reason);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn ended(&mut self, link: usize, reason: CloseReason) {
+        let state = &mut self.links[link];
+        state.connection = None;
+        if reason == CloseReason::LoginExpired {
+            self.report.expired += 1;
+            // Only if the next token was due while the endpoint was unwell.
+            let login = state.login.expect("it was logged in");
+            let due = login.sent + (login.ends - login.sent) / 2;
+            assert!(self.unwell >= due, "a login ended though the endpoint was well");
+        } else {
+            self.report.cut += 1;
+        }
+        self.plan(0, What::Connection(link));
+    }
+
+    fn cut(&mut self, link: usize, reason: CloseReason) {
+        if let Some(connection) = &mut self.links[link].connection {
+            connection.closed(reason);
+            self.outputs(link);
+        }
+    }
+}
