@@ -20,10 +20,13 @@ use core::convert::Infallible;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 
 use embedded_io_async::{Read, Write};
 
-use crate::connection::{CloseReason, Connection, Machine, Output, Pending, SubmitError, Tag};
+use crate::connection::{
+    CloseReason, Connection, Machine, Output, Pending, SubmitError, Tag, Transmitter,
+};
 use crate::event::Event;
 use crate::manager::{Action, TokenManager};
 use crate::resp::Arg;
@@ -35,18 +38,16 @@ use crate::transport::Transport;
 
 /// A token manager that the futures of one thread share.
 #[derive(Debug)]
-pub struct Tokens<M: Storage<u8>> {
+pub struct Tokens<M: Storage<u8>, const WAITERS: usize = 4> {
     manager: RefCell<TokenManager<M>>,
-    wakers: RefCell<[Option<Waker>; WAKERS]>,
+    wakers: RefCell<[Option<Waker>; WAITERS]>,
 }
 
-/// How many futures may wait at once without being woken in vain.
-const WAKERS: usize = 4;
-
-impl<M: Storage<u8>> Tokens<M> {
-    /// Shares `manager`.
+impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
+    /// Shares `manager`. There should be a waiter for each connection, and one for [`refresh`]; what
+    /// finds no place among them hears news up to a second late.
     pub const fn new(manager: TokenManager<M>) -> Self {
-        Self { manager: RefCell::new(manager), wakers: RefCell::new([const { None }; WAKERS]) }
+        Self { manager: RefCell::new(manager), wakers: RefCell::new([const { None }; WAITERS]) }
     }
 
     /// Uses the manager, and wakes who waits for news of it.
@@ -57,27 +58,26 @@ impl<M: Storage<u8>> Tokens<M> {
     }
 
     fn wake(&self) {
-        let wakers = core::mem::take(&mut *self.wakers.borrow_mut());
+        let wakers = self.wakers.replace([const { None }; WAITERS]);
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Wakes `cx` at the next news.
-    fn register(&self, cx: &Context<'_>) {
+    /// Wakes `cx` at the next news, if there is room to remember it.
+    fn register(&self, cx: &Context<'_>) -> bool {
         let mut wakers = self.wakers.borrow_mut();
         if wakers.iter().flatten().any(|waker| waker.will_wake(cx.waker())) {
-            return;
+            return true;
         }
-        match wakers.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(cx.waker().clone()),
-            None => {
-                // More than there is room for: all look again.
-                drop(wakers);
-                self.wake();
-                cx.waker().wake_by_ref();
-            }
-        }
+        let free = wakers.iter_mut().find(|slot| slot.is_none());
+        free.map(|slot| *slot = Some(cx.waker().clone())).is_some()
     }
 }
+
+/// How often who found no room looks for news.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the wall clock is looked at, so that a sleep of the machine is noticed.
+const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
 /// Keeps an identity's token fresh, for ever.
 ///
@@ -86,8 +86,8 @@ impl<M: Storage<u8>> Tokens<M> {
 ///
 /// # Cancel safety
 /// May be dropped at any await, and called again.
-pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer>(
-    tokens: &Tokens<M>,
+pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: usize>(
+    tokens: &Tokens<M, WAITERS>,
     source: &mut S,
     timer: &C,
     memory: &mut [u8],
@@ -105,27 +105,49 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer>(
         match action {
             Action::Wait { until, .. } => {
                 // A refused token makes the next fetch due at once.
+                let crowded = Cell::new(false);
                 let news = poll_fn(|cx| {
                     if tokens.manager.borrow().next_deadline() < until {
                         return Poll::Ready(());
                     }
-                    tokens.register(cx);
+                    crowded.set(!tokens.register(cx));
                     Poll::Pending
                 });
-                either(timer.sleep_until(until), news).await;
+                let clock = timer.unix_time().is_some();
+                let most = if clock { CLOCK_EVERY } else { Duration::MAX };
+                let mut news = pin!(news);
+                let first = poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
+                let most = if crowded.get() { LOOK_EVERY } else { most };
+                if !first {
+                    either(timer.sleep_until(until.min(now.plus(most))), news).await;
+                }
             }
             Action::Fetch { deadline } => {
                 let memory = Wiped(&mut *memory);
+                let abandoned = Abandoned { tokens, timer };
                 let fetch = source.fetch(deadline, memory.0);
                 let answer = match within(timer, deadline, fetch).await {
                     Some(Ok(token)) => Ok(token),
                     Some(Err(error)) => Err(error.reason()),
                     None => Err(SourceError::TimedOut),
                 };
+                core::mem::forget(abandoned);
                 let done = timer.now();
                 report(tokens.with(|manager| manager.answered(now, done, answer)));
             }
         }
+    }
+}
+
+/// Tells the manager if a request is dropped before its answer.
+struct Abandoned<'t, M: Storage<u8>, C: Timer, const WAITERS: usize> {
+    tokens: &'t Tokens<M, WAITERS>,
+    timer: &'t C,
+}
+
+impl<M: Storage<u8>, C: Timer, const WAITERS: usize> Drop for Abandoned<'_, M, C, WAITERS> {
+    fn drop(&mut self) {
+        self.tokens.with(|manager| manager.abandoned(self.timer.now()));
     }
 }
 
@@ -149,11 +171,11 @@ pub trait Handler {
 ///
 /// # Cancel safety
 /// Dropping the future gives the connection up: `connection` and `transport` are of no use then.
-pub async fn serve<T, C, B, R, M, H>(
+pub async fn serve<T, C, B, R, M, H, const WAITERS: usize>(
     connection: &mut Connection<B, R>,
     transport: &mut T,
     timer: &C,
-    tokens: &Tokens<M>,
+    tokens: &Tokens<M, WAITERS>,
     handler: &mut H,
 ) -> CloseReason
 where
@@ -169,33 +191,38 @@ where
     let shared = RefCell::new(Shared { machine, handler });
     // Whether one of the three below did something that the others may wait for.
     let progress = Cell::new(false);
+    let crowded = Cell::new(false);
 
     let reading = async {
         while !shared.borrow().machine.has_ended() {
             let read = reader.read(receiver.space()).await;
-            let mut shared = shared.borrow_mut();
-            let Shared { machine, handler } = &mut *shared;
-            match read {
-                Ok(0) => machine.close(CloseReason::ByServer),
-                Ok(len) => {
-                    receiver.received(len);
-                    machine.heard(timer.now());
+            {
+                let mut shared = shared.borrow_mut();
+                let Shared { machine, handler } = &mut *shared;
+                match read {
+                    Ok(0) => machine.close(CloseReason::ByServer),
+                    Ok(len) => {
+                        receiver.received(len);
+                        machine.heard(timer.now());
+                    }
+                    Err(_) => machine.close(CloseReason::Broken),
                 }
-                Err(_) => machine.close(CloseReason::Broken),
-            }
-            while let Some(output) = machine.next(timer.now(), receiver) {
-                handler.output(output);
+                while let Some(output) = machine.next(timer.now(), receiver) {
+                    handler.output(output);
+                }
             }
             progress.set(true);
+            // A server that never stops talking must not keep the others from their turn.
+            yield_once().await;
         }
     };
     let writing = async {
         while !shared.borrow().machine.has_ended() {
             poll_fn(|cx| {
-                tokens.register(cx);
+                crowded.set(!tokens.register(cx));
                 let mut shared = shared.borrow_mut();
                 let Shared { machine, handler } = &mut *shared;
-                machine.look(timer.now(), transmitter, &mut tokens.manager.borrow_mut());
+                look(machine, timer, transmitter, tokens);
                 if !machine.has_ended() {
                     handler.poll_commands(cx, &mut |tag, args| {
                         machine.submit(timer.now(), transmitter, tag, args)
@@ -207,9 +234,10 @@ where
             .await;
             let result = async {
                 while !transmitter.is_empty() {
+                    shared.borrow_mut().machine.offered();
                     let len =
                         writer.write(transmitter.bytes()).await.ok().filter(|len| *len > 0)?;
-                    transmitter.sent(len);
+                    let len = transmitter.sent(len);
                     shared.borrow_mut().machine.sent(len);
                 }
                 writer.flush().await.ok()
@@ -223,12 +251,15 @@ where
     let timing = async {
         while !shared.borrow().machine.has_ended() {
             let deadline = shared.borrow().machine.next_deadline();
+            // Without a place among the waiters, it looks for news from time to time.
+            let most = if crowded.get() { LOOK_EVERY } else { Duration::MAX };
+            let wake = deadline.min(timer.now().plus(most));
             let changed = poll_fn(|_| {
                 let same = shared.borrow().machine.next_deadline() == deadline;
                 if same { Poll::Pending } else { Poll::Ready(()) }
             });
-            either(timer.sleep_until(deadline), changed).await;
-            if timer.now() >= deadline {
+            either(timer.sleep_until(wake), changed).await;
+            if timer.now() >= wake {
                 let mut shared = shared.borrow_mut();
                 shared.machine.tick(timer.now());
                 shared.report_losses();
@@ -256,9 +287,41 @@ where
         })
         .await;
     }
+    // A last look: a login that was refused is to be known before the next one.
     let mut shared = shared.into_inner();
     shared.report_losses();
+    look(shared.machine, timer, transmitter, tokens);
+    shared.report_losses();
     shared.machine.close_reason().unwrap_or(CloseReason::Closed)
+}
+
+/// Looks, and wakes who fetches tokens if that became due earlier.
+fn look<M: Storage<u8>, B: Storage<u8>, R: Storage<Pending>, C: Timer, const WAITERS: usize>(
+    machine: &mut Machine<R>,
+    timer: &C,
+    transmitter: &mut Transmitter<B>,
+    tokens: &Tokens<M, WAITERS>,
+) {
+    let earlier = {
+        let mut manager = tokens.manager.borrow_mut();
+        let before = manager.next_deadline();
+        machine.look(timer.now(), transmitter, &mut manager);
+        manager.next_deadline() < before
+    };
+    if earlier {
+        tokens.wake();
+    }
+}
+
+/// Lets others have a turn. Who polls comes back by itself.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(
+        |_| {
+            if core::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+        },
+    )
+    .await;
 }
 
 struct Shared<'s, R, H> {

@@ -221,6 +221,8 @@ impl<'a> ResponseWriter<'a> {
         let end = self.len.saturating_add(chunk.len());
         let capacity = self.memory.len();
         let Some(room) = self.memory.get_mut(self.len..end) else {
+            // All or nothing: what comes behind a gap is not wanted either.
+            self.len = end;
             return Err(CapacityError::new(Buffer::Response, end, capacity));
         };
         room.copy_from_slice(chunk);
@@ -284,6 +286,10 @@ mod tests {
         let mut writer = ResponseWriter::new(&mut memory);
         writer.body_chunk(b"abc").unwrap();
         assert_eq!(writer.body_chunk(b"de"), Err(CapacityError::new(Buffer::Response, 5, 4)));
+        assert_eq!(writer.body_chunk(b"d"), Err(CapacityError::new(Buffer::Response, 6, 4)));
+        assert_eq!(writer.finish().body, b"");
+        let mut writer = ResponseWriter::new(&mut memory);
+        writer.body_chunk(b"abc").unwrap();
         writer.body_chunk(b"d").unwrap();
         assert_eq!(writer.finish().body, b"abcd");
     }

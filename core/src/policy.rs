@@ -78,9 +78,9 @@ pub struct RefreshPolicy {
     pub token_request_timeout: Duration,
     /// What happens when a request fails.
     pub retry: RetryPolicy,
-    /// The least time from a failed request to the next one.
+    /// The least time from a failed request to the next one, however it failed.
     pub failure_floor: Duration,
-    /// The least time from a received token to the next request.
+    /// The least time from the request that brought a token to the next one.
     pub token_floor: Duration,
     /// Connections should have logged in with the new token this long before the old one ends.
     /// Microsoft asks for three minutes; of short-lived tokens it is at most a tenth of the life.

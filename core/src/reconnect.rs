@@ -59,6 +59,9 @@ pub enum Dial {
     },
 }
 
+/// No policy makes a hot loop.
+const MIN_WAIT: Duration = Duration::from_millis(50);
+
 /// Schedules the attempts to get a connection.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -67,12 +70,19 @@ pub struct Reconnect {
     jitter: Jitter,
     failures: u32,
     not_before: Instant,
+    logged_in_at: Option<Instant>,
 }
 
 impl Reconnect {
     /// Before the first attempt.
     pub const fn new(policy: ReconnectPolicy) -> Self {
-        Self { policy, jitter: Jitter::new(), failures: 0, not_before: Instant::from_millis(0) }
+        Self {
+            policy,
+            jitter: Jitter::new(),
+            failures: 0,
+            not_before: Instant::from_millis(0),
+            logged_in_at: None,
+        }
     }
 
     /// Gives it chance, for jitter: any number that differs from process to process.
@@ -88,15 +98,23 @@ impl Reconnect {
     /// Learns that dialing failed.
     pub fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        let wait = self.policy.backoff.delay(self.failures);
+        let wait = self.policy.backoff.delay(self.failures).max(MIN_WAIT);
         self.not_before = now.plus(self.jitter.around(wait, self.policy.jitter));
     }
 
-    /// Learns what happened to a connection: a login that worked, or its end.
+    /// Learns what happened to a connection: a login that worked, or its end. Only a login that
+    /// stood for a while makes the waits short again: a server that lets one in and closes the
+    /// door at once is dialed no more often for it.
     pub fn observe(&mut self, now: Instant, event: &Event) {
         match event {
-            Event::LoggedIn { .. } => self.failures = 0,
-            Event::Disconnected { .. } => self.failed(now),
+            Event::LoggedIn { .. } => self.logged_in_at = Some(now),
+            Event::Disconnected { .. } => {
+                let stood = self.logged_in_at.take().map(|since| now.since(since));
+                if stood.is_some_and(|stood| stood >= self.policy.backoff.max) {
+                    self.failures = 0;
+                }
+                self.failed(now);
+            }
             _ => {}
         }
     }
@@ -129,8 +147,17 @@ mod tests {
         }
         assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         let (generation, protocol) = (Generation(1), Protocol::Resp3);
-        reconnect.observe(now, &Event::LoggedIn { generation, protocol });
-        reconnect.observe(now, &Event::Disconnected { reason: CloseReason::ByServer });
+        let (login, end) = (
+            Event::LoggedIn { generation, protocol },
+            Event::Disconnected { reason: CloseReason::ByServer },
+        );
+        // A login that doesn't stand changes nothing.
+        reconnect.observe(now, &login);
+        reconnect.observe(now, &end);
+        assert_eq!(reconnect.poll(now), Dial::Wait { until: now.plus(Duration::from_secs(30)) });
+        reconnect.observe(now, &login);
+        now = now.plus(Duration::from_secs(30));
+        reconnect.observe(now, &end);
         assert_eq!(reconnect.poll(now), Dial::Wait { until: now.plus(Duration::from_millis(200)) });
     }
 }

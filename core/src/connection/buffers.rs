@@ -128,9 +128,11 @@ impl<B: Storage<u8>> Transmitter<B> {
         self.start == self.end
     }
 
-    /// Says that the first `len` of [`bytes`](Self::bytes) were sent.
-    pub fn sent(&mut self, len: usize) {
+    /// Says that the first `len` of [`bytes`](Self::bytes) were sent. Answers with how many that
+    /// really are.
+    pub fn sent(&mut self, len: usize) -> usize {
         let sent = self.start..self.start.saturating_add(len).min(self.end);
+        let len = sent.len();
         self.start = sent.end;
         if self.secret {
             wipe(self.buffer.room_mut().get_mut(sent).unwrap_or_default());
@@ -138,6 +140,7 @@ impl<B: Storage<u8>> Transmitter<B> {
         if self.is_empty() {
             (self.start, self.end, self.secret) = (0, 0, false);
         }
+        len
     }
 
     pub(super) fn capacity(&self) -> usize {

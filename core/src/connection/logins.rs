@@ -88,7 +88,10 @@ impl<R: Storage<Pending>> Machine<R> {
             }
             let due = due.max(self.login_not_before);
             if now < due {
-                return if self.refusals_in_a_row > 1 { due.min(last.max(now)) } else { due };
+                // Still another token has come while it drained, whose turn is later.
+                self.phase = Phase::Ready;
+                let last = if self.refusals_in_a_row > 1 { last.max(now) } else { due };
+                return due.min(last).min(self.see_to_idleness(now, out));
             }
             self.phase = Phase::Draining { then: Then::LogIn };
             if self.is_drained() {
@@ -98,6 +101,15 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         // A newer token may have gone again, by being refused on another connection.
         self.phase = Phase::Ready;
+        self.see_to_idleness(now, out)
+    }
+
+    /// Does what is to be done when there is nothing to do. Answers when to look again.
+    fn see_to_idleness<B: Storage<u8>>(
+        &mut self,
+        now: Instant,
+        out: &mut Transmitter<B>,
+    ) -> Instant {
         if !self.ring.is_empty() {
             return Instant::FAR_FUTURE;
         }
@@ -141,6 +153,6 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Whether an `AUTH` would be alone on the wire.
     pub(super) fn is_drained(&self) -> bool {
-        self.ring.is_empty() && self.sent == self.appended && !self.session.transaction
+        self.ring.is_empty() && self.sent == self.appended && !self.session.in_transaction()
     }
 }

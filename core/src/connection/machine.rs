@@ -68,7 +68,9 @@ pub struct Machine<R> {
     pub(super) notice: Option<Event>,
     /// Bytes that were given to the transmitter so far.
     pub(super) appended: u64,
-    /// Bytes that it has sent of them.
+    /// Bytes that were shown to the transport: it may have sent them, whatever it says.
+    pub(super) offered: u64,
+    /// Bytes that it says it has sent of them.
     pub(super) sent: u64,
     pub(super) counts: Counts,
 }
@@ -86,9 +88,11 @@ pub(super) enum Phase {
     Draining {
         then: Then,
     },
+    /// It has ended. What was received before may still have to be heard.
     Ended {
         reason: CloseReason,
         reported: bool,
+        heard: bool,
     },
 }
 
@@ -142,6 +146,7 @@ impl<R: Storage<Pending>> Machine<R> {
             replacement_due: None,
             notice: None,
             appended: 0,
+            offered: 0,
             sent: 0,
             counts: Counts::default(),
         }
@@ -226,17 +231,20 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// Sends a command of the connection's own, if there is room. Nobody waits for its reply.
+    /// Says whether it did.
     pub(super) fn send_own<B: Storage<u8>>(
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
         args: &[Arg<'_>],
-    ) {
+    ) -> bool {
         let len = encoded_len(args);
-        if self.ring.reserve(1) && out.reserve(len) {
+        let room = self.ring.reserve(1) && out.reserve(len);
+        if room {
             self.push(now, len, 0, Owner::Connection, Role::Plain, Duration::ZERO);
             encode(args, &mut |piece| out.append(piece));
         }
+        room
     }
 
     /// Notes a command of `len` bytes, which are appended next.
@@ -375,10 +383,11 @@ impl<R: Storage<Pending>> Machine<R> {
         if !due || class != Class::Plain || self.session.transaction {
             return;
         }
-        if core::mem::take(&mut self.set_name_due)
+        if self.set_name_due
             && let Some(name) = self.config.name
         {
-            self.send_own(now, out, args!["CLIENT", "SETNAME", name.as_str()]);
+            let sent = self.send_own(now, out, args!["CLIENT", "SETNAME", name.as_str()]);
+            self.set_name_due = !sent;
         }
         if core::mem::take(&mut self.set_info_due) {
             let version = env!("CARGO_PKG_VERSION");
@@ -392,6 +401,11 @@ impl<R: Storage<Pending>> Machine<R> {
         self.heard = now;
     }
 
+    /// Notes that all that is in the transmitter is about to be shown to the transport.
+    pub const fn offered(&mut self) {
+        self.offered = self.appended;
+    }
+
     /// Notes that `len` bytes of the transmitter's were sent.
     pub const fn sent(&mut self, len: usize) {
         self.sent += len as u64;
@@ -399,8 +413,17 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// See [`Connection::closed`](super::Connection::closed).
     pub const fn close(&mut self, reason: CloseReason) {
-        if !self.has_ended() {
-            self.phase = Phase::Ended { reason, reported: false };
+        let transport = matches!(reason, CloseReason::ByServer | CloseReason::Broken);
+        // An answer to a login that is cut off counts for nothing.
+        let login = matches!(self.phase, Phase::LoggingIn { .. });
+        self.end(reason, !transport || login);
+    }
+
+    /// Ends it. What was received and not `heard` is taken in before.
+    pub(super) const fn end(&mut self, reason: CloseReason, heard: bool) {
+        match &mut self.phase {
+            Phase::Ended { heard: known, .. } => *known |= heard,
+            _ => self.phase = Phase::Ended { reason, reported: false, heard },
         }
     }
 

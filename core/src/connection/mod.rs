@@ -30,8 +30,9 @@
 //!         connection.submit(now, 7, args!["GET", "greeting"]).unwrap();
 //!     }
 //!     // Write what there is ...
-//!     let answer = server(connection.transmit());
-//!     connection.sent(connection.transmit().len());
+//!     let bytes = connection.transmit();
+//!     let (len, answer) = (bytes.len(), server(bytes));
+//!     connection.sent(len);
 //!     // ... read what came ...
 //!     connection.receive_space()[..answer.len()].copy_from_slice(answer);
 //!     connection.received(now, answer.len());
@@ -143,13 +144,20 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     }
 
     /// What is to be sent; empty if there is nothing, and when the connection has ended.
-    pub fn transmit(&self) -> &[u8] {
-        if self.machine.has_ended() { &[] } else { self.transmitter.bytes() }
+    ///
+    /// Whoever asks is taken to send it: of these bytes nobody knows any more whether they
+    /// reached the server, should the connection end.
+    pub fn transmit(&mut self) -> &[u8] {
+        if self.machine.has_ended() {
+            return &[];
+        }
+        self.machine.offered();
+        self.transmitter.bytes()
     }
 
     /// Says that the first `len` bytes of [`transmit`](Self::transmit) were sent.
     pub fn sent(&mut self, len: usize) {
-        self.transmitter.sent(len);
+        let len = self.transmitter.sent(len);
         self.machine.sent(len);
     }
 
@@ -174,7 +182,8 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.retire();
     }
 
-    /// The next thing that happened, if there is one.
+    /// The next thing that happened, if there is one. The last of all is
+    /// [`Event::Disconnected`](crate::event::Event::Disconnected).
     pub fn next(&mut self, now: Instant) -> Option<Output<'_>> {
         self.machine.next(now, &mut self.receiver)
     }

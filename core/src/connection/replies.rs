@@ -12,7 +12,7 @@ use crate::command::Topic;
 use crate::event::Event;
 use crate::jwt::Audience;
 use crate::policy::Backoff;
-use crate::resp::{ErrorReply, Value};
+use crate::resp::Value;
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -37,17 +37,26 @@ impl<R: Storage<Pending>> Machine<R> {
         receiver: &'r mut Receiver<B>,
     ) -> Option<Output<'r>> {
         loop {
-            if let Some(output) = self.next_loss() {
-                return Some(output);
-            }
-            if self.has_ended() {
-                return None;
-            }
-            let Ok(frame) = receiver.next() else {
-                self.close(CloseReason::Protocol);
-                continue;
+            // What came before the transport went is heard to its end.
+            let frame = match self.phase {
+                Phase::Ended { heard: true, .. } => return self.next_loss(),
+                _ if self.late > 0 || self.notice.is_some() => return self.next_loss(),
+                _ => receiver.next(),
             };
-            let frame = frame?;
+            let frame = match frame {
+                Ok(Some(frame)) => frame,
+                Ok(None) => match &mut self.phase {
+                    Phase::Ended { heard, .. } => {
+                        *heard = true;
+                        continue;
+                    }
+                    _ => return None,
+                },
+                Err(_) => {
+                    self.end(CloseReason::Protocol, true);
+                    continue;
+                }
+            };
             let whole = frame
                 .too_large
                 .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
@@ -81,11 +90,13 @@ impl<R: Storage<Pending>> Machine<R> {
             if frame.first == b'>' || notice.is_some() {
                 return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
             }
-            let Some(entry) = self.ring.pop() else {
+            // An answer to nothing, or to what isn't even sent.
+            let entry = self.ring.pop().filter(|entry| entry.start < self.offered);
+            let Some(entry) = entry else {
                 self.close(CloseReason::Protocol);
                 continue;
             };
-            self.replied(&entry, frame.first, Value::framed(receiver.frame()));
+            self.replied(&entry, Value::framed(receiver.frame()));
             match entry.owner {
                 Owner::Host => {
                     let reply = whole.map(|()| Value::framed(receiver.frame()));
@@ -131,21 +142,14 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// Notes what a reply means for the state of the connection.
-    fn replied(&mut self, entry: &Pending, first: u8, value: Value<'_>) {
+    fn replied(&mut self, entry: &Pending, value: Value<'_>) {
         match entry.role {
-            Role::Multi if matches!(first, b'-' | b'!') => self.multi_failed(value),
+            Role::Multi if value.error().is_some() => self.session.multi_refused(),
+            Role::Exec => self.session.exec_answered(value.error()),
             Role::Blocking => self.session.blocked = false,
             // An error: nothing will be confirmed any more.
             Role::Subscription { .. } => self.session.subscribed(),
             Role::Multi | Role::Plain => {}
-        }
-    }
-
-    /// A `MULTI` that was refused opened no transaction, unless one was open already.
-    fn multi_failed(&mut self, reply: Value<'_>) {
-        let nested = |error: ErrorReply<'_>| error.message().starts_with("MULTI calls");
-        if !reply.error().is_some_and(nested) {
-            self.session.transaction = false;
         }
     }
 
@@ -185,6 +189,11 @@ impl<R: Storage<Pending>> Machine<R> {
                     self.verdict = Some((generation, false));
                 }
                 let serving = self.login.is_some();
+                if error == LoginError::Unexpected {
+                    // Whose answer was that? Replies would be taken for each other's.
+                    self.close(CloseReason::Protocol);
+                    return None;
+                }
                 if serving {
                     self.phase = Phase::Ready;
                     self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
@@ -209,7 +218,7 @@ impl<R: Storage<Pending>> Machine<R> {
             return Some(Output::Event(event));
         }
         match self.phase {
-            Phase::Ended { reason, reported } => self.next_of_the_end(reason, reported),
+            Phase::Ended { reason, reported, .. } => self.next_of_the_end(reason, reported),
             _ => None,
         }
     }
@@ -223,7 +232,8 @@ impl<R: Storage<Pending>> Machine<R> {
         entry.owner = Owner::Nobody;
         let entry = *entry;
         self.late -= 1;
-        let lost = Lost { outcome: self.outcome(&entry), reason: None };
+        // Even if nothing of it is out yet, it will be: it stands in line.
+        let lost = Lost { outcome: Outcome::Unknown, reason: None };
         Some(Output::Lost { tag: entry.tag, lost })
     }
 
@@ -237,11 +247,15 @@ impl<R: Storage<Pending>> Machine<R> {
         if let Some(lost) = core::mem::take(&mut self.session).lost() {
             return Some(Output::Event(Event::StateLost(lost)));
         }
-        self.phase = Phase::Ended { reason, reported: true };
+        if self.verdict.is_some() {
+            // The manager has to hear of it first: see `wants_look`.
+            return None;
+        }
+        self.phase = Phase::Ended { reason, reported: true, heard: true };
         (!reported).then_some(Output::Event(Event::Disconnected { reason }))
     }
 
     const fn outcome(&self, entry: &Pending) -> Outcome {
-        if entry.start >= self.sent { Outcome::NotSent } else { Outcome::Unknown }
+        if entry.start >= self.offered { Outcome::NotSent } else { Outcome::Unknown }
     }
 }

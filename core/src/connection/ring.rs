@@ -29,6 +29,7 @@ pub(super) enum Role {
     #[default]
     Plain,
     Multi,
+    Exec,
     Blocking,
     /// Not a reply, but so many confirmations; 0 is as many as there are subscriptions.
     Subscription {

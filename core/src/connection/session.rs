@@ -4,13 +4,15 @@ use super::ring::Role;
 use crate::auth::Protocol;
 use crate::command::{Class, Refused, Topic};
 use crate::event::LostState;
-use crate::resp::Value;
+use crate::resp::{ErrorReply, Value};
 
 /// The state at the server that belongs to this connection alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Session {
     /// `MULTI` was sent, and neither `EXEC` nor `DISCARD` behind it.
     pub(super) transaction: bool,
+    /// How often `MULTI` was sent, less how often the server said that one is over.
+    unclosed: u32,
     watching: bool,
     tracking: bool,
     /// The last command that was sent blocks, and its reply hasn't come.
@@ -61,11 +63,12 @@ impl Session {
         Ok(match class {
             Class::Multi => {
                 self.transaction = true;
+                self.unclosed = self.unclosed.saturating_add(1);
                 Role::Multi
             }
             Class::Exec => {
                 (self.transaction, self.watching) = (false, false);
-                Role::Plain
+                Role::Exec
             }
             Class::Watch => {
                 self.watching = true;
@@ -91,6 +94,34 @@ impl Session {
             }
             Class::Blocking(_) | Class::Plain => Role::Plain,
         })
+    }
+
+    /// Whether the server may be in a transaction: an `AUTH` would become a part of it.
+    pub(super) const fn in_transaction(&self) -> bool {
+        self.transaction || self.unclosed > 0
+    }
+
+    /// A `MULTI` was refused. It opened no transaction, though another one may be open.
+    pub(super) const fn multi_refused(&mut self) {
+        self.unclosed = self.unclosed.saturating_sub(1);
+        if self.unclosed == 0 {
+            self.transaction = false;
+        }
+    }
+
+    /// An `EXEC` or `DISCARD` was answered, perhaps with `error`.
+    pub(super) fn exec_answered(&mut self, error: Option<ErrorReply<'_>>) {
+        match error {
+            // There was none.
+            Some(error) if error.message().contains("without MULTI") => {}
+            // It was thrown away.
+            Some(error) if error.code() == "EXECABORT" => {
+                self.unclosed = self.unclosed.saturating_sub(1);
+            }
+            // It wasn't executed: the transaction is still open.
+            Some(_) => self.transaction = self.unclosed > 0,
+            None => self.unclosed = self.unclosed.saturating_sub(1),
+        }
     }
 
     /// Whether there are subscriptions, or may be by now.
@@ -141,7 +172,7 @@ impl Session {
     /// What a replacement of the connection would have to do without.
     pub(super) const fn lost(&self) -> Option<LostState> {
         let lost = LostState {
-            transaction: self.transaction,
+            transaction: self.in_transaction(),
             watch: self.watching,
             tracking: self.tracking,
             subscriptions: self.subscriptions(),

@@ -90,6 +90,7 @@ struct Server {
     commands: Cell<u64>,
     closed: Cell<bool>,
     deaf: Cell<bool>,
+    refuses: Cell<bool>,
 }
 
 impl Server {
@@ -101,6 +102,7 @@ impl Server {
         {
             let words: Vec<_> = Value::new(&input[at..at + framed.used]).unwrap().items().collect();
             let reply: &[u8] = match words[0].str().unwrap() {
+                "HELLO" if self.refuses.get() => b"-WRONGPASS no\r\n",
                 "HELLO" => b"%1\r\n+proto\r\n:3\r\n",
                 "AUTH" => b"+OK\r\n",
                 _ => b"$5\r\nhello\r\n",
@@ -418,4 +420,80 @@ fn a_server_that_goes_or_falls_silent_ends_it_with_the_reason() {
     });
     assert_eq!(reason, Some(CloseReason::LoginTimeout));
     assert_eq!(world.now(), Instant::from_millis(5000));
+}
+
+#[test]
+fn a_refused_token_wakes_a_source_that_waits_in_another_task() {
+    let world = World::default();
+    let tokens = tokens();
+    put(&tokens, "token", world.now());
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    let waker = Waker::from(flag.clone());
+    assert!(tokens.register(&Context::from_waker(&waker)));
+    // The server refuses the first login.
+    let server = Server { window: 1000, refuses: true.into(), ..Server::default() };
+    let mut load = Load { total: 1, ..Load::default() };
+    let mut connection = connection(256);
+    let reason = world.run(Instant::from_millis(100_000), async {
+        let mut transport = &server;
+        serve(&mut connection, &mut transport, &world, &tokens, &mut load).await
+    });
+    assert!(matches!(reason, Some(CloseReason::Refused(_))), "{reason:?}");
+    assert!(flag.0.load(Ordering::Relaxed), "nobody was woken");
+    tokens.with(|manager| {
+        assert_eq!(manager.health(world.now()).rejections, 1);
+        assert!(manager.next_deadline() <= Instant::from_millis(5000));
+    });
+}
+
+#[test]
+fn more_tasks_than_there_is_room_for_do_not_wake_each_other_for_ever() {
+    let world = World::default();
+    let tokens: Tokens<[u8; 64], 1> =
+        Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]));
+    let token = Token::new(Secret::new("token")).with_user("oid");
+    let token = token.with_expires_in(Duration::from_secs(3600));
+    tokens.with(|manager| manager.token(world.now(), &token)).unwrap();
+    let other = Waker::from(Arc::new(Flag(AtomicBool::new(false))));
+    assert!(tokens.register(&Context::from_waker(&other)));
+    let server = Server { window: 1000, ..Server::default() };
+    let mut load = Load { total: 1, ..Load::default() };
+    let mut connection = connection(256);
+    let all = async {
+        let mut transport = &server;
+        let serve = serve(&mut connection, &mut transport, &world, &tokens, &mut load);
+        let push = async {
+            world.sleep_until(Instant::from_millis(100_000)).await;
+            let token = Token::new(Secret::new("newer")).with_user("oid");
+            let token = token.with_expires_in(Duration::from_secs(3600));
+            // The one waiter that found room is woken, and isn't us.
+            tokens.with(|manager| manager.token(world.now(), &token)).unwrap();
+            core::future::pending::<()>().await;
+        };
+        either(async { _ = serve.await }, push).await;
+    };
+    assert_eq!(world.run(Instant::from_millis(140_000), all), None);
+    assert_eq!(*server.logins.borrow(), ["token", "newer"], "found by looking");
+}
+
+#[test]
+fn a_refresh_that_is_dropped_can_be_called_again_at_once() {
+    let world = World::default();
+    let tokens = tokens();
+    let mut source = Script(VecDeque::from([Act::Hang, Act::Token("one", 3600)]));
+    let mut memory = [0; 64];
+    let dropped = async {
+        let refresh = refresh(&tokens, &mut source, &world, &mut memory, |_| {});
+        let tired = world.sleep_until(Instant::from_millis(2000));
+        either(tired, async { _ = refresh.await }).await;
+    };
+    world.run(Instant::from_millis(10_000), dropped).unwrap();
+    let again = refresh(&tokens, &mut source, &world, &mut memory, |_| {});
+    world.run(Instant::from_millis(10_000), again);
+    tokens.with(|manager| {
+        let health = manager.health(world.now());
+        assert_eq!((health.failures, health.refreshes), (0, 1));
+    });
+    // The floor after the request that was dropped, and not its deadline.
+    assert_eq!(world.now(), Instant::from_millis(3000));
 }

@@ -195,7 +195,8 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// Whether to use the token that there is, for hosts without a background task. A `Fetch` is
     /// still to be got from [`poll`](Self::poll).
     pub fn pull(&self, now: Instant) -> Pull {
-        if self.login(now).is_none() {
+        let good = |slot: &Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
+        if !self.slots.iter().any(good) {
             Pull::FetchFirst
         } else if self.in_flight.is_none() && self.due().0 <= now {
             Pull::UseThenRefresh
@@ -232,6 +233,9 @@ impl<M: Storage<u8>> TokenManager<M> {
         let refreshed = if let Some(facts) = known.and_then(|slot| slot.facts.as_mut()) {
             // Whatever the source says now, the same token doesn't live longer than it did.
             facts.expires_at = facts.expires_at.min(expires_at);
+            if facts.expires_at <= sent_at {
+                return Err(TokenError::Expired);
+            }
             facts.rejected = false;
             let generation = facts.generation;
             let half = facts.expires_at.since(sent_at) / 2;
@@ -256,7 +260,7 @@ impl<M: Storage<u8>> TokenManager<M> {
                 rejected: false,
             };
             // The accepted one is what a new connection falls back to: it is not overwritten.
-            let accepted = |slot: &Slot<M>| slot.facts.is_some_and(|facts| facts.accepted);
+            let accepted = |slot: &Slot<M>| slot.live(sent_at).is_some_and(|facts| facts.accepted);
             let (newest, older) = self.newest_mut();
             let replace_newest = accepted(older) && !accepted(newest);
             let slot = if replace_newest { newest } else { older };
@@ -282,13 +286,21 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.last_error = Some(error);
         let retry = &self.policy.retry;
         let wait = retry.wait(error.kind(), self.failures_in_a_row);
-        let jittered = self.jitter.around(wait, retry.jitter);
+        let jittered = self.jitter.around(wait.min(MAX_ASKED), retry.jitter);
         // What the endpoint asked for is not shortened.
         let asked = match error.kind() {
-            ErrorKind::Throttled(asked) => asked.unwrap_or_default(),
+            ErrorKind::Throttled(asked) => asked.unwrap_or_default().min(MAX_ASKED),
             _ => Duration::ZERO,
         };
         self.not_before = now.plus(jittered.max(asked).max(self.policy.failure_floor));
+    }
+
+    /// Learns that a request was given up before there was an answer. It is no failure; the next
+    /// one is due as if it had not been made, but for the floor.
+    pub fn abandoned(&mut self, now: Instant) {
+        if self.in_flight.take().is_some() {
+            self.not_before = self.not_before.max(now.plus(self.policy.failure_floor));
+        }
     }
 
     /// Takes the answer of a source, good or bad, and says what came of it: [`token`](Self::token)
@@ -306,6 +318,12 @@ impl<M: Storage<u8>> TokenManager<M> {
                 Err(error)
             }
         };
+        // The floors, from now on: the answer may have taken its time.
+        let floor = match refreshed {
+            Ok(_) => self.policy.token_floor,
+            Err(_) => self.policy.failure_floor,
+        };
+        self.not_before = self.not_before.max(now.plus(floor));
         let next_in = self.due().0.since(now);
         match refreshed {
             Ok(Refreshed::New(generation)) => {
@@ -322,7 +340,9 @@ impl<M: Storage<u8>> TokenManager<M> {
 
     /// Learns that a server said `+OK` to a token.
     pub fn accepted(&mut self, generation: Generation) {
-        self.rejections_in_a_row = 0;
+        if generation == self.last {
+            self.rejections_in_a_row = 0;
+        }
         for slot in &mut self.slots {
             let Some(facts) = &mut slot.facts else { continue };
             // One at most is the accepted one: the newest.
@@ -478,6 +498,9 @@ impl<M: Storage<u8>> TokenManager<M> {
         if self.newest_is_second { (second, first) } else { (first, second) }
     }
 }
+
+/// The longest that is waited after a failure, whoever asks for it.
+const MAX_ASKED: Duration = Duration::from_secs(3600);
 
 /// A timeout of zero would have every request fail before it is sent.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);

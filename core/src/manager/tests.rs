@@ -182,7 +182,7 @@ fn the_same_token_again_is_no_new_one_and_is_not_asked_for_in_a_hurry() {
         match manager.poll(now) {
             Action::Fetch { .. } => {
                 requests += 1;
-                manager.token(now, &token("t", 1000)).unwrap();
+                manager.token(now, &token("t", 60_000)).unwrap();
             }
             Action::Wait { until, .. } => now = until,
         }
@@ -450,6 +450,81 @@ fn logins_are_spread_but_keep_the_lead() {
 }
 
 #[test]
+fn a_dead_token_that_comes_again_is_a_failure() {
+    let mut manager = manager(RefreshPolicy::default());
+    let mut now = secs(0);
+    for _ in 0..50 {
+        now = now.max(manager.next_deadline());
+        assert!(matches!(manager.poll(now), Action::Fetch { .. }));
+        let _ = manager.token(now, &token("t", 60_000));
+    }
+    assert!(now > secs(40 * 30), "{now:?}: asked for in a hurry");
+    let health = manager.health(now);
+    assert_eq!(health.last_error, Some(SourceError::Token(TokenError::Expired)));
+    assert_eq!(manager.pull(now), Pull::FetchFirst);
+}
+
+#[test]
+fn a_refused_token_is_nothing_to_answer_a_request_with() {
+    let mut manager = manager(RefreshPolicy::default());
+    manager.token(secs(0), &token("one", 3_600_000)).unwrap();
+    manager.rejected(secs(1), Generation(1));
+    assert_eq!(manager.pull(secs(1)), Pull::FetchFirst);
+    manager.token(secs(9), &token("two", 3_600_000)).unwrap();
+    assert_eq!(manager.pull(secs(9)), Pull::Use);
+}
+
+#[test]
+fn a_request_that_is_abandoned_is_no_failure_and_no_obstacle() {
+    let mut manager = manager(RefreshPolicy::default());
+    let _ = manager.poll(secs(0));
+    manager.abandoned(secs(1));
+    assert_eq!(manager.health(secs(1)).failures, 0);
+    fetches_at(&mut manager, secs(2));
+    manager.token(secs(2), &token("t", 60_000)).unwrap();
+    manager.abandoned(secs(3));
+    assert_eq!(manager.next_deadline(), secs(44));
+}
+
+#[test]
+fn what_is_accepted_on_other_connections_does_not_hasten_a_refused_token() {
+    let mut manager = manager(RefreshPolicy::default());
+    let names: Vec<_> = (0..200).map(|n| std::format!("token-{n}")).collect();
+    manager.token(secs(0), &token("good", 36_000_000)).unwrap();
+    manager.accepted(Generation(1));
+    manager.refresh_now();
+    let (mut now, mut requests) = (secs(5), 0);
+    while now < secs(600) {
+        match manager.poll(now) {
+            Action::Fetch { .. } => {
+                let Ok(Refreshed::New(generation)) =
+                    manager.token(now, &token(&names[requests], 36_000_000))
+                else {
+                    panic!("each is a new one")
+                };
+                requests += 1;
+                manager.rejected(now, generation);
+                // The old one is taken by a connection that comes back meanwhile.
+                manager.accepted(Generation(1));
+            }
+            Action::Wait { until, .. } => now = until,
+        }
+    }
+    assert!(requests < 20, "{requests}");
+}
+
+#[test]
+fn a_dead_token_that_was_accepted_makes_way() {
+    let mut manager = manager(RefreshPolicy::default());
+    manager.token(secs(0), &token("one", 60_000)).unwrap();
+    manager.accepted(Generation(1));
+    manager.token(secs(50), &token("two", 3_600_000)).unwrap();
+    manager.token(secs(70), &token("three", 3_600_000)).unwrap();
+    assert!(manager.get(Generation(1)).is_none());
+    assert!(manager.get(Generation(2)).is_some() && manager.get(Generation(3)).is_some());
+}
+
+#[test]
 fn extremes_of_time_do_not_overflow() {
     let mut manager = manager(RefreshPolicy::default());
     let end = Instant::FAR_FUTURE;
@@ -490,7 +565,7 @@ fn answers_become_events() {
         }
     );
     let event = manager.answered(secs(2520), secs(2521), Ok(token("t", 1)));
-    let next_in = Duration::from_secs(4);
+    let next_in = Duration::from_secs(5);
     assert_eq!(event, Event::SameToken { generation, next_in });
     let event = manager.answered(secs(2530), secs(2531), Err(TRANSIENT));
     let next_in = Duration::from_secs(1);

@@ -262,6 +262,9 @@ fn nesting_costs_neither_stack_nor_memory() {
         value = value.items().next().unwrap();
     }
     assert_eq!(value.int().unwrap(), 7);
+    // So are attributes of attributes.
+    let odd = [b"|1\r\n".repeat(20_000), b"_\r\n".repeat(40_001)].concat();
+    assert!(Value::new(&odd).unwrap().is_null());
     // Sums of counts that would overflow are refused, not wrapped.
     let wide = b"*281474976710656\r\n".repeat(70_000);
     assert_eq!(ends(&wide, 4096), Err(RespError));

@@ -78,13 +78,16 @@ impl<'a> Value<'a> {
     /// A view of what a [`Framer`] found to be one value. Of anything else it may say anything.
     pub fn framed(raw: &'a [u8]) -> Self {
         let mut raw = raw;
-        // Attributes say something about the value behind them that nobody asked for.
+        // Attributes say something about the value behind them that nobody asked for. They are
+        // passed by framing alone, so that none nested in another costs any stack.
         while let [b'|', ..] = raw {
             let (_, mut rest) = split_line(raw);
             for _ in 0..number(raw).unwrap_or(0).saturating_mul(2) {
-                match next(rest) {
-                    Some((_, behind)) => rest = behind,
-                    None => break,
+                match Framer::new().feed(rest) {
+                    Ok(framed) if framed.complete => {
+                        rest = rest.get(framed.used..).unwrap_or_default();
+                    }
+                    _ => break,
                 }
             }
             raw = rest;
