@@ -80,6 +80,9 @@ pub enum Refused {
     Subscriber,
     /// It would block for longer than a login may wait. Send it in [slices](Slices).
     Blocking,
+    /// It would open a transaction, or watch keys, on a connection that is shared: others' commands
+    /// would become a part of it.
+    Shared,
 }
 
 impl fmt::Display for Refused {
@@ -90,6 +93,10 @@ impl fmt::Display for Refused {
             Self::Replies => "MONITOR, SYNC, PSYNC and CLIENT REPLY would end the replies",
             Self::Subscription => "there can be no subscription here: make a subscriber",
             Self::Subscriber => "with RESP2 a subscriber takes no other commands",
+            Self::Shared => {
+                "MULTI without EXEC and WATCH need a connection that isn't shared: send MULTI to \
+                EXEC as one pipeline, or use a client without clones"
+            }
             Self::Blocking => "it would block for longer than a login can wait: slice it",
         })
     }

@@ -11,7 +11,7 @@
 //! use redis_entraid_core::manager::TokenManager;
 //! use redis_entraid_core::policy::RefreshPolicy;
 //!
-//! let tokens = Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]));
+//! let tokens: Tokens<_> = Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]));
 //! tokens.with(|manager| manager.seed(7));
 //! ```
 

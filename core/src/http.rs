@@ -82,9 +82,9 @@ pub struct Request<'a> {
 pub struct Headers<'a>([Option<(&'a str, &'a str)>; MAX_HEADERS]);
 
 impl<'a> Headers<'a> {
-    pub(crate) fn new(lines: &[(&'a str, &'a str)]) -> Self {
+    /// Takes up to [`MAX_HEADERS`] lines, name and value. More are left away.
+    pub fn new(lines: &[(&'a str, &'a str)]) -> Self {
         let mut headers = Self::default();
-        debug_assert!(lines.len() <= MAX_HEADERS);
         for (slot, line) in headers.0.iter_mut().zip(lines) {
             *slot = Some(*line);
         }

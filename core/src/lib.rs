@@ -32,6 +32,7 @@ pub mod json;
 pub mod jwt;
 pub mod manager;
 pub mod policy;
+pub mod pubsub;
 pub mod reconnect;
 pub mod resp;
 pub mod secret;

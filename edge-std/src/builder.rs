@@ -1,26 +1,32 @@
 //! Setting a client up.
 
 use core::fmt;
-use core::future::poll_fn;
 use core::time::Duration;
 use std::sync::Arc;
 
 use redis_entraid_core::auth::Protocol;
-use redis_entraid_core::connection::{ClientName, Config};
+use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::policy::RefreshPolicy;
-use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
+use redis_entraid_core::reconnect::ReconnectPolicy;
+use redis_entraid_core::resp::Value;
 use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::PORT;
+use tokio::sync::oneshot;
 
-use crate::client::Client;
+use crate::client::{Client, PushHook};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
-use crate::driver::{Driver, Outbox};
+use crate::dial::Dialer;
+use crate::driver::{Driver, Start};
 use crate::error::{ConfigError, Error};
 use crate::exchange::Exchange;
+use crate::handle::Handle;
 use crate::identity::{Hook, Identity};
+use crate::nodes::Nodes;
 use crate::source::TokenSource;
+use crate::standing::Standing;
+use crate::subscriber::{Subscriber, subscriber};
 #[cfg(feature = "tls")]
 use crate::tls::Roots;
 
@@ -35,7 +41,7 @@ pub type DefaultConnector = ();
 /// Sets a [`Client`] up. `C` is how it connects.
 pub struct Builder<C = DefaultConnector> {
     connector: C,
-    identity: Option<Start>,
+    identity: Option<StartIdentity>,
     shared: Shared,
 }
 
@@ -47,7 +53,9 @@ struct Shared {
     config: Config,
     reconnect: ReconnectPolicy,
     max_reply: usize,
+    backlog: usize,
     start_timeout: Duration,
+    on_push: Option<PushHook>,
     settings: Settings,
     #[cfg(all(feature = "http", feature = "tls"))]
     chosen: Option<crate::env::Chosen>,
@@ -62,7 +70,7 @@ struct Settings {
     roots: Roots,
 }
 
-type Start = Box<dyn FnOnce(Settings) -> Identity + Send>;
+type StartIdentity = Box<dyn FnOnce(Settings) -> Identity + Send>;
 
 impl Client {
     /// Begins with the name of the server, `<name>.<region>.redis.azure.net`.
@@ -77,7 +85,9 @@ impl Client {
                 config: Config { id: crate::random(), ..Config::default() },
                 reconnect: ReconnectPolicy::default(),
                 max_reply: 512 << 20,
+                backlog: 16 << 20,
                 start_timeout: Duration::from_secs(30),
+                on_push: None,
                 settings: Settings::default(),
                 #[cfg(all(feature = "http", feature = "tls"))]
                 chosen: None,
@@ -165,6 +175,36 @@ impl<C> Builder<C> {
         self
     }
 
+    /// What becomes of the connection when there is nothing to do. By default it is kept.
+    #[must_use]
+    pub fn idle(mut self, idle: Idle) -> Self {
+        self.shared.config.idle = idle;
+        self
+    }
+
+    /// How a connection is replaced that can't log in again: a RESP2 subscriber's above all. By
+    /// default it ends first, with a [`Gap`](crate::Delivery::Gap).
+    #[must_use]
+    pub fn replacement(mut self, replacement: Replacement) -> Self {
+        self.shared.config.replacement = replacement;
+        self
+    }
+
+    /// How many bytes of messages a subscriber keeps that were not read yet. What doesn't fit is
+    /// dropped and [counted](crate::Delivery::Missed). The default is 16 MiB.
+    #[must_use]
+    pub fn backlog(mut self, bytes: usize) -> Self {
+        self.shared.backlog = bytes;
+        self
+    }
+
+    /// Hears what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
+    #[must_use]
+    pub fn on_push(mut self, hook: impl Fn(Value<'_>) + Send + Sync + 'static) -> Self {
+        self.shared.on_push = Some(Arc::new(hook));
+        self
+    }
+
     /// How tokens are renewed.
     #[must_use]
     pub fn policy(mut self, policy: RefreshPolicy) -> Self {
@@ -222,32 +262,73 @@ impl<C: Connect> Builder<C> {
     /// [`Error`] if the first login doesn't work: at once if trying again can't help, and at
     /// the start timeout else.
     pub async fn connect(self) -> Result<Client, Error> {
-        let Self { connector, identity, shared } = self;
-        let start = identity.ok_or(ConfigError::NoSource)?;
-        let hook = shared.settings.hook.clone();
-        let identity = start(shared.settings);
+        let Parts { dialer, start, on_push, started } = self.prepare()?;
         let exchange = Arc::new(Exchange::default());
-        let client = Client::new(exchange.clone(), identity.clone());
-        let mut reconnect = Reconnect::new(shared.reconnect);
-        reconnect.seed(crate::random());
-        let driver = Driver {
-            exchange: exchange.clone(),
-            identity,
-            connector,
-            host: shared.host,
-            address: shared.address,
-            port: shared.port,
-            config: shared.config,
-            reconnect,
-            max_reply: shared.max_reply,
-            hook,
-            start_until: TokioClock.now() + shared.start_timeout,
-            outbox: Outbox::default(),
-        };
-        tokio::spawn(driver.run());
-        poll_fn(|cx| exchange.poll_started(cx)).await?;
+        let handle = Handle::new(exchange.clone());
+        let (identity, standing) = (dialer.identity.clone(), dialer.standing.clone());
+        let (template, node_push) = (dialer.redirected((None, dialer.port)), on_push.clone());
+        let nodes = Nodes::new(Box::new(move |address| {
+            let (exchange, on_push) = (Arc::new(Exchange::default()), node_push.clone());
+            let dialer = template.redirected(address);
+            let driver = Driver { dialer, exchange: exchange.clone(), on_push, start: None };
+            tokio::spawn(driver.run());
+            exchange
+        }));
+        let client = Client::new(handle, identity, standing, nodes);
+        tokio::spawn(Driver { dialer, exchange, on_push, start: Some(start) }.run());
+        started.await.unwrap_or(Err(Error::Closed))?;
         Ok(client)
     }
+
+    /// Gets a token, connects and logs in, to hear what is published. From then on a task keeps
+    /// the connection and its subscriptions, until the subscriber is dropped. Needs a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn subscriber(mut self) -> Result<Subscriber, Error> {
+        if let Idle::LetGo(_) = self.shared.config.idle {
+            // It is never idle: it listens.
+            self.shared.config.idle = Idle::default();
+        }
+        let backlog = self.shared.backlog;
+        let Parts { dialer, start, started, .. } = self.prepare()?;
+        let (subscriber, driver) = subscriber(dialer, start, backlog);
+        tokio::spawn(driver.run());
+        started.await.unwrap_or(Err(Error::Closed))?;
+        Ok(subscriber)
+    }
+
+    fn prepare(self) -> Result<Parts<C>, Error> {
+        let Self { connector, identity, shared } = self;
+        let start_identity = identity.ok_or(ConfigError::NoSource)?;
+        let mut config = shared.config;
+        // A command that may take long doesn't make a server unresponsive.
+        let patience = config.command_timeout.saturating_add(Duration::from_secs(5));
+        config.unresponsive_after = config.unresponsive_after.max(patience);
+        let standing = Standing::new(shared.reconnect, shared.settings.hook.clone());
+        let (waiter, started) = oneshot::channel();
+        let start = Start { until: TokioClock.now() + shared.start_timeout, waiter };
+        let dialer = Dialer {
+            connector: Arc::new(connector),
+            identity: start_identity(shared.settings),
+            standing,
+            host: shared.host.into(),
+            address: shared.address.map(Into::into),
+            port: shared.port,
+            config,
+            max_reply: shared.max_reply,
+        };
+        Ok(Parts { dialer, start, on_push: shared.on_push, started })
+    }
+}
+
+/// What a client or a subscriber is made of.
+struct Parts<C> {
+    dialer: Dialer<C>,
+    start: Start,
+    on_push: Option<PushHook>,
+    started: oneshot::Receiver<Result<(), Error>>,
 }
 
 impl<C> fmt::Debug for Builder<C> {

@@ -1,19 +1,21 @@
 //! The client: handles on one connection that a task keeps open and logged in.
 
 use core::fmt;
-use core::future::poll_fn;
 use core::time::Duration;
 use std::sync::Arc;
 
 use redis_entraid_core::connection::ConnectionHealth;
 use redis_entraid_core::manager::TokenHealth;
-use redis_entraid_core::resp::{Arg, Value};
-use redis_entraid_core::time::Clock;
+use redis_entraid_core::resp::{Arg, Redirect, Value};
 
-use crate::clock::TokioClock;
 use crate::error::Error;
-use crate::exchange::{Exchange, Replies};
+use crate::handle::Handle;
 use crate::identity::Identity;
+use crate::nodes::{Address, Nodes};
+use crate::standing::Standing;
+
+/// Hears what a server sends unasked.
+pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
 
 /// A Redis client that logs in with Entra ID and stays logged in.
 ///
@@ -33,33 +35,92 @@ use crate::identity::Identity;
 /// # Ok(()) }
 /// ```
 pub struct Client {
-    exchange: Arc<Exchange>,
+    handle: Handle,
     identity: Identity,
-    slot: u32,
-    replies: Replies,
+    standing: Arc<Standing>,
+    nodes: Arc<Nodes>,
+    /// Where redirections have led this handle.
+    visited: Vec<(Address, Handle)>,
 }
 
+/// No command is redirected more often.
+const MAX_REDIRECTS: usize = 4;
+
+/// No handle keeps connections to more nodes than that.
+const MAX_VISITED: usize = 64;
+
 impl Client {
-    pub(crate) fn new(exchange: Arc<Exchange>, identity: Identity) -> Self {
-        let slot = exchange.enter();
-        Self { exchange, identity, slot, replies: Replies::default() }
+    pub(crate) const fn new(
+        handle: Handle,
+        identity: Identity,
+        standing: Arc<Standing>,
+        nodes: Arc<Nodes>,
+    ) -> Self {
+        Self { handle, identity, standing, nodes, visited: Vec::new() }
     }
 
     /// Sends a command and waits for its reply, which is kept until the next one.
     ///
+    /// A command that blocks for long, as `BLPOP`, is sent in slices, so that a login gets its
+    /// turn; commands of other handles wait meanwhile, so give it a client of its own. Where a
+    /// cluster answers `MOVED`, the command is sent to the node that it names.
+    ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
-    /// have been executed. Nothing is repeated by itself.
+    /// have been executed. Nothing that may have been is repeated by itself.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the command may still be executed; its reply is dropped.
+    /// If the future is dropped, the command may still be executed; its reply is dropped, and with
+    /// it what a `BLPOP` took.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
-        self.exchange(core::iter::once(args)).await?;
-        self.pick(0)
+        self.handle.execute(&self.identity, args).await?;
+        let mut at = None;
+        for _ in 0..MAX_REDIRECTS {
+            let Some(address) = self.moved(at) else { break };
+            let node = self.visit(address);
+            self.visited[node].1.execute(&self.identity, args).await?;
+            at = Some(node);
+        }
+        self.handle_at(at).pick(0)
+    }
+
+    fn handle_at(&self, node: Option<usize>) -> &Handle {
+        node.map_or(&self.handle, |node| &self.visited[node].1)
+    }
+
+    /// Where the command that was executed at `node` went wrong. Not in a transaction, which is
+    /// all on one node.
+    fn moved(&self, node: Option<usize>) -> Option<Address> {
+        let handle = self.handle_at(node);
+        let Err(Error::Server(error)) = handle.pick(0) else { return None };
+        let Redirect::Moved(to) = error.redirect()? else { return None };
+        let here = || node.and_then(|node| self.visited[node].0.0.clone());
+        let address = if to.address.is_empty() { here() } else { Some(to.address.into()) };
+        (!handle.has_session()).then_some((address, to.port))
+    }
+
+    /// The node at `address` among those visited.
+    fn visit(&mut self, address: Address) -> usize {
+        let known = self.visited.iter().position(|(visited, _)| *visited == address);
+        if let Some(known) = known.filter(|known| self.visited[*known].1.is_alive()) {
+            return known;
+        }
+        if let Some(ended) = known {
+            self.visited.remove(ended);
+        } else if self.visited.len() == MAX_VISITED {
+            self.visited.remove(0);
+        }
+        let handle = self.nodes.handle(&address);
+        self.visited.push((address, handle));
+        self.visited.len() - 1
     }
 
     /// Sends commands one behind the other, without waiting in between, and waits for all
     /// replies.
+    ///
+    /// A transaction goes like this as a whole, from `MULTI` to `EXEC`. It can also be sent
+    /// command by command, and keys be watched, but only through a client without clones: what
+    /// others send would become a part of it.
     ///
     /// # Errors
     /// [`Error`] if nothing could be sent. What becomes of each command, [`Pipeline`] says.
@@ -70,44 +131,18 @@ impl Client {
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
-        self.exchange(commands.into_iter()).await?;
-        Ok(Pipeline { client: self, next: 0 })
-    }
-
-    async fn exchange<'c>(
-        &mut self,
-        commands: impl Iterator<Item = &'c [Arg<'c>]>,
-    ) -> Result<(), Error> {
-        let ticket = self.exchange.send(self.slot, TokioClock.now(), commands)?;
-        let (exchange, replies) = (&self.exchange, &mut self.replies);
-        poll_fn(|cx| exchange.poll_replies(cx, ticket, replies)).await;
-        Ok(())
-    }
-
-    /// The reply number `at` of those that came last.
-    fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
-        let failures = &self.replies.failures;
-        if let Some((_, failure)) = failures.iter().find(|(failed, _)| *failed == at) {
-            return Err(failure.clone().into());
-        }
-        let start = at.checked_sub(1).map_or(0, |before| self.replies.ends[before]);
-        let raw = &self.replies.bytes[start..self.replies.ends[at]];
-        let value = Value::framed(raw);
-        match value.error() {
-            Some(error) => Err(Error::Server(error.into())),
-            None => Ok(value),
-        }
+        self.handle.execute_all(commands.into_iter()).await?;
+        Ok(Pipeline { handle: &self.handle, next: 0 })
     }
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        let status = self.exchange.status();
-        Health {
-            token: self.identity.health(),
-            connection: status.connection.map(|(_, health)| health),
-            reconnects: status.connects.saturating_sub(1),
-            reauths: status.reauths,
-        }
+        Health::of(&self.identity, &self.standing)
+    }
+
+    /// Why there is no connection at the moment, as far as that is known.
+    pub fn problem(&self) -> Option<Error> {
+        self.standing.problem()
     }
 
     /// The identity that it logs in with.
@@ -118,13 +153,8 @@ impl Client {
 
 impl Clone for Client {
     fn clone(&self) -> Self {
-        Self::new(self.exchange.clone(), self.identity.clone())
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.exchange.leave(self.slot);
+        let (identity, standing) = (self.identity.clone(), self.standing.clone());
+        Self::new(self.handle.another(), identity, standing, self.nodes.clone())
     }
 }
 
@@ -137,7 +167,7 @@ impl fmt::Debug for Client {
 /// The replies to a pipeline, in order.
 #[derive(Debug)]
 pub struct Pipeline<'r> {
-    client: &'r Client,
+    handle: &'r Handle,
     next: usize,
 }
 
@@ -145,15 +175,15 @@ impl<'r> Iterator for Pipeline<'r> {
     type Item = Result<Value<'r>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.client.replies.len() {
+        if self.next == self.handle.len() {
             return None;
         }
         self.next += 1;
-        Some(self.client.pick(self.next - 1))
+        Some(self.handle.pick(self.next - 1))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.client.replies.len() - self.next;
+        let left = self.handle.len() - self.next;
         (left, Some(left))
     }
 }
@@ -175,6 +205,16 @@ pub struct Health {
 }
 
 impl Health {
+    pub(crate) fn of(identity: &Identity, standing: &Standing) -> Self {
+        let now = standing.now();
+        Self {
+            token: identity.health(),
+            connection: now.connection,
+            reconnects: now.connects.saturating_sub(1),
+            reauths: now.reauths,
+        }
+    }
+
     /// Whether there is a connection that takes commands.
     pub fn is_ready(&self) -> bool {
         self.connection.is_some_and(|connection| connection.ready)

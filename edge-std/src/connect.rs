@@ -9,9 +9,9 @@ use crate::error::ConnectError;
 
 /// Opens streams. Any of tokio's will do, so a client runs over what you have: a Unix socket, a
 /// tunnel, the sockets of another runtime.
-pub trait Connect: Send + 'static {
+pub trait Connect: Send + Sync + 'static {
     /// What it opens.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin;
+    type Stream: AsyncRead + AsyncWrite + Send;
 
     /// Dials `endpoint` and makes sure that its `server_name` is there.
     ///
@@ -21,7 +21,7 @@ pub trait Connect: Send + 'static {
     /// # Cancel safety
     /// The future may be dropped at any time.
     fn connect(
-        &mut self,
+        &self,
         endpoint: Endpoint<'_>,
     ) -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send;
 }

@@ -153,18 +153,25 @@ impl Client {
 /// The server's host and port.
 fn endpoint(get: &impl Fn(&str) -> Option<String>) -> Result<(String, u16), ConfigError> {
     let port = |text: &str, name| text.parse().map_err(|_| ConfigError::Invalid(name));
+    let host = |host: &str, name| match host.trim_matches(['[', ']']) {
+        // Without TLS there is no login at all.
+        host if host.is_empty() || host.contains("://") => Err(ConfigError::Invalid(name)),
+        host => Ok(host.to_owned()),
+    };
     if let Some(endpoint) = get("REDIS_ENDPOINT") {
-        let endpoint = endpoint.trim_start_matches("rediss://").trim_end_matches('/');
+        let endpoint = endpoint.strip_prefix("rediss://").unwrap_or(&endpoint);
+        let endpoint = endpoint.trim_end_matches('/');
+        let name = "REDIS_ENDPOINT";
         return match endpoint.rsplit_once(':') {
             // An IPv6 address has more colons than one, and brackets if a port follows.
-            Some((host, number)) if !host.contains(':') || host.ends_with(']') => {
-                let host = host.trim_matches(['[', ']']);
-                Ok((host.to_owned(), port(number, "REDIS_ENDPOINT")?))
+            Some((name_of, number)) if !name_of.contains(':') || name_of.ends_with(']') => {
+                Ok((host(name_of, name)?, port(number, name)?))
             }
-            _ => Ok((endpoint.trim_matches(['[', ']']).to_owned(), PORT)),
+            _ => Ok((host(endpoint, name)?, PORT)),
         };
     }
-    let host = get("REDIS_HOSTNAME").ok_or(ConfigError::Missing("REDIS_HOSTNAME"))?;
+    let name = "REDIS_HOSTNAME";
+    let host = host(&get(name).ok_or(ConfigError::Missing(name))?, name)?;
     let number = get("REDIS_PORT").map_or(Ok(PORT), |number| port(&number, "REDIS_PORT"))?;
     Ok((host, number))
 }
@@ -228,6 +235,8 @@ mod tests {
         assert_eq!(endpoint("rediss://a:1/"), is("a", 1));
         assert_eq!(endpoint("[::1]:5"), is("::1", 5));
         assert_eq!(endpoint("::1"), is("::1", 10_000));
-        assert_eq!(endpoint("a:x"), Err(ConfigError::Invalid("REDIS_ENDPOINT")));
+        for wrong in ["a:x", "redis://a:1", "redis://a", "rediss://", ":1", "[]:1"] {
+            assert_eq!(endpoint(wrong), Err(ConfigError::Invalid("REDIS_ENDPOINT")), "{wrong}");
+        }
     }
 }

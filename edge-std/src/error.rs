@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub use redis_entraid_core::auth::LoginError;
 pub use redis_entraid_core::command::Refused;
 pub use redis_entraid_core::connection::{CloseReason, Outcome, ReplyTooLarge};
-pub use redis_entraid_core::resp::TypeError;
+pub use redis_entraid_core::resp::{Node, Redirect, TypeError};
 pub use redis_entraid_core::storage::CapacityError;
 pub use redis_entraid_core::transport::ConnectErrorKind;
 
@@ -42,6 +42,9 @@ pub enum Error {
         /// Why there is none, as far as that is known.
         cause: Option<Box<Self>>,
     },
+    /// The connection is gone on which a transaction was open or keys were watched. The command was
+    /// not sent; begin again.
+    StateLost,
     /// The command can't be had.
     Refused(Refused),
     /// The command is larger than may be sent.
@@ -50,6 +53,8 @@ pub enum Error {
     ReplyTooLarge(ReplyTooLarge),
     /// The reply is of another type than was asked for.
     Type(TypeError),
+    /// The task behind it has ended: its runtime was shut down, or a hook panicked.
+    Closed,
 }
 
 /// What an [`Error`] comes to.
@@ -81,7 +86,10 @@ impl Error {
             Self::Server(error) if error.code == "NOAUTH" => Kind::Rejected,
             Self::Server(_) | Self::ReplyTooLarge(_) => Kind::Server,
             Self::Unavailable { cause: Some(cause) } => cause.kind(),
-            Self::Lost { .. } | Self::Unavailable { cause: None } => Kind::Lost,
+            Self::Lost { .. }
+            | Self::Unavailable { cause: None }
+            | Self::StateLost
+            | Self::Closed => Kind::Lost,
         }
     }
 
@@ -89,7 +97,9 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Lost { outcome, .. } => *outcome,
-            Self::Server(error) if error.code == "NOAUTH" => Outcome::NotSent,
+            Self::Server(error) if error.code == "NOAUTH" || error.redirect().is_some() => {
+                Outcome::NotSent
+            }
             Self::Server(_) | Self::ReplyTooLarge(_) | Self::Type(_) => Outcome::Unknown,
             _ => Outcome::NotSent,
         }
@@ -130,6 +140,10 @@ impl fmt::Display for Error {
             Self::Unavailable { cause: Some(cause) } => {
                 write!(f, "there is no connection: {cause}")
             }
+            Self::StateLost => f.write_str(
+                "the connection of the transaction or the WATCH is gone; nothing was sent",
+            ),
+            Self::Closed => f.write_str("the task behind it has ended"),
             Self::Refused(error) => error.fmt(f),
             Self::TooLarge(error) => error.fmt(f),
             Self::ReplyTooLarge(error) => error.fmt(f),
@@ -171,6 +185,13 @@ pub struct ServerError {
     pub code: String,
     /// The rest.
     pub message: String,
+}
+
+impl ServerError {
+    /// What it says if it is one of a cluster's: `MOVED`, `ASK`, `TRYAGAIN` or `CLUSTERDOWN`.
+    pub fn redirect(&self) -> Option<Redirect<'_>> {
+        Redirect::of(&self.code, &self.message)
+    }
 }
 
 impl From<ErrorReply<'_>> for ServerError {

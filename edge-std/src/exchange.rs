@@ -1,101 +1,27 @@
 //! Where the handles of a client and the driver of its connection meet.
 //!
-//! A handle encodes its commands into a common outbox and waits at a slot of its own; the driver
-//! takes the outbox as a whole, and puts replies into the slots. All memory is used again, so
-//! that a command costs no allocation once its handle has warmed up.
+//! A handle encodes its commands into memory of its own, appends them to a common outbox and waits
+//! at a slot; the driver takes the outbox as a whole, and puts replies into the slots. All memory
+//! is used again, so that a command costs no allocation once its handle has warmed up.
+
+mod batch;
+mod outbox;
+mod session;
 
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis_entraid_core::command::{Class, classify};
-use redis_entraid_core::connection::{ConnectionHealth, Lost, Outcome, ReplyTooLarge};
-use redis_entraid_core::resp::{Arg, encode};
-use redis_entraid_core::storage::CapacityError;
+use redis_entraid_core::command::Refused;
+use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::time::Instant;
 
+pub(crate) use batch::{Batch, Failure, Queued, Replies, Ticket};
+pub(crate) use outbox::Outbox;
+use session::Session;
+
 use crate::error::Error;
-
-/// The number of a slot, and of the batch of commands in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    slot: u32,
-    batch: u32,
-}
-
-impl Ticket {
-    /// As a tag of the core's.
-    pub(crate) const fn tag(self) -> u64 {
-        (self.slot as u64) << 32 | self.batch as u64
-    }
-
-    pub(crate) const fn from_tag(tag: u64) -> Self {
-        Self { slot: (tag >> 32) as u32, batch: tag as u32 }
-    }
-}
-
-/// A command that waits to be given to the connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Queued {
-    pub(crate) ticket: Ticket,
-    pub(crate) class: Class,
-    pub(crate) len: usize,
-    pub(crate) since: Instant,
-}
-
-/// What there is instead of a reply.
-#[derive(Clone, Debug)]
-pub(crate) enum Failure {
-    Lost(Lost),
-    Unavailable(Option<Error>),
-    ReplyTooLarge(ReplyTooLarge),
-    TooLarge(CapacityError),
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Lost(lost) => lost.into(),
-            // The server has refused us: that is all there is to say.
-            Failure::Unavailable(Some(error @ Self::Login(_))) => error,
-            Failure::Unavailable(cause) => Self::Unavailable { cause: cause.map(Box::new) },
-            Failure::ReplyTooLarge(error) => Self::ReplyTooLarge(error),
-            Failure::TooLarge(error) => Self::TooLarge(error),
-        }
-    }
-}
-
-/// Replies as they came: one behind the other, and where each ends.
-#[derive(Debug, Default)]
-pub(crate) struct Replies {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) ends: Vec<usize>,
-    /// By number, for the few that failed.
-    pub(crate) failures: Vec<(usize, Failure)>,
-}
-
-impl Replies {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.failures.clear();
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn reply(&mut self, raw: &[u8]) {
-        self.bytes.extend_from_slice(raw);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        self.failures.push((self.ends.len(), failure));
-        self.ends.push(self.bytes.len());
-    }
-}
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -106,14 +32,6 @@ struct Slot {
     waker: Option<Waker>,
 }
 
-/// How the connection stands, for who asks.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Status {
-    pub(crate) connection: Option<(Instant, ConnectionHealth)>,
-    pub(crate) connects: u32,
-    pub(crate) reauths: u32,
-}
-
 #[derive(Default)]
 struct State {
     outbox: Vec<u8>,
@@ -121,12 +39,14 @@ struct State {
     slots: Vec<Slot>,
     free: Vec<u32>,
     handles: usize,
+    session: Session,
+    /// The session came to nothing: the connection must not serve others with it.
+    abandoned: bool,
+    /// How many connections there were before this one.
+    connection: u32,
     driver: Option<Waker>,
     /// The driver has ended and will not come back.
     over: Option<Error>,
-    started: bool,
-    starter: Option<Waker>,
-    status: Status,
 }
 
 /// See the [module](self).
@@ -139,9 +59,21 @@ impl fmt::Debug for Exchange {
     }
 }
 
+/// What the driver finds when it asks for commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// There are handles.
+    Wanted,
+    /// There are, but the connection must be given up: a transaction was left open on it.
+    Abandoned,
+    /// There are none left, and there will be none.
+    Unneeded,
+}
+
 impl Exchange {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nobody panics with it")
+        // Whoever panicked did so in code that leaves the state whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // The side of the handles.
@@ -156,58 +88,71 @@ impl Exchange {
         })
     }
 
+    /// Whether there is still a driver.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.lock().over.is_none()
+    }
+
     /// Gives the slot of a handle back.
     pub(crate) fn leave(&self, slot: u32) {
         let mut state = self.lock();
-        state.slots[slot as usize].batch += 1;
+        let place = &mut state.slots[slot as usize];
+        *place = Slot { batch: place.batch.wrapping_add(1), ..Slot::default() };
         state.free.push(slot);
         state.handles -= 1;
-        if state.handles == 0 {
-            wake(state.driver.take());
+        if state.session.owner == Some(slot) {
+            state.abandoned = !state.session.lost;
+            state.session = Session::default();
         }
+        let waker = state.driver.take();
+        drop(state);
+        wake(waker);
     }
 
-    /// Queues commands. What waited at the slot before is given up.
-    pub(crate) fn send<'c>(
-        &self,
-        slot: u32,
-        now: Instant,
-        commands: impl Iterator<Item = &'c [Arg<'c>]>,
-    ) -> Result<Ticket, Error> {
+    /// Queues the commands of `batch`. What waited at the slot before is given up.
+    pub(crate) fn send(&self, slot: u32, now: Instant, batch: &Batch) -> Result<Ticket, Error> {
         let mut state = self.lock();
         if let Some(error) = &state.over {
             return Err(error.clone());
         }
+        let owner = state.session.owner;
+        let after = state.session.after(slot, &batch.commands);
+        if owner.is_some_and(|owner| owner != slot)
+            || (owner.is_none() && after.owner.is_some() && state.handles > 1)
+        {
+            return Err(Refused::Shared.into());
+        }
+        if state.session.lost {
+            // What was to be executed together, or on a condition, isn't any more.
+            state.session = Session::default();
+            return Err(Error::StateLost);
+        }
+        state.session = after;
+        let bound = owner.map(|_| state.connection);
         let State { outbox, queue, slots, .. } = &mut *state;
         let place = &mut slots[slot as usize];
         place.batch = place.batch.wrapping_add(1);
         place.replies.clear();
-        place.expected = 0;
+        place.expected = batch.commands.len();
         let ticket = Ticket { slot, batch: place.batch };
-        let (bytes_before, queued_before) = (outbox.len(), queue.len());
-        for args in commands {
-            let class = match classify(args) {
-                Ok(class) => class,
-                Err(refused) => {
-                    // All or nothing.
-                    outbox.truncate(bytes_before);
-                    queue.truncate(queued_before);
-                    return Err(refused.into());
-                }
-            };
-            let start = outbox.len();
-            encode(args, &mut |piece| outbox.extend_from_slice(piece));
-            queue.push_back(Queued { ticket, class, len: outbox.len() - start, since: now });
-            place.expected += 1;
-        }
-        wake(state.driver.take());
+        outbox.extend_from_slice(&batch.bytes);
+        let queued = |&(class, len): &_| Queued { ticket, class, len, since: now, bound };
+        queue.extend(batch.commands.iter().map(queued));
+        let waker = state.driver.take();
+        drop(state);
+        wake(waker);
         Ok(ticket)
+    }
+
+    /// Whether `slot` is in the middle of a transaction or of a `WATCH`.
+    pub(crate) fn has_session(&self, slot: u32) -> bool {
+        self.lock().session.owner == Some(slot)
     }
 
     /// Waits until all replies are there, and exchanges them for `replies`.
     pub(crate) fn poll_replies(
         &self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         ticket: Ticket,
         replies: &mut Replies,
     ) -> Poll<()> {
@@ -222,33 +167,16 @@ impl Exchange {
         Poll::Pending
     }
 
-    /// Waits for the first connection, or the reason why there will be none.
-    pub(crate) fn poll_started(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let mut state = self.lock();
-        if let Some(error) = &state.over {
-            return Poll::Ready(Err(error.clone()));
-        }
-        if state.started {
-            return Poll::Ready(Ok(()));
-        }
-        set_waker(&mut state.starter, cx);
-        Poll::Pending
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        self.lock().status
-    }
-
     // The side of the driver.
 
-    /// Takes the commands that were queued since the last time, if there are any. Registers for
-    /// more. Says whether anybody is left who could send some.
-    pub(crate) fn poll_outbox(
+    /// Takes the commands that were queued since the last time, if all earlier ones are gone.
+    /// Registers for more.
+    fn poll_outbox(
         &self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         bytes: &mut Vec<u8>,
         queue: &mut VecDeque<Queued>,
-    ) -> bool {
+    ) -> Demand {
         let mut state = self.lock();
         set_waker(&mut state.driver, cx);
         if queue.is_empty() {
@@ -256,50 +184,56 @@ impl Exchange {
             core::mem::swap(bytes, &mut state.outbox);
             core::mem::swap(queue, &mut state.queue);
         }
-        state.handles > 0
+        if state.handles == 0 {
+            state.over = Some(Error::Closed);
+            Demand::Unneeded
+        } else if core::mem::take(&mut state.abandoned) {
+            Demand::Abandoned
+        } else {
+            Demand::Wanted
+        }
     }
 
-    /// Opens the slots for a series of replies.
-    pub(crate) fn deliver(&self) -> Delivery<'_> {
-        Delivery { state: self.lock(), woken: false }
+    /// Opens the slots for a series of replies. Who waits for one is woken when that is over.
+    fn deliver<'e>(&'e self, wakers: &'e mut Vec<Waker>) -> Delivery<'e> {
+        Delivery { state: Some(self.lock()), wakers }
     }
 
-    /// Learns that there is a connection.
-    pub(crate) fn connected(&self) {
+    /// Learns that there is no connection any more, and with it no session. Answers with the
+    /// number of the next one.
+    fn disconnected(&self) -> u32 {
         let mut state = self.lock();
-        state.status.connects += 1;
-        state.started = true;
-        wake(state.starter.take());
-    }
-
-    pub(crate) fn reauthenticated(&self) {
-        self.lock().status.reauths += 1;
-    }
-
-    pub(crate) fn set_health(&self, now: Instant, health: Option<ConnectionHealth>) {
-        self.lock().status.connection = health.map(|health| (now, health));
+        state.connection = state.connection.wrapping_add(1);
+        state.session.lost = state.session.owner.is_some();
+        state.abandoned = false;
+        state.connection
     }
 
     /// Ends for ever: who waits, and who comes, hears `error`.
     pub(crate) fn end(&self, error: &Error) {
         let mut state = self.lock();
+        if state.over.is_some() {
+            return;
+        }
         state.over = Some(error.clone());
         state.queue.clear();
+        let mut wakers = Vec::new();
         for slot in &mut state.slots {
             while slot.replies.len() < slot.expected {
                 slot.replies.fail(Failure::Unavailable(Some(error.clone())));
             }
-            wake(slot.waker.take());
+            wakers.extend(slot.waker.take());
         }
-        wake(state.starter.take());
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
-/// The slots, open for replies. Who waits is woken at once: it finds the lock free, since the
-/// driver's task and the waker's runtime don't run while this is held in a poll.
+/// The slots, open for replies.
 pub(crate) struct Delivery<'e> {
-    state: MutexGuard<'e, State>,
-    woken: bool,
+    state: Option<MutexGuard<'e, State>>,
+    /// Who is to be woken when the lock is free again.
+    wakers: &'e mut Vec<Waker>,
 }
 
 impl Delivery<'_> {
@@ -308,38 +242,44 @@ impl Delivery<'_> {
     }
 
     pub(crate) fn fail(&mut self, tag: u64, failure: Failure) {
+        let slot = Ticket::from_tag(tag).slot;
+        if let Some(state) = &mut self.state
+            && state.session.owner == Some(slot)
+        {
+            match &failure {
+                Failure::StateLost => state.session = Session::default(),
+                // A part of it was not sent: what there is of it must come to nothing.
+                Failure::Unavailable(_) | Failure::Refused(_) | Failure::TooLarge(_) => {
+                    (state.session.lost, state.abandoned) = (true, true);
+                }
+                Failure::Lost(lost) if lost.outcome == Outcome::NotSent => {
+                    (state.session.lost, state.abandoned) = (true, true);
+                }
+                Failure::Lost(_) | Failure::ReplyTooLarge(_) => {}
+            }
+        }
         self.put(tag, |replies| replies.fail(failure));
     }
 
     fn put(&mut self, tag: u64, put: impl FnOnce(&mut Replies)) {
         let ticket = Ticket::from_tag(tag);
-        let slot = &mut self.state.slots[ticket.slot as usize];
+        let Some(state) = &mut self.state else { return };
+        let slot = &mut state.slots[ticket.slot as usize];
         // A reply to a command that was given up has no place.
         if slot.batch != ticket.batch {
             return;
         }
         put(&mut slot.replies);
         if slot.replies.len() >= slot.expected {
-            wake(slot.waker.take());
-            self.woken = true;
+            self.wakers.extend(slot.waker.take());
         }
     }
+}
 
-    /// Fails what was queued and not taken for longer than a command may take, with `cause`.
-    pub(crate) fn expire(
-        &mut self,
-        queue: &mut VecDeque<Queued>,
-        expired: impl Fn(&Queued) -> bool,
-        cause: Option<&Error>,
-    ) -> usize {
-        let mut bytes = 0;
-        while queue.front().is_some_and(&expired) {
-            if let Some(queued) = queue.pop_front() {
-                bytes += queued.len;
-                self.fail(queued.ticket.tag(), Failure::Unavailable(cause.cloned()));
-            }
-        }
-        bytes
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        self.state = None;
+        self.wakers.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -355,6 +295,3 @@ fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
         none => *none = Some(cx.waker().clone()),
     }
 }
-
-/// That nothing of a command was sent.
-pub(crate) const NOT_SENT: Outcome = Outcome::NotSent;

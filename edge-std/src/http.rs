@@ -6,13 +6,14 @@ use std::io;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Uri;
-use hyper::header::{CONTENT_LENGTH, HOST};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use redis_entraid_core::http::{
     HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
 };
 use redis_entraid_core::storage::CapacityError;
 use tokio::io::{AsyncRead, AsyncWrite};
+use zeroize::Zeroizing;
 
 use crate::net::tcp;
 
@@ -83,12 +84,17 @@ impl HttpClient for Http {
             .uri(target)
             .header(HOST, authority);
         for (name, value) in request.headers.iter() {
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| Error::Request("a header line can't be sent"))?;
+            // It may be the secret of a managed identity's endpoint.
+            value.set_sensitive(true);
             builder = builder.header(name, value);
         }
         if !request.body.is_empty() {
             builder = builder.header(CONTENT_LENGTH, request.body.len());
         }
-        let body = Full::new(Bytes::copy_from_slice(request.body));
+        // The client's secret is in it.
+        let body = Full::new(Bytes::from_owner(Zeroizing::new(request.body.to_vec())));
         let built =
             builder.body(body).map_err(|_| Error::Request("a header line can't be sent"))?;
         match (secure, request.route) {

@@ -1,7 +1,13 @@
 //! An identity: one token, kept fresh, for any number of connections.
 
 use core::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use core::future::{Future, poll_fn};
+use core::panic::AssertUnwindSafe;
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::panic::catch_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Action, TokenHealth, TokenManager};
@@ -115,11 +121,12 @@ impl Identity {
 
 impl Shared {
     fn manager(&self) -> MutexGuard<'_, Manager> {
-        self.manager.lock().expect("nobody panics with it")
+        // The manager is a state machine: whoever panicked did so outside it.
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn problem(&self) -> MutexGuard<'_, Option<Arc<FetchError>>> {
-        self.problem.lock().expect("nobody panics with it")
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -188,6 +195,19 @@ impl<S> fmt::Debug for IdentityBuilder<S> {
     }
 }
 
+/// How often the wall clock is looked at.
+const CLOCK_EVERY: Duration = Duration::from_secs(60);
+
+/// Fetches, and takes a panic of the source's for an error: those who are logged in should stay so.
+async fn caught<T>(fetch: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+    let mut fetch = pin!(fetch);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(cx)))
+            .unwrap_or_else(|_| Poll::Ready(Err(FetchError::transient("it panicked"))))
+    })
+    .await
+}
+
 struct Fetcher<S> {
     shared: Weak<Shared>,
     wanted: watch::Receiver<()>,
@@ -213,8 +233,9 @@ impl<S: TokenSource> Fetcher<S> {
             drop(shared);
             match action {
                 Action::Wait { until, .. } => {
+                    // From time to time it looks at the wall clock: the machine may have slept.
                     tokio::select! {
-                        () = clock.sleep_until(until) => {}
+                        () = clock.sleep_until(until.min(now.plus(CLOCK_EVERY))) => {}
                         changed = self.wanted.changed() => if changed.is_err() { return }
                     }
                 }
@@ -227,7 +248,8 @@ impl<S: TokenSource> Fetcher<S> {
                         nothing: core::marker::PhantomData,
                     };
                     let timeout = crate::clock::tokio_instant(deadline);
-                    let answer = tokio::time::timeout_at(timeout, self.source.fetch(request)).await;
+                    let fetch = caught(self.source.fetch(request));
+                    let answer = tokio::time::timeout_at(timeout, fetch).await;
                     let answer = answer.unwrap_or_else(|_| Err(SourceError::TimedOut.into()));
                     let Some(shared) = self.shared.upgrade() else { return };
                     let token = match &answer {
@@ -242,7 +264,7 @@ impl<S: TokenSource> Fetcher<S> {
                         }
                         _ => None,
                     };
-                    crate::report(self.hook.as_ref(), &event);
+                    crate::standing::report(self.hook.as_ref(), &event);
                     shared.news.send_replace(());
                 }
                 // The core knows no other action today.

@@ -4,17 +4,23 @@ mod builder;
 mod client;
 mod clock;
 mod connect;
+mod dial;
 mod driver;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod env;
 pub mod error;
 mod exchange;
+mod handle;
 #[cfg(feature = "http")]
 pub mod http;
 mod identity;
 #[cfg(feature = "net")]
 pub mod net;
+mod nodes;
+mod pump;
 pub mod source;
+mod standing;
+mod subscriber;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -29,26 +35,15 @@ pub use identity::{Identity, IdentityBuilder};
 pub use redis_entraid_core as core;
 pub use redis_entraid_core::args;
 pub use redis_entraid_core::auth::Protocol;
+pub use redis_entraid_core::command::Topic;
+pub use redis_entraid_core::connection::{Idle, Replacement};
 pub use redis_entraid_core::event::Event;
 pub use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
 pub use redis_entraid_core::reconnect::ReconnectPolicy;
 pub use redis_entraid_core::resp::{Arg, Kind, Value};
+pub use subscriber::{Delivery, Message, Subscriber};
 #[cfg(feature = "tls")]
 pub use tls::Roots;
-
-/// Tells `event` to who wants to hear.
-fn report(hook: Option<&identity::Hook>, event: &Event) {
-    #[cfg(feature = "log")]
-    match event {
-        Event::FetchFailed { .. } | Event::Rejected { .. } | Event::DialFailed { .. } => {
-            log::warn!("{event}");
-        }
-        _ => log::info!("{event}"),
-    }
-    if let Some(hook) = hook {
-        hook(event);
-    }
-}
 
 /// Chance that differs from process to process and from call to call, for jitter.
 fn random() -> u64 {

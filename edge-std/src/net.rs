@@ -1,7 +1,7 @@
 //! DNS, TCP and TLS.
 
 use core::time::Duration;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{Error, ErrorKind};
 
 use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
 use socket2::{SockRef, TcpKeepalive};
@@ -15,32 +15,49 @@ use crate::error::ConnectError;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long one of several addresses is tried: one that is dead must not use up the time of all.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Opens a TCP connection as it should be for Redis: no delay, and a dead peer is noticed.
-pub(crate) async fn tcp(host: &str, port: u16) -> core::result::Result<TcpStream, Failed> {
+pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failed> {
     let addresses = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<_> = addresses.map_err(|error| (ConnectErrorKind::Name, error))?.collect();
-    let unreachable = |error: Error| match error.kind() {
-        ErrorKind::PermissionDenied => (ConnectErrorKind::Host, error),
-        _ => (ConnectErrorKind::Unreachable, error),
+    let addresses = addresses.map_err(|error| (ConnectErrorKind::Name, error))?;
+    let mut last = Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
+    let mut addresses = addresses.peekable();
+    while let Some(address) = addresses.next() {
+        let connect = TcpStream::connect(address);
+        let connected = match addresses.peek() {
+            Some(_) => tokio::time::timeout(ADDRESS_TIMEOUT, connect).await,
+            None => Ok(connect.await),
+        };
+        match connected.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+            Ok(stream) => {
+                configure(&stream);
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    let kind = match last.kind() {
+        ErrorKind::PermissionDenied => ConnectErrorKind::Host,
+        _ => ConnectErrorKind::Unreachable,
     };
-    let stream = TcpStream::connect(&addresses[..]).await.map_err(unreachable)?;
-    configure(&stream).map_err(|error| (ConnectErrorKind::Host, error))?;
-    Ok(stream)
+    Err((kind, last))
 }
 
 /// Why a TCP connection was not opened.
 pub(crate) type Failed = (ConnectErrorKind, Error);
 
-fn configure(stream: &TcpStream) -> Result<()> {
-    stream.set_nodelay(true)?;
+/// Sets what the system knows of: a connection without it is still a connection.
+fn configure(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(30))
         .with_interval(Duration::from_secs(5));
-    socket.set_tcp_keepalive(&keepalive)?;
+    let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(())
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
 }
 
 /// TCP without TLS: for tests, and for a server on the same machine. Tokens go out in clear.
@@ -50,10 +67,7 @@ pub struct PlainTcp;
 impl Connect for PlainTcp {
     type Stream = TcpStream;
 
-    async fn connect(
-        &mut self,
-        endpoint: Endpoint<'_>,
-    ) -> core::result::Result<TcpStream, ConnectError> {
+    async fn connect(&self, endpoint: Endpoint<'_>) -> Result<TcpStream, ConnectError> {
         let Endpoint { address, port, .. } = endpoint;
         tcp(address, port)
             .await
@@ -87,10 +101,7 @@ impl TlsTcp {
 impl Connect for TlsTcp {
     type Stream = tokio_rustls::client::TlsStream<TcpStream>;
 
-    async fn connect(
-        &mut self,
-        endpoint: Endpoint<'_>,
-    ) -> core::result::Result<Self::Stream, ConnectError> {
+    async fn connect(&self, endpoint: Endpoint<'_>) -> Result<Self::Stream, ConnectError> {
         let Endpoint { address, port, server_name, .. } = endpoint;
         let to = || format!("{server_name} at {address}:{port}");
         let stream = tcp(address, port)

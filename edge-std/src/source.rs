@@ -242,18 +242,17 @@ impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
         use redis_entraid_core::http::HttpError;
         use redis_entraid_core::source::{self, SourceFailure};
         // The secret three times as long, by its encoding; the largest token, with its envelope.
-        let (mut ask, mut answer) = (vec![0; 16 << 10], vec![0; 32 << 10]);
+        // Wiped even if we are dropped in the middle.
+        let mut ask = Zeroizing::new(vec![0; 16 << 10]);
+        let mut answer = Zeroizing::new(vec![0; 32 << 10]);
         let fetched =
             source::fetch(self, request.http, request.deadline, &mut ask, &mut answer).await;
-        let result = match fetched {
+        match fetched {
             Ok(token) => Ok(AccessToken::copy(&token)),
             Err(source::FetchError::Http(error)) => {
                 Err(FetchError::new(SourceError::Http(error.kind()), error))
             }
             Err(error) => Err(error.reason().into()),
-        };
-        redis_entraid_core::secret::wipe(&mut ask);
-        redis_entraid_core::secret::wipe(&mut answer);
-        result
+        }
     }
 }

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::error::ConfigError;
+
 /// Which certificate authorities are trusted. There is no way to trust anybody.
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -20,10 +22,31 @@ pub enum Roots {
     /// Mozilla's, compiled in.
     #[cfg(feature = "webpki-roots")]
     WebPki,
-    /// These, in PEM.
-    Pem(Arc<[u8]>),
+    /// These. [`Roots::pem`] reads them.
+    Certificates(Arc<[CertificateDer<'static>]>),
     /// A configuration of your own.
     Custom(Arc<ClientConfig>),
+}
+
+impl Roots {
+    /// Trusts the certificates in `pem`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Roots`] if there is none, or one that can't be read.
+    pub fn pem(pem: &[u8]) -> core::result::Result<Self, ConfigError> {
+        let unreadable = |error: &dyn ToString| ConfigError::Roots(error.to_string());
+        let mut store = RootCertStore::empty();
+        let mut certificates = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| unreadable(&error))?.into_owned();
+            store.add(certificate.clone()).map_err(|error| unreadable(&error))?;
+            certificates.push(certificate);
+        }
+        if certificates.is_empty() {
+            return Err(ConfigError::Roots("there is no certificate in it".to_owned()));
+        }
+        Ok(Self::Certificates(certificates.into()))
+    }
 }
 
 impl core::fmt::Debug for Roots {
@@ -32,7 +55,7 @@ impl core::fmt::Debug for Roots {
             Self::Platform => "Platform",
             #[cfg(feature = "webpki-roots")]
             Self::WebPki => "WebPki",
-            Self::Pem(_) => "Pem",
+            Self::Certificates(_) => "Certificates",
             Self::Custom(_) => "Custom",
         })
     }
@@ -68,9 +91,9 @@ impl Tls {
                     return Err(Error::other(format!("this machine trusts nobody: {why}")));
                 }
             }
-            Roots::Pem(pem) => {
-                for certificate in CertificateDer::pem_slice_iter(pem) {
-                    store.add(certificate.map_err(Error::other)?).map_err(Error::other)?;
+            Roots::Certificates(certificates) => {
+                for certificate in certificates.iter() {
+                    store.add(certificate.clone()).map_err(Error::other)?;
                 }
             }
         }
@@ -92,5 +115,19 @@ impl Tls {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
         TlsConnector::from(self.config()?).connect(name, stream).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_certificate_is_no_trust() {
+        for pem in
+            ["", "certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+        {
+            assert!(matches!(Roots::pem(pem.as_bytes()), Err(ConfigError::Roots(_))), "{pem}");
+        }
     }
 }

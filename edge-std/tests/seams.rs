@@ -17,7 +17,7 @@ struct InProcess;
 impl Connect for InProcess {
     type Stream = DuplexStream;
 
-    async fn connect(&mut self, _: Endpoint<'_>) -> Result<DuplexStream, ConnectError> {
+    async fn connect(&self, _: Endpoint<'_>) -> Result<DuplexStream, ConnectError> {
         let (near, far) = tokio::io::duplex(4096);
         tokio::spawn(serve(far));
         Ok(near)

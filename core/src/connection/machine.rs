@@ -241,7 +241,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let len = encoded_len(args);
         let room = self.ring.reserve(1) && out.reserve(len);
         if room {
-            self.push(now, len, 0, Owner::Connection, Role::Plain, Duration::ZERO);
+            self.push(now, len, 0, Owner::Connection, Role::Plain, Instant::FAR_FUTURE);
             encode(args, &mut |piece| out.append(piece));
         }
         room
@@ -255,7 +255,7 @@ impl<R: Storage<Pending>> Machine<R> {
         tag: Tag,
         owner: Owner,
         role: Role,
-        block: Duration,
+        deadline: Instant,
     ) {
         if self.ring.is_empty() {
             // Silence counts from when there is something to answer.
@@ -264,10 +264,6 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         let start = self.appended;
         self.appended += len as u64;
-        let deadline = match owner {
-            Owner::Host => now.plus(self.config.command_timeout).plus(block),
-            _ => Instant::FAR_FUTURE,
-        };
         self.command_deadline = self.command_deadline.min(deadline);
         self.look_at = self.look_at.min(deadline);
         self.ring.push(Pending { tag, start, deadline, owner, role });
@@ -312,7 +308,8 @@ impl<R: Storage<Pending>> Machine<R> {
         args: &[Arg<'_>],
     ) -> Result<(), SubmitError> {
         let class = classify(args).map_err(SubmitError::Refused)?;
-        self.admit(now, out, tag, class, encoded_len(args))?;
+        let by = now.plus(self.config.command_timeout);
+        self.admit(now, by, out, tag, class, encoded_len(args))?;
         encode(args, &mut |piece| out.append(piece));
         self.introduce(now, out, class);
         Ok(())
@@ -325,21 +322,24 @@ impl<R: Storage<Pending>> Machine<R> {
     pub fn submit_encoded<B: Storage<u8>>(
         &mut self,
         now: Instant,
+        by: Instant,
         out: &mut Transmitter<B>,
         tag: Tag,
         class: Class,
         command: &[u8],
     ) -> Result<(), SubmitError> {
-        self.admit(now, out, tag, class, command.len())?;
+        self.admit(now, by, out, tag, class, command.len())?;
         out.append(command);
         self.introduce(now, out, class);
         Ok(())
     }
 
-    /// Lets a command of `len` bytes in, for which there is room then.
+    /// Lets a command of `len` bytes in, for which there is room then. Its reply is waited for
+    /// until `by`, and for as long as it blocks.
     fn admit<B: Storage<u8>>(
         &mut self,
         now: Instant,
+        by: Instant,
         out: &mut Transmitter<B>,
         tag: Tag,
         class: Class,
@@ -373,7 +373,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
         self.counts.commands = self.counts.commands.saturating_add(1);
         self.asked = now;
-        self.push(now, len, tag, Owner::Host, role, block);
+        self.push(now, len, tag, Owner::Host, role, by.plus(block));
         Ok(())
     }
 

@@ -115,6 +115,11 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.next_deadline()
     }
 
+    /// Whether it has ended. There may still be something to hear, and to look at.
+    pub const fn has_ended(&self) -> bool {
+        self.machine.has_ended()
+    }
+
     /// Whether a command would be taken now, as far as the login is concerned.
     pub fn is_ready(&self) -> bool {
         self.machine.is_ready()
@@ -129,18 +134,19 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     }
 
     /// Takes a command that was [encoded](crate::resp::encode) before, and
-    /// [classified](crate::command::classify) as `class`.
+    /// [classified](crate::command::classify) as `class`. Its reply is waited for until `by`.
     ///
     /// # Errors
     /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
     pub fn submit_encoded(
         &mut self,
         now: Instant,
+        by: Instant,
         tag: Tag,
         class: Class,
         command: &[u8],
     ) -> Result<(), SubmitError> {
-        self.machine.submit_encoded(now, &mut self.transmitter, tag, class, command)
+        self.machine.submit_encoded(now, by, &mut self.transmitter, tag, class, command)
     }
 
     /// What is to be sent; empty if there is nothing, and when the connection has ended.

@@ -6,12 +6,11 @@ use super::buffers::Receiver;
 use super::machine::{Machine, Phase};
 use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
 use super::ring::{Owner, Pending, Role, Tag};
-use super::session::Notice;
 use crate::auth::{LoginError, Protocol, Verdict};
-use crate::command::Topic;
 use crate::event::Event;
 use crate::jwt::Audience;
 use crate::policy::Backoff;
+use crate::pubsub::{Confirmation, Notice};
 use crate::resp::Value;
 use crate::storage::Storage;
 use crate::time::Instant;
@@ -76,18 +75,17 @@ impl<R: Storage<Pending>> Machine<R> {
                 Ok(()) if self.may_be_push(frame.first) => {
                     Notice::of(Value::framed(receiver.frame()))
                 }
-                // With RESP2 only a message can be as large as that.
-                Err(_) if frame.first == b'*' && self.may_be_push(b'*') => Some(Notice::Message),
                 _ => None,
             };
-            if let Some(Notice::Confirmation { topic, began }) = notice {
-                let value = Value::framed(receiver.frame());
-                if let Some(tag) = self.confirmed(topic, began, value) {
-                    let reply = Ok(Value::framed(receiver.frame()));
-                    return Some(Output::Reply { tag, reply });
-                }
+            if let Some(Notice::Confirmation(confirmation)) = notice
+                && let Some(tag) = self.confirmed(&confirmation)
+            {
+                let reply = Ok(Value::framed(receiver.frame()));
+                return Some(Output::Reply { tag, reply });
             }
-            if frame.first == b'>' || notice.is_some() {
+            // With RESP2 only a message can be too large.
+            let large_message = whole.is_err() && self.may_be_push(frame.first);
+            if frame.first == b'>' || notice.is_some() || large_message {
                 return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
             }
             // An answer to nothing, or to what isn't even sent.
@@ -119,9 +117,10 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Takes the confirmation of a subscription in. Answers with the tag of the command that
     /// thereby is done.
-    fn confirmed(&mut self, topic: Topic, began: bool, value: Value<'_>) -> Option<Tag> {
+    fn confirmed(&mut self, confirmation: &Confirmation<'_>) -> Option<Tag> {
+        let Confirmation { topic, began, .. } = *confirmation;
         let all = self.session.all_of(topic);
-        self.session.confirm(topic, began, value);
+        self.session.confirm(confirmation);
         let entry = self.ring.front_mut()?;
         let Role::Subscription { topic: of, began: begins, left } = &mut entry.role else {
             return None;

@@ -4,7 +4,8 @@ use super::ring::Role;
 use crate::auth::Protocol;
 use crate::command::{Class, Refused, Topic};
 use crate::event::LostState;
-use crate::resp::{ErrorReply, Value};
+use crate::pubsub::Confirmation;
+use crate::resp::ErrorReply;
 
 /// The state at the server that belongs to this connection alone.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,32 +23,6 @@ pub(super) struct Session {
     shards: u32,
     /// Commands that subscribe or unsubscribe, whose confirmations haven't all come.
     subscribing: u32,
-}
-
-/// What a message about subscriptions is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Notice {
-    /// A message to a subscriber.
-    Message,
-    /// A subscription began or ended.
-    Confirmation { topic: Topic, began: bool },
-}
-
-impl Notice {
-    /// What `value` is, if it is about subscriptions.
-    pub(super) fn of(value: Value<'_>) -> Option<Self> {
-        let confirmation = |topic, began| Some(Self::Confirmation { topic, began });
-        match value.items().next()?.bytes().ok()? {
-            b"message" | b"pmessage" | b"smessage" => Some(Self::Message),
-            b"subscribe" => confirmation(Topic::Channel, true),
-            b"psubscribe" => confirmation(Topic::Pattern, true),
-            b"ssubscribe" => confirmation(Topic::Shard, true),
-            b"unsubscribe" => confirmation(Topic::Channel, false),
-            b"punsubscribe" => confirmation(Topic::Pattern, false),
-            b"sunsubscribe" => confirmation(Topic::Shard, false),
-            _ => None,
-        }
-    }
 }
 
 impl Session {
@@ -150,8 +125,8 @@ impl Session {
 
     /// Takes a confirmation in. The server tells how many subscriptions there are then, channels
     /// and patterns together and shard channels apart.
-    pub(super) fn confirm(&mut self, topic: Topic, began: bool, value: Value<'_>) {
-        let told = value.items().nth(2).and_then(|count| count.int().ok()).unwrap_or_default();
+    pub(super) fn confirm(&mut self, confirmation: &Confirmation<'_>) {
+        let Confirmation { topic, began, count: told, .. } = *confirmation;
         let known = match topic {
             Topic::Shard => self.shards,
             Topic::Channel | Topic::Pattern => self.channels.saturating_add(self.patterns),

@@ -38,11 +38,18 @@ pub struct Node<'a> {
 impl<'a> ErrorReply<'a> {
     /// Where to go instead, if that is what it says.
     pub fn redirect(&self) -> Option<Redirect<'a>> {
-        match self.code() {
-            "MOVED" => Node::of(self.message()).map(Redirect::Moved),
-            "ASK" => Node::of(self.message()).map(Redirect::Ask),
-            "TRYAGAIN" => Some(Redirect::TryAgain),
-            "CLUSTERDOWN" => Some(Redirect::ClusterDown),
+        Redirect::of(self.code(), self.message())
+    }
+}
+
+impl<'a> Redirect<'a> {
+    /// What an error says whose first word is `code`, if it is one of a cluster's.
+    pub fn of(code: &str, message: &'a str) -> Option<Self> {
+        match code {
+            "MOVED" => Node::of(message).map(Self::Moved),
+            "ASK" => Node::of(message).map(Self::Ask),
+            "TRYAGAIN" => Some(Self::TryAgain),
+            "CLUSTERDOWN" => Some(Self::ClusterDown),
             _ => None,
         }
     }

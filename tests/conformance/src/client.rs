@@ -70,7 +70,7 @@ impl Clients {
             builder = builder.protocol(Protocol::Resp2);
         }
         let pem = std::fs::read(user("SSL_CERT_FILE")).unwrap_or_default();
-        Ok(builder.roots(Roots::Pem(pem.into())))
+        Ok(builder.roots(Roots::pem(&pem)?))
     }
 }
 

@@ -1,0 +1,116 @@
+//! How a connection is got: a token, the right moment, a stream.
+
+use std::sync::Arc;
+
+use redis_entraid_core::connection::Config;
+use redis_entraid_core::reconnect::Dial;
+use redis_entraid_core::time::{Clock, Instant, Timer};
+use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
+
+use crate::clock::{TokioClock, tokio_instant};
+use crate::connect::Connect;
+use crate::error::{ConnectError, Error};
+use crate::identity::Identity;
+use crate::nodes::Address;
+use crate::pump::Pump;
+use crate::standing::Standing;
+
+/// Where to connect, and how.
+pub(crate) struct Dialer<C> {
+    pub(crate) connector: Arc<C>,
+    pub(crate) identity: Identity,
+    pub(crate) standing: Arc<Standing>,
+    /// The name that the server's certificate is for.
+    pub(crate) host: Arc<str>,
+    /// What is dialed, unless it is the host.
+    pub(crate) address: Option<Arc<str>>,
+    pub(crate) port: u16,
+    pub(crate) config: Config,
+    pub(crate) max_reply: usize,
+}
+
+impl<C> Dialer<C> {
+    /// The same for another node of the same service: its certificate is for the same name.
+    pub(crate) fn redirected(&self, (address, port): Address) -> Self {
+        Self {
+            connector: self.connector.clone(),
+            identity: self.identity.clone(),
+            standing: self.standing.another(),
+            host: self.host.clone(),
+            address: address.or_else(|| self.address.clone()),
+            port,
+            config: Config { id: crate::random(), ..self.config.clone() },
+            max_reply: self.max_reply,
+        }
+    }
+}
+
+impl<C: Connect> Dialer<C> {
+    /// Opens a connection, if it takes for ever. With `start_until` there is an end: then, or as
+    /// soon as trying again can't help.
+    pub(crate) async fn open(
+        &self,
+        start_until: Option<Instant>,
+    ) -> Result<Pump<C::Stream>, Unstartable> {
+        let until = start_until.unwrap_or(Instant::FAR_FUTURE);
+        let mut news = self.identity.news();
+        loop {
+            let now = TokioClock.now();
+            if now >= until {
+                return Err(Unstartable);
+            }
+            news.mark_unchanged();
+            if self.identity.manager().login(now).is_none() {
+                if let Some(error) = self.identity.problem() {
+                    let kind = error.reason().kind();
+                    self.standing.has_problem(Error::Token(error));
+                    if start_until.is_some() && !kind.is_retryable() {
+                        return Err(Unstartable);
+                    }
+                }
+                tokio::select! {
+                    _ = news.changed() => {}
+                    () = TokioClock.sleep_until(until) => {}
+                }
+                continue;
+            }
+            if let Dial::Wait { until: wait } = self.standing.dial() {
+                TokioClock.sleep_until(wait.min(until)).await;
+                continue;
+            }
+            match self.dial(now.plus(self.standing.connect_timeout()).min(until)).await {
+                Ok(stream) => {
+                    let (config, identity) = (self.config.clone(), self.identity.clone());
+                    return Ok(Pump::new(stream, config, self.max_reply, identity));
+                }
+                Err(error) => {
+                    let final_word =
+                        matches!(error.kind(), ConnectErrorKind::Tls | ConnectErrorKind::Host);
+                    self.standing.dial_failed(Error::Connect(Arc::new(error)));
+                    if start_until.is_some() && final_word {
+                        return Err(Unstartable);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn dial(&self, until: Instant) -> Result<C::Stream, ConnectError> {
+        let mut endpoint = Endpoint::new(&self.host, self.port);
+        if let Some(address) = &self.address {
+            endpoint = endpoint.redirected(address, self.port);
+        }
+        let connect = self.connector.connect(endpoint);
+        match tokio::time::timeout_at(tokio_instant(until), connect).await {
+            Ok(connected) => connected,
+            Err(elapsed) => Err(ConnectError::new(
+                ConnectErrorKind::Unreachable,
+                format!("{}:{}", endpoint.address, endpoint.port),
+                elapsed.into(),
+            )),
+        }
+    }
+}
+
+/// It didn't start; the [`Standing`] says why.
+pub(crate) struct Unstartable;

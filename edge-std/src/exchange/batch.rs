@@ -1,0 +1,121 @@
+//! Commands on their way out, and replies on their way back.
+
+use redis_entraid_core::command::{Class, Refused, classify};
+use redis_entraid_core::connection::{Lost, ReplyTooLarge};
+use redis_entraid_core::resp::{Arg, encode};
+use redis_entraid_core::storage::CapacityError;
+use redis_entraid_core::time::Instant;
+
+use crate::error::Error;
+
+/// The number of a slot, and of the batch of commands in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(super) slot: u32,
+    pub(super) batch: u32,
+}
+
+impl Ticket {
+    /// As a tag of the core's.
+    pub(crate) const fn tag(self) -> u64 {
+        (self.slot as u64) << 32 | self.batch as u64
+    }
+
+    pub(super) const fn from_tag(tag: u64) -> Self {
+        Self { slot: (tag >> 32) as u32, batch: tag as u32 }
+    }
+}
+
+/// Commands that are sent together, encoded.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) commands: Vec<(Class, usize)>,
+}
+
+impl Batch {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.commands.clear();
+    }
+
+    /// Takes a command, and says what it does to its connection.
+    pub(crate) fn push(&mut self, args: &[Arg<'_>]) -> Result<Class, Refused> {
+        let class = classify(args)?;
+        if let Class::Subscribe(..) | Class::Unsubscribe(..) = class {
+            return Err(Refused::Subscription);
+        }
+        let start = self.bytes.len();
+        encode(args, &mut |piece| self.bytes.extend_from_slice(piece));
+        self.commands.push((class, self.bytes.len() - start));
+        Ok(class)
+    }
+}
+
+/// A command that waits to be given to the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queued {
+    pub(crate) ticket: Ticket,
+    pub(crate) class: Class,
+    pub(crate) len: usize,
+    pub(crate) since: Instant,
+    /// The connection that it must go to, since it belongs to a transaction or a `WATCH` there.
+    pub(crate) bound: Option<u32>,
+}
+
+/// What there is instead of a reply.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    Lost(Lost),
+    Unavailable(Option<Error>),
+    StateLost,
+    ReplyTooLarge(ReplyTooLarge),
+    TooLarge(CapacityError),
+    Refused(Refused),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Lost(lost) => lost.into(),
+            // The server has refused us: that is all there is to say.
+            Failure::Unavailable(Some(error @ (Self::Login(_) | Self::Closed))) => error,
+            Failure::Unavailable(cause) => Self::Unavailable { cause: cause.map(Box::new) },
+            Failure::StateLost => Self::StateLost,
+            Failure::ReplyTooLarge(error) => Self::ReplyTooLarge(error),
+            Failure::TooLarge(error) => Self::TooLarge(error),
+            Failure::Refused(refused) => Self::Refused(refused),
+        }
+    }
+}
+
+/// Replies as they came: one behind the other, and where each ends.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) ends: Vec<usize>,
+    /// By number, in order, for the few that failed.
+    pub(crate) failures: Vec<(usize, Failure)>,
+}
+
+impl Replies {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.failures.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn reply(&mut self, raw: &[u8]) {
+        self.bytes.extend_from_slice(raw);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failures.push((self.ends.len(), failure));
+        self.ends.push(self.bytes.len());
+    }
+}

@@ -1,0 +1,35 @@
+//! A transaction or a `WATCH` that spans batches.
+
+use redis_entraid_core::command::Class;
+
+/// It belongs to one handle, and to one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Session {
+    /// Whose it is.
+    pub(super) owner: Option<u32>,
+    multi: bool,
+    watch: bool,
+    /// The connection that it was on is gone.
+    pub(super) lost: bool,
+}
+
+impl Session {
+    /// What it is after the commands of a batch of `slot`.
+    pub(super) fn after(mut self, slot: u32, commands: &[(Class, usize)]) -> Self {
+        for (class, _) in commands {
+            match class {
+                Class::Multi => self.multi = true,
+                Class::Exec => (self.multi, self.watch) = (false, false),
+                Class::Watch => self.watch = true,
+                Class::Unwatch => self.watch = false,
+                _ => {}
+            }
+        }
+        if self.multi || self.watch {
+            self.owner = Some(slot);
+            self
+        } else {
+            Self::default()
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! A subscriber: a connection of its own, on which messages come.
+
+mod line;
+mod mailbox;
+
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::sync::Arc;
+
+use redis_entraid_core::command::Topic;
+use redis_entraid_core::connection::CloseReason;
+use redis_entraid_core::pubsub::{self, Notice};
+use redis_entraid_core::resp::Value;
+
+use crate::client::Health;
+use crate::connect::Connect;
+use crate::dial::{Dialer, Unstartable};
+use crate::driver::Start;
+use crate::error::{Error, ServerError};
+use crate::identity::Identity;
+use crate::pump::Unneeded;
+use crate::standing::Standing;
+use line::Line;
+use mailbox::{Mailbox, Name};
+
+/// Hears what is published, and stays subscribed through all that happens to its connection.
+///
+/// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
+/// replaced before its token ends: see
+/// [`Builder::replacement`](crate::Builder::replacement).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), redis_entraid::Error> {
+/// use redis_entraid::{Client, Delivery, Topic};
+///
+/// let mut news = Client::from_env()?.subscriber().await?;
+/// news.subscribe(Topic::Channel, ["news"]).await?;
+/// loop {
+///     match news.next().await? {
+///         Delivery::Message(message) => println!("{}", message.text()?),
+///         Delivery::Gap | Delivery::Missed(_) => println!("something may be missing here"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
+pub struct Subscriber {
+    mailbox: Arc<Mailbox>,
+    identity: Identity,
+    standing: Arc<Standing>,
+    patience: Duration,
+}
+
+/// What a subscriber hears.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Somebody published something.
+    Message(Message),
+    /// The connection was lost and made again: what was published in between is missing. From
+    /// here on nothing is: who reads now what he missed has all.
+    Gap,
+    /// Another connection takes the place of this one: from here to
+    /// [`Settled`](Self::Settled), messages may come twice.
+    Overlap,
+    /// The earlier connection has ended.
+    Settled,
+    /// So many messages were dropped here, since too many wait to be read or one was too large.
+    Missed(u64),
+    /// The server refuses what it granted before: that subscription has ended.
+    Refused {
+        /// Of which kind it was.
+        topic: Topic,
+        /// To what.
+        name: Vec<u8>,
+        /// What the server says.
+        error: ServerError,
+    },
+}
+
+/// What somebody published.
+#[derive(Clone)]
+pub struct Message {
+    raw: Box<[u8]>,
+}
+
+impl Message {
+    fn new(value: Value<'_>) -> Self {
+        Self { raw: value.raw().into() }
+    }
+
+    const fn size(&self) -> usize {
+        // With what the queue itself takes for it.
+        self.raw.len() + 64
+    }
+
+    fn value(&self) -> Value<'_> {
+        Value::framed(&self.raw)
+    }
+
+    fn notice(&self) -> Option<pubsub::Message<'_>> {
+        match Notice::of(self.value()) {
+            Some(Notice::Message(message)) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The channel that it was published on.
+    pub fn channel(&self) -> &[u8] {
+        self.notice().map_or(b"", |message| message.channel)
+    }
+
+    /// The pattern by which it came, if it came by one.
+    pub fn pattern(&self) -> Option<&[u8]> {
+        self.notice()?.pattern
+    }
+
+    /// What was published.
+    pub fn payload(&self) -> &[u8] {
+        self.notice().and_then(|message| message.payload.bytes().ok()).unwrap_or_default()
+    }
+
+    /// What was published, if it is UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::Type`] if it is not.
+    pub fn text(&self) -> Result<&str, Error> {
+        Ok(self.notice().map_or(self.value(), |message| message.payload).str()?)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("channel", &String::from_utf8_lossy(self.channel()))
+            .field("bytes", &self.payload().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscriber {
+    /// Subscribes to `names`, and waits until the server has confirmed it.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if it is refused. [`Error::Unavailable`] if there is no connection for
+    /// as long as a command may take: then it is still wanted, and subscribed to when there is.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, `names` are still wanted.
+    pub async fn subscribe<N: AsRef<[u8]>>(
+        &mut self,
+        topic: Topic,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<(), Error> {
+        let names: Vec<_> = names.into_iter().map(|name| Name::new(topic, name.as_ref())).collect();
+        self.mailbox.want(&names);
+        let known = poll_fn(|cx| self.mailbox.poll_known(cx, &names));
+        tokio::time::timeout(self.patience, known).await.unwrap_or_else(|_| {
+            let cause = self.standing.problem().map(Box::new);
+            Err(Error::Unavailable { cause })
+        })
+    }
+
+    /// Ends the subscription to `names`. What was published before may still come.
+    pub fn unsubscribe<N: AsRef<[u8]>>(
+        &mut self,
+        topic: Topic,
+        names: impl IntoIterator<Item = N>,
+    ) {
+        let names: Vec<_> = names.into_iter().map(|name| Name::new(topic, name.as_ref())).collect();
+        self.mailbox.unwant(&names);
+    }
+
+    /// Waits for what comes next.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if its task has ended. Faults of network, server and tokens are no
+    /// errors: it comes back by itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Delivery, Error> {
+        poll_fn(|cx| self.mailbox.poll_next(cx)).await
+    }
+
+    /// How token and connection stand. Never shows the token.
+    pub fn health(&self) -> Health {
+        Health::of(&self.identity, &self.standing)
+    }
+
+    /// Why there is no connection at the moment, as far as that is known.
+    pub fn problem(&self) -> Option<Error> {
+        self.standing.problem()
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.mailbox.leave();
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subscriber").field(&self.health()).finish()
+    }
+}
+
+/// The task behind a subscriber.
+pub(crate) struct Driver<C> {
+    dialer: Dialer<C>,
+    mailbox: Arc<Mailbox>,
+    start: Option<Start>,
+}
+
+/// Tells who reads when the task ends in whatever way.
+struct End(Arc<Mailbox>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end(Error::Closed);
+    }
+}
+
+/// A subscriber and the task behind it, which keeps up to `backlog` bytes of messages.
+pub(crate) fn subscriber<C>(
+    dialer: Dialer<C>,
+    start: Start,
+    backlog: usize,
+) -> (Subscriber, Driver<C>) {
+    let mailbox = Arc::new(Mailbox::new(backlog));
+    let subscriber = Subscriber {
+        mailbox: mailbox.clone(),
+        identity: dialer.identity.clone(),
+        standing: dialer.standing.clone(),
+        patience: dialer.config.command_timeout,
+    };
+    (subscriber, Driver { dialer, mailbox, start: Some(start) })
+}
+
+impl<C: Connect> Driver<C> {
+    /// Keeps a connection until the subscriber is dropped.
+    pub(crate) async fn run(mut self) {
+        let _end = End(self.mailbox.clone());
+        // Without the subscriber, all is over.
+        let _ = self.keep().await;
+    }
+
+    async fn keep(&mut self) -> Result<(), Unneeded> {
+        loop {
+            let until = self.start.as_ref().map(|start| start.until);
+            let open = self.dialer.open(until);
+            let line = match wanted(&self.mailbox, open).await? {
+                Ok(pump) => Line::new(pump, &self.mailbox, &self.dialer.standing),
+                Err(Unstartable) => break,
+            };
+            let reason = serve(&self.dialer, &self.mailbox, &mut self.start, line).await?;
+            if let CloseReason::Refused(error) = reason
+                && !error.is_transient()
+                && self.start.is_some()
+            {
+                break;
+            }
+        }
+        if let Some(start) = self.start.take() {
+            start.failed(&self.dialer.standing);
+        }
+        Ok(())
+    }
+}
+
+/// Waits for `future` as long as there is a subscriber.
+async fn wanted<F: Future>(mailbox: &Mailbox, future: F) -> Result<F::Output, Unneeded> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match mailbox.poll_changes(cx) {
+        None => Poll::Ready(Err(Unneeded)),
+        Some(_) => future.as_mut().poll(cx).map(Ok),
+    })
+    .await
+}
+
+/// Keeps `line`, and what takes its place, until there is none. Says why.
+async fn serve<'s, C: Connect>(
+    dialer: &'s Dialer<C>,
+    mailbox: &'s Mailbox,
+    start: &mut Option<Start>,
+    mut line: Line<'s, C::Stream>,
+) -> Result<CloseReason, Unneeded> {
+    loop {
+        while !line.names.to_be_replaced {
+            let ended = line.turn().await?;
+            if line.names.logged_in
+                && let Some(start) = start.take()
+            {
+                let _ = start.waiter.send(Ok(()));
+            }
+            if let Some(reason) = ended {
+                return Ok(lost(mailbox, &line, reason));
+            }
+        }
+        let mut next = {
+            let mut open = pin!(dialer.open(None));
+            loop {
+                tokio::select! {
+                    opened = &mut open => match opened {
+                        Ok(pump) => break Line::new(pump, mailbox, &dialer.standing),
+                        // Once started, it doesn't give up.
+                        Err(Unstartable) => return Err(Unneeded),
+                    },
+                    ended = line.turn() => if let Some(reason) = ended? {
+                        return Ok(lost(mailbox, &line, reason));
+                    },
+                }
+            }
+        };
+        next.names.replaces = true;
+        loop {
+            tokio::select! {
+                ended = next.turn() => {
+                    if ended?.is_some() {
+                        // Another attempt, as long as this one lives.
+                        if next.names.has_subscriptions() {
+                            mailbox.notice(Delivery::Settled);
+                        }
+                        break;
+                    }
+                    if next.names.is_settled() {
+                        line.retire();
+                    }
+                }
+                ended = line.turn() => if ended?.is_some() {
+                    if next.names.has_subscriptions() {
+                        mailbox.notice(Delivery::Settled);
+                    }
+                    if !next.names.is_settled() && line.names.has_subscriptions() {
+                        mailbox.gap_begins();
+                    }
+                    next.names.replaces = false;
+                    line = next;
+                    break;
+                },
+            }
+        }
+    }
+}
+
+fn lost<S>(mailbox: &Mailbox, line: &Line<'_, S>, reason: CloseReason) -> CloseReason {
+    if line.names.has_subscriptions() {
+        mailbox.gap_begins();
+    }
+    reason
+}
