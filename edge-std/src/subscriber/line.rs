@@ -36,13 +36,16 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
             logged_in: false,
             replaces: false,
             to_be_replaced: false,
+            news: false,
         };
         Self { pump, names }
     }
 
     /// See [`Pump::turn`].
     pub(super) async fn turn(&mut self) -> Result<Option<CloseReason>, Unneeded> {
-        self.pump.turn(&mut self.names).await
+        let ended = self.pump.turn(&mut self.names).await;
+        self.names.news = false;
+        ended
     }
 
     pub(super) fn retire(&mut self) {
@@ -66,6 +69,8 @@ pub(super) struct Names<'s> {
     pub(super) replaces: bool,
     /// It can't log in again.
     pub(super) to_be_replaced: bool,
+    /// Something has changed that who drives it should see.
+    news: bool,
 }
 
 impl Names<'_> {
@@ -107,6 +112,15 @@ impl Names<'_> {
         }
         self.confirmed += 1;
         self.mailbox.confirmed(name);
+        self.settle();
+    }
+
+    /// Tells if that was all. What comes from here on is complete.
+    fn settle(&mut self) {
+        if self.is_settled() {
+            self.mailbox.settled();
+            self.news = true;
+        }
     }
 }
 
@@ -146,7 +160,7 @@ impl Owner for Names<'_> {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::FAR_FUTURE
+        if self.news { Instant::default() } else { Instant::FAR_FUTURE }
     }
 
     fn outputs(&mut self, wire: &mut Wire) {
@@ -166,6 +180,7 @@ impl Owner for Names<'_> {
                         Some(error) if began => {
                             if let Some((name, _)) = self.told.remove(&id) {
                                 self.mailbox.refused(&name, error.into());
+                                self.settle();
                             }
                         }
                         _ if began => self.confirmed(id),
@@ -176,8 +191,10 @@ impl Owner for Names<'_> {
                 Output::Lost { lost, .. } => silent |= lost.reason.is_none(),
                 Output::Event(event) => {
                     match event {
-                        Event::LoggedIn { .. } => self.logged_in = true,
-                        Event::ReplacementDue { .. } => self.to_be_replaced = true,
+                        Event::LoggedIn { .. } => (self.logged_in, self.news) = (true, true),
+                        Event::ReplacementDue { .. } => {
+                            (self.to_be_replaced, self.news) = (true, true);
+                        }
                         _ => {}
                     }
                     self.standing.observe(now, &event);
@@ -187,9 +204,6 @@ impl Owner for Names<'_> {
         }
         if silent {
             wire.closed(CloseReason::Unresponsive);
-        }
-        if self.is_settled() {
-            self.mailbox.settled();
         }
         if !wire.has_ended() {
             self.standing.set_health(wire.health(now));

@@ -4,58 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use redis_entraid::core::resp::{Framer, Value};
-use redis_entraid::core::transport::Endpoint;
-use redis_entraid::error::ConnectError;
 use redis_entraid::source::{AccessToken, FetchError, Fixed, Request, TokenSource};
-use redis_entraid::{Client, Connect, Error, args};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use redis_entraid::{Client, Error, args};
 
-/// Connects to a server in this process, over a stream that holds 4 KiB each way.
-struct InProcess;
-
-impl Connect for InProcess {
-    type Stream = DuplexStream;
-
-    async fn connect(&self, _: Endpoint<'_>) -> Result<DuplexStream, ConnectError> {
-        let (near, far) = tokio::io::duplex(4096);
-        tokio::spawn(serve(far));
-        Ok(near)
-    }
-}
-
-/// Answers one command after the other, and reads no further while an answer isn't taken.
-async fn serve(mut stream: DuplexStream) {
-    let mut input = Vec::new();
-    loop {
-        let mut used = 0;
-        while let Ok(framed) = Framer::new().feed(&input[used..])
-            && framed.complete
-        {
-            let command = Value::new(&input[used..used + framed.used]).expect("it was framed");
-            let reply: &[u8] = match command.items().next().and_then(|word| word.str().ok()) {
-                Some("HELLO") => b"%1\r\n+proto\r\n:3\r\n",
-                Some("CLIENT") => b"-ERR unknown subcommand\r\n",
-                _ => b"+OK\r\n",
-            };
-            if stream.write_all(reply).await.is_err() {
-                return;
-            }
-            used += framed.used;
-        }
-        input.drain(..used);
-        match stream.read_buf(&mut input).await {
-            Ok(1..) => {}
-            _ => return,
-        }
-    }
-}
+use crate::server::Server;
 
 #[tokio::test]
 async fn a_pipeline_of_64_megabytes_goes_through_4_kilobytes_to_a_server_that_waits_to_be_read() {
-    let mut redis = Client::builder("here")
-        .source(Fixed::new("token").user("oid"))
-        .connector(InProcess)
+    let mut redis = Server::new(|_| None)
+        .client()
         .command_timeout(Duration::from_secs(120))
         .connect()
         .await
@@ -86,13 +43,12 @@ impl TokenSource for Slow {
     }
 }
 
-// On a clock that moves only while all wait: a latency of nothing means that nothing waited.
 #[tokio::test(start_paused = true)]
 async fn a_token_fetch_that_hangs_for_20_seconds_changes_no_commands_latency() {
     let asked = Arc::new(AtomicU32::new(0));
     let mut redis = Client::builder("here")
         .source(Slow { asked: asked.clone() })
-        .connector(InProcess)
+        .connector(Server::new(|_| None))
         .connect()
         .await
         .unwrap();
@@ -113,7 +69,8 @@ async fn a_token_fetch_that_hangs_for_20_seconds_changes_no_commands_latency() {
 
 /// A program of a user's own, generic over where its tokens come from.
 async fn serve_users<S: TokenSource>(source: S) -> Result<String, Error> {
-    let mut redis = Client::builder("here").source(source).connector(InProcess).connect().await?;
+    let mut redis =
+        Client::builder("here").source(source).connector(Server::new(|_| None)).connect().await?;
     Ok(redis.command(args!["PING"]).await?.str()?.to_owned())
 }
 
@@ -126,4 +83,27 @@ async fn a_client_with_a_generic_source_can_be_spawned_on_the_multi_thread_runti
     let (own, fixed) = (spawned(own), spawned(Fixed::new("token").user("oid")));
     assert_eq!(own.await.unwrap().unwrap(), "OK");
     assert_eq!(fixed.await.unwrap().unwrap(), "OK");
+}
+
+/// Panics when it is asked for the second time.
+struct Fragile(u32);
+
+impl TokenSource for Fragile {
+    async fn fetch(&mut self, _: Request<'_>) -> Result<AccessToken, FetchError> {
+        self.0 += 1;
+        assert!(self.0 != 2, "on purpose");
+        let token = AccessToken::new(format!("token-{}", self.0)).user("oid");
+        Ok(token.expires_in(Duration::from_secs(600)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_is_asked_again() {
+    let server = Server::new(|_| None);
+    let builder = Client::builder("here").source(Fragile(0)).connector(server.clone());
+    let mut redis = builder.connect().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1200)).await;
+    redis.command(args!["PING"]).await.unwrap();
+    let health = redis.health();
+    assert!(health.reauths >= 1 && health.reconnects == 0, "{health:?}");
 }

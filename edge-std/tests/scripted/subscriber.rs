@@ -1,0 +1,195 @@
+//! Subscribers: what they hear, and what they are told when they don't.
+
+use std::time::Duration;
+
+use crate::server::{Answer, Fresh, Heard, Server};
+use redis_entraid::{Builder, Client, Delivery, Error, Protocol, Replacement, Subscriber, Topic};
+use tokio::time::{Instant, sleep, timeout};
+
+const CONFIRMED: &str = "$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+const MESSAGE: &str = "$7\r\nmessage\r\n$1\r\na\r\n$5\r\nhello\r\n";
+
+/// What a server says to `SUBSCRIBE a`: that it is, and then a message.
+fn subscribed(protocol: Protocol) -> Answer {
+    let mark = if protocol == Protocol::Resp3 { ">3\r\n" } else { "*3\r\n" };
+    Answer::Raw(format!("{mark}{CONFIRMED}{mark}{MESSAGE}").leak())
+}
+
+fn publisher(protocol: Protocol) -> Server {
+    Server::new(move |heard| (heard.command == "SUBSCRIBE a").then(|| subscribed(protocol)))
+}
+
+async fn heard(subscriber: &mut Subscriber) -> String {
+    match timeout(Duration::from_secs(3600), subscriber.next())
+        .await
+        .expect("nothing came")
+        .unwrap()
+    {
+        Delivery::Message(message) => {
+            assert_eq!((message.channel(), message.pattern()), (&b"a"[..], None));
+            message.text().unwrap().to_owned()
+        }
+        Delivery::Missed(count) => format!("missed {count}"),
+        Delivery::Refused { topic: Topic::Channel, name, error } => {
+            format!("refused {} {}", String::from_utf8(name).unwrap(), error.code)
+        }
+        notice => format!("{notice:?}"),
+    }
+}
+
+fn fresh(server: &Server, protocol: Protocol) -> Builder<Server> {
+    Client::builder("here").connector(server.clone()).source(Fresh::default()).protocol(protocol)
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_resp3_it_logs_in_again_in_place() {
+    let server = publisher(Protocol::Resp3);
+    let mut subscriber = fresh(&server, Protocol::Resp3).subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    assert_eq!(heard(&mut subscriber).await, "hello");
+    sleep(Duration::from_secs(3600)).await;
+    let health = subscriber.health();
+    assert!(health.reauths >= 7 && health.reconnects == 0, "{health:?}");
+    assert_eq!(health.connection.unwrap().subscriptions, 1);
+    let mut commands = server.commands();
+    commands.dedup();
+    assert_eq!(commands, ["SUBSCRIBE a", "PING"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_resp2_its_connection_is_replaced_in_time_and_the_gap_announced() {
+    let server = publisher(Protocol::Resp2);
+    let mut subscriber = fresh(&server, Protocol::Resp2).subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(heard(&mut subscriber).await, "hello");
+    for _ in 0..3 {
+        assert_eq!(heard(&mut subscriber).await, "Gap");
+        assert_eq!(heard(&mut subscriber).await, "hello");
+    }
+    let each = start.elapsed() / 3;
+    assert!(each > Duration::from_secs(300) && each < Duration::from_secs(600), "{each:?}");
+    assert_eq!(subscriber.health().reconnects, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_resp2_and_an_overlap_nothing_is_missed_and_what_comes_twice_is_announced() {
+    let server = publisher(Protocol::Resp2);
+    let mut subscriber = fresh(&server, Protocol::Resp2)
+        .replacement(Replacement::Overlap)
+        .subscriber()
+        .await
+        .unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    assert_eq!(heard(&mut subscriber).await, "hello");
+    for _ in 0..3 {
+        assert_eq!(heard(&mut subscriber).await, "Overlap");
+        assert_eq!(heard(&mut subscriber).await, "hello");
+        assert_eq!(heard(&mut subscriber).await, "Settled");
+    }
+    let heard = server.heard().into_iter().filter(|heard| heard.command == "SUBSCRIBE a");
+    let subscriptions: Vec<_> = heard.map(|heard| heard.connection).collect();
+    assert_eq!(subscriptions, [0, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_that_fails_is_tried_again_while_the_earlier_connection_serves() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (1, _) => Some(Answer::Cut),
+        (_, "SUBSCRIBE a") => Some(subscribed(Protocol::Resp2)),
+        _ => None,
+    });
+    let mut subscriber = fresh(&server, Protocol::Resp2)
+        .replacement(Replacement::Overlap)
+        .subscriber()
+        .await
+        .unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    for word in ["hello", "Overlap", "hello", "Settled"] {
+        assert_eq!(heard(&mut subscriber).await, word);
+    }
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_comes_back_with_its_subscriptions_and_the_gap_announced() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (0, "SUBSCRIBE b") => Some(Answer::Cut),
+        (_, "SUBSCRIBE a") => Some(Answer::Raw(format!(">3\r\n{CONFIRMED}").leak())),
+        (_, "SUBSCRIBE b") => Some(Answer::Raw(">3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n")),
+        _ => None,
+    });
+    let mut subscriber = server.client().subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["b"]).await.unwrap();
+    assert_eq!(heard(&mut subscriber).await, "Gap");
+    let on = |connection| move |heard: &Heard| heard.connection == connection;
+    assert_eq!(server.heard().into_iter().filter(on(1)).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_subscription_is_an_error_and_a_revoked_one_is_told() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (0, "SUBSCRIBE a") => Some(subscribed(Protocol::Resp3)),
+        (0, "SUBSCRIBE c") => Some(Answer::Cut),
+        (_, command) if command.starts_with("SUBSCRIBE") => {
+            Some(Answer::Raw("-NOPERM No permissions to access a channel\r\n"))
+        }
+        _ => None,
+    });
+    let mut subscriber = server.client().subscriber().await.unwrap();
+    let error = subscriber.subscribe(Topic::Channel, ["b"]).await.unwrap_err();
+    assert_eq!(error.code(), Some("NOPERM"));
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    assert_eq!(heard(&mut subscriber).await, "hello");
+    let error = subscriber.subscribe(Topic::Channel, ["c"]).await.unwrap_err();
+    assert_eq!(error.code(), Some("NOPERM"));
+    assert_eq!(heard(&mut subscriber).await, "refused a NOPERM");
+    assert_eq!(server.commands().len(), 5, "nobody asks again: {:?}", server.commands());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_reads_is_dropped_and_counted_and_never_holds_a_login_up() {
+    let flood = format!(">3\r\n{CONFIRMED}{}", format!(">3\r\n{MESSAGE}").repeat(1000)).leak();
+    let server = Server::new(|heard| (heard.command == "SUBSCRIBE a").then(|| Answer::Raw(flood)));
+    let mut subscriber =
+        fresh(&server, Protocol::Resp3).backlog(10_000).subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    let health = subscriber.health();
+    assert!(health.reauths >= 7 && health.reconnects == 0, "{health:?}");
+    let mut read = 0;
+    let missed = loop {
+        match heard(&mut subscriber).await.strip_prefix("missed ") {
+            Some(missed) => break missed.parse::<u32>().unwrap(),
+            None => read += 1,
+        }
+    };
+    assert!((50..200).contains(&read), "{read}");
+    assert_eq!(read + missed, 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_without_a_connection_is_subscribed_to_when_there_is_one() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (0 | 1, "SUBSCRIBE a") => Some(Answer::After(Duration::from_secs(60), "")),
+        (_, "SUBSCRIBE a") => Some(subscribed(Protocol::Resp3)),
+        _ => None,
+    });
+    let mut subscriber = server.client().subscriber().await.unwrap();
+    let error = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    // A server that doesn't answer is left for another try.
+    assert_eq!(heard(&mut subscriber).await, "hello");
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_wanted_ends() {
+    let server = publisher(Protocol::Resp3);
+    let mut subscriber = server.client().subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    subscriber.unsubscribe(Topic::Channel, ["a"]);
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    assert_eq!(server.commands(), ["SUBSCRIBE a", "UNSUBSCRIBE a", "SUBSCRIBE a"]);
+}
