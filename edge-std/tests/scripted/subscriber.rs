@@ -151,7 +151,8 @@ async fn a_refused_subscription_is_an_error_and_a_revoked_one_is_told() {
 #[tokio::test(start_paused = true)]
 async fn what_nobody_reads_is_dropped_and_counted_and_never_holds_a_login_up() {
     let flood = format!(">3\r\n{CONFIRMED}{}", format!(">3\r\n{MESSAGE}").repeat(1000)).leak();
-    let server = Server::new(|heard| (heard.command == "SUBSCRIBE a").then(|| Answer::Raw(flood)));
+    let server =
+        Server::new(|heard| (heard.command == "SUBSCRIBE a").then_some(Answer::Raw(flood)));
     let mut subscriber =
         fresh(&server, Protocol::Resp3).backlog(10_000).subscriber().await.unwrap();
     subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();

@@ -152,7 +152,7 @@ impl Subject for Loops {
             return answer.write_str("err no such client");
         };
         let start = Instant::now();
-        while start.elapsed() < patience {
+        loop {
             process.listen();
             let happened = match what {
                 "reauth" => process.reauths,
@@ -163,9 +163,11 @@ impl Subject for Loops {
             if happened >= count {
                 return answer.write_str("ok");
             }
+            if start.elapsed() >= patience {
+                return answer.write_str("err timeout");
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        answer.write_str("err timeout")
     }
 
     async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {

@@ -5,10 +5,11 @@
 //! needs: resp3, redis            what the subject and the store must have
 //! life: 8                        how long tokens live, in seconds
 //! arm: auth#2 wrongpass          a fault, from the start
+//! policy: oss                    two ports that redirect to each other
 //!
 //! > connect a                    a line for the subject, and its answer
 //! < ok
-//! ! cut                          something for the emulator: cut, restart, or a fault
+//! ! cut                          something for the emulator: cut, restart, disarm, or a fault
 //! = logins=1 reauths=0           counters of the emulator, at this point
 //! ```
 
@@ -19,7 +20,7 @@ use std::string::{String, ToString};
 use std::time::Duration;
 use std::vec::Vec;
 
-use amr_emulator::{Counts, Emulator, Options, Store};
+use amr_emulator::{Counts, Emulator, Options, Policy, Store};
 
 use crate::client::Environment;
 use crate::{Subject, answer};
@@ -32,6 +33,7 @@ pub struct Case {
     /// What it needs.
     pub needs: Vec<String>,
     life: u64,
+    policy: Policy,
     arm: Vec<String>,
     steps: Vec<(char, String)>,
 }
@@ -44,8 +46,14 @@ impl Case {
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-        let mut case =
-            Self { name, needs: Vec::new(), life: 3600, arm: Vec::new(), steps: Vec::new() };
+        let mut case = Self {
+            name,
+            needs: Vec::new(),
+            life: 3600,
+            policy: Policy::default(),
+            arm: Vec::new(),
+            steps: Vec::new(),
+        };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let wrong = || format!("{}: not a line: {line}", case.name);
             if line.starts_with('#') {
@@ -53,6 +61,8 @@ impl Case {
                 case.needs.extend(needs.split(',').map(|need| need.trim().to_owned()));
             } else if let Some(life) = line.strip_prefix("life:") {
                 case.life = life.trim().parse().map_err(|_| wrong())?;
+            } else if line == "policy: oss" {
+                case.policy = Policy::Oss;
             } else if let Some(fault) = line.strip_prefix("arm:") {
                 case.arm.push(fault.trim().to_owned());
             } else {
@@ -73,7 +83,8 @@ impl Case {
     /// # Errors
     /// A sentence that says why that failed.
     pub fn emulator(&self, store: &Store) -> Result<Emulator, String> {
-        let options = Options { life: self.life, store: store.clone(), ..Options::default() };
+        let (life, store, policy) = (self.life, store.clone(), self.policy);
+        let options = Options { life, store, policy, ..Options::default() };
         let emulator = Emulator::start(&options).map_err(|error| error.to_string())?;
         for fault in &self.arm {
             emulator.arm(fault).map_err(|error| error.to_string())?;
@@ -131,6 +142,7 @@ fn placed(text: &str, emulator: &Emulator) -> String {
 fn act(emulator: &Emulator, what: &str) -> Result<(), String> {
     match what {
         "cut" => emulator.cut(),
+        "disarm" => emulator.disarm(),
         "restart" => emulator.restart().map_err(|error| error.to_string())?,
         fault => emulator.arm(fault).map_err(|error| error.to_string())?,
     }

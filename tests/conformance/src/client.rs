@@ -11,12 +11,25 @@ use std::vec::Vec;
 
 use redis_entraid::error::{Kind, Outcome};
 use redis_entraid::source::{ManagedIdentity, Selector};
-use redis_entraid::{Arg, Builder, Client, Error, Protocol, Roots};
+use redis_entraid::{
+    Arg, Builder, Client, Delivery, Error, Idle, Protocol, Replacement, Roots, Subscriber, Topic,
+};
 
 use crate::{Options, Subject, commands, words, write_error, write_value};
 
 /// What this subject can do, in the words of the cases.
-pub const HAS: &[&str] = &["long-lived", "resp2", "resp3", "sources", "tls", "types"];
+pub const HAS: &[&str] = &[
+    "begin",
+    "idle",
+    "long-lived",
+    "moved",
+    "resp2",
+    "resp3",
+    "sources",
+    "subscribe",
+    "tls",
+    "types",
+];
 
 /// The variables that tell it where the emulator is.
 pub type Environment = HashMap<String, String>;
@@ -26,12 +39,15 @@ pub type Environment = HashMap<String, String>;
 pub struct Clients {
     environment: Environment,
     clients: HashMap<String, Client>,
+    begun: HashMap<String, tokio::task::JoinHandle<String>>,
+    subscribers: HashMap<String, Subscriber>,
 }
 
 impl Clients {
     /// A subject without clients yet.
     pub fn new(environment: Environment) -> Self {
-        Self { environment, clients: HashMap::new() }
+        let (clients, begun, subscribers) = Default::default();
+        Self { environment, clients, begun, subscribers }
     }
 
     /// The same, with the variables of this process.
@@ -69,6 +85,12 @@ impl Clients {
         if options.get("resp") == Some("2") {
             builder = builder.protocol(Protocol::Resp2);
         }
+        if options.get("replacement") == Some("overlap") {
+            builder = builder.replacement(Replacement::Overlap);
+        }
+        if let Some(seconds) = options.get("idle").and_then(|text| text.parse().ok()) {
+            builder = builder.idle(Idle::Keep(Duration::from_secs(seconds)));
+        }
         let pem = std::fs::read(user("SSL_CERT_FILE")).unwrap_or_default();
         Ok(builder.roots(Roots::pem(&pem)?))
     }
@@ -98,25 +120,73 @@ impl Subject for Clients {
         let Some(client) = self.clients.get_mut(name) else {
             return answer.write_str("err no such client");
         };
-        let commands: Vec<([Arg<'_>; 16], usize)> = commands(text).map(words).collect();
-        let sent = client.pipeline(commands.iter().map(|(args, len)| &args[..*len])).await;
-        let replies = match sent {
-            Ok(replies) => replies,
-            Err(error) => return write(&error, answer),
+        send(client, text, answer).await
+    }
+
+    async fn begin(&mut self, name: &str, text: &str, answer: &mut dyn Write) -> fmt::Result {
+        let Some(client) = self.clients.get(name) else {
+            return answer.write_str("err no such client");
         };
-        for (at, reply) in replies.enumerate() {
-            answer.write_str(if at == 0 { "" } else { " | " })?;
-            match reply {
-                Ok(value) => {
-                    if at == 0 {
-                        answer.write_str("ok ")?;
-                    }
-                    write_value(value, answer)?;
-                }
-                Err(error) => write(&error, answer)?,
-            }
+        let (mut client, text) = (client.clone(), text.to_owned());
+        let begun = tokio::spawn(async move {
+            let mut answer = String::new();
+            let words: ([Arg<'_>; 16], usize) = words(&text);
+            let _ = match client.command(&words.0[..words.1]).await {
+                Ok(value) => answer.write_str("ok ").and_then(|()| write_value(value, &mut answer)),
+                Err(error) => write(&error, &mut answer),
+            };
+            answer
+        });
+        self.begun.insert(name.to_owned(), begun);
+        answer.write_str("ok")
+    }
+
+    async fn end(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
+        match self.begun.remove(name) {
+            Some(begun) => answer.write_str(&begun.await.unwrap_or_default()),
+            None => answer.write_str("err nothing was begun"),
         }
-        Ok(())
+    }
+
+    async fn subscribe(
+        &mut self,
+        name: &str,
+        channel: &str,
+        options: Options<'_>,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        let subscribed = async {
+            let mut subscriber = self.builder(options)?.subscriber().await?;
+            subscriber.subscribe(Topic::Channel, [channel]).await?;
+            Ok(subscriber)
+        };
+        match subscribed.await {
+            Ok(subscriber) => {
+                self.subscribers.insert(name.to_owned(), subscriber);
+                answer.write_str("ok")
+            }
+            Err(error) => write(&error, answer),
+        }
+    }
+
+    async fn hear(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
+        let Some(subscriber) = self.subscribers.get_mut(name) else {
+            return answer.write_str("err no such subscriber");
+        };
+        let patience = Duration::from_secs(30);
+        let Ok(heard) = tokio::time::timeout(patience, subscriber.next()).await else {
+            return answer.write_str("err timeout");
+        };
+        match heard {
+            Ok(Delivery::Message(message)) => {
+                write!(answer, "message {}", String::from_utf8_lossy(message.payload()))
+            }
+            Ok(Delivery::Gap) => answer.write_str("gap"),
+            Ok(Delivery::Overlap) => answer.write_str("overlap"),
+            Ok(Delivery::Settled) => answer.write_str("settled"),
+            Ok(other) => write!(answer, "{other:?}"),
+            Err(error) => write(&error, answer),
+        }
     }
 
     async fn wait(
@@ -127,30 +197,65 @@ impl Subject for Clients {
         patience: Duration,
         answer: &mut dyn Write,
     ) -> fmt::Result {
-        let Some(client) = self.clients.get(name) else {
-            return answer.write_str("err no such client");
-        };
         let start = Instant::now();
-        while start.elapsed() < patience {
-            let health = client.health();
+        loop {
+            let health = match (self.clients.get(name), self.subscribers.get(name)) {
+                (Some(client), _) => client.health(),
+                (_, Some(subscriber)) => subscriber.health(),
+                _ => return answer.write_str("err no such client"),
+            };
             let happened = match what {
                 "reauth" => health.reauths,
                 "reconnect" => health.reconnects,
                 "refresh" => health.token.refreshes.saturating_sub(1),
+                "down" => u32::from(health.connection.is_none()),
                 _ => return answer.write_str("err nothing to wait for"),
             };
             if happened >= count {
                 return answer.write_str("ok");
             }
+            if start.elapsed() >= patience {
+                return answer.write_str("err timeout");
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        answer.write_str("err timeout")
     }
 
     async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
         self.clients.remove(name);
+        self.subscribers.remove(name);
         answer.write_str("ok")
     }
+}
+
+async fn send(client: &mut Client, text: &str, answer: &mut dyn Write) -> fmt::Result {
+    // One command is sent as one: that may be redirected, or sliced.
+    let commands: Vec<([Arg<'_>; 16], usize)> = commands(text).map(words).collect();
+    if let [(args, len)] = &commands[..] {
+        return match client.command(&args[..*len]).await {
+            Ok(value) => {
+                answer.write_str("ok ")?;
+                write_value(value, answer)
+            }
+            Err(error) => write(&error, answer),
+        };
+    }
+    let sent = client.pipeline(commands.iter().map(|(args, len)| &args[..*len])).await;
+    let replies = match sent {
+        Ok(replies) => replies,
+        Err(error) => return write(&error, answer),
+    };
+    for (at, reply) in replies.enumerate() {
+        answer.write_str(if at == 0 { "" } else { " | " })?;
+        match reply {
+            Ok(value) => {
+                answer.write_str(if at == 0 { "ok " } else { "" })?;
+                write_value(value, answer)?;
+            }
+            Err(error) => write(&error, answer)?,
+        }
+    }
+    Ok(())
 }
 
 fn write(error: &Error, answer: &mut dyn Write) -> fmt::Result {

@@ -5,7 +5,12 @@
 //! |---|---|
 //! | `connect NAME [resp=2] [source=SOURCE]` | makes a client; `ok`, or why not |
 //! | `send NAME COMMAND \| COMMAND ...` | sends the commands at once and answers with all replies |
-//! | `wait NAME reauth\|reconnect\|refresh COUNT SECONDSs` | waits until that has happened so often |
+//! | `begin NAME COMMAND` | sends the command and doesn't wait; `ok` |
+//! | `end NAME` | waits for what was begun, and answers with the reply |
+//! | `flow NAME COUNT reauth\|reconnect TIMES` | counts a key up so often, and until that has happened so often, and answers `ok` if no reply was lost or out of order |
+//! | `wait NAME reauth\|reconnect\|refresh\|down COUNT SECONDSs` | waits until that has happened so often |
+//! | `subscribe NAME CHANNEL [resp=2] [replacement=overlap]` | makes a subscriber; `ok`, or why not |
+//! | `hear NAME` | answers with what the subscriber hears next |
 //! | `close NAME` | lets the client go |
 //!
 //! Errors read `err CODE kind=KIND outcome=OUTCOME`, with a dash where the server said nothing.
@@ -40,7 +45,8 @@ pub trait Subject {
     /// Sends `commands` at once, and answers `ok` with all replies, or why not.
     async fn send(&mut self, name: &str, commands: &str, answer: &mut dyn Write) -> fmt::Result;
 
-    /// Waits until `what` has happened `count` times, and answers `ok`, or `err timeout`.
+    /// Waits until `what` has happened `count` times, and answers `ok`, or `err timeout`. Without
+    /// any patience it looks once.
     async fn wait(
         &mut self,
         name: &str,
@@ -52,6 +58,33 @@ pub trait Subject {
 
     /// Lets a client go, and answers `ok`.
     async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result;
+
+    /// Sends a command without waiting, and answers `ok`. For subjects that have `begin`.
+    async fn begin(&mut self, _name: &str, _command: &str, answer: &mut dyn Write) -> fmt::Result {
+        answer.write_str("err not here")
+    }
+
+    /// Waits for what was begun, and answers as `send` does.
+    async fn end(&mut self, _name: &str, answer: &mut dyn Write) -> fmt::Result {
+        answer.write_str("err not here")
+    }
+
+    /// Makes a subscriber of `channel`, and answers `ok` or why not. For subjects that have
+    /// `subscribe`.
+    async fn subscribe(
+        &mut self,
+        _name: &str,
+        _channel: &str,
+        _options: Options<'_>,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        answer.write_str("err not here")
+    }
+
+    /// Answers with what a subscriber hears next.
+    async fn hear(&mut self, _name: &str, answer: &mut dyn Write) -> fmt::Result {
+        answer.write_str("err not here")
+    }
 }
 
 /// The options of a line: words like `resp=2`.
@@ -83,6 +116,13 @@ pub async fn answer(subject: &mut impl Subject, line: &str, out: &mut dyn Write)
         "connect" => subject.connect(name, Options(rest), out).await,
         "send" => subject.send(name, rest, out).await,
         "close" => subject.close(name, out).await,
+        "begin" => subject.begin(name, rest, out).await,
+        "end" => subject.end(name, out).await,
+        "hear" => subject.hear(name, out).await,
+        "subscribe" => {
+            let (channel, options) = rest.split_once(' ').unwrap_or((rest, ""));
+            subject.subscribe(name, channel, Options(options), out).await
+        }
         "wait" => {
             let mut words = rest.split_whitespace();
             let what = words.next().unwrap_or_default();
@@ -96,7 +136,91 @@ pub async fn answer(subject: &mut impl Subject, line: &str, out: &mut dyn Write)
                 _ => out.write_str("err not a line"),
             }
         }
+        "flow" => {
+            let mut words = rest.split_whitespace();
+            let count = words.next().and_then(|count| count.parse().ok());
+            let what = words.next().unwrap_or_default();
+            let times = words.next().and_then(|times| times.parse().ok());
+            match (count, times) {
+                (Some(count), Some(times)) => flow(subject, name, count, what, times, out).await,
+                _ => out.write_str("err not a line"),
+            }
+        }
         _ => out.write_str("err not a line"),
+    }
+}
+
+/// Counts a key up, ten commands at a time.
+async fn flow(
+    subject: &mut impl Subject,
+    name: &str,
+    count: u64,
+    what: &str,
+    times: u32,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    const TEN: &str = "INCR flow | INCR flow | INCR flow | INCR flow | INCR flow | INCR flow | \
+        INCR flow | INCR flow | INCR flow | INCR flow";
+    let mut counter = Counter::default();
+    loop {
+        subject.send(name, TEN, &mut counter).await?;
+        counter.end_of_line();
+        if counter.failed || counter.seen % 10 != 0 {
+            return write!(out, "err after {} replies", counter.seen);
+        }
+        if counter.seen >= count {
+            let mut said = Said::default();
+            subject.wait(name, what, times, Duration::ZERO, &mut said).await?;
+            if said.ok {
+                return out.write_str("ok");
+            }
+        }
+    }
+}
+
+/// Whether an answer is `ok`.
+#[derive(Default)]
+struct Said {
+    ok: bool,
+}
+
+impl Write for Said {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.ok = text == "ok";
+        Ok(())
+    }
+}
+
+/// Reads answers like `ok (int) 1 | (int) 2`, and sees whether a number is missing.
+#[derive(Default)]
+struct Counter {
+    /// How many numbers there were.
+    seen: u64,
+    number: Option<u64>,
+    failed: bool,
+}
+
+impl Counter {
+    fn end_of_line(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.seen += 1;
+            self.failed |= number != self.seen;
+        }
+    }
+}
+
+impl Write for Counter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.failed |= text.starts_with("err");
+        for byte in text.bytes() {
+            if byte.is_ascii_digit() {
+                let digit = u64::from(byte - b'0');
+                self.number = Some(self.number.unwrap_or(0) * 10 + digit);
+            } else {
+                self.end_of_line();
+            }
+        }
+        Ok(())
     }
 }
 

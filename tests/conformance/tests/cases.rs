@@ -77,6 +77,34 @@ impl Subject for Child {
     async fn close(&mut self, name: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
         self.line(&format!("close {name}"), answer).await
     }
+
+    async fn begin(
+        &mut self,
+        name: &str,
+        command: &str,
+        answer: &mut dyn std::fmt::Write,
+    ) -> std::fmt::Result {
+        self.line(&format!("begin {name} {command}"), answer).await
+    }
+
+    async fn end(&mut self, name: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        self.line(&format!("end {name}"), answer).await
+    }
+
+    async fn subscribe(
+        &mut self,
+        name: &str,
+        channel: &str,
+        options: Options<'_>,
+        answer: &mut dyn std::fmt::Write,
+    ) -> std::fmt::Result {
+        let options = options.as_str();
+        self.line(&format!("subscribe {name} {channel} {options}"), answer).await
+    }
+
+    async fn hear(&mut self, name: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        self.line(&format!("hear {name}"), answer).await
+    }
 }
 
 /// A host under test, and how to start it.

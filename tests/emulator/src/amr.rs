@@ -5,6 +5,7 @@ use std::io::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis_entraid_core::pubsub::Notice;
 use redis_entraid_core::resp::{Arg, Framer, Value, encode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
 use crate::backend::Stream;
+use crate::cluster::is_unknown;
 use crate::faults::{Event, Fault};
 use crate::token::now;
 
@@ -20,39 +22,49 @@ use crate::token::now;
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool) {
     let acceptor = tls.then(|| TlsAcceptor::from(shared.pki.server.clone()));
     let mut cuts = shared.cuts.subscribe();
+    let port = listener.local_addr().map_or(0, |address| address.port());
     while let Ok((stream, _)) = listener.accept().await {
         cuts.mark_unchanged();
         let (shared, acceptor, mut cuts) = (shared.clone(), acceptor.clone(), cuts.clone());
         tokio::spawn(async move {
             tokio::select! {
-                _ = client(&shared, acceptor, stream) => {}
+                _ = client(&shared, acceptor, stream, port) => {}
                 _ = cuts.changed() => {}
             }
         });
     }
 }
 
-async fn client(shared: &Shared, acceptor: Option<TlsAcceptor>, stream: TcpStream) -> Result<()> {
+async fn client(
+    shared: &Shared,
+    acceptor: Option<TlsAcceptor>,
+    mut stream: TcpStream,
+    port: u16,
+) -> Result<()> {
     shared.counters.add(|counts| &mut counts.connections);
     let _ = stream.set_nodelay(true);
-    let greeting = match shared.faults.event(Event::Connect) {
+    match shared.faults.event(Event::Connect) {
         Some(Fault::Cut) => return Ok(()),
-        Some(Fault::Hang(time)) => {
-            hang(time).await;
-            None
+        Some(Fault::CutAfter(bytes)) => {
+            // In the middle of the client's hello.
+            stream.read_exact(&mut vec![0; bytes]).await?;
+            return Ok(());
         }
-        Some(Fault::Error(error)) => Some(error),
-        _ => None,
-    };
-    let mut stream: Box<dyn Stream> = match acceptor {
+        Some(Fault::Hang(time)) => hang(time).await,
+        Some(Fault::Error(error)) => {
+            // A server says so before TLS begins, so that nobody hears it there.
+            if acceptor.is_none() {
+                stream.write_all(format!("-{error}\r\n").as_bytes()).await?;
+            }
+            return stream.shutdown().await;
+        }
+        _ => {}
+    }
+    let stream: Box<dyn Stream> = match acceptor {
         Some(acceptor) => Box::new(acceptor.accept(stream).await?),
         None => Box::new(stream),
     };
     shared.counters.add(|counts| &mut counts.handshakes);
-    if let Some(error) = greeting {
-        stream.write_all(format!("-{error}\r\n").as_bytes()).await?;
-        return stream.shutdown().await;
-    }
     let backend = shared.backend.open().await?;
     let (input, output) = split(stream);
     let (from_backend, to_backend) = split(backend);
@@ -60,7 +72,7 @@ async fn client(shared: &Shared, acceptor: Option<TlsAcceptor>, stream: TcpStrea
     let (ends, expiry) = watch::channel(0);
     let (faulty, faults) = mpsc::unbounded_channel();
     tokio::select! {
-        result = requests(shared, input, to_backend, &ends, &faulty) => result,
+        result = requests(shared, port, input, to_backend, &ends, &faulty) => result,
         result = replies(from_backend, output, faults) => result,
         () = expire(expiry) => {
             shared.counters.add(|counts| &mut counts.expired);
@@ -104,6 +116,7 @@ struct Faulty {
 /// Reads commands and passes them on.
 async fn requests(
     shared: &Shared,
+    port: u16,
     mut input: impl AsyncRead + Unpin,
     mut backend: impl AsyncWrite + Unpin,
     ends: &watch::Sender<u64>,
@@ -122,13 +135,14 @@ async fn requests(
             if !next.complete {
                 break;
             }
-            replies += 1;
             let command = &buffer[start..framed];
             start = framed;
             let words: Vec<&[u8]> = match Value::new(command) {
                 Ok(command) => command.items().filter_map(|word| word.bytes().ok()).collect(),
                 Err(_) => Vec::new(),
             };
+            // Subscriptions are confirmed, not replied to.
+            replies += u64::from(!words.first().is_some_and(|word| is_about_subscriptions(word)));
             let fault = match credentials(&words) {
                 Some(at) => {
                     backend.write_all(&out).await?;
@@ -144,8 +158,14 @@ async fn requests(
                         backend.write_all(&out).await?;
                         return Ok(());
                     }
-                    out.extend(command);
-                    fault
+                    let moved = shared.nodes.moved(port, &words);
+                    if moved.is_some() || is_unknown(&words) {
+                        // So that an open transaction is spoilt, and replies stay in order.
+                        out.extend(b"*1\r\n$11\r\nUNSUPPORTED\r\n");
+                    } else {
+                        out.extend(command);
+                    }
+                    fault.or(moved.map(Fault::Error))
                 }
             };
             match fault {
@@ -163,6 +183,12 @@ async fn requests(
             return Ok(());
         }
     }
+}
+
+fn is_about_subscriptions(name: &[u8]) -> bool {
+    ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Where in a command the user name is, if it is a login.
@@ -242,7 +268,8 @@ async fn replies(
             }
             let reply = &buffer[start..framed];
             start = framed;
-            if framer.first() == Some(b'>') {
+            let told = || Value::new(reply).ok().and_then(Notice::of).is_some();
+            if framer.first() == Some(b'>') || (framer.first() == Some(b'*') && told()) {
                 out.extend(reply);
                 continue;
             }

@@ -97,7 +97,8 @@ pub(crate) struct Redis {
     socket: PathBuf,
     password: String,
     admin: Mutex<Option<UnixStream>>,
-    accounts: std::sync::Mutex<Vec<(String, String)>>,
+    /// Who was allowed in. Held while the server is told, so that nobody logs in before it knows.
+    accounts: Mutex<Vec<(String, String)>>,
 }
 
 impl Redis {
@@ -112,7 +113,7 @@ impl Redis {
             socket,
             password,
             admin: Mutex::default(),
-            accounts: std::sync::Mutex::default(),
+            accounts: Mutex::default(),
         };
         redis.wait().await?;
         Ok(redis)
@@ -131,31 +132,33 @@ impl Redis {
 
     /// Kills the server and starts it anew, empty.
     pub(crate) async fn restart(&self) -> Result<()> {
-        {
-            let mut process = self.process.lock().expect("nobody panics with it");
-            process.kill()?;
-            process.wait()?;
-            *process = launch(&self.program, &self.folder, &self.password)?;
-        }
+        let accounts = self.accounts.lock().await;
+        self.kill();
+        let process = launch(&self.program, &self.folder, &self.password)?;
+        *self.process.lock().expect("nobody panics with it") = process;
         *self.admin.lock().await = None;
         self.wait().await?;
-        let accounts = self.accounts.lock().expect("nobody panics with it").clone();
-        for (user, token) in accounts {
-            self.set_user(&user, &token).await?;
+        for (user, token) in &*accounts {
+            self.set_user(user, token).await?;
         }
         Ok(())
     }
 
+    /// Ends the server.
+    pub(crate) fn kill(&self) {
+        let mut process = self.process.lock().expect("nobody panics with it");
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+
     async fn allow(&self, user: &str, token: &str) -> Result<()> {
         let account = (user.to_owned(), token.to_owned());
-        {
-            let mut accounts = self.accounts.lock().expect("nobody panics with it");
-            if accounts.contains(&account) {
-                return Ok(());
-            }
+        let mut accounts = self.accounts.lock().await;
+        if !accounts.contains(&account) {
+            self.set_user(user, token).await?;
             accounts.push(account);
         }
-        self.set_user(user, token).await
+        Ok(())
     }
 
     async fn set_user(&self, user: &str, token: &str) -> Result<()> {
@@ -185,9 +188,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let process = self.process.get_mut().expect("nobody panics with it");
-        let _ = process.kill();
-        let _ = process.wait();
+        self.kill();
     }
 }
 

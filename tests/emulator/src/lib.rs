@@ -8,6 +8,7 @@
 mod amr;
 mod backend;
 mod builtin;
+mod cluster;
 mod counters;
 mod entra;
 pub mod faults;
@@ -16,7 +17,7 @@ mod pki;
 mod token;
 
 use std::io::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use backend::Store;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use backend::Backend;
+use cluster::Nodes;
 use counters::Counters;
 use faults::{BadFault, Faults};
 
@@ -39,12 +41,25 @@ pub struct Options {
     pub chain: Chain,
     /// What stores the keys.
     pub store: Store,
+    /// How the keys are divided.
+    pub policy: Policy,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { life: 3600, chain: Chain::default(), store: Store::default() }
+        let (chain, store, policy) = (Chain::default(), Store::default(), Policy::default());
+        Self { life: 3600, chain, store, policy }
     }
+}
+
+/// The cluster policy of Azure Managed Redis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// One port for all keys.
+    #[default]
+    Enterprise,
+    /// Two ports, with half of the slots each, that redirect to each other by address.
+    Oss,
 }
 
 struct Shared {
@@ -53,6 +68,7 @@ struct Shared {
     backend: Backend,
     faults: Faults,
     counters: Counters,
+    nodes: Nodes,
     /// Each change cuts all connections to the Redis port.
     cuts: watch::Sender<u64>,
 }
@@ -71,7 +87,7 @@ impl Shared {
 /// A running emulator. It ends when it is dropped.
 pub struct Emulator {
     shared: Arc<Shared>,
-    folder: PathBuf,
+    folder: Folder,
     runtime: Option<tokio::runtime::Runtime>,
     authority_port: u16,
     plain_port: u16,
@@ -94,29 +110,38 @@ impl Emulator {
             .enable_all()
             .thread_name("amr-emulator")
             .build()?;
-        let folder = std::env::temp_dir().join(format!("amr-emulator-{}", token::random_hex()));
-        std::fs::create_dir_all(&folder)?;
+        let folder = Folder::new()?;
         let pki = Pki::shared(options.chain)?;
-        std::fs::write(folder.join("ca.pem"), &pki.root_pem)?;
-        let shared = Arc::new(Shared {
-            entra: Entra::new(options.life)?,
-            pki,
-            backend: runtime.block_on(Backend::start(&options.store, &folder))?,
-            faults: Faults::default(),
-            counters: Counters::default(),
-            cuts: watch::Sender::new(0),
-        });
+        std::fs::write(folder.0.join("ca.pem"), &pki.root_pem)?;
         let listen = || runtime.block_on(TcpListener::bind("127.0.0.1:0"));
         let (authority, plain) = (listen()?, listen()?);
         let (redis, redis_plain) = (listen()?, listen()?);
         let port = |listener: &TcpListener| Ok::<_, Error>(listener.local_addr()?.port());
         let (authority_port, plain_port) = (port(&authority)?, port(&plain)?);
         let (redis_port, redis_plain_port) = (port(&redis)?, port(&redis_plain)?);
+        let second = match options.policy {
+            Policy::Enterprise => None,
+            Policy::Oss => Some(listen()?),
+        };
+        let second_port = second.as_ref().map(port).transpose()?;
+        let nodes = Nodes(second_port.map_or(Vec::new(), |second| vec![redis_port, second]));
+        let shared = Arc::new(Shared {
+            entra: Entra::new(options.life)?,
+            pki,
+            backend: runtime.block_on(Backend::start(&options.store, &folder.0))?,
+            faults: Faults::default(),
+            counters: Counters::default(),
+            nodes,
+            cuts: watch::Sender::new(0),
+        });
         let base = format!("https://localhost:{authority_port}");
         runtime.spawn(http::serve_authority(shared.clone(), authority, base));
         runtime.spawn(http::serve_plain(shared.clone(), plain));
         runtime.spawn(amr::serve(shared.clone(), redis, true));
         runtime.spawn(amr::serve(shared.clone(), redis_plain, false));
+        if let Some(second) = second {
+            runtime.spawn(amr::serve(shared.clone(), second, true));
+        }
         Ok(Self {
             shared,
             folder,
@@ -140,7 +165,7 @@ impl Emulator {
 
     /// The same as a file.
     pub fn root_file(&self) -> PathBuf {
-        self.folder.join("ca.pem")
+        self.folder.0.join("ca.pem")
     }
 
     /// The port of the emulated Redis, at `localhost`.
@@ -204,6 +229,11 @@ impl Emulator {
         self.shared.faults.arm(line)
     }
 
+    /// Forgets all faults.
+    pub fn disarm(&self) {
+        self.shared.faults.disarm();
+    }
+
     /// Forgets all faults and counts.
     pub fn reset(&self) {
         self.shared.reset();
@@ -237,7 +267,10 @@ impl Drop for Emulator {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-        remove(&self.folder);
+        // A task may still hold it for a moment.
+        if let Backend::Redis(redis) = &self.shared.backend {
+            redis.kill();
+        }
     }
 }
 
@@ -247,8 +280,21 @@ fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     done.unwrap_or_else(|_| Err(Error::other("it panicked")))
 }
 
-fn remove(folder: &Path) {
-    let _ = std::fs::remove_dir_all(folder);
+/// A folder for one emulator, which goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("amr-emulator-{}", token::random_hex()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl std::fmt::Debug for Emulator {

@@ -5,10 +5,11 @@
 use std::io::Read;
 use std::process::ExitCode;
 
-use amr_emulator::{Chain, Emulator, Options, Store};
+use amr_emulator::{Chain, Emulator, Options, Policy, Store};
 
 const USAGE: &str = "\
-amr-emulator [--life SECONDS] [--chain rsa|ec] [--store redis|builtin|PATH] [--arm FAULT]...
+amr-emulator [--life SECONDS] [--chain rsa|ec] [--store redis|builtin|PATH]
+             [--policy enterprise|oss] [--arm FAULT]...
 
 Entra ID and Azure Managed Redis on loopback. Prints what to export, then serves until its
 standard input ends. Faults are lines like `token#2 status 503 retry-after 7`; more can be sent
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
             ("--store", "redis") => options.store = Store::Any,
             ("--store", "builtin") => options.store = Store::Builtin,
             ("--store", path) if !path.is_empty() => options.store = Store::Redis(path.into()),
+            ("--policy", "enterprise") => options.policy = Policy::Enterprise,
+            ("--policy", "oss") => options.policy = Policy::Oss,
             ("--arm", line) => faults.push(line.to_owned()),
             _ => {
                 eprintln!("{USAGE}");

@@ -24,6 +24,6 @@ impl Chance {
 
     /// True once in `n` times.
     pub(crate) const fn one_in(&mut self, n: u64) -> bool {
-        self.next() % n == 0
+        self.next().is_multiple_of(n)
     }
 }

@@ -8,7 +8,8 @@ fn two_hundred_connections_stay_logged_in_for_a_thousand_days() {
     let start = std::time::Instant::now();
     let report = simulate(&settings);
     println!("{report:?}");
-    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    // Optimized, as the suite runs it.
+    assert!(cfg!(debug_assertions) || start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
     // It did happen: refreshes about every 52 minutes, each on all connections.
     assert!(report.refreshes > 20_000 && report.reauths > 3_000_000, "{report:?}");
     assert!(report.refused > 1000 && report.expired > 0 && report.cut > 100, "{report:?}");
