@@ -429,9 +429,13 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Ends it when all replies are in, since another connection has taken its place.
     pub fn retire(&mut self) {
-        if !self.has_ended() {
-            self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
-            self.look_at = Instant::default();
+        match self.phase {
+            Phase::Ready | Phase::Draining { .. } => {
+                self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+                self.look_at = Instant::default();
+            }
+            // While it logs in, there is no reply to wait for.
+            _ => self.close(CloseReason::Replaced),
         }
     }
 

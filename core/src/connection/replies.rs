@@ -88,12 +88,12 @@ impl<R: Storage<Pending>> Machine<R> {
             if frame.first == b'>' || notice.is_some() || large_message {
                 return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
             }
-            // An answer to nothing, or to what isn't even sent.
-            let entry = self.ring.pop().filter(|entry| entry.start < self.offered);
-            let Some(entry) = entry else {
+            let Some(entry) = self.answered().copied() else {
+                // An answer to nothing, or to what isn't even sent.
                 self.close(CloseReason::Protocol);
                 continue;
             };
+            self.ring.pop();
             self.replied(&entry, Value::framed(receiver.frame()));
             match entry.owner {
                 Owner::Host => {
@@ -121,7 +121,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let Confirmation { topic, began, .. } = *confirmation;
         let all = self.session.all_of(topic);
         self.session.confirm(confirmation);
-        let entry = self.ring.front_mut()?;
+        let entry = self.answered()?;
         let Role::Subscription { topic: of, began: begins, left } = &mut entry.role else {
             return None;
         };
@@ -138,6 +138,12 @@ impl<R: Storage<Pending>> Machine<R> {
         self.session.subscribed();
         let entry = self.ring.pop()?;
         (entry.owner == Owner::Host).then_some(entry.tag)
+    }
+
+    /// What the next reply is for: the oldest command, if any of it may have been sent.
+    fn answered(&mut self) -> Option<&mut Pending> {
+        let offered = self.offered;
+        self.ring.front_mut().filter(|entry| entry.start < offered)
     }
 
     /// Notes what a reply means for the state of the connection.

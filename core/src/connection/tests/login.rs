@@ -1,0 +1,312 @@
+//! Logging in, for the first time and again.
+
+use super::*;
+
+#[test]
+fn a_login_is_one_hello_and_opens_the_connection() {
+    let mut bench = Bench::new();
+    bench.look();
+    bench.flush();
+    bench.hears(&["HELLO 3 AUTH oid token-1"]);
+    assert_eq!(bench.connection.submit(bench.now, 1, args!["PING"]), Err(SubmitError::Full));
+    let logged_in = event(Event::LoggedIn { generation: ONE, protocol: Protocol::Resp3 });
+    assert_eq!(bench.answer(HELLO), [logged_in]);
+    bench.hears(&[]);
+    bench.submit(1, args!["SET", "n", 42]);
+    bench.hears(&["SET n 42"]);
+    assert_eq!(bench.answer("+OK\r\n"), ["1 OK"]);
+    let health = bench.connection.health(bench.now);
+    assert_eq!((health.client_id, health.generation), (Some(9), Some(ONE)));
+}
+
+#[test]
+fn without_a_token_it_waits_for_one() {
+    let mut bench = Bench::new();
+    bench.manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    bench.look();
+    bench.flush();
+    bench.hears(&[]);
+    bench.token("late");
+    bench.look();
+    bench.flush();
+    bench.hears(&["HELLO 3 AUTH oid late"]);
+}
+
+#[test]
+fn a_token_larger_than_the_transmit_buffer_goes_out_in_pieces_and_is_wiped() {
+    let mut bench = Bench::with(Config::default(), 256, 16, 8);
+    bench.look();
+    bench.flush();
+    bench.hears(&["HELLO 3 AUTH oid token-1"]);
+    let (_, _, transmitter) = bench.connection.parts();
+    assert!(format!("{transmitter:?}").contains("0 bytes"));
+    let connection = core::mem::replace(&mut bench, Bench::new()).connection;
+    assert!(!format!("{connection:?}").contains("token-1"));
+    let (mut receive, mut memory) = ([0_u8; 16], [0_u8; 64]);
+    let ring = [Pending::default()];
+    let mut small = Connection::new(Config::default(), &mut receive[..], &mut memory[..], ring);
+    small.look(secs(0), &mut bench.manager);
+    assert!(small.transmit().ends_with(b"token-1\r\n"));
+    drop(small);
+    assert_eq!(memory, [0; 64]);
+}
+
+#[test]
+fn resp2_is_a_choice_and_a_way_out() {
+    let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.hears(&["AUTH oid token-1"]);
+    let logged_in = event(Event::LoggedIn { generation: ONE, protocol: Protocol::Resp2 });
+    assert_eq!(bench.answer("+OK\r\n"), [&*logged_in]);
+
+    let mut bench = Bench::new();
+    bench.look();
+    bench.flush();
+    assert!(bench.answer("-NOPROTO unsupported protocol version\r\n").is_empty());
+    bench.hears(&["HELLO 3 AUTH oid token-1", "AUTH oid token-1"]);
+    assert_eq!(bench.answer("+OK\r\n"), [logged_in]);
+}
+
+#[test]
+fn a_name_goes_with_the_login_whatever_the_protocol() {
+    let name = ClientName::new("gateway-7");
+    let config = Config { name, set_info: false, ..Config::default() };
+    let mut bench = Bench::with(config.clone(), 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.hears(&["HELLO 3 AUTH oid token-1 SETNAME gateway-7"]);
+
+    let mut bench = Bench::with(Config { protocol: Protocol::Resp2, ..config }, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer("+OK\r\n");
+    bench.submit(1, args!["PING"]);
+    bench.hears(&["AUTH oid token-1", "PING", "CLIENT SETNAME gateway-7"]);
+    assert_eq!(bench.answer("+PONG\r\n-NOPERM no\r\n"), ["1 PONG"]);
+    assert_eq!(ClientName::new("a b"), None);
+    assert_eq!(ClientName::new(&"x".repeat(33)), None);
+}
+
+#[test]
+fn the_library_introduces_itself_behind_the_first_command_that_is_not_in_a_transaction() {
+    let mut bench = Bench::with(Config::default(), 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    bench.heard.clear();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["GET", "k"]);
+    bench.submit(3, args!["EXEC"]);
+    bench.hears(&["MULTI", "GET k", "EXEC"]);
+    bench.submit(4, args!["PING"]);
+    let version = env!("CARGO_PKG_VERSION");
+    bench.hears(&[
+        "PING",
+        "CLIENT SETINFO LIB-NAME redis-entraid",
+        &format!("CLIENT SETINFO LIB-VER {version}"),
+    ]);
+    let replies =
+        "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n+PONG\r\n-ERR unknown subcommand\r\n-NOPERM x\r\n";
+    assert_eq!(bench.answer(replies), ["1 OK", "2 QUEUED", "3 ?", "4 PONG"]);
+    bench.submit(5, args!["PING"]);
+    bench.hears(&["PING"]);
+}
+
+#[test]
+fn a_refused_first_login_ends_the_connection_and_says_why() {
+    let mut bench = Bench::new();
+    bench.look();
+    bench.flush();
+    let error = LoginError::WrongPass;
+    let reason = CloseReason::Refused(error);
+    assert_eq!(
+        bench.answer("-WRONGPASS invalid username-password pair\r\n"),
+        [event(Event::Rejected { generation: ONE, error, serving: false }), ended(reason),]
+    );
+    assert_eq!(bench.connection.submit(bench.now, 1, args!["PING"]), Err(SubmitError::Ended));
+    assert_eq!(bench.manager.health(bench.now).rejections, 1);
+    assert!(bench.connection.transmit().is_empty());
+}
+
+#[test]
+fn a_login_that_is_not_answered_is_given_up_at_its_deadline() {
+    let mut bench = Bench::new();
+    bench.look();
+    bench.flush();
+    assert_eq!(bench.connection.next_deadline(), secs(5));
+    bench.now = Instant::from_millis(4_999);
+    bench.look();
+    assert!(bench.outputs().is_empty());
+    bench.now = secs(5);
+    bench.look();
+    assert_eq!(bench.outputs(), [ended(CloseReason::LoginTimeout)]);
+}
+
+#[test]
+fn another_login_goes_out_alone_when_all_replies_are_in() {
+    let mut bench = Bench::ready();
+    bench.now = secs(60);
+    bench.token("token-2");
+    bench.look();
+    let due = bench.connection.next_deadline();
+    assert!(due > secs(60) && due < secs(90), "{due:?}");
+    bench.now = due.minus(Duration::from_millis(1));
+    bench.submit(1, args!["GET", "a"]);
+    bench.submit(2, args!["GET", "b"]);
+    bench.look();
+    bench.submit(3, args!["GET", "c"]);
+    bench.now = due;
+    bench.look();
+    assert_eq!(bench.connection.submit(bench.now, 4, args!["PING"]), Err(SubmitError::Full));
+    bench.hears(&["GET a", "GET b", "GET c"]);
+    assert_eq!(bench.answer("+A\r\n+B\r\n"), ["1 A", "2 B"]);
+    bench.hears(&[]);
+    assert_eq!(bench.answer("+C\r\n"), ["3 C"]);
+    bench.hears(&["AUTH oid token-2"]);
+    assert_eq!(bench.connection.submit(bench.now, 4, args!["PING"]), Err(SubmitError::Full));
+    assert_eq!(bench.answer("+OK\r\n"), [event(Event::Reauthenticated { generation: TWO })]);
+    bench.submit(4, args!["PING"]);
+    assert_eq!(bench.answer("+PONG\r\n"), ["4 PONG"]);
+    assert_eq!(bench.connection.health(bench.now).reauths, 1);
+}
+
+#[test]
+fn a_refused_login_on_a_live_connection_keeps_the_old_one_and_tries_a_fresh_token() {
+    let mut bench = Bench::ready();
+    due(&mut bench, "token-2");
+    bench.hears(&["AUTH oid token-2"]);
+    let error = LoginError::WrongPass;
+    assert_eq!(
+        bench.answer("-WRONGPASS no\r\n"),
+        [event(Event::Rejected { generation: TWO, error, serving: true })]
+    );
+    bench.submit(1, args!["PING"]);
+    assert_eq!(bench.answer("+PONG\r\n"), ["1 PONG"]);
+    bench.hears(&["PING"]);
+    assert!(matches!(bench.manager.poll(bench.now), crate::manager::Action::Fetch { .. }));
+    due(&mut bench, "token-3");
+    bench.hears(&["AUTH oid token-3"]);
+    assert_eq!(
+        bench.answer("+OK\r\n"),
+        [event(Event::Reauthenticated { generation: Generation(3) })]
+    );
+}
+
+#[test]
+fn a_server_that_is_busy_is_asked_again_a_little_later() {
+    let mut bench = Bench::ready();
+    due(&mut bench, "token-2");
+    bench.hears(&["AUTH oid token-2"]);
+    bench.answer("-LOADING Redis is loading the dataset in memory\r\n");
+    let at = bench.now;
+    for wait in [1, 2, 4] {
+        bench.look();
+        let due = bench.connection.next_deadline();
+        assert_eq!(due.since(bench.now).as_secs(), wait);
+        bench.now = due.minus(Duration::from_millis(1));
+        bench.look();
+        bench.flush();
+        bench.hears(&[]);
+        bench.now = due;
+        bench.look();
+        bench.flush();
+        bench.hears(&["AUTH oid token-2"]);
+        bench.answer("-LOADING Redis is loading the dataset in memory\r\n");
+    }
+    assert_eq!(bench.now.since(at).as_secs(), 7);
+    assert_eq!(bench.manager.health(bench.now).rejections, 0, "the token is not to blame");
+}
+
+#[test]
+fn a_login_that_has_ended_is_never_written_to() {
+    let mut bench = Bench::ready();
+    bench.now = Instant::from_millis(3_599_999);
+    bench.submit(1, args!["GET", "a"]);
+    bench.hears(&["GET a"]);
+    // Nobody has looked yet, and still nothing is taken.
+    bench.now = secs(3600);
+    assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "b"]), Err(SubmitError::Full));
+    bench.look();
+    let reason = CloseReason::LoginExpired;
+    assert_eq!(bench.outputs(), [format!("1 Unknown {:?}", Some(reason)), ended(reason)]);
+    assert!(bench.connection.transmit().is_empty());
+}
+
+#[test]
+fn a_token_that_goes_away_while_it_is_sent_ends_the_connection() {
+    let mut bench = Bench::with(Config::default(), 64, 8, 4);
+    bench.look();
+    assert!(!bench.connection.transmit().is_empty());
+    bench.token("token-2");
+    bench.token("token-3");
+    bench.flush();
+    assert_eq!(bench.outputs(), [ended(CloseReason::TokenReplaced)]);
+}
+
+#[test]
+fn a_token_for_another_service_is_called_so() {
+    // {"oid":...,"aud":"https://management.azure.com"}
+    let jwt = "h.eyJvaWQiOiIxMTExMTExMS0yMjIyLTMzMzMtNDQ0NC01NTU1NTU1NTU1NTUiLCJhdWQiOiJodHRwczovL21hbmFnZW1lbnQuYXp1cmUuY29tIn0.s";
+    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+    let token = Token::new(Secret::new(jwt)).with_expires_in(Duration::from_secs(3600));
+    manager.token(secs(0), &token).unwrap();
+    let ring = [Pending::default(); 2];
+    let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
+    connection.look(secs(0), &mut manager);
+    let len = connection.transmit().len();
+    connection.sent(len);
+    let reply = b"-WRONGPASS invalid username-password pair\r\n";
+    connection.receive_space()[..reply.len()].copy_from_slice(reply);
+    connection.received(secs(0), reply.len());
+    let Some(Output::Event(Event::Rejected { error, .. })) = connection.next(secs(0)) else {
+        panic!("not refused");
+    };
+    assert_eq!(error, LoginError::WrongAudience);
+    assert!(format!("{error}").contains("scope"));
+}
+
+#[test]
+fn the_manager_hears_of_a_refused_first_login_before_the_connection_is_done() {
+    let mut bench = Bench::new();
+    bench.look();
+    let len = bench.connection.transmit().len();
+    bench.connection.sent(len);
+    let reply = b"-WRONGPASS no\r\n";
+    bench.connection.receive_space()[..reply.len()].copy_from_slice(reply);
+    bench.connection.received(bench.now, reply.len());
+    // A pump that waits for the last word has to look first.
+    assert_eq!(bench.outputs().len(), 1);
+    assert!(bench.connection.wants_look());
+    bench.look();
+    assert_eq!(bench.outputs(), [ended(CloseReason::Refused(LoginError::WrongPass))]);
+    assert_eq!(bench.manager.health(bench.now).rejections, 1);
+}
+
+#[test]
+fn an_answer_to_a_login_that_is_none_ends_the_connection() {
+    let mut bench = Bench::ready();
+    due(&mut bench, "token-2");
+    assert_eq!(bench.answer(":7\r\n"), [ended(CloseReason::Protocol)]);
+    // So does a reply to a command that wasn't even sent.
+    let mut bench = Bench::ready();
+    bench.connection.submit(bench.now, 1, args!["GET", "a"]).unwrap();
+    assert_eq!(bench.answer("+A\r\n").last(), Some(&ended(CloseReason::Protocol)));
+}
+
+#[test]
+fn a_newer_token_in_the_middle_of_a_drain_holds_no_command_up() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.answer("+OK\r\n");
+    due(&mut bench, "token-2");
+    bench.token("token-3");
+    bench.submit(2, args!["EXEC"]);
+    bench.answer("*0\r\n");
+    bench.look();
+    if !bench.connection.is_ready() {
+        bench.answer("+OK\r\n");
+    }
+    assert!(bench.connection.is_ready() && !bench.connection.wants_look());
+}

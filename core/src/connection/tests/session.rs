@@ -1,0 +1,279 @@
+//! What a connection holds: transactions, blocking commands, subscriptions; and its replacement.
+
+use super::*;
+
+#[test]
+fn a_transaction_is_not_interrupted() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    assert_eq!(bench.answer("+OK\r\n"), ["1 OK"]);
+    bench.heard.clear();
+    due(&mut bench, "token-2");
+    bench.hears(&[]);
+    bench.submit(2, args!["INCR", "n"]);
+    assert_eq!(bench.answer("+QUEUED\r\n"), ["2 QUEUED"]);
+    bench.submit(3, args!["EXEC"]);
+    bench.hears(&["INCR n", "EXEC"]);
+    bench.answer("*1\r\n:1\r\n");
+    bench.hears(&["AUTH oid token-2"]);
+}
+
+#[test]
+fn a_multi_that_was_refused_opens_no_transaction() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.answer("-NOPERM no\r\n");
+    bench.heard.clear();
+    due(&mut bench, "token-2");
+    bench.hears(&["AUTH oid token-2"]);
+    // One in another is refused, and the other one is still open.
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["MULTI"]);
+    bench.answer("+OK\r\n-ERR MULTI calls can not be nested\r\n");
+    bench.heard.clear();
+    due(&mut bench, "token-2");
+    bench.hears(&[]);
+}
+
+#[test]
+fn a_blocking_command_has_its_time_and_holds_others_back_here() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["BLPOP", "queue", 8]);
+    assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "a"]), Err(SubmitError::Full));
+    // Neither late nor unresponsive while it blocks, and for as long as any command behind that.
+    bench.look();
+    assert_eq!(bench.connection.next_deadline(), secs(13));
+    bench.now = Instant::from_millis(12_999);
+    bench.look();
+    assert!(bench.outputs().is_empty());
+    assert_eq!(bench.answer("*2\r\n+queue\r\n+job\r\n"), ["1 ?"]);
+    bench.submit(2, args!["GET", "a"]);
+    assert_eq!(bench.answer("_\r\n"), ["2 ?"]);
+    // Longer than a login could wait is refused, but in a transaction nothing blocks.
+    for long in [args!["BLPOP", "queue", "10.001"], args!["XREAD", "BLOCK", 0, "STREAMS", "s", "0"]]
+    {
+        let refused = Err(SubmitError::Refused(Refused::Blocking));
+        assert_eq!(bench.connection.submit(bench.now, 3, long), refused);
+    }
+    bench.submit(4, args!["MULTI"]);
+    bench.submit(5, args!["BLPOP", "queue", 0]);
+    bench.submit(6, args!["EXEC"]);
+    assert_eq!(bench.answer("+OK\r\n+QUEUED\r\n*1\r\n_\r\n"), ["4 OK", "5 QUEUED", "6 ?"]);
+}
+
+#[test]
+fn a_login_waits_for_a_blocking_command_and_comes_before_the_next() {
+    let mut bench = Bench::ready();
+    bench.now = secs(60);
+    bench.token("token-2");
+    bench.look();
+    let due = bench.connection.next_deadline();
+    bench.submit(1, args!["BLPOP", "queue", 10]);
+    bench.now = due.max(secs(61));
+    bench.look();
+    bench.flush();
+    bench.hears(&["BLPOP queue 10"]);
+    assert_eq!(bench.answer("_\r\n").len(), 1);
+    bench.hears(&["AUTH oid token-2"]);
+    assert_eq!(
+        bench.connection.submit(bench.now, 2, args!["BLPOP", "queue", 10]),
+        Err(SubmitError::Full)
+    );
+}
+
+#[test]
+fn a_subscription_is_done_when_all_of_it_is_confirmed() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["SUBSCRIBE", "a", "b"]);
+    bench.submit(2, args!["PSUBSCRIBE", "p*"]);
+    bench.submit(3, args!["PING"]);
+    let confirm = |what: &str, name: &str, n| format!(">3\r\n+{what}\r\n+{name}\r\n:{n}\r\n");
+    let all = [
+        confirm("subscribe", "a", 1),
+        ">3\r\n+message\r\n+a\r\n+early\r\n".to_string(),
+        confirm("subscribe", "b", 2),
+        confirm("psubscribe", "p*", 3),
+        "+PONG\r\n".to_string(),
+    ];
+    assert_eq!(
+        bench.answer(&all.concat()),
+        ["push subscribe a 1", "push message a early", "1 ?", "2 ?", "3 PONG",]
+    );
+    assert_eq!(bench.connection.health(bench.now).subscriptions, 3);
+    // All channels, of which there are two; then all, of which there are none.
+    bench.submit(4, args!["UNSUBSCRIBE"]);
+    bench.submit(5, args!["UNSUBSCRIBE"]);
+    let all = [
+        confirm("unsubscribe", "a", 2),
+        confirm("unsubscribe", "b", 1),
+        confirm("unsubscribe", "", 1),
+    ];
+    assert_eq!(bench.answer(&all.concat()), ["push unsubscribe a 2", "4 ?", "5 ?"]);
+    assert_eq!(bench.connection.health(bench.now).subscriptions, 1);
+    // A refused one is an error like any other.
+    bench.submit(6, args!["SUBSCRIBE", "secret"]);
+    assert_eq!(bench.answer("-NOPERM no access\r\n"), ["6 error NOPERM"]);
+    bench.submit(7, args!["MULTI"]);
+    let refused = Err(SubmitError::Refused(Refused::Subscription));
+    assert_eq!(bench.connection.submit(bench.now, 8, args!["SUBSCRIBE", "a"]), refused);
+}
+
+#[test]
+fn a_resp3_subscriber_logs_in_again_in_place() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["SUBSCRIBE", "a"]);
+    bench.answer(">3\r\n+subscribe\r\n+a\r\n:1\r\n");
+    bench.heard.clear();
+    due(&mut bench, "token-2");
+    bench.hears(&["AUTH oid token-2"]);
+    assert_eq!(
+        bench.answer(">3\r\n+message\r\n+a\r\n+x\r\n+OK\r\n"),
+        ["push message a x".to_string(), event(Event::Reauthenticated { generation: TWO }),]
+    );
+}
+
+/// A RESP2 connection that is logged in and subscribed to a channel.
+fn resp2_subscriber(replacement: Replacement) -> Bench {
+    let config =
+        Config { protocol: Protocol::Resp2, set_info: false, replacement, ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer("+OK\r\n");
+    bench.submit(1, args!["SUBSCRIBE", "a"]);
+    assert_eq!(bench.answer("*3\r\n+subscribe\r\n+a\r\n:1\r\n"), ["1 ?"]);
+    bench.heard.clear();
+    bench
+}
+
+#[test]
+fn a_resp2_subscriber_takes_only_what_resp2_allows() {
+    let mut bench = resp2_subscriber(Replacement::default());
+    let refused = Err(SubmitError::Refused(Refused::Subscriber));
+    assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "k"]), refused);
+    assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
+    // The connection's own PING is answered in the subscriber's way.
+    bench.now = secs(240);
+    bench.look();
+    bench.flush();
+    bench.hears(&["PING"]);
+    assert!(bench.answer("*2\r\n+pong\r\n+\r\n").is_empty());
+    bench.submit(3, args!["UNSUBSCRIBE", "a"]);
+    assert_eq!(bench.answer("*3\r\n+unsubscribe\r\n+a\r\n:0\r\n"), ["3 ?"]);
+    bench.submit(4, args!["GET", "k"]);
+    assert_eq!(bench.answer("$1\r\nv\r\n"), ["4 v"]);
+}
+
+#[test]
+fn a_resp2_subscriber_is_replaced_before_its_login_ends() {
+    let mut bench = resp2_subscriber(Replacement::BreakThenMake);
+    due(&mut bench, "token-2");
+    bench.hears(&[]);
+    let lost = LostState { subscriptions: 1, ..LostState::default() };
+    let end = [event(Event::StateLost(lost)), ended(CloseReason::Replaced)];
+    assert_eq!(bench.outputs(), end);
+
+    let mut bench = resp2_subscriber(Replacement::Overlap);
+    due(&mut bench, "token-2");
+    let ends_in = secs(3600).since(bench.now);
+    assert_eq!(bench.outputs(), [event(Event::ReplacementDue { ends_in })]);
+    bench.look();
+    assert!(bench.outputs().is_empty(), "it is said once");
+    assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
+    bench.connection.retire();
+    bench.look();
+    assert_eq!(bench.outputs(), end);
+}
+
+#[test]
+fn a_connection_whose_logins_are_refused_again_and_again_is_replaced_before_it_dies() {
+    let mut bench = Bench::ready();
+    due(&mut bench, "token-2");
+    let mut attempts = 0;
+    while !bench.connection.parts().0.has_ended() {
+        assert_eq!(bench.heard.drain(..).collect::<Vec<_>>(), ["AUTH oid token-2"]);
+        bench.answer("-LOADING Redis is loading the dataset in memory\r\n");
+        attempts += 1;
+        loop {
+            bench.look();
+            bench.flush();
+            if !bench.heard.is_empty() || bench.connection.parts().0.has_ended() {
+                break;
+            }
+            bench.now = bench.connection.next_deadline();
+        }
+    }
+    assert!(attempts > 10, "{attempts}");
+    assert_eq!(bench.outputs().last(), Some(&ended(CloseReason::Replaced)));
+    let left = secs(3600).since(bench.now);
+    assert!((60..=90).contains(&left.as_secs()), "{left:?}");
+}
+
+#[test]
+fn what_is_lost_with_a_connection_is_said() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["WATCH", "k"]);
+    bench.submit(2, args!["CLIENT", "TRACKING", "ON"]);
+    bench.submit(3, args!["MULTI"]);
+    bench.answer("+OK\r\n+OK\r\n+OK\r\n");
+    bench.connection.closed(CloseReason::ByServer);
+    let lost = LostState { transaction: true, watch: true, tracking: true, subscriptions: 0 };
+    let event = Event::StateLost(lost);
+    assert_eq!(format!("{event}"), "lost with the connection: MULTI WATCH CLIENT TRACKING");
+    assert_eq!(bench.outputs(), [format!("{event:?}"), ended(CloseReason::ByServer)]);
+
+    let mut bench = Bench::ready();
+    for (tag, args) in [args!["WATCH", "k"], args!["MULTI"], args!["EXEC"]].into_iter().enumerate()
+    {
+        bench.submit(tag as u64, args);
+    }
+    bench.submit(3, args!["WATCH", "k"]);
+    bench.submit(4, args!["UNWATCH"]);
+    bench.answer("+OK\r\n+OK\r\n*0\r\n+OK\r\n+OK\r\n");
+    bench.connection.closed(CloseReason::ByServer);
+    assert_eq!(bench.outputs(), [ended(CloseReason::ByServer)]);
+}
+
+#[test]
+fn a_transaction_is_over_when_the_server_says_so() {
+    // EXEC with an argument too many is no EXEC: the transaction is still open.
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["EXEC", "oops"]);
+    bench.answer("+OK\r\n-ERR wrong number of arguments for 'exec' command\r\n");
+    bench.heard.clear();
+    due(&mut bench, "token-2");
+    bench.hears(&[]);
+    bench.submit(3, args!["EXEC"]);
+    bench.answer("-EXECABORT Transaction discarded because of previous errors.\r\n");
+    bench.hears(&["EXEC", "AUTH oid token-2"]);
+    // Two one behind the other, of which the first was refused.
+    let mut bench = Bench::ready();
+    for (tag, word) in ["MULTI", "EXEC", "MULTI"].into_iter().enumerate() {
+        bench.submit(tag as u64, args![word]);
+    }
+    bench.answer("-NOPERM no\r\n-ERR EXEC without MULTI\r\n+OK\r\n");
+    bench.heard.clear();
+    due(&mut bench, "token-2");
+    bench.hears(&[]);
+    bench.submit(4, args!["DISCARD"]);
+    bench.answer("+OK\r\n");
+    bench.hears(&["DISCARD", "AUTH oid token-2"]);
+}
+
+#[test]
+fn who_is_retired_while_logging_in_ends_at_once() {
+    let mut fresh = Bench::new();
+    let mut greeting = Bench::new();
+    greeting.look();
+    greeting.flush();
+    let mut again = Bench::ready();
+    due(&mut again, "token-2");
+    for bench in [&mut fresh, &mut greeting, &mut again] {
+        bench.connection.retire();
+        bench.look();
+        assert_eq!(bench.outputs(), [ended(CloseReason::Replaced)]);
+        assert!(!bench.connection.wants_look());
+    }
+}

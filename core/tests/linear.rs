@@ -1,0 +1,126 @@
+//! Work that grows with the input, and no faster, however small the pieces are in which it comes.
+
+use std::time::Instant as Stopwatch;
+
+use redis_entraid_core::connection::{Config, Connection, Output, Pending};
+use redis_entraid_core::json::Scanner;
+use redis_entraid_core::manager::TokenManager;
+use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::resp::Framer;
+use redis_entraid_core::secret::Secret;
+use redis_entraid_core::storage::Storage;
+use redis_entraid_core::time::Instant;
+use redis_entraid_core::token::Token;
+
+const MB: usize = 1_000_000;
+
+/// Fails if ten times the input takes more than thirty times as long. Squared, it would be a
+/// hundred times.
+fn is_linear(work: impl Fn(usize)) {
+    let seconds = |size| {
+        let start = Stopwatch::now();
+        work(size);
+        start.elapsed().as_secs_f64()
+    };
+    // The best of some, since others use this machine too.
+    let best = |size, times| (0..times).map(|_| seconds(size)).fold(f64::MAX, f64::min);
+    let (one, ten) = (best(MB, 3), best(10 * MB, 1));
+    assert!(ten < one * 30.0, "10 MB take {ten} s, 1 MB takes {one} s");
+}
+
+/// One reply of about `size` bytes, of a kind that is easy to count wrong.
+fn replies(size: usize) -> Vec<Vec<u8>> {
+    let strings = "$1\r\nx\r\n".repeat(size / 7);
+    vec![
+        format!("${size}\r\n{}\r\n", "x".repeat(size)).into_bytes(),
+        format!("*{}\r\n{strings}", size / 7).into_bytes(),
+        format!("{}_\r\n", "*1\r\n".repeat(size / 4)).into_bytes(),
+        format!("+{}\r\n", "x".repeat(size)).into_bytes(),
+    ]
+}
+
+#[test]
+fn a_reply_of_10_mb_in_single_bytes_is_framed_in_linear_time() {
+    for kind in 0..replies(7).len() {
+        is_linear(|size| {
+            let mut framer = Framer::new();
+            let reply = &replies(size)[kind];
+            let complete = reply.iter().filter(|byte| {
+                framer.feed(core::slice::from_ref(*byte)).expect("it is RESP").complete
+            });
+            assert_eq!(complete.count(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_document_of_10_mb_in_single_bytes_is_scanned_in_linear_time() {
+    for unit in [r#""k":"vvvvvvvv","#, r#""k":[{},1],"#, r#""":0,"#] {
+        is_linear(|size| {
+            let text = format!("{{{}\"z\":1}}", unit.repeat(size / unit.len()));
+            let mut scanner = Scanner::new();
+            let mut members = 0;
+            for byte in text.as_bytes() {
+                let mut rest = core::slice::from_ref(byte);
+                while !rest.is_empty() {
+                    let (used, member) = scanner.feed(rest).expect("it is JSON");
+                    rest = &rest[used..];
+                    members += usize::from(member.is_some());
+                }
+            }
+            scanner.finish().expect("it is whole");
+            assert_eq!(members, size / unit.len() + 1);
+        });
+    }
+}
+
+/// A connection that is logged in and has asked for something.
+fn asked<B: Storage<u8>>(memory: B, transmit: B) -> Connection<B, [Pending; 4]> {
+    let now = Instant::from_millis(0);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    let token = Token::new(Secret::new("token")).with_user("oid");
+    manager.token(now, &token.with_expires_in(core::time::Duration::from_secs(3600))).unwrap();
+    let config = Config { set_info: false, ..Config::default() };
+    let mut connection = Connection::new(config, memory, transmit, [Pending::default(); 4]);
+    connection.look(now, &mut manager);
+    let len = connection.transmit().len();
+    connection.sent(len);
+    assert_eq!(hear(&mut connection, b"%1\r\n+proto\r\n:3\r\n"), []);
+    connection.submit(now, 1, redis_entraid_core::args!["GET", "k"]).unwrap();
+    let len = connection.transmit().len();
+    connection.sent(len);
+    connection
+}
+
+/// Lets `bytes` come one by one. Answers with the sizes of the replies.
+fn hear<B: Storage<u8>>(connection: &mut Connection<B, [Pending; 4]>, bytes: &[u8]) -> Vec<usize> {
+    let now = Instant::from_millis(0);
+    let mut sizes = Vec::new();
+    for byte in bytes {
+        connection.receive_space()[0] = *byte;
+        connection.received(now, 1);
+        while let Some(output) = connection.next(now) {
+            if let Output::Reply { reply, .. } = output {
+                sizes.push(reply.map_or_else(|large| large.size as usize, |r| r.raw().len()));
+            }
+        }
+    }
+    sizes
+}
+
+#[test]
+fn a_connection_takes_10_mb_in_single_bytes_in_linear_time_whether_they_fit_or_not() {
+    for kind in 0..replies(7).len() {
+        is_linear(|size| {
+            let reply = &replies(size)[kind];
+            let (mut memory, mut transmit) = (vec![0; size + 100], vec![0; 256]);
+            let mut connection = asked(&mut memory[..], &mut transmit[..]);
+            assert_eq!(hear(&mut connection, reply), [reply.len()]);
+        });
+        is_linear(|size| {
+            let reply = &replies(size)[kind];
+            let mut connection = asked([0; 256], [0; 256]);
+            assert_eq!(hear(&mut connection, reply), [reply.len()]);
+        });
+    }
+}

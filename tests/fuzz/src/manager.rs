@@ -1,0 +1,191 @@
+//! Whatever happens to a token manager, in any order, at any time.
+
+use core::time::Duration;
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use redis_entraid_core::manager::{Action, Generation, Pull, TokenManager};
+use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
+use redis_entraid_core::secret::Secret;
+use redis_entraid_core::source::{ErrorKind, SourceError};
+use redis_entraid_core::time::{Instant, UnixTime};
+use redis_entraid_core::token::Token;
+
+/// A policy, a start, and what happens then.
+#[derive(Arbitrary, Debug)]
+struct Story {
+    policy: Policy,
+    start: Millis,
+    steps: Vec<Step>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Policy {
+    expiration_refresh_ratio: u32,
+    lower_refresh_bound: Millis,
+    max_attempts: u8,
+    initial_delay: Millis,
+    backoff_multiplier: u8,
+    slow_delay: Millis,
+    jitter: u8,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Step {
+    /// Time goes on.
+    Pass(Millis),
+    /// Time goes on to the next deadline.
+    Next,
+    /// The source answers.
+    Token {
+        number: u8,
+        life: Millis,
+        refresh_in: Option<Millis>,
+        ends: Option<u64>,
+        server_time: Option<u64>,
+    },
+    /// The source fails.
+    Fail(Failure),
+    /// A server says yes or no to a token.
+    Accept(u8),
+    Reject(u8),
+    Force,
+    /// The wall clock says so many seconds.
+    Wall(u64),
+    Seed(u64),
+}
+
+/// How a source may fail.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Failure {
+    /// As a network does.
+    Transient,
+    /// With or without a time to come back.
+    Throttled(Option<Millis>),
+    /// A person has to do something.
+    Configuration,
+    /// The wall clock is wrong.
+    Clock,
+    /// The answer makes no sense.
+    Parse,
+}
+
+impl Failure {
+    /// The error that says so.
+    pub fn error(self) -> SourceError {
+        let kind = match self {
+            Self::Transient => ErrorKind::Transient,
+            Self::Throttled(wait) => ErrorKind::Throttled(wait.map(Millis::duration)),
+            Self::Configuration => ErrorKind::Configuration,
+            Self::Clock => ErrorKind::Clock,
+            Self::Parse => ErrorKind::Parse,
+        };
+        SourceError::Other { kind, what: "x" }
+    }
+}
+
+/// A time, mostly one that happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    const fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl<'a> Arbitrary<'a> for Millis {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(Self(match u.int_in_range(0..=9)? {
+            0..=3 => u.int_in_range(0..=10_000)?,
+            4..=7 => u.int_in_range(0..=100_000_000)?,
+            8 => u64::MAX,
+            _ => u.arbitrary()?,
+        }))
+    }
+}
+
+impl Policy {
+    fn policy(&self) -> RefreshPolicy {
+        let jitter = Ratio::percent(u32::from(self.jitter % 101));
+        RefreshPolicy {
+            expiration_refresh_ratio: Ratio::from_ppm(self.expiration_refresh_ratio % 1_000_001)
+                .expect("it is in range"),
+            lower_refresh_bound: self.lower_refresh_bound.duration(),
+            refresh_jitter: jitter,
+            retry: RetryPolicy {
+                max_attempts: u32::from(self.max_attempts % 6),
+                initial_delay: self.initial_delay.duration(),
+                backoff_multiplier: u32::from(self.backoff_multiplier % 4),
+                slow_delay: self.slow_delay.duration(),
+                jitter,
+                ..RetryPolicy::default()
+            },
+            ..RefreshPolicy::default()
+        }
+    }
+}
+
+/// The bytes are an [`Arbitrary`] story.
+pub fn check(data: &[u8]) {
+    let Ok(story) = Story::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let policy = story.policy.policy();
+    let floor = policy.failure_floor.min(policy.token_floor);
+    let mut manager = TokenManager::new(policy, [[0; 64]; 2]);
+    let mut now = Instant::from_millis(story.start.0);
+    let mut in_flight = None;
+    let mut last_request: Option<Instant> = None;
+    for step in story.steps {
+        match step {
+            Step::Pass(by) => now = now.plus(by.duration()),
+            Step::Next => now = now.max(manager.next_deadline()),
+            Step::Token { number, life, refresh_in, ends, server_time } => {
+                let text = format!("token-{}", number % 4);
+                let mut token = Token::new(Secret::new(&text)).with_user("oid");
+                token = token.with_expires_in(life.duration());
+                token.refresh_in = refresh_in.map(Millis::duration);
+                token.expires_on = ends.map(UnixTime);
+                token.server_time = server_time.map(UnixTime);
+                let sent = in_flight.take().unwrap_or(now);
+                let taken = manager.token(sent, &token);
+                assert!(life.0 > 0 || taken.is_err());
+            }
+            Step::Fail(failure) => {
+                in_flight = None;
+                manager.failed(now, failure.error());
+            }
+            Step::Accept(n) => manager.accepted(Generation(u32::from(n % 8))),
+            Step::Reject(n) => manager.rejected(now, Generation(u32::from(n % 8))),
+            Step::Force => manager.refresh_now(),
+            Step::Wall(seconds) => manager.unix_time(now, UnixTime(seconds)),
+            Step::Seed(seed) => manager.seed(seed),
+        }
+        if last_request.is_some_and(|at| now >= at.plus(Duration::from_secs(30))) {
+            in_flight = None;
+        }
+        match manager.poll(now) {
+            Action::Fetch { deadline } => {
+                assert!(in_flight.is_none(), "two requests at once");
+                if let Some(last) = last_request {
+                    // At the very end of time there is no room for a floor.
+                    let apart = now.since(last) >= floor || now == Instant::FAR_FUTURE;
+                    assert!(apart, "{last:?} {now:?}");
+                }
+                assert!(deadline > now || now == Instant::FAR_FUTURE);
+                in_flight = Some(now);
+                last_request = Some(now);
+            }
+            Action::Wait { until, .. } => assert!(until > now, "a wait in the past"),
+            other => panic!("{other:?}"),
+        }
+        // What is served is alive; and what pull mode says agrees with it.
+        let served = manager.login(now).map(|login| login.expires_at());
+        assert!(served.is_none_or(|end| end > now));
+        assert!(served.is_some() || manager.pull(now) == Pull::FetchFirst);
+        if let Some(newer) = manager.newer_than(Generation(0), now) {
+            assert!(newer.expires_at() > now && served.is_some());
+        }
+        let at = manager.reauth_at(7, now.plus(Duration::from_secs(60)));
+        assert!(at <= Instant::FAR_FUTURE);
+        let _ = (manager.health(now), manager.slice(), format!("{manager:?}"));
+    }
+}
