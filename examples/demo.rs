@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
     // Set by `cargo xtask demo` when it didn't start the server itself.
     let forced = std::env::var_os("DEMO_FORCE_REFRESH").is_some();
     match run(forced).await {
-        Ok(summary) if summary.failed == 0 && summary.done(forced) => {
+        Ok(summary) if summary.undisturbed() && summary.done(forced) => {
             println!("demo ok: {}", summary.line(forced));
             ExitCode::SUCCESS
         }
@@ -49,6 +49,10 @@ impl Summary {
     fn done(&self, forced: bool) -> bool {
         let same = if forced { self.same_tokens } else { 0 };
         self.refreshes + same >= REFRESHES && self.reauths == self.refreshes
+    }
+
+    fn undisturbed(&self) -> bool {
+        self.failed == 0 && self.reconnects == 0
     }
 
     fn line(&self, forced: bool) -> String {

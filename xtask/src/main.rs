@@ -1,16 +1,23 @@
 //! The project's own commands: `cargo xtask` says which there are.
 
 mod demo;
+mod fuzz;
 mod suites;
 mod tools;
 
 use std::process::ExitCode;
 
+use tools::{Result, cargo, run};
+
 const USAGE: &str = "\
 cargo xtask demo             the main job: against the emulator, or the server that
                              REDIS_HOSTNAME names
 cargo xtask test [SUITE...]  all checks, or the named ones; installs what they need
-cargo xtask suites           their names";
+cargo xtask suites           their names
+cargo xtask sim [--seeds N] [--first SEED] [--days N] [--connections N]
+                             more of the simulation than the tests have time for
+cargo xtask fuzz [TARGET...] [--seconds N] [--keep]
+                             looks for what the tests don't know, or keeps what was found";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -22,9 +29,24 @@ fn main() -> ExitCode {
             suites::SUITES.iter().for_each(|suite| println!("{:12} {}", suite.name, suite.what));
             ExitCode::SUCCESS
         }
+        ["sim", more @ ..] => {
+            let sim = ["run", "--quiet", "--release", "--package", "simulation", "--"];
+            done(run(&mut cargo(&[&sim, more].concat())).map(drop))
+        }
+        ["fuzz", more @ ..] => done(fuzz::fuzz(more)),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn done(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -4,7 +4,10 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use crate::demo::start_emulator;
-use crate::tools::{Result, cargo, cargo_tool, debian, quietly, redis_servers, root, run};
+use crate::tools::{
+    Output, Result, attempt, cargo, cargo_tool, debian, quietly, redis_servers, root, run,
+    toolchain,
+};
 
 /// A group of checks.
 pub(crate) struct Suite {
@@ -29,6 +32,28 @@ struct Counts {
     built: bool,
 }
 
+impl From<&Output> for Counts {
+    /// What the lines `test result: ok. 3 passed; 0 failed; 1 ignored; ...` add up to.
+    fn from(output: &Output) -> Self {
+        let mut counts = Self { built: output.built, ..Self::default() };
+        for line in output.text.lines().filter(|line| line.starts_with("test result: ")) {
+            let number = |what| {
+                let before = line.split(what).next().unwrap_or_default();
+                before.rsplit([' ', '.']).next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0)
+            };
+            counts.passed += number(" passed");
+            counts.failed += number(" failed");
+            counts.skipped += number(" ignored");
+        }
+        if let Some(failure) = &output.failure {
+            println!("{failure}");
+            // Something else than a test may have failed.
+            counts.failed = counts.failed.max(1);
+        }
+        counts
+    }
+}
+
 /// All suites, in the order in which they run: what fails fast comes first.
 pub(crate) const SUITES: &[Suite] = &[
     Suite {
@@ -51,6 +76,20 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 15,
         least: 200,
         run: unit,
+    },
+    Suite {
+        name: "leaks",
+        what: "no token and no secret is ever shown",
+        budget_minutes: 5,
+        least: 4,
+        run: leaks,
+    },
+    Suite {
+        name: "simulation",
+        what: "200 connections stay logged in for 1,000 days, in less than a minute",
+        budget_minutes: 5,
+        least: 2,
+        run: simulation,
     },
     Suite {
         name: "docs",
@@ -144,21 +183,6 @@ impl Counts {
         Self { passed: 1, ..Self::default() }
     }
 
-    /// What the lines `test result: ok. 3 passed; 0 failed; 1 ignored; ...` add up to.
-    fn of_tests(output: &str) -> Self {
-        let mut counts = Self::default();
-        for line in output.lines().filter(|line| line.starts_with("test result: ")) {
-            let number = |what| {
-                let before = line.split(what).next().unwrap_or_default();
-                before.rsplit([' ', '.']).next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0)
-            };
-            counts.passed += number(" passed");
-            counts.failed += number(" failed");
-            counts.skipped += number(" ignored");
-        }
-        counts
-    }
-
     fn add(&mut self, more: Self) {
         self.passed += more.passed;
         self.failed += more.failed;
@@ -174,19 +198,50 @@ fn check(command: &mut Command) -> Result<Counts> {
 
 /// Runs tests, each of which is a check.
 fn tests(args: &[&str]) -> Result<Counts> {
-    let output = run(&mut cargo(&[&["test"], args].concat()))?;
-    Ok(Counts { built: output.built, ..Counts::of_tests(&output.text) })
+    let mut command = cargo(&[&["test", "--no-fail-fast"], args].concat());
+    Ok(Counts::from(&attempt(own(&mut command))?))
+}
+
+/// Takes away what the user's environment says of a server and an identity: the checks bring
+/// their own.
+fn own(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let ours = name.to_str().is_some_and(|name| {
+            ["REDIS_", "AZURE_", "IDENTITY_"].iter().any(|prefix| name.starts_with(prefix))
+        });
+        if ours {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 fn format() -> Result<Counts> {
+    toolchain(&["rustfmt"])?;
     check(&mut cargo(&["fmt", "--all", "--check"]))
 }
 
 fn lints() -> Result<Counts> {
+    toolchain(&["clippy"])?;
     let mut counts = Counts::default();
-    for features in [&[][..], &["--no-default-features"], &["--all-features"]] {
-        let mut args = vec!["clippy", "--workspace", "--all-targets"];
-        args.extend(features);
+    let all = &["--workspace"][..];
+    let edge_std = &["--package", "redis-entraid", "--no-default-features", "--features"][..];
+    for (packages, features) in [
+        (all, ""),
+        (all, "--no-default-features"),
+        (all, "--all-features"),
+        (edge_std, ""),
+        (edge_std, "log"),
+        (edge_std, "net"),
+        (edge_std, "http"),
+        (edge_std, "tls"),
+        (edge_std, "http tls"),
+        (edge_std, "webpki-roots"),
+    ] {
+        let mut args = vec!["clippy", "--all-targets"];
+        args.extend(packages);
+        // An empty list of features is one; an empty flag is none.
+        args.extend(Some(features).filter(|text| !text.is_empty() || packages == edge_std));
         args.extend(["--", "-Dwarnings"]);
         counts.add(check(&mut cargo(&args))?);
     }
@@ -194,10 +249,19 @@ fn lints() -> Result<Counts> {
 }
 
 fn unit() -> Result<Counts> {
-    let mut counts = tests(&["--workspace"])?;
+    // The last two are suites of their own.
+    let mut counts = tests(&["--workspace", "--exclude", "leaks", "--exclude", "simulation"])?;
     counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);
     counts.add(tests(&["--package", "redis-entraid-core", "--all-features"])?);
     Ok(counts)
+}
+
+fn leaks() -> Result<Counts> {
+    tests(&["--package", "leaks"])
+}
+
+fn simulation() -> Result<Counts> {
+    tests(&["--release", "--package", "simulation"])
 }
 
 fn docs() -> Result<Counts> {
@@ -248,8 +312,8 @@ fn conformance() -> Result<Counts> {
     let test = ["test", "--test", "cases", "--", "--nocapture"];
     let (before, after) = test.split_at(1);
     let mut command = cargo(&[before, &CONFORMANCE, after].concat());
-    let output = run(command.env("REDIS_SERVERS", servers.join(":")))?;
-    counts.add(Counts { built: output.built, ..Counts::of_tests(&output.text) });
+    let output = attempt(own(&mut command).env("REDIS_SERVERS", servers.join(":")))?;
+    counts.add(Counts::from(&output));
     // Each run of a case is a check of its own.
     let runs = output.text.lines().find_map(|line| line.split_once(" runs of ")?.0.parse().ok());
     counts.passed += runs.unwrap_or(0);
@@ -270,9 +334,7 @@ fn build_examples() -> Result<bool> {
 fn demo() -> Result<Counts> {
     let mut counts = Counts::default();
     let mut xtask = cargo(&["xtask", "demo"]);
-    for name in ["REDIS_HOSTNAME", "REDIS_ENDPOINT"] {
-        xtask.env_remove(name);
-    }
+    own(&mut xtask);
     let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
     let expect = |found: &str, start: &str, end: &str| {
         if found.starts_with(start) && found.ends_with(end) {
@@ -291,7 +353,7 @@ fn demo() -> Result<Counts> {
         ("token#2 same", "demo ok: refreshes=2 reauths=2 reconnects=0", " failed=0 same-token=1"),
     ] {
         let (_emulator, environment) = start_emulator(&["--arm", fault])?;
-        let shown = last(&run(cargo(&["xtask", "demo"]).envs(environment))?.text);
+        let shown = last(&run(own(&mut cargo(&["xtask", "demo"])).envs(environment))?.text);
         counts.add(expect(&shown, start, end)?);
     }
     Ok(counts)

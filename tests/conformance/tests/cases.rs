@@ -209,7 +209,8 @@ fn every_subject_passes_the_cases_that_it_has_the_means_for() {
     });
     let failures = failures.into_inner().expect("nobody panics with it");
     assert!(failures.is_empty(), "\n{failures}");
-    println!("{total} runs of {} cases", cases.len());
+    // The harness may be in the middle of a line.
+    println!("\n{total} runs of {} cases", cases.len());
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Shown {
         let name = type_name::<T>();
         let name = name.split('<').next().unwrap_or_default().rsplit("::").next();
         self.types.insert(name.unwrap_or_default().to_owned());
-        let _ = write!(self.text, "{value:?} {value:#?} {value:x?}\n");
+        let _ = writeln!(self.text, "{value:?} {value:#?} {value:x?}");
     }
 
     /// Prints an error, and what it says of itself and its causes.
