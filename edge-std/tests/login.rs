@@ -1,5 +1,6 @@
 //! The main job against the emulator: token over HTTPS, verified TLS, login, and staying
 //! logged in.
+#![cfg(all(feature = "http", feature = "tls"))]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
