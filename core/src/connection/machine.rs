@@ -5,17 +5,14 @@ use core::time::Duration;
 
 use super::buffers::Transmitter;
 use super::config::Config;
-use super::output::{CloseReason, SubmitError};
-use super::ring::{Owner, Pending, Ring, Role, Tag};
+use super::output::CloseReason;
+use super::ring::{Owner, Pending, Ring};
 use super::session::Session;
-use crate::args;
 use crate::auth::{Handshake, Protocol};
-use crate::command::{Class, Refused, classify};
 use crate::event::Event;
 use crate::jwt::Audience;
 use crate::manager::{Generation, TokenManager};
-use crate::resp::{Arg, encode, encoded_len};
-use crate::storage::{Buffer, CapacityError, Storage};
+use crate::storage::Storage;
 use crate::time::Instant;
 
 /// The state of a connection, apart from its bytes.
@@ -117,9 +114,6 @@ pub(super) struct Counts {
     pub(super) rejections: u32,
     pub(super) commands: u64,
 }
-
-/// What `CLIENT SETINFO` calls this library.
-const LIB_NAME: &str = "redis-entraid";
 
 impl<R: Storage<Pending>> Machine<R> {
     pub(super) fn new(config: Config, ring: R) -> Self {
@@ -224,49 +218,10 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    fn silent_until(&self) -> Instant {
+    pub(super) fn silent_until(&self) -> Instant {
         // A blocking command is answered when it is.
         let blocked = if self.session.blocked { self.command_deadline } else { self.heard };
         self.heard.max(blocked).plus(self.config.unresponsive_after)
-    }
-
-    /// Sends a command of the connection's own, if there is room. Nobody waits for its reply.
-    /// Says whether it did.
-    pub(super) fn send_own<B: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        out: &mut Transmitter<B>,
-        args: &[Arg<'_>],
-    ) -> bool {
-        let len = encoded_len(args);
-        let room = self.ring.reserve(1) && out.reserve(len);
-        if room {
-            self.push(now, len, 0, Owner::Connection, Role::Plain, Instant::FAR_FUTURE);
-            encode(args, &mut |piece| out.append(piece));
-        }
-        room
-    }
-
-    /// Notes a command of `len` bytes, which are appended next.
-    fn push(
-        &mut self,
-        now: Instant,
-        len: usize,
-        tag: Tag,
-        owner: Owner,
-        role: Role,
-        deadline: Instant,
-    ) {
-        if self.ring.is_empty() {
-            // Silence counts from when there is something to answer.
-            self.heard = now;
-            self.look_at = self.look_at.min(self.silent_until());
-        }
-        let start = self.appended;
-        self.appended += len as u64;
-        self.command_deadline = self.command_deadline.min(deadline);
-        self.look_at = self.look_at.min(deadline);
-        self.ring.push(Pending { tag, start, deadline, owner, role });
     }
 
     /// See [`Connection::wants_look`](super::Connection::wants_look).
@@ -293,106 +248,6 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Ready => !self.session.blocked,
             Phase::Draining { .. } => self.session.transaction,
             _ => false,
-        }
-    }
-
-    /// See [`Connection::submit`](super::Connection::submit).
-    ///
-    /// # Errors
-    /// [`SubmitError`]; nothing is sent of it then.
-    pub fn submit<B: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        out: &mut Transmitter<B>,
-        tag: Tag,
-        args: &[Arg<'_>],
-    ) -> Result<(), SubmitError> {
-        let class = classify(args).map_err(SubmitError::Refused)?;
-        let by = now.plus(self.config.command_timeout);
-        self.admit(now, by, out, tag, class, encoded_len(args))?;
-        encode(args, &mut |piece| out.append(piece));
-        self.introduce(now, out, class);
-        Ok(())
-    }
-
-    /// See [`Connection::submit_encoded`](super::Connection::submit_encoded).
-    ///
-    /// # Errors
-    /// [`SubmitError`]; nothing is sent of it then.
-    pub fn submit_encoded<B: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        by: Instant,
-        out: &mut Transmitter<B>,
-        tag: Tag,
-        class: Class,
-        command: &[u8],
-    ) -> Result<(), SubmitError> {
-        self.admit(now, by, out, tag, class, command.len())?;
-        out.append(command);
-        self.introduce(now, out, class);
-        Ok(())
-    }
-
-    /// Lets a command of `len` bytes in, for which there is room then. Its reply is waited for
-    /// until `by`, and for as long as it blocks.
-    fn admit<B: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        by: Instant,
-        out: &mut Transmitter<B>,
-        tag: Tag,
-        class: Class,
-        len: usize,
-    ) -> Result<(), SubmitError> {
-        if let Phase::Ended { .. } = self.phase {
-            return Err(SubmitError::Ended);
-        }
-        // A login that has ended is never written to, even if nobody has looked yet.
-        if !self.is_ready() || self.login.is_none_or(|login| now >= login.ends) {
-            return Err(SubmitError::Full);
-        }
-        let block = match class {
-            Class::Blocking(time) if !self.session.transaction => {
-                let time = time.filter(|time| *time <= self.config.max_block);
-                time.ok_or(SubmitError::Refused(Refused::Blocking))?
-            }
-            _ => Duration::ZERO,
-        };
-        if !out.reserve(len) {
-            return Err(if out.is_empty() {
-                let error = CapacityError::new(Buffer::Transmit, len, out.capacity());
-                SubmitError::TooLarge(error)
-            } else {
-                SubmitError::Full
-            });
-        }
-        if !self.ring.reserve(1) {
-            return Err(SubmitError::Full);
-        }
-        let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
-        self.counts.commands = self.counts.commands.saturating_add(1);
-        self.asked = now;
-        self.push(now, len, tag, Owner::Host, role, by.plus(block));
-        Ok(())
-    }
-
-    /// Tells the server who this is, behind the first command.
-    fn introduce<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>, class: Class) {
-        let due = self.set_info_due || self.set_name_due;
-        if !due || class != Class::Plain || self.session.transaction {
-            return;
-        }
-        if self.set_name_due
-            && let Some(name) = self.config.name
-        {
-            let sent = self.send_own(now, out, args!["CLIENT", "SETNAME", name.as_str()]);
-            self.set_name_due = !sent;
-        }
-        if core::mem::take(&mut self.set_info_due) {
-            let version = env!("CARGO_PKG_VERSION");
-            self.send_own(now, out, args!["CLIENT", "SETINFO", "LIB-NAME", LIB_NAME]);
-            self.send_own(now, out, args!["CLIENT", "SETINFO", "LIB-VER", version]);
         }
     }
 

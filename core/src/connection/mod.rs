@@ -54,6 +54,7 @@ mod output;
 mod replies;
 mod ring;
 mod session;
+mod submit;
 
 use core::fmt;
 

@@ -2,8 +2,10 @@
 
 use core::time::Duration;
 
-use super::Generation;
+use super::{Generation, TokenManager};
 use crate::source::SourceError;
+use crate::storage::Storage;
+use crate::time::Instant;
 
 /// How the tokens of an identity stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,4 +39,29 @@ pub struct TokenHealth {
     /// Seconds by which this machine's wall clock is ahead of the token endpoint's, as far as both
     /// are known. Nothing here depends on it, but certificates and assertions do.
     pub clock_skew: Option<i64>,
+}
+
+impl<M: Storage<u8>> TokenManager<M> {
+    /// How things stand. Never shows the token.
+    pub fn health(&self, now: Instant) -> TokenHealth {
+        let newest = self.newest().facts.as_ref();
+        TokenHealth {
+            generation: newest.map(|facts| facts.generation),
+            age: newest.map(|facts| now.since(facts.sent_at)),
+            expires_in: newest.map(|facts| facts.expires_at.since(now)),
+            next_fetch_in: match self.in_flight {
+                Some(_) => Duration::ZERO,
+                None => self.due().0.since(now),
+            },
+            in_flight: self.in_flight.is_some(),
+            requests: self.counts.requests,
+            refreshes: self.counts.refreshes,
+            same_tokens: self.counts.same_tokens,
+            failures: self.counts.failures,
+            failures_in_a_row: self.failures_in_a_row,
+            rejections: self.counts.rejections,
+            last_error: self.last_error,
+            clock_skew: self.clock_skew,
+        }
+    }
 }

@@ -1,8 +1,11 @@
-//! A stored token, to log in with.
+//! What to log in with, and when; and what servers say to it.
 
-use super::Generation;
+use core::time::Duration;
+
 use super::slot::{Facts, Slot};
+use super::{Generation, TokenManager};
 use crate::jwt::Audience;
+use crate::policy::mix;
 use crate::secret::Secret;
 use crate::storage::Storage;
 use crate::time::Instant;
@@ -49,5 +52,98 @@ impl<'a> Login<'a> {
     /// Which service it is for, by its own claim.
     pub const fn audience(&self) -> Audience {
         self.facts.audience
+    }
+}
+
+impl<M: Storage<u8>> TokenManager<M> {
+    /// Learns that a server said `+OK` to a token.
+    pub fn accepted(&mut self, generation: Generation) {
+        if generation == self.last {
+            self.rejections_in_a_row = 0;
+        }
+        for slot in &mut self.slots {
+            let Some(facts) = &mut slot.facts else { continue };
+            // One at most is the accepted one: the newest.
+            if facts.generation == generation {
+                (facts.accepted, facts.rejected) = (true, false);
+            } else if facts.generation < generation {
+                facts.accepted = false;
+            }
+        }
+    }
+
+    /// Learns that a server refused a token: a fresh one is fetched, once, and slower if that is
+    /// refused too. A token that is not the newest any more is only not offered again.
+    pub fn rejected(&mut self, now: Instant, generation: Generation) {
+        let mut slots = self.slots.iter_mut().filter_map(|slot| slot.facts.as_mut());
+        let Some(facts) = slots.find(|facts| facts.generation == generation) else { return };
+        if facts.rejected {
+            return;
+        }
+        (facts.rejected, facts.accepted) = (true, false);
+        self.counts.rejections = self.counts.rejections.saturating_add(1);
+        if generation == self.last {
+            self.forced = true;
+            if self.rejections_in_a_row > 0 {
+                let retry = &self.policy.retry;
+                let wait = retry.delay(self.rejections_in_a_row).unwrap_or(retry.slow_delay);
+                let wait = self.jitter.around(wait, retry.jitter);
+                self.not_before = self.not_before.max(now.plus(wait));
+            }
+            self.rejections_in_a_row = self.rejections_in_a_row.saturating_add(1);
+        }
+    }
+
+    /// What a new connection should log in with: the newest token, or the one before while it
+    /// lives and the newest is refused.
+    pub fn login(&self, now: Instant) -> Option<Login<'_>> {
+        let (newest, older) = self.slots_by_age();
+        let good = |slot: &&Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
+        let live = |slot: &&Slot<M>| slot.live(now).is_some();
+        [newest, older]
+            .into_iter()
+            .find(good)
+            .or_else(|| Some(newest).filter(live))
+            .and_then(Login::of)
+    }
+
+    /// What a connection should log in with anew that has token `have`, if there is anything.
+    pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Login<'_>> {
+        let newest = self.newest();
+        let facts = newest.live(now)?;
+        if facts.generation > have && !facts.rejected { Login::of(newest) } else { None }
+    }
+
+    /// The token with this number, as long as it is kept, dead or alive.
+    pub fn get(&self, generation: Generation) -> Option<Login<'_>> {
+        let is = |slot: &&Slot<M>| slot.facts.is_some_and(|f| f.generation == generation);
+        self.slots.iter().find(is).and_then(Login::of)
+    }
+
+    /// When a connection should log in with the newest token, whose present login ends at `ends`.
+    ///
+    /// The logins of many connections are spread, each at a time that its `id` decides, but never
+    /// so late that the lead of the policy isn't kept.
+    pub fn reauth_at(&self, id: u64, ends: Instant) -> Instant {
+        let Some(facts) = &self.newest().facts else { return Instant::FAR_FUTURE };
+        let from = facts.sent_at;
+        let lead = self.policy.lead(ends.since(from));
+        let window = self.policy.reauth_spread.min(ends.minus(lead).since(from) / 2);
+        let share = mix(id ^ u64::from(facts.generation.0) << 32) >> 32;
+        let window = crate::time::millis(window).min(u64::from(u32::MAX));
+        from.plus(Duration::from_millis((window * share) >> 32))
+    }
+
+    /// The policy's lead, for a token that lives for `life`.
+    pub(crate) fn lead(&self, life: Duration) -> Duration {
+        self.policy.lead(life)
+    }
+
+    /// How long a command may block at the server, at the most, so that a login is not held up:
+    /// a part of the lead that the policy keeps.
+    pub fn slice(&self) -> Duration {
+        let life = self.newest().facts.as_ref().map(|facts| facts.expires_at.since(facts.sent_at));
+        let lead = self.policy.lead(life.unwrap_or_default());
+        (lead / 4).clamp(Duration::from_millis(100), Duration::from_secs(10))
     }
 }

@@ -57,6 +57,7 @@
 //! ```
 
 mod action;
+mod clock;
 mod health;
 mod login;
 mod slot;
@@ -70,7 +71,7 @@ pub use login::Login;
 use slot::{Facts, Slot};
 
 use crate::event::Event;
-use crate::policy::{Jitter, RefreshPolicy, mix};
+use crate::policy::{Jitter, RefreshPolicy};
 use crate::source::{ErrorKind, SourceError};
 use crate::storage::Storage;
 use crate::time::{Instant, UnixTime};
@@ -338,149 +339,9 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// Learns that a server said `+OK` to a token.
-    pub fn accepted(&mut self, generation: Generation) {
-        if generation == self.last {
-            self.rejections_in_a_row = 0;
-        }
-        for slot in &mut self.slots {
-            let Some(facts) = &mut slot.facts else { continue };
-            // One at most is the accepted one: the newest.
-            if facts.generation == generation {
-                (facts.accepted, facts.rejected) = (true, false);
-            } else if facts.generation < generation {
-                facts.accepted = false;
-            }
-        }
-    }
-
-    /// Learns that a server refused a token: a fresh one is fetched, once, and slower if that is
-    /// refused too. A token that is not the newest any more is only not offered again.
-    pub fn rejected(&mut self, now: Instant, generation: Generation) {
-        let mut slots = self.slots.iter_mut().filter_map(|slot| slot.facts.as_mut());
-        let Some(facts) = slots.find(|facts| facts.generation == generation) else { return };
-        if facts.rejected {
-            return;
-        }
-        (facts.rejected, facts.accepted) = (true, false);
-        self.counts.rejections = self.counts.rejections.saturating_add(1);
-        if generation == self.last {
-            self.forced = true;
-            if self.rejections_in_a_row > 0 {
-                let retry = &self.policy.retry;
-                let wait = retry.delay(self.rejections_in_a_row).unwrap_or(retry.slow_delay);
-                let wait = self.jitter.around(wait, retry.jitter);
-                self.not_before = self.not_before.max(now.plus(wait));
-            }
-            self.rejections_in_a_row = self.rejections_in_a_row.saturating_add(1);
-        }
-    }
-
     /// Wants a fresh token as soon as the floors allow, whatever the schedule says.
     pub fn refresh_now(&mut self) {
         self.forced = true;
-    }
-
-    /// Learns what the wall clock says, the more often the better.
-    ///
-    /// If it went further than the monotonic one, the machine slept and that stood still: what is
-    /// due comes forward by the difference. A wall clock that was set, or set back, does no harm.
-    pub fn unix_time(&mut self, now: Instant, unix_time: UnixTime) {
-        if let Some((then, unix_then)) = self.clocks {
-            let passed = now.since(then);
-            let slept = unix_time.since(unix_then).saturating_sub(passed);
-            if slept >= CLOCK_JUMP {
-                let awake = UnixTime(unix_then.0.saturating_add(passed.as_secs()));
-                for slot in &mut self.slots {
-                    slot.slept(now, slept, awake);
-                }
-            } else if unix_time.since(unix_then) >= passed {
-                return;
-            }
-        }
-        self.clocks = Some((now, unix_time));
-    }
-
-    /// The wall clock at `instant`, as far as it is known.
-    fn unix_time_at(&self, instant: Instant) -> Option<UnixTime> {
-        let (then, unix_then) = self.clocks?;
-        Some(UnixTime(unix_then.0.saturating_add(instant.since(then).as_secs())))
-    }
-
-    /// What a new connection should log in with: the newest token, or the one before while it
-    /// lives and the newest is refused.
-    pub fn login(&self, now: Instant) -> Option<Login<'_>> {
-        let (newest, older) = self.slots_by_age();
-        let good = |slot: &&Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
-        let live = |slot: &&Slot<M>| slot.live(now).is_some();
-        [newest, older]
-            .into_iter()
-            .find(good)
-            .or_else(|| Some(newest).filter(live))
-            .and_then(Login::of)
-    }
-
-    /// What a connection should log in with anew that has token `have`, if there is anything.
-    pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Login<'_>> {
-        let newest = self.newest();
-        let facts = newest.live(now)?;
-        if facts.generation > have && !facts.rejected { Login::of(newest) } else { None }
-    }
-
-    /// When a connection should log in with the newest token, whose present login ends at `ends`.
-    ///
-    /// The logins of many connections are spread, each at a time that its `id` decides, but never
-    /// so late that the lead of the policy isn't kept.
-    pub fn reauth_at(&self, id: u64, ends: Instant) -> Instant {
-        let Some(facts) = &self.newest().facts else { return Instant::FAR_FUTURE };
-        let from = facts.sent_at;
-        let lead = self.policy.lead(ends.since(from));
-        let window = self.policy.reauth_spread.min(ends.minus(lead).since(from) / 2);
-        let share = mix(id ^ u64::from(facts.generation.0) << 32) >> 32;
-        let window = crate::time::millis(window).min(u64::from(u32::MAX));
-        from.plus(Duration::from_millis((window * share) >> 32))
-    }
-
-    /// The policy's lead, for a token that lives for `life`.
-    pub(crate) fn lead(&self, life: Duration) -> Duration {
-        self.policy.lead(life)
-    }
-
-    /// How long a command may block at the server, at the most, so that a login is not held up:
-    /// a part of the lead that the policy keeps.
-    pub fn slice(&self) -> Duration {
-        let life = self.newest().facts.as_ref().map(|facts| facts.expires_at.since(facts.sent_at));
-        let lead = self.policy.lead(life.unwrap_or_default());
-        (lead / 4).clamp(Duration::from_millis(100), Duration::from_secs(10))
-    }
-
-    /// The token with this number, as long as it is kept, dead or alive.
-    pub fn get(&self, generation: Generation) -> Option<Login<'_>> {
-        let is = |slot: &&Slot<M>| slot.facts.is_some_and(|f| f.generation == generation);
-        self.slots.iter().find(is).and_then(Login::of)
-    }
-
-    /// How things stand. Never shows the token.
-    pub fn health(&self, now: Instant) -> TokenHealth {
-        let newest = self.newest().facts.as_ref();
-        TokenHealth {
-            generation: newest.map(|facts| facts.generation),
-            age: newest.map(|facts| now.since(facts.sent_at)),
-            expires_in: newest.map(|facts| facts.expires_at.since(now)),
-            next_fetch_in: match self.in_flight {
-                Some(_) => Duration::ZERO,
-                None => self.due().0.since(now),
-            },
-            in_flight: self.in_flight.is_some(),
-            requests: self.counts.requests,
-            refreshes: self.counts.refreshes,
-            same_tokens: self.counts.same_tokens,
-            failures: self.counts.failures,
-            failures_in_a_row: self.failures_in_a_row,
-            rejections: self.counts.rejections,
-            last_error: self.last_error,
-            clock_skew: self.clock_skew,
-        }
     }
 
     fn newest(&self) -> &Slot<M> {
@@ -504,10 +365,6 @@ const MAX_ASKED: Duration = Duration::from_secs(3600);
 
 /// A timeout of zero would have every request fail before it is sent.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
-
-/// Wall and monotonic clock may differ by less: the one counts whole seconds, and neither is
-/// perfect.
-const CLOCK_JUMP: Duration = Duration::from_secs(5);
 
 impl<M: Storage<u8>> fmt::Debug for TokenManager<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
