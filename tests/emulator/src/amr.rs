@@ -14,13 +14,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
 use crate::backend::Stream;
-use crate::cluster::is_unknown;
 use crate::faults::{Event, Fault};
-use crate::token::now;
+use crate::token::until;
 
 /// Serves clients at `listener`, with TLS or without.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool) {
-    let acceptor = tls.then(|| TlsAcceptor::from(shared.pki.server.clone()));
+    let acceptor = tls.then(|| TlsAcceptor::from(shared.pki.redis.clone()));
     let mut cuts = shared.cuts.subscribe();
     let port = listener.local_addr().map_or(0, |address| address.port());
     while let Ok((stream, _)) = listener.accept().await {
@@ -64,16 +63,15 @@ async fn client(
         Some(acceptor) => Box::new(acceptor.accept(stream).await?),
         None => Box::new(stream),
     };
-    shared.counters.add(|counts| &mut counts.handshakes);
     let backend = shared.backend.open().await?;
     let (input, output) = split(stream);
     let (from_backend, to_backend) = split(backend);
     // When the login ends, in seconds since 1970; 0 before there is one.
     let (ends, expiry) = watch::channel(0);
-    let (faulty, faults) = mpsc::unbounded_channel();
+    let (notes, noted) = mpsc::unbounded_channel();
     tokio::select! {
-        result = requests(shared, port, input, to_backend, &ends, &faulty) => result,
-        result = replies(from_backend, output, faults) => result,
+        result = requests(shared, port, input, to_backend, &notes) => result,
+        result = replies(shared, from_backend, output, noted, &ends) => result,
         () = expire(expiry) => {
             shared.counters.add(|counts| &mut counts.expired);
             Ok(())
@@ -92,10 +90,9 @@ async fn hang(time: Option<Duration>) {
 async fn expire(mut ends: watch::Receiver<u64>) {
     loop {
         let at = *ends.borrow_and_update();
-        let left = Duration::from_secs(at.saturating_sub(now()));
         tokio::select! {
-            () = tokio::time::sleep(left), if at > 0 => {
-                if *ends.borrow() <= now() {
+            () = tokio::time::sleep(until(at)), if at > 0 => {
+                if until(*ends.borrow()).is_zero() {
                     return;
                 }
             }
@@ -107,10 +104,13 @@ async fn expire(mut ends: watch::Receiver<u64>) {
 }
 
 /// What the reply side has to do with a reply.
-struct Faulty {
+struct Note {
     /// Which reply, the first being 1.
     reply: u64,
-    fault: Fault,
+    /// What goes wrong with it.
+    fault: Option<Fault>,
+    /// When the login ends that it may confirm.
+    login: Option<u64>,
 }
 
 /// Reads commands and passes them on.
@@ -119,8 +119,7 @@ async fn requests(
     port: u16,
     mut input: impl AsyncRead + Unpin,
     mut backend: impl AsyncWrite + Unpin,
-    ends: &watch::Sender<u64>,
-    faulty: &mpsc::UnboundedSender<Faulty>,
+    notes: &mpsc::UnboundedSender<Note>,
 ) -> Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
     let mut framer = Framer::new();
@@ -143,13 +142,14 @@ async fn requests(
             };
             // Subscriptions are confirmed, not replied to.
             replies += u64::from(!words.first().is_some_and(|word| is_about_subscriptions(word)));
+            let mut login = None;
             let fault = match credentials(&words) {
                 Some(at) => {
                     backend.write_all(&out).await?;
                     out.clear();
                     let fault = shared.faults.event(Event::Auth);
-                    out.extend(login(shared, &words, at, fault.as_ref(), ends).await?);
-                    fault
+                    login = checked(shared, &words, at, fault.as_ref(), &mut out).await?;
+                    fault.filter(|fault| *fault != Fault::WrongPass)
                 }
                 None => {
                     shared.counters.add(|counts| &mut counts.commands);
@@ -158,22 +158,21 @@ async fn requests(
                         backend.write_all(&out).await?;
                         return Ok(());
                     }
-                    let moved = shared.nodes.moved(port, &words);
-                    if moved.is_some() || is_unknown(&words) {
+                    let refused = shared.nodes.refused(port, &words);
+                    if refused.is_some() {
                         // So that an open transaction is spoilt, and replies stay in order.
                         out.extend(b"*1\r\n$11\r\nUNSUPPORTED\r\n");
                     } else {
                         out.extend(command);
                     }
-                    fault.or(moved.map(Fault::Error))
+                    fault.or(refused.map(Fault::Error))
                 }
             };
-            match fault {
-                Some(Fault::Cut) => return Ok(()),
-                Some(Fault::WrongPass) | None => {}
-                Some(fault) => {
-                    let _ = faulty.send(Faulty { reply: replies, fault });
-                }
+            if fault == Some(Fault::Cut) {
+                return Ok(());
+            }
+            if fault.is_some() || login.is_some() {
+                let _ = notes.send(Note { reply: replies, fault, login });
             }
         }
         backend.write_all(&out).await?;
@@ -204,54 +203,57 @@ fn credentials(words: &[&[u8]]) -> Option<usize> {
     }
 }
 
-/// What to send to the store for a login: the same if it is good, and else one that is refused.
-async fn login(
+/// Puts what the store gets of a login into `out`: the same if it is good, and else one that is
+/// refused. Answers with when a good one ends.
+async fn checked(
     shared: &Shared,
     words: &[&[u8]],
     at: usize,
     fault: Option<&Fault>,
-    ends: &watch::Sender<u64>,
-) -> Result<Vec<u8>> {
+    out: &mut Vec<u8>,
+) -> Result<Option<u64>> {
     let mut words = words.to_vec();
     let user = String::from_utf8_lossy(words[at]).into_owned();
     let token = String::from_utf8_lossy(words[at + 1]).into_owned();
-    let checked = match fault {
-        Some(Fault::WrongPass) => Err("on command"),
+    let login = match fault {
         // The login is answered by us: the store must not take it.
-        Some(Fault::Error(_)) => Err("on command"),
-        _ => shared.entra.check(&user, &token),
+        Some(Fault::WrongPass | Fault::Error(_)) => None,
+        _ => shared.entra.check(&user, &token).ok(),
     };
-    match checked {
-        Ok(expires_on) => {
-            shared.backend.allow(&user, &token).await?;
-            let first = *ends.borrow() == 0;
-            shared
-                .counters
-                .add(|counts| if first { &mut counts.logins } else { &mut counts.reauths });
-            ends.send_replace(expires_on);
-        }
-        Err(_) => {
-            shared.counters.add(|counts| &mut counts.refused);
-            words[at + 1] = b"refused";
-        }
+    if login.is_some() {
+        shared.backend.allow(&user, &token).await?;
+    } else {
+        shared.counters.add(|counts| &mut counts.refused);
+        words[at + 1] = b"refused";
     }
     let words: Vec<Arg<'_>> = words.iter().map(|word| Arg::from(*word)).collect();
-    let mut out = Vec::new();
     encode(&words, &mut |piece| out.extend_from_slice(piece));
-    Ok(out)
+    Ok(login)
+}
+
+/// Notes that the store took a login. What it only queued, or refused, is none.
+fn logged_in(shared: &Shared, reply: &[u8], expires_on: u64, ends: &watch::Sender<u64>) {
+    if matches!(reply.first(), Some(b'-' | b'!')) || reply == b"+QUEUED\r\n" {
+        return;
+    }
+    let first = *ends.borrow() == 0;
+    shared.counters.add(|counts| if first { &mut counts.logins } else { &mut counts.reauths });
+    ends.send_replace(expires_on);
 }
 
 /// Passes replies back, but for those that a fault was armed for.
 async fn replies(
+    shared: &Shared,
     mut backend: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
-    mut faults: mpsc::UnboundedReceiver<Faulty>,
+    mut noted: mpsc::UnboundedReceiver<Note>,
+    ends: &watch::Sender<u64>,
 ) -> Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
     let mut framer = Framer::new();
     let mut framed = 0;
     let mut number = 0;
-    let mut pending: Vec<Faulty> = Vec::new();
+    let mut pending: Vec<Note> = Vec::new();
     loop {
         let mut start = 0;
         let mut out = Vec::new();
@@ -274,8 +276,12 @@ async fn replies(
                 continue;
             }
             number += 1;
-            pending.extend(std::iter::from_fn(|| faults.try_recv().ok()));
-            match pending.iter().find(|faulty| faulty.reply == number).map(|faulty| &faulty.fault) {
+            pending.extend(std::iter::from_fn(|| noted.try_recv().ok()));
+            let note = pending.iter().find(|note| note.reply == number);
+            if let Some(expires_on) = note.and_then(|note| note.login) {
+                logged_in(shared, reply, expires_on, ends);
+            }
+            match note.and_then(|note| note.fault.as_ref()) {
                 Some(Fault::CutAfter(bytes)) => {
                     out.extend(&reply[..reply.len().min(*bytes)]);
                     output.write_all(&out).await?;

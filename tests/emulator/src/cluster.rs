@@ -1,5 +1,5 @@
 //! What the front does itself instead of passing it on: redirections, and commands that Azure
-//! Managed Redis doesn't have.
+//! Managed Redis doesn't have. A map of the slots it doesn't give, whatever the policy.
 
 use crc::{CRC_16_XMODEM, Crc};
 
@@ -11,8 +11,17 @@ const SLOTS: u16 = 16_384;
 pub(crate) struct Nodes(pub(crate) Vec<u16>);
 
 impl Nodes {
-    /// What the node at `port` says to a command whose key is elsewhere.
-    pub(crate) fn moved(&self, port: u16, words: &[&[u8]]) -> Option<String> {
+    /// What the node at `port` says to a command that is not for it.
+    pub(crate) fn refused(&self, port: u16, words: &[&[u8]]) -> Option<String> {
+        let unknown = || {
+            let name = String::from_utf8_lossy(words.first()?);
+            is_unknown(words).then(|| format!("ERR unknown command '{name}'"))
+        };
+        self.moved(port, words).or_else(unknown)
+    }
+
+    /// What it says to one whose key is elsewhere.
+    fn moved(&self, port: u16, words: &[&[u8]]) -> Option<String> {
         if !self.0.contains(&port) {
             return None;
         }
@@ -35,7 +44,8 @@ fn slot(key: &[u8]) -> u16 {
 
 /// The first key of a command, for the commands that tests use.
 fn key<'c>(words: &[&'c [u8]]) -> Option<&'c [u8]> {
-    const KEYLESS: [&str; 24] = [
+    const KEYLESS: [&str; 25] = [
+        "ACL",
         "AUTH",
         "CLIENT",
         "CLUSTER",
@@ -70,13 +80,13 @@ fn key<'c>(words: &[&'c [u8]]) -> Option<&'c [u8]> {
 }
 
 /// Whether the service doesn't know the command, though Redis does.
-pub(crate) fn is_unknown(words: &[&[u8]]) -> bool {
+fn is_unknown(words: &[&[u8]]) -> bool {
     let is = |at: usize, names: &[&str]| {
         words.get(at).is_some_and(|word: &&[u8]| {
             names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
         })
     };
-    is(0, &["SELECT", "RESET", "ASKING", "READONLY", "READWRITE"])
+    is(0, &["ASKING", "CLUSTER", "CONFIG", "READONLY", "READWRITE", "RESET", "SELECT"])
         || is(0, &["CLIENT"]) && is(1, &["NO-EVICT", "PAUSE", "UNPAUSE"])
 }
 

@@ -15,8 +15,6 @@ pub struct Counts {
     pub same_tokens: u64,
     /// Connections to the Redis port.
     pub connections: u64,
-    /// TLS handshakes that were finished there.
-    pub handshakes: u64,
     /// Logins that were accepted: the first of a connection.
     pub logins: u64,
     /// Logins that were accepted: later ones on the same connection.
@@ -54,7 +52,6 @@ impl Counters {
             "tokens": counts.tokens,
             "same_tokens": counts.same_tokens,
             "connections": counts.connections,
-            "handshakes": counts.handshakes,
             "logins": counts.logins,
             "reauths": counts.reauths,
             "refused": counts.refused,

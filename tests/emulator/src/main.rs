@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             }
             ("--chain", "rsa") => options.chain = Chain::Rsa,
             ("--chain", "ec") => options.chain = Chain::Ec,
-            ("--store", "redis") => options.store = Store::Any,
+            ("--store", "redis") => options.store = Store::Redis("redis-server".into()),
             ("--store", "builtin") => options.store = Store::Builtin,
             ("--store", path) if !path.is_empty() => options.store = Store::Redis(path.into()),
             ("--policy", "enterprise") => options.policy = Policy::Enterprise,

@@ -12,7 +12,11 @@ use rcgen::{
     PKCS_RSA_SHA384, RsaKeySize, SanType,
 };
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::version::TLS13;
 use time::{Duration, OffsetDateTime};
 
 /// The shape of the certificate chain.
@@ -30,8 +34,11 @@ pub enum Chain {
 pub struct Pki {
     /// The root, to trust.
     pub root_pem: String,
-    /// What a server of ours does TLS with.
+    /// What the token endpoint does TLS with.
     pub server: Arc<ServerConfig>,
+    /// What the Redis ports do TLS with: what Azure Managed Redis has in common with clients
+    /// without CBC, which is TLS 1.3 with AES-GCM.
+    pub redis: Arc<ServerConfig>,
 }
 
 impl Pki {
@@ -76,12 +83,22 @@ impl Pki {
         }
         sent.insert(0, leaf()?.signed_by(&leaf_key, &issuer)?.der().clone());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(sent, key))
-            .map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
-        Ok(Self { root_pem, server: Arc::new(server) })
+        let provider = default_provider();
+        let gcm = CryptoProvider {
+            cipher_suites: vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384],
+            ..provider.clone()
+        };
+        let server = |provider, versions: &[_]| {
+            ServerConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(versions)
+                .and_then(|builder| {
+                    builder.with_no_client_auth().with_single_cert(sent.clone(), key.clone_key())
+                })
+                .map(Arc::new)
+                .map_err(|_| rcgen::Error::CouldNotParseCertificate)
+        };
+        let redis = server(gcm, &[&TLS13])?;
+        Ok(Self { root_pem, server: server(provider, rustls::DEFAULT_VERSIONS)?, redis })
     }
 }
 

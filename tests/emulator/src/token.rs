@@ -1,7 +1,7 @@
 //! Access tokens as Entra makes them, signed, and checked as Azure Managed Redis does.
 
 use std::io::{Error, Result};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKeyComponents};
@@ -28,6 +28,11 @@ pub(crate) struct Issuer {
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The time that is left until `second`.
+pub(crate) fn until(second: u64) -> Duration {
+    (UNIX_EPOCH + Duration::from_secs(second)).duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 /// 32 hexadecimal digits of chance.
