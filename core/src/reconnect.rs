@@ -104,10 +104,11 @@ impl Reconnect {
 
     /// Learns what happened to a connection: a login that worked, or its end. Only a login that
     /// stood for a while makes the waits short again: a server that lets one in and closes the
-    /// door at once is dialed no more often for it.
+    /// door at once is dialed no more often for it. An end on purpose is no failure.
     pub fn observe(&mut self, now: Instant, event: &Event) {
         match event {
             Event::LoggedIn { .. } => self.logged_in_at = Some(now),
+            Event::Disconnected { reason } if reason.is_planned() => {}
             Event::Disconnected { .. } => {
                 let stood = self.logged_in_at.take().map(|since| now.since(since));
                 if stood.is_some_and(|stood| stood >= self.policy.backoff.max) {
@@ -159,5 +160,11 @@ mod tests {
         now = now.plus(Duration::from_secs(30));
         reconnect.observe(now, &end);
         assert_eq!(reconnect.poll(now), Dial::Wait { until: now.plus(Duration::from_millis(200)) });
+        // One that ended on purpose neither.
+        let planned = Event::Disconnected { reason: CloseReason::Replaced };
+        let before = reconnect.poll(now);
+        reconnect.observe(now, &login);
+        reconnect.observe(now, &planned);
+        assert_eq!(reconnect.poll(now), before);
     }
 }

@@ -134,7 +134,8 @@ pub struct CapacityError {
 }
 
 impl CapacityError {
-    pub(crate) const fn new(buffer: Buffer, needed: usize, capacity: usize) -> Self {
+    /// `buffer` has room for `capacity`, and `needed` were needed.
+    pub const fn new(buffer: Buffer, needed: usize, capacity: usize) -> Self {
         Self { buffer, needed, capacity }
     }
 }

@@ -261,21 +261,24 @@ impl<C: Connect> Builder<C> {
     /// # Errors
     /// [`Error`] if the first login doesn't work: at once if trying again can't help, and at
     /// the start timeout else.
-    pub async fn connect(self) -> Result<Client, Error> {
+    pub async fn connect(mut self) -> Result<Client, Error> {
+        // Commands can't overlap: they have one connection.
+        self.shared.config.replacement = Replacement::BreakThenMake;
         let Parts { dialer, start, on_push, started } = self.prepare()?;
         let exchange = Arc::new(Exchange::default());
         let handle = Handle::new(exchange.clone());
         let (identity, standing) = (dialer.identity.clone(), dialer.standing.clone());
         let (template, node_push) = (dialer.redirected((None, dialer.port)), on_push.clone());
-        let nodes = Nodes::new(Box::new(move |address| {
-            let (exchange, on_push) = (Arc::new(Exchange::default()), node_push.clone());
-            let dialer = template.redirected(address);
-            let driver = Driver { dialer, exchange: exchange.clone(), on_push, start: None };
-            tokio::spawn(driver.run());
-            exchange
+        let runtime = tokio::runtime::Handle::current();
+        let nodes = Nodes::new(Box::new(move |address, exchange| {
+            let (dialer, on_push) = (template.redirected(address), node_push.clone());
+            // Nodes come and go: one is only dialed for a command.
+            let driver = Driver { dialer, exchange, on_push, start: None, on_demand: true };
+            runtime.spawn(driver.run());
         }));
         let client = Client::new(handle, identity, standing, nodes);
-        tokio::spawn(Driver { dialer, exchange, on_push, start: Some(start) }.run());
+        let driver = Driver { dialer, exchange, on_push, start: Some(start), on_demand: false };
+        tokio::spawn(driver.run());
         started.await.unwrap_or(Err(Error::Closed))?;
         Ok(client)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redis_entraid_core::connection::Config;
 use redis_entraid_core::reconnect::Dial;
+use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
 
@@ -56,15 +57,21 @@ impl<C: Connect> Dialer<C> {
         let mut news = self.identity.news();
         loop {
             let now = TokioClock.now();
+            news.mark_unchanged();
+            let has_token = self.identity.manager().login(now).is_some();
             if now >= until {
+                if !has_token && self.standing.problem().is_none() {
+                    // The source has been silent all the time.
+                    let silent = Arc::new(SourceError::TimedOut.into());
+                    self.standing.has_problem(Error::Token(silent));
+                }
                 return Err(Unstartable);
             }
-            news.mark_unchanged();
-            if self.identity.manager().login(now).is_none() {
+            if !has_token {
                 if let Some(error) = self.identity.problem() {
-                    let kind = error.reason().kind();
+                    let again = self.identity.manager().is_retryable(&error.reason());
                     self.standing.has_problem(Error::Token(error));
-                    if start_until.is_some() && !kind.is_retryable() {
+                    if start_until.is_some() && !again {
                         return Err(Unstartable);
                     }
                 }

@@ -18,7 +18,7 @@ use crate::dial::{Dialer, Unstartable};
 use crate::error::Error;
 use crate::exchange::{Demand, Exchange, Failure, Outbox};
 use crate::pump::{Owner, Pump, Unneeded, Wire};
-use crate::standing::Standing;
+use crate::standing::{Standing, guarded};
 
 /// What a driver needs.
 pub(crate) struct Driver<C> {
@@ -26,6 +26,8 @@ pub(crate) struct Driver<C> {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) on_push: Option<PushHook>,
     pub(crate) start: Option<Start>,
+    /// Connects only when there is something to send.
+    pub(crate) on_demand: bool,
 }
 
 /// Who waits for the first connection.
@@ -43,8 +45,7 @@ impl Start {
     }
 }
 
-/// Tells who waits when the task ends in whatever way: a panic in a hook, a runtime that is shut
-/// down.
+/// Tells who waits when the task ends in whatever way, as when its runtime is shut down.
 struct End(Arc<Exchange>);
 
 impl Drop for End {
@@ -62,7 +63,7 @@ impl<C: Connect> Driver<C> {
     }
 
     async fn keep(&mut self) -> Result<(), Unneeded> {
-        let Self { dialer, exchange, on_push, start } = self;
+        let Self { dialer, exchange, on_push, start, on_demand } = self;
         let mut commands = Commands {
             exchange,
             standing: &dialer.standing,
@@ -71,25 +72,29 @@ impl<C: Connect> Driver<C> {
             outbox: Outbox::default(),
             start,
         };
+        let mut demanded = *on_demand;
         loop {
+            if demanded {
+                commands.demand().await?;
+            }
             let until = commands.start.as_ref().map(|start| start.until);
-            let mut pump = match commands.attend(dialer.open(until)).await? {
-                Ok(pump) => pump,
-                Err(Unstartable) => return commands.give_up(),
+            let mut pump = match commands.attend(dialer.open(until), demanded).await? {
+                Some(Ok(pump)) => pump,
+                Some(Err(Unstartable)) => return commands.give_up(),
+                None => continue,
             };
             let reason = commands.serve(&mut pump).await?;
             drop(pump);
             commands.outbox.disconnected(exchange, Lost::new(Outcome::NotSent, Some(reason)));
-            match reason {
-                CloseReason::Idle => commands.demand().await?,
-                CloseReason::Refused(error) if !error.is_transient() => {
-                    // Waiting won't help those who wait.
-                    commands.refuse();
-                    if commands.start.is_some() {
-                        return commands.give_up();
-                    }
+            demanded = *on_demand || reason == CloseReason::Idle;
+            if let CloseReason::Refused(error) = reason
+                && !error.is_transient()
+            {
+                // Waiting won't help those who wait.
+                commands.refuse();
+                if commands.start.is_some() {
+                    return commands.give_up();
                 }
-                _ => {}
             }
         }
     }
@@ -119,15 +124,22 @@ impl Commands<'_> {
     }
 
     /// Waits for `future`, and sees meanwhile to commands that wait for a connection: each has
-    /// its time.
-    async fn attend<F: Future>(&mut self, future: F) -> Result<F::Output, Unneeded> {
+    /// its time. If it is `demanded`, only as long as there are any.
+    async fn attend<F: Future>(
+        &mut self,
+        future: F,
+        demanded: bool,
+    ) -> Result<Option<F::Output>, Unneeded> {
         let mut future = pin!(future);
         loop {
             let until = self.outbox.deadline(self.timeout);
             tokio::select! {
-                output = &mut future => return Ok(output),
+                output = &mut future => return Ok(Some(output)),
                 more = poll_fn(|cx| self.poll_more(cx)) => more?,
                 () = TokioClock.sleep_until(until) => self.expire_unsent(),
+            }
+            if demanded && self.outbox.is_empty() {
+                return Ok(None);
             }
         }
     }
@@ -171,8 +183,6 @@ impl Commands<'_> {
 impl Owner for Commands<'_> {
     fn submit(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Result<bool, Unneeded> {
         let mut progress = false;
-        let too_slow = || Failure::Lost(Lost::new(Outcome::NotSent, None));
-        self.outbox.expire(self.exchange, TokioClock.now(), self.timeout, too_slow);
         loop {
             match self.outbox.poll(self.exchange, cx) {
                 Demand::Wanted => {}
@@ -182,23 +192,27 @@ impl Owner for Commands<'_> {
                 }
                 Demand::Unneeded => return Err(Unneeded),
             }
-            let Some((queued, command)) = self.outbox.front(self.exchange) else {
+            let now = TokioClock.now();
+            let too_slow = || Failure::Lost(Lost::new(Outcome::NotSent, None));
+            self.outbox.expire(self.exchange, now, self.timeout, too_slow);
+            if self.outbox.is_empty() {
                 return Ok(progress);
-            };
-            let by = queued.since.plus(self.timeout);
-            let (now, tag) = (TokioClock.now(), queued.ticket.tag());
-            let failure = match wire.submit_encoded(now, by, tag, queued.class, command) {
-                Ok(()) => None,
-                Err(SubmitError::Refused(refused)) => Some(Failure::Refused(refused)),
-                Err(SubmitError::TooLarge(error)) => Some(Failure::TooLarge(error)),
-                // It waits, for a later turn or for its time to be over.
-                Err(_) => return Ok(progress),
-            };
-            match failure {
-                None => self.outbox.sent(),
-                Some(failure) => self.outbox.fail(self.exchange, failure),
             }
-            progress = true;
+            while let Some((queued, command, by)) = self.outbox.front(now, self.timeout) {
+                let (tag, class) = (queued.ticket.tag(), queued.class);
+                match wire.submit_encoded(now, by, tag, class, command) {
+                    Ok(()) => self.outbox.sent(),
+                    Err(SubmitError::Refused(refused)) => {
+                        self.outbox.fail(self.exchange, Failure::Refused(refused));
+                    }
+                    Err(SubmitError::TooLarge(error)) => {
+                        self.outbox.fail(self.exchange, Failure::TooLarge(error));
+                    }
+                    // It waits, for a later turn or for its time to be over.
+                    Err(_) => return Ok(progress),
+                }
+                progress = true;
+            }
         }
     }
 
@@ -220,7 +234,7 @@ impl Owner for Commands<'_> {
                 Output::Push(push) => {
                     drop(delivery);
                     if let (Some(hook), Ok(push)) = (self.on_push, push) {
-                        hook(push);
+                        guarded(|| hook(push));
                     }
                     delivery = self.outbox.deliver(self.exchange);
                 }
@@ -239,7 +253,11 @@ impl Owner for Commands<'_> {
         }
         drop(delivery);
         if !wire.has_ended() {
-            self.standing.set_health(wire.health(now));
+            let health = wire.health(now);
+            if health.waiting == 0 && self.outbox.is_empty() {
+                self.outbox.deliver(self.exchange).settle(health.session);
+            }
+            self.standing.set_health(health);
         }
     }
 }

@@ -53,7 +53,7 @@ pub enum Error {
     ReplyTooLarge(ReplyTooLarge),
     /// The reply is of another type than was asked for.
     Type(TypeError),
-    /// The task behind it has ended: its runtime was shut down, or a hook panicked.
+    /// The task behind it has ended, with its runtime.
     Closed,
 }
 

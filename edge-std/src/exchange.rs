@@ -14,9 +14,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redis_entraid_core::command::Refused;
-use redis_entraid_core::connection::Outcome;
+use redis_entraid_core::connection::{CloseReason, Lost, Outcome};
 use redis_entraid_core::time::Instant;
 
+use batch::MAX_SLOTS;
 pub(crate) use batch::{Batch, Failure, Queued, Replies, Ticket};
 pub(crate) use outbox::Outbox;
 use session::Session;
@@ -25,11 +26,31 @@ use crate::error::Error;
 
 #[derive(Debug, Default)]
 struct Slot {
-    batch: u32,
+    batch: u16,
     /// How many replies it waits for.
     expected: usize,
     replies: Replies,
+    /// What failed before its turn, in order: replies come in the order of the commands.
+    early: Vec<(u32, Failure)>,
     waker: Option<Waker>,
+}
+
+impl Slot {
+    /// Takes in what became of command number `index`. Says whether that was the last one.
+    fn put(&mut self, index: u32, entry: Result<&[u8], Failure>) -> bool {
+        match entry {
+            Ok(raw) => self.replies.reply(raw),
+            Err(failure) => {
+                let place = self.early.partition_point(|(early, _)| *early < index);
+                self.early.insert(place, (index, failure));
+            }
+        }
+        let turn = |early: &(u32, Failure), replies: &Replies| early.0 as usize <= replies.len();
+        while self.early.first().is_some_and(|early| turn(early, &self.replies)) {
+            self.replies.fail(self.early.remove(0).1);
+        }
+        self.replies.len() >= self.expected
+    }
 }
 
 #[derive(Default)]
@@ -40,13 +61,58 @@ struct State {
     free: Vec<u32>,
     handles: usize,
     session: Session,
-    /// The session came to nothing: the connection must not serve others with it.
+    /// Sessions below this number came to nothing: what is still to be sent of them isn't.
+    dead: u32,
+    /// Handles that have left since the driver last looked.
+    left: Vec<u32>,
+    /// There may be commands that are not to be sent any more.
+    purge: bool,
+    /// Something is open on the connection that is nobody's: it must not serve others.
     abandoned: bool,
-    /// How many connections there were before this one.
-    connection: u32,
     driver: Option<Waker>,
     /// The driver has ended and will not come back.
     over: Option<Error>,
+}
+
+impl State {
+    /// The session comes to nothing. `begun` says that the server knows of it.
+    fn lose_session(&mut self, begun: bool) {
+        self.session.lost = true;
+        self.dead = self.session.id + 1;
+        self.purge = true;
+        self.abandoned |= begun;
+    }
+
+    /// Notes that `queued` will not be executed. Answers with who is to be woken.
+    fn fail(&mut self, queued: &Queued, failure: Failure) -> Option<Waker> {
+        let Ticket { slot, batch, index } = queued.ticket;
+        let place = &mut self.slots[slot as usize];
+        if place.batch != batch {
+            return None;
+        }
+        if matches!(failure, Failure::StateLost) && self.session.owner == Some(slot) {
+            // Now it was told.
+            self.session = self.session.over();
+        }
+        if place.put(index, Err(failure)) { place.waker.take() } else { None }
+    }
+
+    /// Takes out of `queue` what is not to be sent any more, but for what is begun.
+    fn purge(&mut self, queue: &mut VecDeque<Queued>, begun: Option<(u32, u16)>) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        queue.retain(|queued| {
+            let ticket = queued.ticket;
+            let dead = queued.session.is_some_and(|session| session < self.dead);
+            if ticket.is_of(begun) {
+                return true;
+            }
+            if dead {
+                wakers.extend(self.fail(queued, Failure::StateLost));
+            }
+            !dead && !self.left.contains(&ticket.slot)
+        });
+        wakers
+    }
 }
 
 /// See the [module](self).
@@ -83,6 +149,7 @@ impl Exchange {
         let mut state = self.lock();
         state.handles += 1;
         state.free.pop().unwrap_or_else(|| {
+            assert!(state.slots.len() < MAX_SLOTS, "four million handles on one connection");
             state.slots.push(Slot::default());
             (state.slots.len() - 1) as u32
         })
@@ -97,12 +164,16 @@ impl Exchange {
     pub(crate) fn leave(&self, slot: u32) {
         let mut state = self.lock();
         let place = &mut state.slots[slot as usize];
-        *place = Slot { batch: place.batch.wrapping_add(1), ..Slot::default() };
+        *place = Slot { batch: place.batch, ..Slot::default() };
         state.free.push(slot);
         state.handles -= 1;
+        // What it has queued is not sent; the driver sees to what it has taken already.
+        state.queue.retain(|queued| queued.ticket.slot != slot);
+        state.left.push(slot);
+        state.purge = true;
         if state.session.owner == Some(slot) {
-            state.abandoned = !state.session.lost;
-            state.session = Session::default();
+            state.abandoned |= !state.session.lost;
+            state.session = state.session.over();
         }
         let waker = state.driver.take();
         drop(state);
@@ -115,29 +186,34 @@ impl Exchange {
         if let Some(error) = &state.over {
             return Err(error.clone());
         }
-        let owner = state.session.owner;
-        let after = state.session.after(slot, &batch.commands);
-        if owner.is_some_and(|owner| owner != slot)
-            || (owner.is_none() && after.owner.is_some() && state.handles > 1)
+        let before = state.session;
+        let after = before.after(slot, &batch.commands);
+        if before.owner.is_some_and(|owner| owner != slot)
+            || (before.owner.is_none() && after.owner.is_some() && state.handles > 1)
         {
             return Err(Refused::Shared.into());
         }
-        if state.session.lost {
+        if before.lost {
             // What was to be executed together, or on a condition, isn't any more.
-            state.session = Session::default();
+            state.session = before.over();
             return Err(Error::StateLost);
         }
         state.session = after;
-        let bound = owner.map(|_| state.connection);
+        let session = before.owner.or(after.owner).map(|_| before.id);
         let State { outbox, queue, slots, .. } = &mut *state;
         let place = &mut slots[slot as usize];
         place.batch = place.batch.wrapping_add(1);
         place.replies.clear();
+        place.early.clear();
         place.expected = batch.commands.len();
-        let ticket = Ticket { slot, batch: place.batch };
+        let ticket = Ticket { slot, batch: place.batch, index: 0 };
+        let mut start = outbox.len();
         outbox.extend_from_slice(&batch.bytes);
-        let queued = |&(class, len): &_| Queued { ticket, class, len, since: now, bound };
-        queue.extend(batch.commands.iter().map(queued));
+        queue.extend((0..).zip(&batch.commands).map(|(index, &(class, len))| {
+            start += len;
+            let ticket = Ticket { index, ..ticket };
+            Queued { ticket, class, start: start - len, len, since: now, session }
+        }));
         let waker = state.driver.take();
         drop(state);
         wake(waker);
@@ -161,6 +237,7 @@ impl Exchange {
         if slot.replies.len() >= slot.expected {
             core::mem::swap(&mut slot.replies, replies);
             slot.replies.clear();
+            slot.expected = 0;
             return Poll::Ready(());
         }
         set_waker(&mut slot.waker, cx);
@@ -169,29 +246,44 @@ impl Exchange {
 
     // The side of the driver.
 
-    /// Takes the commands that were queued since the last time, if all earlier ones are gone.
-    /// Registers for more.
+    /// Takes the commands that were queued since the last time, if all earlier ones are gone, and
+    /// registers for more. Says since when the oldest waits that was not taken.
     fn poll_outbox(
         &self,
         cx: &Context<'_>,
         bytes: &mut Vec<u8>,
         queue: &mut VecDeque<Queued>,
-    ) -> Demand {
+        begun: Option<(u32, u16)>,
+    ) -> (Demand, Option<Instant>) {
         let mut state = self.lock();
         set_waker(&mut state.driver, cx);
+        let wakers = if core::mem::take(&mut state.purge) {
+            let mut wakers = state.purge(queue, begun);
+            state.left.clear();
+            let mut waiting = core::mem::take(&mut state.queue);
+            wakers.append(&mut state.purge(&mut waiting, begun));
+            state.queue = waiting;
+            wakers
+        } else {
+            Vec::new()
+        };
         if queue.is_empty() {
             bytes.clear();
             core::mem::swap(bytes, &mut state.outbox);
             core::mem::swap(queue, &mut state.queue);
         }
-        if state.handles == 0 {
+        let demand = if state.handles == 0 {
             state.over = Some(Error::Closed);
             Demand::Unneeded
         } else if core::mem::take(&mut state.abandoned) {
             Demand::Abandoned
         } else {
             Demand::Wanted
-        }
+        };
+        let oldest = state.queue.front().map(|queued| queued.since);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        (demand, oldest)
     }
 
     /// Opens the slots for a series of replies. Who waits for one is woken when that is over.
@@ -199,14 +291,18 @@ impl Exchange {
         Delivery { state: Some(self.lock()), wakers }
     }
 
-    /// Learns that there is no connection any more, and with it no session. Answers with the
-    /// number of the next one.
-    fn disconnected(&self) -> u32 {
+    /// Learns that there is no connection any more, and of which session it knew last.
+    fn disconnected(&self, session: Option<u32>) {
         let mut state = self.lock();
-        state.connection = state.connection.wrapping_add(1);
-        state.session.lost = state.session.owner.is_some();
+        if let Some(session) = session {
+            if state.session.owner.is_some() && state.session.id == session {
+                state.lose_session(false);
+            }
+            // What is still to be sent of one that was about to end doesn't go to another one.
+            state.dead = state.dead.max(session + 1);
+            state.purge = true;
+        }
         state.abandoned = false;
-        state.connection
     }
 
     /// Ends for ever: who waits, and who comes, hears `error`.
@@ -216,11 +312,17 @@ impl Exchange {
             return;
         }
         state.over = Some(error.clone());
-        state.queue.clear();
         let mut wakers = Vec::new();
+        for queued in core::mem::take(&mut state.queue) {
+            wakers.extend(state.fail(&queued, Failure::Unavailable(Some(error.clone()))));
+        }
+        // Of the others nobody knows any more how far they came.
+        let unknown = Lost::new(Outcome::Unknown, Some(CloseReason::Closed));
         for slot in &mut state.slots {
-            while slot.replies.len() < slot.expected {
-                slot.replies.fail(Failure::Unavailable(Some(error.clone())));
+            for index in slot.replies.len()..slot.expected {
+                if !slot.early.iter().any(|(early, _)| *early as usize == index) {
+                    slot.put(index as u32, Err(Failure::Lost(unknown)));
+                }
             }
             wakers.extend(slot.waker.take());
         }
@@ -238,40 +340,52 @@ pub(crate) struct Delivery<'e> {
 
 impl Delivery<'_> {
     pub(crate) fn reply(&mut self, tag: u64, raw: &[u8]) {
-        self.put(tag, |replies| replies.reply(raw));
+        self.put(tag, Ok(raw));
     }
 
     pub(crate) fn fail(&mut self, tag: u64, failure: Failure) {
-        let slot = Ticket::from_tag(tag).slot;
-        if let Some(state) = &mut self.state
-            && state.session.owner == Some(slot)
-        {
-            match &failure {
-                Failure::StateLost => state.session = Session::default(),
-                // A part of it was not sent: what there is of it must come to nothing.
-                Failure::Unavailable(_) | Failure::Refused(_) | Failure::TooLarge(_) => {
-                    (state.session.lost, state.abandoned) = (true, true);
-                }
-                Failure::Lost(lost) if lost.outcome == Outcome::NotSent => {
-                    (state.session.lost, state.abandoned) = (true, true);
-                }
-                Failure::Lost(_) | Failure::ReplyTooLarge(_) => {}
-            }
-        }
-        self.put(tag, |replies| replies.fail(failure));
+        self.put(tag, Err(failure));
     }
 
-    fn put(&mut self, tag: u64, put: impl FnOnce(&mut Replies)) {
+    fn put(&mut self, tag: u64, entry: Result<&[u8], Failure>) {
         let ticket = Ticket::from_tag(tag);
         let Some(state) = &mut self.state else { return };
         let slot = &mut state.slots[ticket.slot as usize];
         // A reply to a command that was given up has no place.
-        if slot.batch != ticket.batch {
-            return;
-        }
-        put(&mut slot.replies);
-        if slot.replies.len() >= slot.expected {
+        if slot.batch == ticket.batch && slot.put(ticket.index, entry) {
             self.wakers.extend(slot.waker.take());
+        }
+    }
+
+    /// `queued` was not sent. If the connection knows of its session, `begun`, it must come to
+    /// nothing there.
+    fn unsent(&mut self, queued: &Queued, failure: Failure, begun: bool) {
+        let Some(state) = &mut self.state else { return };
+        self.wakers.extend(state.fail(queued, failure));
+        let Session { id, owner, lost, .. } = state.session;
+        if queued.session == Some(id) && owner.is_some() && !lost {
+            state.lose_session(begun);
+        }
+    }
+
+    /// Fails what was queued no later than `until`.
+    fn expire(&mut self, until: Instant, failure: impl Fn() -> Failure) {
+        while let Some(queued) = self.state.as_mut().and_then(|state| {
+            let late = state.queue.front().is_some_and(|queued| queued.since <= until);
+            if late { state.queue.pop_front() } else { None }
+        }) {
+            self.unsent(&queued, failure(), false);
+        }
+    }
+
+    /// All replies are in. The connection knows best whether there is a session: `MULTI` or
+    /// `WATCH` may have been refused, or `DISCARD`.
+    pub(crate) fn settle(&mut self, is_open: bool) {
+        let Some(state) = &mut self.state else { return };
+        let Session { owner, lost, .. } = state.session;
+        if state.queue.is_empty() && !lost && owner.is_some() != is_open {
+            state.abandoned |= is_open;
+            state.session = state.session.over();
         }
     }
 }

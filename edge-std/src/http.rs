@@ -47,7 +47,10 @@ impl Http {
         #[cfg(feature = "tls")]
         {
             let stream = tcp(host, port).await.map_err(|(_, error)| Error::Connect(error))?;
-            let stream = self.tls.connect(host, stream).await.map_err(Error::Tls)?;
+            let stream = self.tls.connect(host, stream).await.map_err(|error| {
+                let tls = crate::tls::is_about_tls(&error);
+                if tls { Error::Tls(error) } else { Error::Connect(error) }
+            })?;
             exchange(stream, request, response).await
         }
         #[cfg(not(feature = "tls"))]

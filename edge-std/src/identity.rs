@@ -264,8 +264,8 @@ impl<S: TokenSource> Fetcher<S> {
                         }
                         _ => None,
                     };
-                    crate::standing::report(self.hook.as_ref(), &event);
                     shared.news.send_replace(());
+                    crate::standing::report(self.hook.as_ref(), &event);
                 }
                 // The core knows no other action today.
                 _ => return,

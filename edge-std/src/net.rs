@@ -109,12 +109,8 @@ impl Connect for TlsTcp {
             .map_err(|(kind, error)| ConnectError::new(kind, to(), error))?;
         self.tls.connect(server_name, stream).await.map_err(|error| {
             // A server that has too many clients drops the connection before TLS begins.
-            let kind = match error.kind() {
-                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                    ConnectErrorKind::Unreachable
-                }
-                _ => ConnectErrorKind::Tls,
-            };
+            let tls = crate::tls::is_about_tls(&error);
+            let kind = if tls { ConnectErrorKind::Tls } else { ConnectErrorKind::Unreachable };
             ConnectError::new(kind, to(), error)
         })
     }

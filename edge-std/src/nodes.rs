@@ -10,8 +10,8 @@ use crate::handle::Handle;
 /// Where a node is: its address - none is the one that was connected to - and its port.
 pub(crate) type Address = (Option<Arc<str>>, u16);
 
-/// Starts the task that keeps a connection to a node.
-type Start = Box<dyn Fn(Address) -> Arc<Exchange> + Send + Sync>;
+/// Starts the task that keeps a connection to a node, for the handles of an exchange.
+type Start = Box<dyn Fn(Address, Arc<Exchange>) + Send + Sync>;
 
 /// Connections to nodes, shared by the handles of a client. One ends with its last handle.
 pub(crate) struct Nodes {
@@ -30,9 +30,12 @@ impl Nodes {
         let running = known.get(address).and_then(Weak::upgrade).map(Handle::new);
         running.filter(Handle::is_alive).unwrap_or_else(|| {
             known.retain(|_, exchange| exchange.strong_count() > 0);
-            let exchange = (self.start)(address.clone());
+            let exchange = Arc::new(Exchange::default());
             known.insert(address.clone(), Arc::downgrade(&exchange));
-            Handle::new(exchange)
+            // The task ends without a handle: there is one before it begins.
+            let handle = Handle::new(exchange.clone());
+            (self.start)(address.clone(), exchange);
+            handle
         })
     }
 }

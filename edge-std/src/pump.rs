@@ -4,7 +4,7 @@ use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use redis_entraid_core::connection::{CloseReason, Config, Connection, Pending};
+use redis_entraid_core::connection::{CloseReason, Config, Connection, ConnectionHealth, Pending};
 use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::{Clock, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -80,6 +80,11 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
         Ok(None)
     }
 
+    /// How its connection stands.
+    pub(crate) fn health(&self) -> ConnectionHealth {
+        self.wire.health(TokioClock.now())
+    }
+
     /// Ends it when all replies are in.
     pub(crate) fn retire(&mut self) {
         self.wire.retire();
@@ -105,6 +110,9 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
     }
 }
 
+/// How often it is read and written before anybody looks around.
+const ROUNDS: u32 = 64;
+
 /// What is polled.
 struct Io<'p, S> {
     stream: Pin<&'p mut S>,
@@ -114,14 +122,14 @@ struct Io<'p, S> {
 
 impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
     /// Moves what can be moved. Ready when the connection should look around before `deadline`,
-    /// or has ended.
+    /// or has ended; and after some rounds, so that a flood holds no login up.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         owner: &mut impl Owner,
         deadline: Instant,
     ) -> Poll<Result<(), Unneeded>> {
-        loop {
+        for _ in 0..ROUNDS {
             let mut progress = match owner.submit(cx, self.wire) {
                 Ok(progress) => progress,
                 Err(unneeded) => return Poll::Ready(Err(unneeded)),
@@ -136,6 +144,7 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
                 return Poll::Pending;
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> bool {

@@ -1,6 +1,7 @@
 //! How the connection of a client or a subscriber stands, and when the next one may be made.
 
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis_entraid_core::connection::{CloseReason, ConnectionHealth, Lost, Outcome};
@@ -103,6 +104,10 @@ impl Standing {
                     state.now.problem = None;
                 }
                 Event::Reauthenticated { .. } => state.now.reauths += 1,
+                // Another one has taken its place, or does so now.
+                Event::Disconnected { reason: CloseReason::Replaced } => {
+                    state.now.connection = None;
+                }
                 Event::Disconnected { reason } => {
                     state.now.connection = None;
                     state.now.problem = Some(match reason {
@@ -127,6 +132,12 @@ pub(crate) fn report(hook: Option<&Hook>, event: &Event) {
         _ => log::info!("{event}"),
     }
     if let Some(hook) = hook {
-        hook(event);
+        guarded(|| hook(event));
     }
+}
+
+/// Calls a hook. Those who are logged in should stay so, even if it panics.
+pub(crate) fn guarded(hook: impl FnOnce()) {
+    // Whoever panics has been heard already, by the panic hook.
+    let _ = catch_unwind(AssertUnwindSafe(hook));
 }

@@ -70,7 +70,8 @@ pub enum Delivery {
     Settled,
     /// So many messages were dropped here, since too many wait to be read or one was too large.
     Missed(u64),
-    /// The server refuses what it granted before: that subscription has ended.
+    /// The server refuses what it granted before, or what nobody waits for any more: that
+    /// subscription has ended.
     Refused {
         /// Of which kind it was.
         topic: Topic,
@@ -149,7 +150,8 @@ impl Subscriber {
     /// as long as a command may take: then it is still wanted, and subscribed to when there is.
     ///
     /// # Cancel safety
-    /// If the future is dropped, `names` are still wanted.
+    /// If the future is dropped, `names` are still wanted. What the server then says of them, if
+    /// it refuses, is a [`Delivery::Refused`].
     pub async fn subscribe<N: AsRef<[u8]>>(
         &mut self,
         topic: Topic,
@@ -157,6 +159,7 @@ impl Subscriber {
     ) -> Result<(), Error> {
         let names: Vec<_> = names.into_iter().map(|name| Name::new(topic, name.as_ref())).collect();
         self.mailbox.want(&names);
+        let _waiting = Waiting(&self.mailbox);
         let known = poll_fn(|cx| self.mailbox.poll_known(cx, &names));
         tokio::time::timeout(self.patience, known).await.unwrap_or_else(|_| {
             let cause = self.standing.problem().map(Box::new);
@@ -194,6 +197,15 @@ impl Subscriber {
     /// Why there is no connection at the moment, as far as that is known.
     pub fn problem(&self) -> Option<Error> {
         self.standing.problem()
+    }
+}
+
+/// Somebody waits for a confirmation.
+struct Waiting<'m>(&'m Mailbox);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.stop_waiting();
     }
 }
 
@@ -338,7 +350,7 @@ async fn serve<'s, C: Connect>(
                     if !next.names.is_settled() && line.names.has_subscriptions() {
                         mailbox.gap_begins();
                     }
-                    next.names.replaces = false;
+                    next.stand_alone();
                     line = next;
                     break;
                 },

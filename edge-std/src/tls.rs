@@ -12,7 +12,13 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::ConfigError;
 
-/// Which certificate authorities are trusted. There is no way to trust anybody.
+/// Whether a handshake failed because of what was said, and not because the network failed.
+pub(crate) fn is_about_tls(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other)
+}
+
+/// Which certificate authorities are trusted. There is no way to trust anybody, but by a
+/// configuration of one's own.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Roots {

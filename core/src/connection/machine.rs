@@ -316,6 +316,7 @@ impl<R: Storage<Pending>> Machine<R> {
             generation: self.login.map(|login| login.generation),
             login_ends_in: self.login.map(|login| login.ends.since(now)),
             waiting: self.ring.len(),
+            session: self.session.is_open(),
             subscriptions: self.session.subscriptions(),
             commands: self.counts.commands,
             reauths: self.counts.reauths,
@@ -351,6 +352,8 @@ pub struct ConnectionHealth {
     pub login_ends_in: Option<Duration>,
     /// Commands that wait for a reply.
     pub waiting: usize,
+    /// Whether a transaction is open or keys are watched, as far as replies have come.
+    pub session: bool,
     /// Subscriptions that were confirmed.
     pub subscriptions: u32,
     /// Commands taken so far.

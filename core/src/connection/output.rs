@@ -113,6 +113,13 @@ pub enum CloseReason {
     Idle,
 }
 
+impl CloseReason {
+    /// Whether it ended on purpose, from this side.
+    pub const fn is_planned(self) -> bool {
+        matches!(self, Self::Closed | Self::Replaced | Self::Idle)
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -151,10 +151,11 @@ impl<R: Storage<Pending>> Machine<R> {
         match entry.role {
             Role::Multi if value.error().is_some() => self.session.multi_refused(),
             Role::Exec => self.session.exec_answered(value.error()),
+            Role::Watch if value.error().is_some() => self.session.watch_refused(),
             Role::Blocking => self.session.blocked = false,
             // An error: nothing will be confirmed any more.
             Role::Subscription { .. } => self.session.subscribed(),
-            Role::Multi | Role::Plain => {}
+            Role::Multi | Role::Watch | Role::Plain => {}
         }
     }
 

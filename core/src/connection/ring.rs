@@ -30,6 +30,7 @@ pub(super) enum Role {
     Plain,
     Multi,
     Exec,
+    Watch,
     Blocking,
     /// Not a reply, but so many confirmations; 0 is as many as there are subscriptions.
     Subscription {

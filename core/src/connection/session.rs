@@ -14,7 +14,8 @@ pub(super) struct Session {
     pub(super) transaction: bool,
     /// How often `MULTI` was sent, less how often the server said that one is over.
     unclosed: u32,
-    watching: bool,
+    /// How often `WATCH` was sent and not refused, since the last time that none was watched.
+    watching: u32,
     tracking: bool,
     /// The last command that was sent blocks, and its reply hasn't come.
     pub(super) blocked: bool,
@@ -42,15 +43,15 @@ impl Session {
                 Role::Multi
             }
             Class::Exec => {
-                (self.transaction, self.watching) = (false, false);
+                (self.transaction, self.watching) = (false, 0);
                 Role::Exec
             }
             Class::Watch => {
-                self.watching = true;
-                Role::Plain
+                self.watching = self.watching.saturating_add(1);
+                Role::Watch
             }
             Class::Unwatch => {
-                self.watching = false;
+                self.watching = 0;
                 Role::Plain
             }
             Class::Tracking(on) => {
@@ -82,6 +83,16 @@ impl Session {
         if self.unclosed == 0 {
             self.transaction = false;
         }
+    }
+
+    /// A `WATCH` was refused.
+    pub(super) const fn watch_refused(&mut self) {
+        self.watching = self.watching.saturating_sub(1);
+    }
+
+    /// Whether a transaction is open or keys are watched.
+    pub(super) const fn is_open(&self) -> bool {
+        self.in_transaction() || self.watching > 0
     }
 
     /// An `EXEC` or `DISCARD` was answered, perhaps with `error`.
@@ -148,7 +159,7 @@ impl Session {
     pub(super) const fn lost(&self) -> Option<LostState> {
         let lost = LostState {
             transaction: self.in_transaction(),
-            watch: self.watching,
+            watch: self.watching > 0,
             tracking: self.tracking,
             subscriptions: self.subscriptions(),
         };

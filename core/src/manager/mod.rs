@@ -296,6 +296,11 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.not_before = now.plus(jittered.max(asked).max(self.policy.failure_floor));
     }
 
+    /// Whether trying again soon may help against `error`, by the policy.
+    pub fn is_retryable(&self, error: &SourceError) -> bool {
+        (self.policy.retry.is_retryable)(error.kind())
+    }
+
     /// Learns that a request was given up before there was an answer. It is no failure; the next
     /// one is due as if it had not been made, but for the floor.
     pub fn abandoned(&mut self, now: Instant) {

@@ -2,27 +2,40 @@
 
 use redis_entraid_core::command::{Class, Refused, classify};
 use redis_entraid_core::connection::{Lost, ReplyTooLarge};
-use redis_entraid_core::resp::{Arg, encode};
-use redis_entraid_core::storage::CapacityError;
+use redis_entraid_core::resp::{Arg, encode, encoded_len};
+use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::Instant;
 
 use crate::error::Error;
+use crate::pump::MAX_COMMAND;
 
-/// The number of a slot, and of the batch of commands in it.
+/// Which command it is: of which slot, of which of its batches, and which one of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(super) slot: u32,
-    pub(super) batch: u32,
+    pub(super) batch: u16,
+    pub(super) index: u32,
 }
+
+/// How many handles one connection can have.
+pub(super) const MAX_SLOTS: usize = 1 << 22;
+
+/// How many commands can be sent together.
+pub(super) const MAX_BATCH: usize = 1 << 26;
 
 impl Ticket {
     /// As a tag of the core's.
     pub(crate) const fn tag(self) -> u64 {
-        (self.slot as u64) << 32 | self.batch as u64
+        (self.slot as u64) << 42 | (self.batch as u64) << 26 | self.index as u64
     }
 
     pub(super) const fn from_tag(tag: u64) -> Self {
-        Self { slot: (tag >> 32) as u32, batch: tag as u32 }
+        let index = (tag & (MAX_BATCH as u64 - 1)) as u32;
+        Self { slot: (tag >> 42) as u32, batch: (tag >> 26) as u16, index }
+    }
+
+    pub(super) const fn is_of(self, batch: Option<(u32, u16)>) -> bool {
+        matches!(batch, Some((slot, batch)) if slot == self.slot && batch == self.batch)
     }
 }
 
@@ -39,15 +52,26 @@ impl Batch {
         self.commands.clear();
     }
 
-    /// Takes a command, and says what it does to its connection.
-    pub(crate) fn push(&mut self, args: &[Arg<'_>]) -> Result<Class, Refused> {
+    /// Takes a command, and says what it does to its connection. What will not be sent is refused
+    /// here, before anything is: what was to be executed together isn't torn.
+    pub(crate) fn push(&mut self, args: &[Arg<'_>]) -> Result<Class, Error> {
         let class = classify(args)?;
         if let Class::Subscribe(..) | Class::Unsubscribe(..) = class {
-            return Err(Refused::Subscription);
+            return Err(Refused::Subscription.into());
         }
-        let start = self.bytes.len();
+        let len = encoded_len(args);
+        if len > MAX_COMMAND {
+            return Err(Error::TooLarge(CapacityError::new(Buffer::Transmit, len, MAX_COMMAND)));
+        }
+        if self.commands.len() == MAX_BATCH {
+            return Err(Error::TooLarge(CapacityError::new(
+                Buffer::Ring,
+                MAX_BATCH + 1,
+                MAX_BATCH,
+            )));
+        }
         encode(args, &mut |piece| self.bytes.extend_from_slice(piece));
-        self.commands.push((class, self.bytes.len() - start));
+        self.commands.push((class, len));
         Ok(class)
     }
 }
@@ -57,10 +81,12 @@ impl Batch {
 pub(crate) struct Queued {
     pub(crate) ticket: Ticket,
     pub(crate) class: Class,
-    pub(crate) len: usize,
+    /// Where its bytes lie among those that were queued with it.
+    pub(super) start: usize,
+    pub(super) len: usize,
     pub(crate) since: Instant,
-    /// The connection that it must go to, since it belongs to a transaction or a `WATCH` there.
-    pub(crate) bound: Option<u32>,
+    /// The session that it belongs to, if that spans batches.
+    pub(super) session: Option<u32>,
 }
 
 /// What there is instead of a reply.

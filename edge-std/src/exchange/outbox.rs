@@ -7,83 +7,81 @@ use std::collections::VecDeque;
 use redis_entraid_core::connection::{Lost, Outcome};
 use redis_entraid_core::time::Instant;
 
-use super::{Delivery, Demand, Exchange, Failure, Queued, Ticket};
+use super::{Delivery, Demand, Exchange, Failure, Queued};
 
 /// Commands that were taken from the handles and not given to a connection yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
-    /// How much of `bytes` is gone.
-    used: usize,
     queue: VecDeque<Queued>,
-    /// The batch of which a connection was last given a command.
-    begun: Option<Ticket>,
-    /// Which connection that was.
-    connection: u32,
+    /// The batch, by slot and number, of which the connection was last given a command.
+    begun: Option<(u32, u16)>,
+    /// The session of which it was last given one.
+    session: Option<u32>,
+    /// Since when others wait that will be taken when these are gone.
+    behind: Option<Instant>,
     wakers: Vec<Waker>,
 }
 
 impl Outbox {
     /// Takes more commands when there are none left.
     pub(crate) fn poll(&mut self, exchange: &Exchange, cx: &Context<'_>) -> Demand {
-        if self.queue.is_empty() {
-            self.used = 0;
-        }
-        exchange.poll_outbox(cx, &mut self.bytes, &mut self.queue)
+        let (demand, behind) =
+            exchange.poll_outbox(cx, &mut self.bytes, &mut self.queue, self.begun);
+        self.behind = behind;
+        demand
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// The next command, and its bytes. One that belongs to a session of an earlier connection
-    /// fails.
-    pub(crate) fn front(&mut self, exchange: &Exchange) -> Option<(Queued, &[u8])> {
-        let connection = self.connection;
-        let bound = |queued: &Queued| queued.bound.is_some_and(|bound| bound != connection);
-        self.fail_while(exchange, bound, || Failure::StateLost);
+    /// The next command, its bytes, and until when its reply is waited for.
+    pub(crate) fn front(
+        &self,
+        now: Instant,
+        timeout: Duration,
+    ) -> Option<(Queued, &[u8], Instant)> {
         let queued = *self.queue.front()?;
-        Some((queued, self.bytes.get(self.used..self.used + queued.len)?))
+        // Within a batch each has its time from when its turn comes.
+        let since = if queued.ticket.is_of(self.begun) { now } else { queued.since };
+        let bytes = self.bytes.get(queued.start..queued.start + queued.len)?;
+        Some((queued, bytes, since.plus(timeout)))
     }
 
     /// The command in front was given to the connection.
     pub(crate) fn sent(&mut self) {
-        self.begun = self.pop();
+        if let Some(queued) = self.queue.pop_front() {
+            self.begun = Some((queued.ticket.slot, queued.ticket.batch));
+            self.session = queued.session.or(self.session);
+        }
     }
 
     /// The command in front will not be sent.
     pub(crate) fn fail(&mut self, exchange: &Exchange, failure: Failure) {
-        if let Some(ticket) = self.pop() {
-            self.deliver(exchange).fail(ticket.tag(), failure);
+        self.remove(exchange, 0, failure);
+    }
+
+    fn remove(&mut self, exchange: &Exchange, at: usize, failure: Failure) {
+        if let Some(queued) = self.queue.remove(at) {
+            let begun = self.session.is_some() && queued.session == self.session;
+            self.deliver(exchange).unsent(&queued, failure, begun);
         }
     }
 
-    fn pop(&mut self) -> Option<Ticket> {
-        let queued = self.queue.pop_front()?;
-        self.used += queued.len;
-        Some(queued.ticket)
-    }
-
-    fn fail_while(
-        &mut self,
-        exchange: &Exchange,
-        which: impl Fn(&Queued) -> bool,
-        failure: impl Fn() -> Failure,
-    ) {
-        while self.queue.front().is_some_and(&which) {
-            self.fail(exchange, failure());
-        }
+    /// Where the commands begin of which none of the same batch was sent. What is begun stays
+    /// whole: it may be a transaction.
+    fn first_unbegun(&self) -> usize {
+        self.queue.partition_point(|queued| queued.ticket.is_of(self.begun))
     }
 
     /// When [`expire`](Self::expire) has something to do.
     pub(crate) fn deadline(&self, timeout: Duration) -> Instant {
-        let waits = |queued: &&Queued| Some(queued.ticket) != self.begun;
-        let oldest = self.queue.front().filter(waits);
-        oldest.map_or(Instant::FAR_FUTURE, |queued| queued.since.plus(timeout))
+        let oldest = self.queue.get(self.first_unbegun()).map(|queued| queued.since);
+        oldest.or(self.behind).map_or(Instant::FAR_FUTURE, |since| since.plus(timeout))
     }
 
-    /// Fails what has waited for longer than `timeout`. A batch that was begun stays whole: it
-    /// may be a transaction.
+    /// Fails what has waited for longer than `timeout`.
     pub(crate) fn expire(
         &mut self,
         exchange: &Exchange,
@@ -91,27 +89,34 @@ impl Outbox {
         timeout: Duration,
         failure: impl Fn() -> Failure,
     ) {
-        let begun = self.begun;
-        let late =
-            |queued: &Queued| Some(queued.ticket) != begun && now >= queued.since.plus(timeout);
-        self.fail_while(exchange, late, failure);
+        if now < self.deadline(timeout) {
+            return;
+        }
+        let at = self.first_unbegun();
+        while self.queue.get(at).is_some_and(|queued| now >= queued.since.plus(timeout)) {
+            self.remove(exchange, at, failure());
+        }
+        if self.behind.is_some_and(|since| now >= since.plus(timeout)) {
+            self.deliver(exchange).expire(now.minus(timeout), failure);
+            self.behind = None;
+        }
     }
 
     /// Fails all that wait.
     pub(crate) fn fail_all(&mut self, exchange: &Exchange, failure: impl Fn() -> Failure) {
-        self.fail_while(exchange, |_| true, failure);
+        while !self.queue.is_empty() {
+            self.fail(exchange, failure());
+        }
     }
 
     /// The connection has ended. What is left of a batch of which a part was sent does not go to
     /// another one: it would be torn.
     pub(crate) fn disconnected(&mut self, exchange: &Exchange, lost: Lost) {
-        self.connection = exchange.disconnected();
-        let torn = self.begun.take();
-        self.fail_while(
-            exchange,
-            |queued| Some(queued.ticket) == torn,
-            || Failure::Lost(Lost::new(Outcome::NotSent, lost.reason)),
-        );
+        while self.first_unbegun() > 0 {
+            self.fail(exchange, Failure::Lost(Lost::new(Outcome::NotSent, lost.reason)));
+        }
+        self.begun = None;
+        exchange.disconnected(self.session.take());
     }
 
     /// Opens the slots for a series of replies.

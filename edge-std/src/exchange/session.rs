@@ -5,11 +5,13 @@ use redis_entraid_core::command::Class;
 /// It belongs to one handle, and to one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Session {
+    /// Its number; later ones have higher ones.
+    pub(super) id: u32,
     /// Whose it is.
     pub(super) owner: Option<u32>,
     multi: bool,
     watch: bool,
-    /// The connection that it was on is gone.
+    /// It came to nothing, and its owner wasn't told yet.
     pub(super) lost: bool,
 }
 
@@ -25,11 +27,15 @@ impl Session {
                 _ => {}
             }
         }
-        if self.multi || self.watch {
-            self.owner = Some(slot);
-            self
-        } else {
-            Self::default()
+        if !self.multi && !self.watch {
+            return self.over();
         }
+        Self { owner: Some(slot), ..self }
+    }
+
+    /// What it is when it is over: the next one may begin.
+    pub(super) fn over(self) -> Self {
+        let id = self.id + u32::from(self.owner.is_some());
+        Self { id, ..Self::default() }
     }
 }

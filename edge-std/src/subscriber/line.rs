@@ -51,6 +51,12 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
     pub(super) fn retire(&mut self) {
         self.pump.retire();
     }
+
+    /// It is the one connection now: its health is the subscriber's.
+    pub(super) fn stand_alone(&mut self) {
+        self.names.replaces = false;
+        self.names.standing.set_health(self.pump.health());
+    }
 }
 
 /// What a connection is subscribed to.
@@ -127,7 +133,8 @@ impl Names<'_> {
 impl Owner for Names<'_> {
     fn submit(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Result<bool, Unneeded> {
         let changes = self.mailbox.poll_changes(cx).ok_or(Unneeded)?;
-        if changes != self.changes {
+        let planned = changes != self.changes;
+        if planned {
             self.plan(changes);
         }
         let mut progress = false;
@@ -156,6 +163,10 @@ impl Owner for Names<'_> {
             }
             progress = true;
         }
+        if planned || progress {
+            // It may be that nothing is to be waited for any more.
+            self.settle();
+        }
         Ok(progress)
     }
 
@@ -165,6 +176,20 @@ impl Owner for Names<'_> {
 
     fn outputs(&mut self, wire: &mut Wire) {
         let now = TokioClock.now();
+        if self.hear(now, wire) {
+            // Its subscriptions are not known any more: another connection has to do.
+            wire.closed(CloseReason::Unresponsive);
+            self.hear(now, wire);
+        }
+        if !wire.has_ended() {
+            self.standing.set_health(wire.health(now));
+        }
+    }
+}
+
+impl Names<'_> {
+    /// Hears what came. Says whether the server is silent about a subscription.
+    fn hear(&mut self, now: Instant, wire: &mut Wire) -> bool {
         let mut silent = false;
         while let Some(output) = wire.next(now) {
             match output {
@@ -184,10 +209,9 @@ impl Owner for Names<'_> {
                             }
                         }
                         _ if began => self.confirmed(id),
-                        _ => {}
+                        _ => self.settle(),
                     }
                 }
-                // Its subscriptions are not known any more: another connection has to do.
                 Output::Lost { lost, .. } => silent |= lost.reason.is_none(),
                 Output::Event(event) => {
                     match event {
@@ -202,11 +226,6 @@ impl Owner for Names<'_> {
                 _ => {}
             }
         }
-        if silent {
-            wire.closed(CloseReason::Unresponsive);
-        }
-        if !wire.has_ended() {
-            self.standing.set_health(wire.health(now));
-        }
+        silent
     }
 }

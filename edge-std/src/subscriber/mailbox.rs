@@ -44,6 +44,8 @@ enum Wish {
 #[derive(Default)]
 struct State {
     wishes: BTreeMap<Name, (u64, Wish)>,
+    /// What somebody waits for to be confirmed.
+    awaited: Vec<Name>,
     /// Counts the changes of what is wanted; each wish is numbered by the one that made it.
     changes: u64,
     deliveries: VecDeque<Delivery>,
@@ -54,6 +56,14 @@ struct State {
     driver: Option<Waker>,
     over: Option<Error>,
     left: bool,
+}
+
+impl State {
+    fn tell_refused(&mut self, name: &Name, error: ServerError) {
+        self.wishes.remove(name);
+        let (topic, name) = (name.topic(), name.name.to_vec());
+        self.deliveries.push_back(Delivery::Refused { topic, name, error });
+    }
 }
 
 /// See the [module](self).
@@ -74,8 +84,10 @@ impl Mailbox {
 
     // The side of the subscriber.
 
+    /// Wants `names`, and waits for them until [`stop_waiting`](Self::stop_waiting).
     pub(super) fn want(&self, names: &[Name]) {
         self.change(|state| {
+            state.awaited = names.to_vec();
             for name in names {
                 let refused = |(_, wish): &_| matches!(wish, Wish::Refused(_));
                 if state.wishes.get(name).is_none_or(refused) {
@@ -84,6 +96,17 @@ impl Mailbox {
                 }
             }
         });
+    }
+
+    /// Nobody waits any more. What was refused and not told becomes news.
+    pub(super) fn stop_waiting(&self) {
+        let mut state = self.lock();
+        for name in core::mem::take(&mut state.awaited) {
+            if let Some((_, Wish::Refused(error))) = state.wishes.get(&name) {
+                let error = error.clone();
+                state.tell_refused(&name, error);
+            }
+        }
     }
 
     pub(super) fn unwant(&self, names: &[Name]) {
@@ -177,15 +200,13 @@ impl Mailbox {
         });
     }
 
-    /// The server refused `name`. If it was granted before, it is news.
+    /// The server refused `name`. If nobody waits for it, it is news.
     pub(super) fn refused(&self, name: &Name, error: ServerError) {
         self.put(|state| match state.wishes.get_mut(name) {
-            Some((_, wish @ Wish::New)) => *wish = Wish::Refused(error),
-            Some((_, Wish::Known)) => {
-                state.wishes.remove(name);
-                let (topic, name) = (name.topic(), name.name.to_vec());
-                state.deliveries.push_back(Delivery::Refused { topic, name, error });
+            Some((_, wish @ Wish::New)) if state.awaited.contains(name) => {
+                *wish = Wish::Refused(error);
             }
+            Some((_, Wish::New | Wish::Known)) => state.tell_refused(name, error),
             _ => {}
         });
     }

@@ -213,22 +213,3 @@ async fn an_idle_connection_is_kept_by_default() {
     let pings = server.commands().iter().filter(|command| *command == "PING").count();
     assert_eq!(pings, 14, "one every four minutes, and none behind a command");
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_is_an_error_for_all_and_no_hang() {
-    let server = usual();
-    let redis = server.client().on_event(|_| panic!("on purpose")).connect().await;
-    assert!(matches!(redis, Err(Error::Closed)), "{redis:?}");
-    let server = Server::new(|heard| (heard.command == "PING").then_some(Answer::Cut));
-    let mut redis = server
-        .client()
-        .on_event(|event| {
-            assert!(!matches!(event, redis_entraid::Event::Disconnected { .. }), "on purpose");
-        })
-        .connect()
-        .await
-        .unwrap();
-    redis.command(args!["PING"]).await.unwrap_err();
-    let error = redis.command(args!["PING"]).await.unwrap_err();
-    assert!(matches!(error, Error::Closed), "{error}");
-}

@@ -194,3 +194,37 @@ async fn what_is_no_longer_wanted_ends() {
     subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
     assert_eq!(server.commands(), ["SUBSCRIBE a", "UNSUBSCRIBE a", "SUBSCRIBE a"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_nobody_waits_for_any_more_is_told() {
+    let server = Server::new(|heard| {
+        (heard.command == "SUBSCRIBE b")
+            .then_some(Answer::After(Duration::from_secs(2), "-NOPERM no\r\n"))
+    });
+    let mut subscriber = fresh(&server, Protocol::Resp3).subscriber().await.unwrap();
+    let waiting = subscriber.subscribe(Topic::Channel, ["b"]);
+    timeout(Duration::from_secs(1), waiting).await.unwrap_err();
+    assert_eq!(heard(&mut subscriber).await, "refused b NOPERM");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_told_also_if_what_was_missing_is_not_wanted_any_more() {
+    let server = Server::new(|heard| match (heard.connection, &*heard.command) {
+        (_, "SUBSCRIBE a") => Some(Answer::Raw(format!(">3\r\n{CONFIRMED}").leak())),
+        (0, "SUBSCRIBE b") => Some(Answer::Raw(">3\r\n+subscribe\r\n+b\r\n:2\r\n")),
+        (0, "UNSUBSCRIBE c") => Some(Answer::Cut),
+        (_, "SUBSCRIBE b") => {
+            Some(Answer::After(Duration::from_secs(4), ">3\r\n+subscribe\r\n+b\r\n:2\r\n"))
+        }
+        (0, "SUBSCRIBE c") => Some(Answer::Raw(">3\r\n+subscribe\r\n+c\r\n:3\r\n")),
+        _ => None,
+    });
+    let mut subscriber = fresh(&server, Protocol::Resp3).subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a", "b", "c"]).await.unwrap();
+    subscriber.unsubscribe(Topic::Channel, ["c"]);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.connections(), 2);
+    subscriber.unsubscribe(Topic::Channel, ["b"]);
+    let next = timeout(Duration::from_secs(1), subscriber.next()).await;
+    assert!(matches!(next, Ok(Ok(Delivery::Gap))), "{next:?}");
+}
