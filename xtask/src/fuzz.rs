@@ -23,22 +23,24 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
             target => only.push(target.to_owned()),
         }
     }
+    let home = root().join("tests/fuzz");
+    let corpora = fs::read_dir(home.join("corpus")).map_err(|error| error.to_string())?;
+    let names = corpora.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let targets: Vec<String> = names.collect();
+    if let Some(unknown) = only.iter().find(|name| !targets.contains(name)) {
+        return Err(format!("there is no target {unknown}, only {}", targets.join(", ")));
+    }
     debian(&["c++"], &["g++"])?;
     let tool = cargo_tool("cargo-fuzz", "0.13.2")?;
-    let home = root().join("tests/fuzz");
-    for entry in fs::read_dir(home.join("corpus")).map_err(|error| error.to_string())? {
-        let corpus = entry.map_err(|error| error.to_string())?.path();
-        let target = corpus.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !only.is_empty() && !only.contains(&target) {
-            continue;
-        }
-        let finds = cache().join("fuzz/finds").join(&target);
+    for target in targets.iter().filter(|name| only.is_empty() || only.contains(name)) {
+        let corpus = home.join("corpus").join(target);
+        let finds = cache().join("fuzz/finds").join(target);
         fs::create_dir_all(&finds).map_err(|error| error.to_string())?;
         let mut command = Command::new(&tool);
         // Instrumentation is not stable yet.
         command.current_dir(&home).env("RUSTC_BOOTSTRAP", "1");
         command.args(["run", "--fuzz-dir", "libfuzzer", "--target-dir"]).arg(cache().join("fuzz"));
-        command.arg(&target);
+        command.arg(target);
         if keep {
             // What reaches new code, and not just old code more often: a small corpus.
             command.args([&corpus, &finds]).args([

@@ -2,8 +2,11 @@
 //! `$XDG_CACHE_HOME/redis-entraid`, which is safe to delete.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, mpsc};
+use std::time::Instant;
 
 /// What went wrong, in a sentence.
 pub(crate) type Result<T> = core::result::Result<T, String>;
@@ -50,14 +53,38 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
     }
 }
 
+/// When commands that are run are given up.
+static GIVE_UP_AT: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Gives up commands that run longer than `time`, from here on.
+pub(crate) fn give_up_at(time: Instant) {
+    *GIVE_UP_AT.lock().expect("nobody panics with it") = Some(time);
+}
+
 /// Runs `command`, however it ends, showing what it prints but for cargo's progress.
 pub(crate) fn attempt(command: &mut Command) -> Result<Output> {
     println!("$ {}", shown(command));
+    let until = *GIVE_UP_AT.lock().expect("nobody panics with it");
+    // Where no person watches, a group of its own, so that all that it started ends with it.
+    let until = until.filter(|_| std::env::var_os("CI").is_some());
+    if until.is_some() {
+        command.process_group(0);
+    }
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("{}: {error}", shown(command)))?;
+    let (running, ended) = mpsc::channel::<()>();
+    let group = format!("-{}", child.id());
+    std::thread::spawn(move || {
+        let Some(until) = until else { return };
+        let left = until.saturating_duration_since(Instant::now());
+        if ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("it takes too long");
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        }
+    });
     let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
     let progress = std::thread::spawn(move || {
         let mut built = false;
@@ -82,6 +109,7 @@ pub(crate) fn attempt(command: &mut Command) -> Result<Output> {
     let _ = std::io::stdout().flush();
     let built = progress.join().unwrap_or_default();
     let status = child.wait().map_err(|error| error.to_string())?;
+    drop(running);
     let failure = (!status.success()).then(|| format!("{}: {status}", shown(command)));
     Ok(Output { text, built, failure })
 }

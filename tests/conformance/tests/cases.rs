@@ -1,7 +1,7 @@
 //! Runs every case with every subject, and with every store that there is.
 //!
 //! `REDIS_SERVERS` names `redis-server` programs, with colons between them; without it, the one
-//! in the path is used. `EXAMPLES` is where the examples were built.
+//! in the path is used.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

@@ -128,6 +128,11 @@ fn start(life: u64, faults: &[&str]) -> Emulator {
     emulator
 }
 
+/// The same without holding up others: it makes keys.
+async fn started(life: u64, faults: &'static [&str]) -> Emulator {
+    tokio::task::spawn_blocking(move || start(life, faults)).await.unwrap()
+}
+
 fn principal(emulator: &Emulator) -> ServicePrincipal<String> {
     let entra = emulator.entra();
     let authority = Authority::at_host(emulator.authority(), entra.tenant.clone());
@@ -149,15 +154,15 @@ async fn every_fault() {
         &["connect#1 cut", "auth#1 cut-after 5", "cmd#3 hang"],
     ] {
         all.spawn(async {
-            let emulator = start(3600, faults);
+            let emulator = started(3600, faults).await;
             work(client(&emulator, principal(&emulator))).await;
         });
     }
     // The login ends, and there is no other.
-    let emulator = start(2, &["token#2+ refuse unauthorized_client 700016"]);
+    let emulator = started(2, &["token#2+ refuse unauthorized_client 700016"]).await;
     work(client(&emulator, principal(&emulator))).await;
     // Nobody knows the certificate, or whose it is.
-    let emulator = start(3600, &[]);
+    let emulator = started(3600, &[]).await;
     work(client(&emulator, principal(&emulator)).roots(Roots::Platform)).await;
     let name = Client::builder("cache.westeurope.redis.azure.net").address("127.0.0.1");
     let name = name.port(emulator.redis_port()).source(Watched(principal(&emulator)));
@@ -166,7 +171,7 @@ async fn every_fault() {
 }
 
 async fn every_source() {
-    let emulator = start(3600, &[]);
+    let emulator = started(3600, &[]).await;
     let find = |name: &str| {
         let (all, more) = (emulator.environment(), emulator.managed_environment());
         let mut all = all.into_iter().chain(more);
@@ -201,8 +206,9 @@ async fn every_source() {
 }
 
 async fn a_subscriber() {
-    let emulator = start(3600, &[]);
-    let mut subscriber = client(&emulator, principal(&emulator)).subscriber().await.unwrap();
+    let emulator = started(3600, &[]).await;
+    let patient = client(&emulator, principal(&emulator)).start_timeout(Duration::from_secs(30));
+    let mut subscriber = patient.subscriber().await.unwrap();
     // The built-in store has no subscriptions: that is an error too.
     error(&subscriber.subscribe(Topic::Channel, ["news"]).await.unwrap_err());
     shown().value(&subscriber);
@@ -243,9 +249,12 @@ impl Connect for OneMessage {
 async fn nothing_that_is_logged_printed_or_reported_shows_a_secret() {
     log::set_boxed_logger(Box::new(Log)).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
-    panic::set_hook(Box::new(|info| *LOGGED.lock().unwrap() += &format!("{info}\n")));
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        *LOGGED.lock().unwrap() += &format!("{info}\n");
+        usual(info);
+    }));
     tokio::join!(every_fault(), every_source(), a_subscriber());
-    drop(panic::take_hook());
     let mut shown = shown();
     shown.value(&Roots::default());
     shown.value(&Http::new(Roots::default()));

@@ -1,7 +1,7 @@
-//! Everything that a device would use of the core, linked without std and without an allocator.
+//! What a device uses of the core, built without std and without an allocator.
 //!
 //! If anything pulled in `std`, there would be two panic handlers; if anything needed `alloc`,
-//! there would be no allocator. Both are link errors.
+//! there would be no allocator. The compiler refuses both.
 #![no_std]
 
 use core::panic::PanicInfo;

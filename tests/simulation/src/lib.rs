@@ -10,7 +10,8 @@
 //! - requests keep the floors;
 //! - a token that lives is served;
 //! - a connection is never written to when its login has ended;
-//! - a login only ends if the endpoint was unwell while the next token was due.
+//! - a login only ends if the endpoint was unwell while the next token was due;
+//! - who is not logged in is so within minutes, as long as the endpoint is well.
 
 mod chance;
 mod world;

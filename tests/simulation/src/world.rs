@@ -58,6 +58,10 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// The longest that it takes to log in. An endpoint that was configured wrongly is asked every ten
+/// minutes, give or take the jitter; then there are some attempts, half a minute apart at most.
+const PATIENCE: u64 = 15 * MINUTE;
+
 const fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
@@ -120,6 +124,8 @@ struct Link {
     login: Option<Issued>,
     /// Replies on their way.
     replies: Vec<u8>,
+    /// Since when it is not logged in; `None` while it is.
+    down: Option<u64>,
 }
 
 struct World {
@@ -157,6 +163,8 @@ pub fn simulate(settings: &Settings) -> Report {
         world.happen(what);
         world.check();
     }
+    world.now = end;
+    (0..settings.connections).for_each(|link| world.check_link(link));
     world.report
 }
 
@@ -176,6 +184,7 @@ impl World {
                 wake: u64::MAX,
                 login: None,
                 replies: Vec::new(),
+                down: Some(0),
             }
         });
         let links = links.collect();
@@ -235,7 +244,10 @@ impl World {
 
     fn happen(&mut self, what: What) {
         match what {
-            What::Mood => self.change_mood(),
+            What::Mood => {
+                (0..self.links.len()).for_each(|link| self.check_link(link));
+                self.change_mood();
+            }
             What::Manager => {
                 if self.manager_wake <= self.now {
                     self.manager_wake = u64::MAX;
@@ -280,6 +292,14 @@ impl World {
         let given = |issued: &&Issued| Some(issued.number) <= self.last_token;
         if self.issued.last().filter(given).is_some_and(|issued| self.now + 4000 < issued.ends) {
             assert!(self.manager.login(at(self.now)).is_some(), "a live token isn't served");
+        }
+    }
+
+    /// Who is not logged in is so soon, while the endpoint is well.
+    fn check_link(&self, link: usize) {
+        if let Some(down) = self.links[link].down {
+            let since = down.max(self.unwell);
+            assert!(self.now - since < PATIENCE, "connection {link} doesn't come back");
         }
     }
 

@@ -146,8 +146,13 @@ impl World {
                 Some(Output::Reply { .. }) => self.report.commands += 1,
                 Some(Output::Event(event)) => {
                     state.reconnect.observe(now, &event);
-                    if let Event::Disconnected { reason } = event {
-                        self.ended(link, reason);
+                    match event {
+                        Event::LoggedIn { .. } => {
+                            self.check_link(link);
+                            self.links[link].down = None;
+                        }
+                        Event::Disconnected { reason } => self.ended(link, reason),
+                        _ => {}
                     }
                 }
                 Some(_) => {}
@@ -158,6 +163,7 @@ impl World {
     fn ended(&mut self, link: usize, reason: CloseReason) {
         let state = &mut self.links[link];
         state.connection = None;
+        state.down.get_or_insert(self.now);
         if reason == CloseReason::LoginExpired {
             self.report.expired += 1;
             // Only if the next token was due while the endpoint was unwell.
