@@ -164,6 +164,8 @@ pub enum Buffer {
     Receive,
     /// What a connection sends from: must hold the largest command.
     Transmit,
+    /// What a snapshot of a token is written to.
+    Snapshot,
     /// The ring of commands that wait for their replies.
     Ring,
 }
@@ -176,6 +178,7 @@ impl Buffer {
             Self::Response => "response",
             Self::Receive => "receive",
             Self::Transmit => "transmit",
+            Self::Snapshot => "snapshot",
             Self::Ring => "ring",
         }
     }

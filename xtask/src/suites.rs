@@ -102,7 +102,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "no-std",
         what: "the core needs neither std nor an allocator, here and for Cortex-M3",
         budget_minutes: 5,
-        least: 3,
+        least: 4,
         run: no_std,
     },
     Suite {
@@ -281,7 +281,7 @@ fn docs() -> Result<Counts> {
 fn no_std() -> Result<Counts> {
     let manifest = "tests/no-std/Cargo.toml";
     let mut counts = Counts::default();
-    for features in ["", "defmt"] {
+    for features in ["", "defmt", "postcard"] {
         counts.add(check(&mut cargo(&[
             "build",
             "--locked",

@@ -24,6 +24,12 @@ impl<'a> Login<'a> {
         Some(Self { user: slot.user(), secret: slot.secret(), facts })
     }
 
+    /// Whether these are its facts.
+    #[cfg(feature = "postcard")]
+    pub(super) fn is(&self, facts: &Facts) -> bool {
+        self.facts.generation == facts.generation
+    }
+
     /// The user name for `AUTH`: the identity's object id.
     pub const fn user(&self) -> &'a str {
         self.user

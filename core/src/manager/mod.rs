@@ -20,6 +20,9 @@
 //! | [`rejected`](TokenManager::rejected) | one fresh token is fetched; the accepted one is used meanwhile |
 //! | [`unix_time`](TokenManager::unix_time) | may bring deadlines forward, never back |
 //!
+//! With the feature `postcard`, a token can be kept as bytes and taken in again on the next boot or
+//! in the next instance of a function: see `snapshot` and `restore`.
+//!
 //! Nothing ends it, and no answer makes it ask more often than the policy's floors allow. An hour
 //! with it:
 //!
@@ -61,6 +64,8 @@ mod clock;
 mod health;
 mod login;
 mod slot;
+#[cfg(feature = "postcard")]
+mod snapshot;
 
 use core::fmt;
 use core::time::Duration;
@@ -69,6 +74,8 @@ pub use action::{Action, Pull, Reason, Refreshed};
 pub use health::TokenHealth;
 pub use login::Login;
 use slot::{Facts, Slot};
+#[cfg(feature = "postcard")]
+pub use snapshot::SnapshotError;
 
 use crate::event::Event;
 use crate::policy::{Jitter, RefreshPolicy};
@@ -253,6 +260,8 @@ impl<M: Storage<u8>> TokenManager<M> {
             let facts = Facts {
                 generation,
                 sent_at,
+                #[cfg(feature = "postcard")]
+                life: facts.life,
                 expires_at,
                 refresh_at: sent_at.plus(wait),
                 ends: facts.ends,

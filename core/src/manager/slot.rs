@@ -27,6 +27,9 @@ pub(super) struct Slot<M: Storage<u8>> {
 pub(super) struct Facts {
     pub(super) generation: Generation,
     pub(super) sent_at: Instant,
+    /// From then to its end, as it was given out.
+    #[cfg(feature = "postcard")]
+    pub(super) life: Duration,
     pub(super) expires_at: Instant,
     pub(super) refresh_at: Instant,
     /// When it ends by the server's clock, as far as it says so.

@@ -10,6 +10,7 @@ pub mod json;
 pub mod jwt;
 pub mod manager;
 pub mod resp;
+pub mod snapshot;
 
 /// A target: any bytes will do.
 pub type Target = fn(&[u8]);
@@ -22,4 +23,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("jwt", jwt::check),
     ("manager", manager::check),
     ("resp", resp::check),
+    ("snapshot", snapshot::check),
 ];

@@ -64,6 +64,13 @@ fn tokens(shown: &mut Shown) {
     shown.value(&manager);
     shown.value(&manager.health(NOW));
     shown.value(&manager.login(NOW).unwrap());
+    manager.unix_time(NOW, UnixTime(1_763_683_000));
+    let mut kept = [0; 512];
+    let kept = manager.snapshot(NOW, &mut kept).unwrap().unwrap();
+    let mut restored = TokenManager::new(RefreshPolicy::default(), [[0; 512]; 2]);
+    shown.error(&restored.restore(&kept[..100], NOW, None).unwrap_err());
+    shown.value(&restored.restore(kept, NOW, None).unwrap());
+    shown.value(&restored);
     shown.value(&Tokens::<_, 4>::new(manager));
     // What can't be used is not shown either.
     for (user, text) in [(None, SECRET), (Some("oid"), "white space abC8Q~the-client-secret")] {

@@ -1,3 +1,5 @@
+#[cfg(feature = "postcard")]
+mod snapshot;
 mod tokens;
 
 use super::*;
