@@ -19,6 +19,11 @@ pub struct Config {
     /// Whether to tell the server the library's name and version (`CLIENT SETINFO`), behind the
     /// first command. Its failure is harmless.
     pub set_info: bool,
+    /// Whether plain commands are taken behind the first `HELLO` before that is answered: one round
+    /// trip less. If the login is refused, they are answered by `NOAUTH`, which means that they
+    /// were not executed and may be repeated; but a server whose default user has no password
+    /// executes them.
+    pub eager: bool,
     /// What a login may take.
     pub login_timeout: Duration,
     /// What a command may take, from being submitted to its reply.
@@ -41,6 +46,7 @@ impl Default for Config {
             id: 0,
             name: None,
             set_info: true,
+            eager: false,
             login_timeout: Duration::from_secs(5),
             command_timeout: Duration::from_secs(5),
             idle: Idle::default(),

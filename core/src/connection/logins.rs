@@ -45,6 +45,7 @@ impl<R: Storage<Pending>> Machine<R> {
         if let Phase::LoggingIn { handshake, login, .. } = &mut self.phase
             && !handshake.is_written()
             && out.is_empty()
+            && self.ring.is_empty()
         {
             let Some(login) = manager.get(login.generation) else {
                 self.close(CloseReason::TokenReplaced);
@@ -63,16 +64,18 @@ impl<R: Storage<Pending>> Machine<R> {
         out: &mut Transmitter<B>,
         manager: &TokenManager<M>,
     ) -> Instant {
+        if let Phase::Draining { then: Then::End(reason) } = self.phase
+            && self.is_drained()
+        {
+            self.close(reason);
+        }
         let Some(login) = &mut self.login else { return Instant::FAR_FUTURE };
         if let Some(known) = manager.get(login.generation) {
             // It may end earlier than was thought.
             login.ends = login.ends.min(known.expires_at());
         }
         let login = *login;
-        if let Phase::Draining { then: Then::End(reason) } = self.phase {
-            if self.is_drained() {
-                self.close(reason);
-            }
+        if let Phase::Draining { then: Then::End(_) } | Phase::Ended { .. } = self.phase {
             return Instant::FAR_FUTURE;
         }
         if let Some(newer) = manager.newer_than(login.generation, now) {

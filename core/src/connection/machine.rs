@@ -229,8 +229,9 @@ impl<R: Storage<Pending>> Machine<R> {
         self.verdict.is_some()
             || match &self.phase {
                 Phase::Fresh | Phase::Ready | Phase::Ended { .. } => false,
+                // Behind a HELLO that was refused, commands may wait for their replies.
                 Phase::LoggingIn { handshake, .. } => {
-                    !handshake.is_written() && self.sent == self.appended
+                    !handshake.is_written() && self.sent == self.appended && self.ring.is_empty()
                 }
                 Phase::Draining { .. } => self.is_drained(),
             }
@@ -247,7 +248,20 @@ impl<R: Storage<Pending>> Machine<R> {
             // What follows a blocking command would only wait at the server: it waits here.
             Phase::Ready => !self.session.blocked,
             Phase::Draining { .. } => self.session.transaction,
+            Phase::LoggingIn { .. } => self.eager_login().is_some(),
             _ => false,
+        }
+    }
+
+    /// The login under way, if commands may follow it in the same flight.
+    pub(super) fn eager_login(&self) -> Option<Login> {
+        match &self.phase {
+            Phase::LoggingIn { handshake, login, .. }
+                if self.config.eager && self.login.is_none() && handshake.is_written() =>
+            {
+                Some(*login)
+            }
+            _ => None,
         }
     }
 

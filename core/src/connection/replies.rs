@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::buffers::Receiver;
-use super::machine::{Machine, Phase};
+use super::machine::{Machine, Phase, Then};
 use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
 use super::ring::{Owner, Pending, Role, Tag};
 use crate::auth::{LoginError, Protocol, Verdict};
@@ -59,8 +59,11 @@ impl<R: Storage<Pending>> Machine<R> {
             let whole = frame
                 .too_large
                 .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
-            if let Phase::LoggingIn { .. } = self.phase
+            // An AUTH that is still to be written has to wait for what followed a HELLO.
+            let follows = !self.ring.is_empty();
+            if let Phase::LoggingIn { handshake, .. } = &self.phase
                 && frame.first != b'>'
+                && (handshake.is_written() || !follows)
             {
                 let reply = match whole {
                     Ok(()) => Value::framed(receiver.frame()),
@@ -204,8 +207,11 @@ impl<R: Storage<Pending>> Machine<R> {
                     self.phase = Phase::Ready;
                     self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
                     self.login_not_before = now.plus(RETRY.delay(self.refusals_in_a_row));
-                } else {
+                } else if self.ring.is_empty() {
                     self.close(CloseReason::Refused(error));
+                } else {
+                    // What followed at once is answered too, and who asked wants to know how.
+                    self.phase = Phase::Draining { then: Then::End(CloseReason::Refused(error)) };
                 }
                 Some(Event::Rejected { generation, error, serving })
             }

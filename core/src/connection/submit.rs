@@ -69,7 +69,12 @@ impl<R: Storage<Pending>> Machine<R> {
             return Err(SubmitError::Ended);
         }
         // A login that has ended is never written to, even if nobody has looked yet.
-        if !self.is_ready() || self.login.is_none_or(|login| now >= login.ends) {
+        let login = self.login.or_else(|| self.eager_login());
+        if !self.is_ready() || login.is_none_or(|login| now >= login.ends) {
+            return Err(SubmitError::Full);
+        }
+        // What opens something on the connection has to know that there is one.
+        if self.login.is_none() && class != Class::Plain {
             return Err(SubmitError::Full);
         }
         let block = match class {
@@ -100,7 +105,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Tells the server who this is, behind the first command.
     fn introduce<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>, class: Class) {
         let due = self.set_info_due || self.set_name_due;
-        if !due || class != Class::Plain || self.session.transaction {
+        if !due || class != Class::Plain || self.session.transaction || self.login.is_none() {
             return;
         }
         if self.set_name_due

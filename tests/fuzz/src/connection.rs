@@ -21,6 +21,7 @@ use redis_entraid_core::token::Token;
 struct Story<'a> {
     resp2: bool,
     set_info: bool,
+    eager: bool,
     let_go: bool,
     overlap: bool,
     /// Most stories begin with a login; without one not much happens.
@@ -116,6 +117,7 @@ pub fn check(data: &[u8]) {
     let config = Config {
         protocol: if story.resp2 { Protocol::Resp2 } else { Protocol::Resp3 },
         set_info: story.set_info,
+        eager: story.eager,
         idle: if story.let_go { Idle::LetGo(hour) } else { Idle::default() },
         replacement: if story.overlap { Replacement::Overlap } else { Replacement::BreakThenMake },
         ..Config::default()

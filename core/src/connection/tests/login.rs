@@ -310,3 +310,80 @@ fn a_newer_token_in_the_middle_of_a_drain_holds_no_command_up() {
     }
     assert!(bench.connection.is_ready() && !bench.connection.wants_look());
 }
+
+/// A connection that sends commands behind its first login.
+fn eager(protocol: Protocol) -> Bench {
+    let config = Config { eager: true, set_info: false, protocol, ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 8);
+    bench.look();
+    bench
+}
+
+#[test]
+fn commands_may_follow_the_first_login_in_the_same_flight() {
+    for (protocol, login, welcome) in [
+        (Protocol::Resp3, "HELLO 3 AUTH oid token-1", HELLO),
+        (Protocol::Resp2, "AUTH oid token-1", "+OK\r\n"),
+    ] {
+        let mut bench = eager(protocol);
+        bench.submit(1, args!["INCR", "n"]);
+        bench.submit(2, args!["GET", "k"]);
+        bench.hears(&[login, "INCR n", "GET k"]);
+        // What opens something waits for the answer.
+        for args in [args!["MULTI"], args!["WATCH", "k"], args!["BLPOP", "k", 1]] {
+            assert_eq!(bench.connection.submit(bench.now, 3, args), Err(SubmitError::Full));
+        }
+        let outputs = bench.answer(&format!("{welcome}:1\r\n$1\r\nv\r\n"));
+        let logged_in = event(Event::LoggedIn { generation: ONE, protocol });
+        assert_eq!(outputs, [logged_in, "1 1".into(), "2 v".into()]);
+        bench.submit(3, args!["MULTI"]);
+    }
+    // Else they wait.
+    let mut bench = Bench::new();
+    bench.look();
+    let early = bench.connection.submit(bench.now, 1, args!["INCR", "n"]);
+    assert_eq!(early, Err(SubmitError::Full));
+}
+
+#[test]
+fn what_followed_a_login_that_is_refused_is_answered_before_the_end() {
+    let mut bench = eager(Protocol::Resp3);
+    bench.submit(1, args!["INCR", "n"]);
+    bench.flush();
+    let noauth = "-NOAUTH Authentication required.\r\n";
+    let error = LoginError::WrongPass;
+    let rejected = event(Event::Rejected { generation: ONE, error, serving: false });
+    assert_eq!(bench.answer("-WRONGPASS no\r\n"), [rejected]);
+    let full = bench.connection.submit(bench.now, 2, args!["GET", "k"]);
+    assert_eq!(full, Err(SubmitError::Full));
+    let outputs = bench.answer(noauth);
+    assert!(outputs[0].starts_with("1 ") && outputs[0].contains("NOAUTH"), "{outputs:?}");
+    assert_eq!(outputs[1], ended(CloseReason::Refused(error)));
+    assert_eq!(bench.manager.health(bench.now).rejections, 1);
+    // A server that then falls silent holds nobody up.
+    let mut bench = eager(Protocol::Resp3);
+    bench.submit(1, args!["INCR", "n"]);
+    bench.flush();
+    bench.answer("-WRONGPASS no\r\n");
+    bench.now = bench.connection.next_deadline();
+    bench.look();
+    assert_eq!(bench.outputs()[0], "1 Unknown None");
+}
+
+#[test]
+fn behind_a_server_without_hello_the_second_login_waits_for_what_followed_the_first() {
+    let mut bench = eager(Protocol::Resp3);
+    bench.submit(1, args!["INCR", "n"]);
+    bench.hears(&["HELLO 3 AUTH oid token-1", "INCR n"]);
+    assert!(bench.answer("-ERR unknown command 'HELLO'\r\n").is_empty());
+    bench.hears(&[]);
+    let outputs = bench.answer("-NOAUTH Authentication required.\r\n");
+    assert!(outputs[0].contains("NOAUTH"), "{outputs:?}");
+    bench.hears(&["AUTH oid token-1"]);
+    // Now it may follow again.
+    bench.submit(2, args!["INCR", "n"]);
+    bench.hears(&["INCR n"]);
+    let protocol = Protocol::Resp2;
+    let logged_in = event(Event::LoggedIn { generation: ONE, protocol });
+    assert_eq!(bench.answer("+OK\r\n:1\r\n"), [logged_in, "2 1".into()]);
+}
