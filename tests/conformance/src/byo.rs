@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 use std::vec::Vec;
 
-use crate::client::Environment;
+use crate::client::{Environment, happens};
 use crate::{Options, Subject, commands, write_error};
 
 /// What this subject can do, in the words of the cases.
@@ -151,23 +151,16 @@ impl Subject for Loops {
         let Some(process) = self.loops.get_mut(name) else {
             return answer.write_str("err no such client");
         };
-        let start = Instant::now();
-        loop {
+        let happened = || {
             process.listen();
-            let happened = match what {
-                "reauth" => process.reauths,
-                "reconnect" => process.logins - 1,
-                "refresh" => process.refreshes - 1,
-                _ => return answer.write_str("err nothing to wait for"),
-            };
-            if happened >= count {
-                return answer.write_str("ok");
+            match what {
+                "reauth" => Ok(process.reauths),
+                "reconnect" => Ok(process.logins - 1),
+                "refresh" => Ok(process.refreshes - 1),
+                _ => Err("err nothing to wait for"),
             }
-            if start.elapsed() >= patience {
-                return answer.write_str("err timeout");
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        };
+        answer.write_str(happens(count, patience, happened).await)
     }
 
     async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {

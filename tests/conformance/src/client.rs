@@ -197,28 +197,21 @@ impl Subject for Clients {
         patience: Duration,
         answer: &mut dyn Write,
     ) -> fmt::Result {
-        let start = Instant::now();
-        loop {
+        let happened = || {
             let health = match (self.clients.get(name), self.subscribers.get(name)) {
                 (Some(client), _) => client.health(),
                 (_, Some(subscriber)) => subscriber.health(),
-                _ => return answer.write_str("err no such client"),
+                _ => return Err("err no such client"),
             };
-            let happened = match what {
-                "reauth" => health.reauths,
-                "reconnect" => health.reconnects,
-                "refresh" => health.token.refreshes.saturating_sub(1),
-                "down" => u32::from(health.connection.is_none()),
-                _ => return answer.write_str("err nothing to wait for"),
-            };
-            if happened >= count {
-                return answer.write_str("ok");
+            match what {
+                "reauth" => Ok(health.reauths),
+                "reconnect" => Ok(health.reconnects),
+                "refresh" => Ok(health.token.refreshes.saturating_sub(1)),
+                "down" => Ok(u32::from(health.connection.is_none())),
+                _ => Err("err nothing to wait for"),
             }
-            if start.elapsed() >= patience {
-                return answer.write_str("err timeout");
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        };
+        answer.write_str(happens(count, patience, happened).await)
     }
 
     async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
@@ -273,4 +266,21 @@ fn write(error: &Error, answer: &mut dyn Write) -> fmt::Result {
         _ => "Unknown",
     };
     write_error(error.code(), kind, outcome, answer)
+}
+
+/// Waits until something has happened `count` times, and says how that went.
+pub(crate) async fn happens(
+    count: u32,
+    patience: Duration,
+    mut happened: impl FnMut() -> Result<u32, &'static str>,
+) -> &'static str {
+    let start = Instant::now();
+    loop {
+        match happened() {
+            Err(error) => return error,
+            Ok(times) if times >= count => return "ok",
+            Ok(_) if start.elapsed() >= patience => return "err timeout",
+            Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
 }
