@@ -273,12 +273,10 @@ impl<C: Connect> Builder<C> {
         let nodes = Nodes::new(Box::new(move |address, exchange| {
             let (dialer, on_push) = (template.redirected(address), node_push.clone());
             // Nodes come and go: one is only dialed for a command.
-            let driver = Driver { dialer, exchange, on_push, start: None, on_demand: true };
-            runtime.spawn(driver.run());
+            runtime.spawn(Driver::new(dialer, exchange, on_push, None).run());
         }));
         let client = Client::new(handle, identity, standing, nodes);
-        let driver = Driver { dialer, exchange, on_push, start: Some(start), on_demand: false };
-        tokio::spawn(driver.run());
+        tokio::spawn(Driver::new(dialer, exchange, on_push, Some(start)).run());
         started.await.unwrap_or(Err(Error::Closed))?;
         Ok(client)
     }

@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use redis_entraid_core::command::{Class, classify};
 use redis_entraid_core::connection::ConnectionHealth;
 use redis_entraid_core::manager::TokenHealth;
 use redis_entraid_core::resp::{Arg, Redirect, Value};
@@ -76,7 +77,7 @@ impl Client {
         self.handle.execute(&self.identity, args).await?;
         let mut at = None;
         for _ in 0..MAX_REDIRECTS {
-            let Some(address) = self.moved(at) else { break };
+            let Some(address) = self.moved(at, args) else { break };
             let node = self.visit(address);
             self.visited[node].1.execute(&self.identity, args).await?;
             at = Some(node);
@@ -88,15 +89,16 @@ impl Client {
         node.map_or(&self.handle, |node| &self.visited[node].1)
     }
 
-    /// Where the command that was executed at `node` went wrong. Not in a transaction, which is
-    /// all on one node.
-    fn moved(&self, node: Option<usize>) -> Option<Address> {
+    /// Where the command `args` has to go that was sent to `node`. Not one that belongs to a
+    /// transaction or begins one: that is all on one connection.
+    fn moved(&self, node: Option<usize>, args: &[Arg<'_>]) -> Option<Address> {
         let handle = self.handle_at(node);
         let Err(Error::Server(error)) = handle.pick(0) else { return None };
         let Redirect::Moved(to) = error.redirect()? else { return None };
         let here = || node.and_then(|node| self.visited[node].0.0.clone());
         let address = if to.address.is_empty() { here() } else { Some(to.address.into()) };
-        (!handle.has_session()).then_some((address, to.port))
+        let alone = matches!(classify(args), Ok(Class::Plain | Class::Blocking(_)));
+        (alone && !handle.has_session()).then_some((address, to.port))
     }
 
     /// The node at `address` among those visited.

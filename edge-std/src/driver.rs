@@ -22,12 +22,11 @@ use crate::standing::{Standing, guarded};
 
 /// What a driver needs.
 pub(crate) struct Driver<C> {
-    pub(crate) dialer: Dialer<C>,
-    pub(crate) exchange: Arc<Exchange>,
-    pub(crate) on_push: Option<PushHook>,
-    pub(crate) start: Option<Start>,
-    /// Connects only when there is something to send.
-    pub(crate) on_demand: bool,
+    dialer: Dialer<C>,
+    end: End,
+    on_push: Option<PushHook>,
+    start: Option<Start>,
+    on_demand: bool,
 }
 
 /// Who waits for the first connection.
@@ -45,7 +44,8 @@ impl Start {
     }
 }
 
-/// Tells who waits when the task ends in whatever way, as when its runtime is shut down.
+/// Tells who waits when the task ends in whatever way, as when its runtime is shut down before it
+/// has begun.
 struct End(Arc<Exchange>);
 
 impl Drop for End {
@@ -55,15 +55,26 @@ impl Drop for End {
 }
 
 impl<C: Connect> Driver<C> {
+    /// Connects for the handles of `exchange`: at once if somebody waits for the `start`, else when
+    /// there is something to send.
+    pub(crate) const fn new(
+        dialer: Dialer<C>,
+        exchange: Arc<Exchange>,
+        on_push: Option<PushHook>,
+        start: Option<Start>,
+    ) -> Self {
+        let on_demand = start.is_none();
+        Self { dialer, end: End(exchange), on_push, start, on_demand }
+    }
+
     /// Keeps a connection for as long as there are handles.
     pub(crate) async fn run(mut self) {
-        let _end = End(self.exchange.clone());
         // With the last handle, all is over.
         let _ = self.keep().await;
     }
 
     async fn keep(&mut self) -> Result<(), Unneeded> {
-        let Self { dialer, exchange, on_push, start, on_demand } = self;
+        let Self { dialer, end: End(exchange), on_push, start, on_demand } = self;
         let mut commands = Commands {
             exchange,
             standing: &dialer.standing,
@@ -194,24 +205,28 @@ impl Owner for Commands<'_> {
             }
             let now = TokioClock.now();
             let too_slow = || Failure::Lost(Lost::new(Outcome::NotSent, None));
-            self.outbox.expire(self.exchange, now, self.timeout, too_slow);
+            // What fails may take others with it: they are looked at anew.
+            if self.outbox.expire(self.exchange, now, self.timeout, too_slow) {
+                continue;
+            }
             if self.outbox.is_empty() {
                 return Ok(progress);
             }
             while let Some((queued, command, by)) = self.outbox.front(now, self.timeout) {
                 let (tag, class) = (queued.ticket.tag(), queued.class);
-                match wire.submit_encoded(now, by, tag, class, command) {
-                    Ok(()) => self.outbox.sent(),
-                    Err(SubmitError::Refused(refused)) => {
-                        self.outbox.fail(self.exchange, Failure::Refused(refused));
-                    }
-                    Err(SubmitError::TooLarge(error)) => {
-                        self.outbox.fail(self.exchange, Failure::TooLarge(error));
-                    }
+                let failure = match wire.submit_encoded(now, by, tag, class, command) {
+                    Ok(()) => None,
+                    Err(SubmitError::Refused(refused)) => Some(Failure::Refused(refused)),
+                    Err(SubmitError::TooLarge(error)) => Some(Failure::TooLarge(error)),
                     // It waits, for a later turn or for its time to be over.
                     Err(_) => return Ok(progress),
-                }
+                };
                 progress = true;
+                if let Some(failure) = failure {
+                    self.outbox.fail(self.exchange, failure);
+                    break;
+                }
+                self.outbox.sent();
             }
         }
     }

@@ -17,8 +17,8 @@ use redis_entraid_core::command::Refused;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome};
 use redis_entraid_core::time::Instant;
 
-use batch::MAX_SLOTS;
 pub(crate) use batch::{Batch, Failure, Queued, Replies, Ticket};
+use batch::{MAX_BATCHES, MAX_SLOTS};
 pub(crate) use outbox::Outbox;
 use session::Session;
 
@@ -26,7 +26,7 @@ use crate::error::Error;
 
 #[derive(Debug, Default)]
 struct Slot {
-    batch: u16,
+    batch: u32,
     /// How many replies it waits for.
     expected: usize,
     replies: Replies,
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// Takes out of `queue` what is not to be sent any more, but for what is begun.
-    fn purge(&mut self, queue: &mut VecDeque<Queued>, begun: Option<(u32, u16)>) -> Vec<Waker> {
+    fn purge(&mut self, queue: &mut VecDeque<Queued>, begun: Option<(u32, u32)>) -> Vec<Waker> {
         let mut wakers = Vec::new();
         queue.retain(|queued| {
             let ticket = queued.ticket;
@@ -149,7 +149,7 @@ impl Exchange {
         let mut state = self.lock();
         state.handles += 1;
         state.free.pop().unwrap_or_else(|| {
-            assert!(state.slots.len() < MAX_SLOTS, "four million handles on one connection");
+            assert!(state.slots.len() < MAX_SLOTS, "too many handles on one connection");
             state.slots.push(Slot::default());
             (state.slots.len() - 1) as u32
         })
@@ -202,7 +202,7 @@ impl Exchange {
         let session = before.owner.or(after.owner).map(|_| before.id);
         let State { outbox, queue, slots, .. } = &mut *state;
         let place = &mut slots[slot as usize];
-        place.batch = place.batch.wrapping_add(1);
+        place.batch = (place.batch + 1) % MAX_BATCHES;
         place.replies.clear();
         place.early.clear();
         place.expected = batch.commands.len();
@@ -253,7 +253,7 @@ impl Exchange {
         cx: &Context<'_>,
         bytes: &mut Vec<u8>,
         queue: &mut VecDeque<Queued>,
-        begun: Option<(u32, u16)>,
+        begun: Option<(u32, u32)>,
     ) -> (Demand, Option<Instant>) {
         let mut state = self.lock();
         set_waker(&mut state.driver, cx);
@@ -319,10 +319,8 @@ impl Exchange {
         // Of the others nobody knows any more how far they came.
         let unknown = Lost::new(Outcome::Unknown, Some(CloseReason::Closed));
         for slot in &mut state.slots {
-            for index in slot.replies.len()..slot.expected {
-                if !slot.early.iter().any(|(early, _)| *early as usize == index) {
-                    slot.put(index as u32, Err(Failure::Lost(unknown)));
-                }
+            while slot.replies.len() < slot.expected {
+                slot.put(slot.replies.len() as u32, Err(Failure::Lost(unknown)));
             }
             wakers.extend(slot.waker.take());
         }
@@ -368,13 +366,13 @@ impl Delivery<'_> {
         }
     }
 
-    /// Fails what was queued no later than `until`.
-    fn expire(&mut self, until: Instant, failure: impl Fn() -> Failure) {
+    /// Fails what was queued no later than `until`. The connection knows of the session `begun`.
+    fn expire(&mut self, until: Instant, begun: Option<u32>, failure: impl Fn() -> Failure) {
         while let Some(queued) = self.state.as_mut().and_then(|state| {
             let late = state.queue.front().is_some_and(|queued| queued.since <= until);
             if late { state.queue.pop_front() } else { None }
         }) {
-            self.unsent(&queued, failure(), false);
+            self.unsent(&queued, failure(), begun.is_some() && queued.session == begun);
         }
     }
 
@@ -383,9 +381,11 @@ impl Delivery<'_> {
     pub(crate) fn settle(&mut self, is_open: bool) {
         let Some(state) = &mut self.state else { return };
         let Session { owner, lost, .. } = state.session;
-        if state.queue.is_empty() && !lost && owner.is_some() != is_open {
-            state.abandoned |= is_open;
-            state.session = state.session.over();
+        if state.queue.is_empty() {
+            state.abandoned |= is_open && (lost || owner.is_none());
+            if !lost && owner.is_some() != is_open {
+                state.session = state.session.over();
+            }
         }
     }
 }

@@ -70,7 +70,11 @@ impl Standing {
     }
 
     pub(crate) fn set_health(&self, health: ConnectionHealth) {
-        self.lock().now.connection = Some(health);
+        let now = &mut self.lock().now;
+        now.connection = Some(health);
+        if health.ready {
+            now.problem = None;
+        }
     }
 
     /// When to dial.

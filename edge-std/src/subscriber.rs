@@ -224,7 +224,7 @@ impl fmt::Debug for Subscriber {
 /// The task behind a subscriber.
 pub(crate) struct Driver<C> {
     dialer: Dialer<C>,
-    mailbox: Arc<Mailbox>,
+    mailbox: End,
     start: Option<Start>,
 }
 
@@ -250,26 +250,26 @@ pub(crate) fn subscriber<C>(
         standing: dialer.standing.clone(),
         patience: dialer.config.command_timeout,
     };
-    (subscriber, Driver { dialer, mailbox, start: Some(start) })
+    (subscriber, Driver { dialer, mailbox: End(mailbox), start: Some(start) })
 }
 
 impl<C: Connect> Driver<C> {
     /// Keeps a connection until the subscriber is dropped.
     pub(crate) async fn run(mut self) {
-        let _end = End(self.mailbox.clone());
         // Without the subscriber, all is over.
         let _ = self.keep().await;
     }
 
     async fn keep(&mut self) -> Result<(), Unneeded> {
+        let mailbox = &*self.mailbox.0;
         loop {
             let until = self.start.as_ref().map(|start| start.until);
             let open = self.dialer.open(until);
-            let line = match wanted(&self.mailbox, open).await? {
-                Ok(pump) => Line::new(pump, &self.mailbox, &self.dialer.standing),
+            let line = match wanted(mailbox, open).await? {
+                Ok(pump) => Line::new(pump, mailbox, &self.dialer.standing),
                 Err(Unstartable) => break,
             };
-            let reason = serve(&self.dialer, &self.mailbox, &mut self.start, line).await?;
+            let reason = serve(&self.dialer, mailbox, &mut self.start, line).await?;
             if let CloseReason::Refused(error) = reason
                 && !error.is_transient()
                 && self.start.is_some()

@@ -175,6 +175,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::LoggingIn { deadline, .. } if now >= *deadline => {
                 self.close(CloseReason::LoginTimeout);
             }
+            Phase::LoggingIn { .. } if now >= self.command_deadline => self.expire_commands(now),
             Phase::Ready | Phase::Draining { .. } => {
                 if self.login.is_some_and(|login| now >= login.ends) {
                     self.close(CloseReason::LoginExpired);
@@ -206,7 +207,7 @@ impl<R: Storage<Pending>> Machine<R> {
     fn limit(&self) -> Instant {
         match &self.phase {
             Phase::Fresh | Phase::Ended { .. } => Instant::FAR_FUTURE,
-            Phase::LoggingIn { deadline, .. } => *deadline,
+            Phase::LoggingIn { deadline, .. } => (*deadline).min(self.command_deadline),
             Phase::Ready | Phase::Draining { .. } => {
                 let ends = self.login.map_or(Instant::FAR_FUTURE, |login| login.ends);
                 let silent = match self.ring.is_empty() {
@@ -292,6 +293,11 @@ impl<R: Storage<Pending>> Machine<R> {
     pub(super) const fn end(&mut self, reason: CloseReason, heard: bool) {
         match &mut self.phase {
             Phase::Ended { heard: known, .. } => *known |= heard,
+            // Whatever came then: this is why.
+            Phase::Draining { then: Then::End(reason @ CloseReason::Refused(_)) } => {
+                let reason = *reason;
+                self.phase = Phase::Ended { reason, reported: false, heard };
+            }
             _ => self.phase = Phase::Ended { reason, reported: false, heard },
         }
     }
@@ -299,6 +305,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Ends it when all replies are in, since another connection has taken its place.
     pub fn retire(&mut self) {
         match self.phase {
+            Phase::Draining { then: Then::End(_) } => {}
             Phase::Ready | Phase::Draining { .. } => {
                 self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
                 self.look_at = Instant::default();

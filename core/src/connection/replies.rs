@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::jwt::Audience;
 use crate::policy::Backoff;
 use crate::pubsub::{Confirmation, Notice};
-use crate::resp::Value;
+use crate::resp::{ErrorReply, Value};
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -97,7 +97,13 @@ impl<R: Storage<Pending>> Machine<R> {
                 continue;
             };
             self.ring.pop();
-            self.replied(&entry, Value::framed(receiver.frame()));
+            // Of one that was too large, only what it was is known.
+            let failed = match whole {
+                Ok(()) => Value::framed(receiver.frame()).error(),
+                Err(_) if matches!(frame.first, b'-' | b'!') => outline(frame.first).error(),
+                Err(_) => None,
+            };
+            self.replied(&entry, failed);
             match entry.owner {
                 Owner::Host => {
                     let reply = whole.map(|()| Value::framed(receiver.frame()));
@@ -150,15 +156,15 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// Notes what a reply means for the state of the connection.
-    fn replied(&mut self, entry: &Pending, value: Value<'_>) {
+    fn replied(&mut self, entry: &Pending, failed: Option<ErrorReply<'_>>) {
         match entry.role {
-            Role::Multi if value.error().is_some() => self.session.multi_refused(),
-            Role::Exec => self.session.exec_answered(value.error()),
-            Role::Watch if value.error().is_some() => self.session.watch_refused(),
+            Role::Multi if failed.is_some() => self.session.multi_refused(),
+            Role::Exec => self.session.exec_answered(failed),
+            Role::Watch { since } if failed.is_some() => self.session.watch_refused(since),
             Role::Blocking => self.session.blocked = false,
             // An error: nothing will be confirmed any more.
             Role::Subscription { .. } => self.session.subscribed(),
-            Role::Multi | Role::Watch | Role::Plain => {}
+            Role::Multi | Role::Watch { .. } | Role::Plain => {}
         }
     }
 

@@ -30,7 +30,10 @@ pub(super) enum Role {
     Plain,
     Multi,
     Exec,
-    Watch,
+    /// A `WATCH`, since the keys were forgotten so often.
+    Watch {
+        since: u8,
+    },
     Blocking,
     /// Not a reply, but so many confirmations; 0 is as many as there are subscriptions.
     Subscription {

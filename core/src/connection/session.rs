@@ -16,6 +16,8 @@ pub(super) struct Session {
     unclosed: u32,
     /// How often `WATCH` was sent and not refused, since the last time that none was watched.
     watching: u32,
+    /// How often that was: replies come late.
+    forgotten: u8,
     tracking: bool,
     /// The last command that was sent blocks, and its reply hasn't come.
     pub(super) blocked: bool,
@@ -43,15 +45,16 @@ impl Session {
                 Role::Multi
             }
             Class::Exec => {
-                (self.transaction, self.watching) = (false, 0);
+                self.transaction = false;
+                self.forget();
                 Role::Exec
             }
             Class::Watch => {
                 self.watching = self.watching.saturating_add(1);
-                Role::Watch
+                Role::Watch { since: self.forgotten }
             }
             Class::Unwatch => {
-                self.watching = 0;
+                self.forget();
                 Role::Plain
             }
             Class::Tracking(on) => {
@@ -86,8 +89,15 @@ impl Session {
     }
 
     /// A `WATCH` was refused.
-    pub(super) const fn watch_refused(&mut self) {
-        self.watching = self.watching.saturating_sub(1);
+    pub(super) const fn watch_refused(&mut self, since: u8) {
+        if since == self.forgotten {
+            self.watching = self.watching.saturating_sub(1);
+        }
+    }
+
+    const fn forget(&mut self) {
+        self.watching = 0;
+        self.forgotten = self.forgotten.wrapping_add(1);
     }
 
     /// Whether a transaction is open or keys are watched.

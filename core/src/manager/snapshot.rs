@@ -156,13 +156,13 @@ impl<M: Storage<u8>> TokenManager<M> {
             accepted: false,
             rejected: false,
         };
+        if let Some(time) = unix_time {
+            self.unix_time(now, time);
+        }
         let (_, older) = self.newest_mut();
         older.store(kept.user, Secret::new(kept.token), facts).map_err(SnapshotError::TooLarge)?;
         self.newest_is_second = !self.newest_is_second;
         self.last = generation;
-        if let Some(time) = unix_time {
-            self.unix_time(now, time);
-        }
         Ok(generation)
     }
 }

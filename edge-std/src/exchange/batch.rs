@@ -13,28 +13,32 @@ use crate::pump::MAX_COMMAND;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(super) slot: u32,
-    pub(super) batch: u16,
+    pub(super) batch: u32,
     pub(super) index: u32,
 }
 
 /// How many handles one connection can have.
-pub(super) const MAX_SLOTS: usize = 1 << 22;
+pub(super) const MAX_SLOTS: usize = 1 << 18;
+
+/// After so many batches a handle counts anew: no more commands can be on their way.
+pub(super) const MAX_BATCHES: u32 = 1 << 24;
 
 /// How many commands can be sent together.
-pub(super) const MAX_BATCH: usize = 1 << 26;
+pub(super) const MAX_BATCH: usize = 1 << 22;
 
 impl Ticket {
     /// As a tag of the core's.
     pub(crate) const fn tag(self) -> u64 {
-        (self.slot as u64) << 42 | (self.batch as u64) << 26 | self.index as u64
+        (self.slot as u64) << 46 | (self.batch as u64) << 22 | self.index as u64
     }
 
     pub(super) const fn from_tag(tag: u64) -> Self {
         let index = (tag & (MAX_BATCH as u64 - 1)) as u32;
-        Self { slot: (tag >> 42) as u32, batch: (tag >> 26) as u16, index }
+        let batch = (tag >> 22) as u32 % MAX_BATCHES;
+        Self { slot: (tag >> 46) as u32, batch, index }
     }
 
-    pub(super) const fn is_of(self, batch: Option<(u32, u16)>) -> bool {
+    pub(super) const fn is_of(self, batch: Option<(u32, u32)>) -> bool {
         matches!(batch, Some((slot, batch)) if slot == self.slot && batch == self.batch)
     }
 }

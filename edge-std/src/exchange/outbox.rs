@@ -15,7 +15,7 @@ pub(crate) struct Outbox {
     bytes: Vec<u8>,
     queue: VecDeque<Queued>,
     /// The batch, by slot and number, of which the connection was last given a command.
-    begun: Option<(u32, u16)>,
+    begun: Option<(u32, u32)>,
     /// The session of which it was last given one.
     session: Option<u32>,
     /// Since when others wait that will be taken when these are gone.
@@ -81,25 +81,27 @@ impl Outbox {
         oldest.or(self.behind).map_or(Instant::FAR_FUTURE, |since| since.plus(timeout))
     }
 
-    /// Fails what has waited for longer than `timeout`.
+    /// Fails what has waited for longer than `timeout`. Says whether there was something.
     pub(crate) fn expire(
         &mut self,
         exchange: &Exchange,
         now: Instant,
         timeout: Duration,
         failure: impl Fn() -> Failure,
-    ) {
+    ) -> bool {
         if now < self.deadline(timeout) {
-            return;
+            return false;
         }
         let at = self.first_unbegun();
         while self.queue.get(at).is_some_and(|queued| now >= queued.since.plus(timeout)) {
             self.remove(exchange, at, failure());
         }
         if self.behind.is_some_and(|since| now >= since.plus(timeout)) {
-            self.deliver(exchange).expire(now.minus(timeout), failure);
+            let session = self.session;
+            self.deliver(exchange).expire(now.minus(timeout), session, failure);
             self.behind = None;
         }
+        true
     }
 
     /// Fails all that wait.

@@ -96,8 +96,8 @@ impl Names<'_> {
     fn plan(&mut self, changes: u64) {
         self.changes = changes;
         let wanted = self.mailbox.wanted();
-        // What was not told yet is planned anew.
-        self.tasks.clear();
+        // What was to begin is planned anew; what was to end still is.
+        self.tasks.retain(|(_, _, begins)| !begins);
         let gone: Vec<_> =
             self.told.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
         for id in gone {

@@ -211,3 +211,28 @@ async fn replacements_leave_the_waits_of_reconnecting_alone() {
         last = Some(at);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_not_followed_to_another_node() {
+    let server = Server::new(|heard| {
+        let moved = heard.connection == 0 && heard.command == "WATCH k";
+        moved.then_some(Answer::Raw("-MOVED 1 10.0.0.2:8500\r\n"))
+    });
+    let mut redis = server.client().connect().await.unwrap();
+    let error = redis.command(args!["WATCH", "k"]).await.unwrap_err();
+    assert_eq!(error.code(), Some("MOVED"));
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_of_which_something_is_refused_opens_nothing() {
+    let server = Server::new(|heard| {
+        (heard.command == "MULTI").then_some(Answer::Raw("+the server is in a transaction\r\n"))
+    });
+    let mut redis = server.client().connect().await.unwrap();
+    let batch = [args!["BLPOP", "q", 60], args!["MULTI"], args!["SET", "k", 1]];
+    let replies = texts(redis.pipeline(batch).await.unwrap());
+    assert_eq!(replies, ["refused", "NotSent", "NotSent"]);
+    redis.command(args!["GET", "k"]).await.unwrap();
+    assert_eq!(server.commands(), ["GET k"]);
+}

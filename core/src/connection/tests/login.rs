@@ -387,3 +387,35 @@ fn behind_a_server_without_hello_the_second_login_waits_for_what_followed_the_fi
     let logged_in = event(Event::LoggedIn { generation: ONE, protocol });
     assert_eq!(bench.answer("+OK\r\n:1\r\n"), [logged_in, "2 1".into()]);
 }
+
+#[test]
+fn a_refusal_stays_the_reason_whatever_ends_the_connection_then() {
+    for end in [
+        |bench: &mut Bench| bench.connection.closed(CloseReason::ByServer),
+        |bench: &mut Bench| bench.connection.retire(),
+        |bench: &mut Bench| bench.now = secs(60),
+    ] {
+        let mut bench = eager(Protocol::Resp3);
+        bench.submit(1, args!["INCR", "n"]);
+        bench.answer("-WRONGPASS no\r\n");
+        end(&mut bench);
+        bench.look();
+        bench.answer("-NOAUTH no\r\n");
+        bench.look();
+        let reason = bench.connection.parts().0.close_reason();
+        assert_eq!(reason, Some(CloseReason::Refused(LoginError::WrongPass)));
+    }
+}
+
+#[test]
+fn what_follows_a_login_has_its_time_and_no_more() {
+    let config =
+        Config { eager: true, command_timeout: Duration::from_secs(1), ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 8);
+    bench.look();
+    bench.submit(1, args!["INCR", "n"]);
+    assert_eq!(bench.connection.next_deadline(), secs(1));
+    bench.now = secs(1);
+    bench.look();
+    assert_eq!(bench.outputs(), ["1 Unknown None"]);
+}

@@ -277,3 +277,29 @@ fn who_is_retired_while_logging_in_ends_at_once() {
         assert!(!bench.connection.wants_look());
     }
 }
+
+#[test]
+fn a_transaction_whose_reply_is_too_large_is_over() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["EXEC"]);
+    // What is left of it in the buffer begins like an error.
+    let text = format!("${}\r\n{}\r\n", 250, "-".repeat(250));
+    let outputs = bench.answer(&format!("+OK\r\n*2\r\n{text}{text}"));
+    assert!(outputs[1].contains("receive buffer"), "{outputs:?}");
+    assert!(!bench.connection.health(bench.now).session);
+}
+
+#[test]
+fn a_watch_that_is_refused_late_ends_no_other() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["WATCH", "a"]);
+    bench.submit(2, args!["UNWATCH"]);
+    bench.submit(3, args!["WATCH", "b"]);
+    bench.answer("-NOPERM no\r\n+OK\r\n+OK\r\n");
+    assert!(bench.connection.health(bench.now).session);
+    bench.submit(4, args!["WATCH", "c"]);
+    bench.submit(5, args!["UNWATCH"]);
+    bench.answer("-NOPERM no\r\n+OK\r\n");
+    assert!(!bench.connection.health(bench.now).session);
+}
