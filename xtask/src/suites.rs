@@ -74,7 +74,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "unit",
         what: "the tests of the crates and of their documentation",
         budget_minutes: 15,
-        least: 640,
+        least: 690,
         run: unit,
     },
     Suite {
