@@ -182,8 +182,8 @@ impl<C> Builder<C> {
         self
     }
 
-    /// How a connection is replaced that can't log in again: a RESP2 subscriber's above all. By
-    /// default it ends first, with a [`Gap`](crate::Delivery::Gap).
+    /// How a subscriber's connection is replaced that can't log in again, as with RESP2. By default
+    /// it ends first, with a [`Gap`](crate::Delivery::Gap). A client's always ends first.
     #[must_use]
     pub fn replacement(mut self, replacement: Replacement) -> Self {
         self.shared.config.replacement = replacement;

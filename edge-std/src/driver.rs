@@ -237,6 +237,7 @@ impl Owner for Commands<'_> {
 
     fn outputs(&mut self, wire: &mut Wire) {
         let now = TokioClock.now();
+        let none_waits = self.outbox.is_empty();
         let mut delivery = self.outbox.deliver(self.exchange);
         while let Some(output) = wire.next(now) {
             match output {
@@ -266,12 +267,15 @@ impl Owner for Commands<'_> {
                 _ => {}
             }
         }
+        let health = (!wire.has_ended()).then(|| wire.health(now));
+        if let Some(health) = health
+            && health.waiting == 0
+            && none_waits
+        {
+            delivery.settle(health.session);
+        }
         drop(delivery);
-        if !wire.has_ended() {
-            let health = wire.health(now);
-            if health.waiting == 0 && self.outbox.is_empty() {
-                self.outbox.deliver(self.exchange).settle(health.session);
-            }
+        if let Some(health) = health {
             self.standing.set_health(health);
         }
     }

@@ -45,8 +45,9 @@ impl Slot {
                 self.early.insert(place, (index, failure));
             }
         }
-        let turn = |early: &(u32, Failure), replies: &Replies| early.0 as usize <= replies.len();
-        while self.early.first().is_some_and(|early| turn(early, &self.replies)) {
+        while let Some((early, _)) = self.early.first()
+            && *early as usize <= self.replies.len()
+        {
             self.replies.fail(self.early.remove(0).1);
         }
         self.replies.len() >= self.expected
@@ -259,6 +260,7 @@ impl Exchange {
         set_waker(&mut state.driver, cx);
         let wakers = if core::mem::take(&mut state.purge) {
             let mut wakers = state.purge(queue, begun);
+            // What is queued here since is of those who have their slots now.
             state.left.clear();
             let mut waiting = core::mem::take(&mut state.queue);
             wakers.append(&mut state.purge(&mut waiting, begun));
@@ -397,7 +399,8 @@ impl Drop for Delivery<'_> {
     }
 }
 
-fn wake(waker: Option<Waker>) {
+/// Wakes who waits, if somebody does. Not to be called with a lock held.
+pub(crate) fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }

@@ -77,14 +77,15 @@ pub(crate) fn attempt(command: &mut Command) -> Result<Output> {
         .map_err(|error| format!("{}: {error}", shown(command)))?;
     let (running, ended) = mpsc::channel::<()>();
     let group = format!("-{}", child.id());
-    std::thread::spawn(move || {
-        let Some(until) = until else { return };
-        let left = until.saturating_duration_since(Instant::now());
-        if ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("it takes too long");
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-        }
-    });
+    if let Some(until) = until {
+        std::thread::spawn(move || {
+            let left = until.saturating_duration_since(Instant::now());
+            if ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("it takes too long");
+                let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+            }
+        });
+    }
     let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
     let progress = std::thread::spawn(move || {
         let mut built = false;

@@ -64,20 +64,19 @@ impl<R: Storage<Pending>> Machine<R> {
         out: &mut Transmitter<B>,
         manager: &TokenManager<M>,
     ) -> Instant {
-        if let Phase::Draining { then: Then::End(reason) } = self.phase
-            && self.is_drained()
+        if let Some(login) = &mut self.login
+            && let Some(known) = manager.get(login.generation)
         {
-            self.close(reason);
-        }
-        let Some(login) = &mut self.login else { return Instant::FAR_FUTURE };
-        if let Some(known) = manager.get(login.generation) {
             // It may end earlier than was thought.
             login.ends = login.ends.min(known.expires_at());
         }
-        let login = *login;
-        if let Phase::Draining { then: Then::End(_) } | Phase::Ended { .. } = self.phase {
+        if let Phase::Draining { then: Then::End(reason) } = self.phase {
+            if self.is_drained() {
+                self.close(reason);
+            }
             return Instant::FAR_FUTURE;
         }
+        let Some(login) = self.login else { return Instant::FAR_FUTURE };
         if let Some(newer) = manager.newer_than(login.generation, now) {
             let generation = newer.generation();
             let due = manager.reauth_at(self.config.id, login.ends);

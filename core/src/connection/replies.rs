@@ -60,10 +60,9 @@ impl<R: Storage<Pending>> Machine<R> {
                 .too_large
                 .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
             // An AUTH that is still to be written has to wait for what followed a HELLO.
-            let follows = !self.ring.is_empty();
             if let Phase::LoggingIn { handshake, .. } = &self.phase
                 && frame.first != b'>'
-                && (handshake.is_written() || !follows)
+                && (handshake.is_written() || self.ring.is_empty())
             {
                 let reply = match whole {
                     Ok(()) => Value::framed(receiver.frame()),

@@ -15,19 +15,13 @@ use crate::time::Instant;
 pub struct Login<'a> {
     user: &'a str,
     secret: Secret<'a>,
-    facts: &'a Facts,
+    pub(super) facts: &'a Facts,
 }
 
 impl<'a> Login<'a> {
     pub(super) fn of<M: Storage<u8>>(slot: &'a Slot<M>) -> Option<Self> {
         let facts = slot.facts.as_ref()?;
         Some(Self { user: slot.user(), secret: slot.secret(), facts })
-    }
-
-    /// Whether these are its facts.
-    #[cfg(feature = "postcard")]
-    pub(super) fn is(&self, facts: &Facts) -> bool {
-        self.facts.generation == facts.generation
     }
 
     /// The user name for `AUTH`: the identity's object id.

@@ -95,8 +95,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         out: &'o mut [u8],
     ) -> Result<Option<&'o mut [u8]>, CapacityError> {
         let Some(login) = self.login(now) else { return Ok(None) };
-        let slot = self.slots.iter().find(|slot| slot.live(now).is_some_and(|f| login.is(f)));
-        let Some(facts) = slot.and_then(|slot| slot.facts) else { return Ok(None) };
+        let facts = login.facts;
         let left = facts.expires_at.since(now);
         let by_clock = self.unix_time_at(now).map(|t| UnixTime(t.0.saturating_add(left.as_secs())));
         let Some(UnixTime(ends)) = facts.ends.or(by_clock) else { return Ok(None) };
@@ -118,7 +117,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// still lives: it is tried, and a fresh one is due at once.
     ///
     /// # Errors
-    /// [`SnapshotError`] if it is of no use; nothing has changed then.
+    /// [`SnapshotError`] if it is of no use; the tokens are as they were then.
     pub fn restore(
         &mut self,
         snapshot: &[u8],

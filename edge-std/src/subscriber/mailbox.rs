@@ -8,6 +8,7 @@ use redis_entraid_core::command::Topic;
 
 use super::{Delivery, Message};
 use crate::error::{Error, ServerError};
+use crate::exchange::wake;
 
 /// What is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -254,11 +255,5 @@ impl Mailbox {
         let reader = state.reader.take();
         drop(state);
         wake(reader);
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
