@@ -1,8 +1,9 @@
 //! The asynchronous shell: small loops that join the state machines to IO, for hosts with one
 //! thread. They hold no rule.
 //!
-//! A host spawns [`refresh`] once for each identity and [`serve`] for each connection; they meet
-//! at the [`Tokens`] that they share. Hosts with threads, or with a poll loop of their own, drive
+//! A host spawns [`refresh`] once for each identity and [`keep`] for each connection; they meet
+//! at the [`Tokens`] that they share. [`serve`] is one connection, from its beginning to its end,
+//! for hosts that dial themselves. Hosts with threads, or with a poll loop of their own, drive
 //! the machines themselves.
 //!
 //! ```
@@ -29,12 +30,13 @@ use crate::connection::{
 };
 use crate::event::Event;
 use crate::manager::{Action, TokenManager};
+use crate::reconnect::{Dial, Reconnect};
 use crate::resp::Arg;
 use crate::secret::Wiped;
 use crate::source::{SourceError, SourceFailure, TokenSource};
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
-use crate::transport::Transport;
+use crate::transport::{Connector, Endpoint, Transport};
 
 /// A token manager that the futures of one thread share.
 #[derive(Debug)]
@@ -70,6 +72,31 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
         }
         let free = wakers.iter_mut().find(|slot| slot.is_none());
         free.map(|slot| *slot = Some(cx.waker().clone())).is_some()
+    }
+}
+
+impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
+    /// Waits until there is a token to log in with.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await.
+    pub async fn token<C: Timer>(&self, timer: &C) {
+        loop {
+            let crowded = Cell::new(false);
+            let news = poll_fn(|cx| {
+                if self.manager.borrow().login(timer.now()).is_some() {
+                    return Poll::Ready(());
+                }
+                crowded.set(!self.register(cx));
+                Poll::Pending
+            });
+            let mut news = pin!(news);
+            if poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await {
+                return;
+            }
+            let most = if crowded.get() { LOOK_EVERY } else { Duration::MAX };
+            either(news, timer.sleep_until(timer.now().plus(most))).await;
+        }
     }
 }
 
@@ -293,6 +320,79 @@ where
     look(shared.machine, timer, transmitter, tokens);
     shared.report_losses();
     shared.machine.close_reason().unwrap_or(CloseReason::Closed)
+}
+
+/// What a [`Handler`] hears of dialing.
+pub trait DialHandler<E>: Handler {
+    /// There is no connection yet: `error` says why, or it took too long. The next attempt is made
+    /// in `next_in`.
+    fn dial_failed(&mut self, error: Option<E>, next_in: Duration);
+}
+
+/// Keeps a connection, for ever: waits for a token, dials when it is time to, and serves.
+///
+/// # Cancel safety
+/// Dropping the future gives the connection up; it may be called again.
+pub async fn keep<K, C, B, R, M, H, const WAITERS: usize>(
+    connector: &mut K,
+    endpoint: &Endpoint<'_>,
+    mut connection: impl FnMut() -> Connection<B, R>,
+    reconnect: &mut Reconnect,
+    timer: &C,
+    tokens: &Tokens<M, WAITERS>,
+    handler: &mut H,
+) -> Infallible
+where
+    K: Connector,
+    C: Timer,
+    B: Storage<u8>,
+    R: Storage<Pending>,
+    M: Storage<u8>,
+    H: DialHandler<K::Error>,
+{
+    loop {
+        tokens.token(timer).await;
+        if let Dial::Wait { until } = reconnect.poll(timer.now()) {
+            timer.sleep_until(until).await;
+            continue;
+        }
+        let deadline = timer.now().plus(reconnect.connect_timeout());
+        match within(timer, deadline, connector.connect(endpoint)).await {
+            Some(Ok(mut transport)) => {
+                let mut handler = Observed { handler: &mut *handler, reconnect, timer };
+                serve(&mut connection(), &mut transport, timer, tokens, &mut handler).await;
+            }
+            failed => {
+                let now = timer.now();
+                reconnect.failed(now);
+                let next_in = match reconnect.poll(now) {
+                    Dial::Wait { until } => until.since(now),
+                    Dial::Now => Duration::ZERO,
+                };
+                handler.dial_failed(failed.and_then(Result::err), next_in);
+            }
+        }
+    }
+}
+
+/// Tells what happens to a connection to what schedules the next one, too.
+struct Observed<'o, H, C> {
+    handler: &'o mut H,
+    reconnect: &'o mut Reconnect,
+    timer: &'o C,
+}
+
+impl<H: Handler, C: Timer> Handler for Observed<'_, H, C> {
+    fn poll_commands(&mut self, cx: &mut Context<'_>, submit: &mut Submit<'_>) {
+        self.handler.poll_commands(cx, submit);
+    }
+
+    fn output(&mut self, output: Output<'_>) {
+        if let Output::Event(event) = &output {
+            self.reconnect.observe(self.timer.now(), event);
+        }
+        self.handler.output(output);
+    }
 }
 
 /// Looks, and wakes who fetches tokens if that became due earlier.

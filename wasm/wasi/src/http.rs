@@ -1,0 +1,209 @@
+//! HTTP, over `wasi:http`: the host does TLS.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use redis_entraid_core::http::{
+    HttpClient, HttpError, HttpErrorKind, Method as Verb, Request, ResponseWriter, Route,
+};
+use redis_entraid_core::storage::CapacityError;
+use wasip2::http::outgoing_handler::handle;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
+};
+use wasip2::io::streams::StreamError;
+
+use crate::reactor::Reactor;
+
+/// Sends requests through the host.
+#[derive(Clone, Debug)]
+pub struct Http(Reactor);
+
+impl Http {
+    /// A client whose futures wait at `reactor`.
+    pub const fn new(reactor: Reactor) -> Self {
+        Self(reactor)
+    }
+
+    /// Writes `body`, all of it.
+    async fn write(&self, sink: OutgoingBody, mut body: &[u8]) -> Result<(), Error> {
+        {
+            let stream = sink.write().map_err(|()| Error::Request("there is no body to write"))?;
+            while !body.is_empty() {
+                match stream.check_write() {
+                    Ok(0) => self.0.wait(stream.subscribe()).await,
+                    Ok(room) => {
+                        let len = body.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+                        let (now, rest) = body.split_at(len);
+                        match stream.write(now) {
+                            Ok(()) => body = rest,
+                            Err(_) => return Err(Error::Body),
+                        }
+                    }
+                    Err(_) => return Err(Error::Body),
+                }
+            }
+            // Hosts close the stream as soon as they have the last byte: then there is nothing to
+            // flush.
+            let _ = stream.flush();
+        }
+        OutgoingBody::finish(sink, None).map_err(Error::Host)
+    }
+
+    async fn read(
+        &self,
+        answer: &IncomingResponse,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), Error> {
+        response.status(answer.status());
+        for (name, value) in answer.headers().entries() {
+            response.header(&name, &value);
+        }
+        let body = answer.consume().map_err(|()| Error::Body)?;
+        let stream = body.stream().map_err(|()| Error::Body)?;
+        loop {
+            match stream.read(4096) {
+                Ok(bytes) if bytes.is_empty() => self.0.wait(stream.subscribe()).await,
+                Ok(bytes) => response.body_chunk(&bytes).map_err(Error::TooLarge)?,
+                Err(StreamError::Closed) => return Ok(()),
+                Err(StreamError::LastOperationFailed(_)) => return Err(Error::Body),
+            }
+        }
+    }
+}
+
+impl HttpClient for Http {
+    type Error = Error;
+
+    async fn send(
+        &mut self,
+        request: &Request<'_>,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), Error> {
+        let url = Url::parse(request.url).ok_or(Error::Request("the URL can't be read"))?;
+        if url.scheme == Scheme::Http && request.route != Route::LinkLocal {
+            return Err(Error::Request("only https is allowed over the network"));
+        }
+        let length = request.body.len().to_string();
+        let mut lines: Vec<(String, Vec<u8>)> =
+            request.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        if !request.body.is_empty() {
+            // Else the host sends it in chunks, which not every endpoint takes.
+            lines.push(("content-length".into(), length.into_bytes()));
+        }
+        let headers =
+            Fields::from_list(&lines).map_err(|_| Error::Request("a header can't be sent"))?;
+        let outgoing = OutgoingRequest::new(headers);
+        let method = match request.method {
+            Verb::Post => Method::Post,
+            _ => Method::Get,
+        };
+        let set = outgoing.set_method(&method).is_ok()
+            && outgoing.set_scheme(Some(&url.scheme)).is_ok()
+            && outgoing.set_authority(Some(url.authority)).is_ok()
+            && outgoing.set_path_with_query(Some(url.path)).is_ok();
+        if !set {
+            return Err(Error::Request("the URL can't be used"));
+        }
+        let body = outgoing.body().map_err(|()| Error::Request("there is no body to write"))?;
+        let answer = handle(outgoing, None).map_err(Error::Host)?;
+        self.write(body, request.body).await?;
+        self.0.wait(answer.subscribe()).await;
+        match answer.get() {
+            Some(Ok(Ok(answer))) => self.read(&answer, response).await,
+            Some(Ok(Err(code))) => Err(Error::Host(code)),
+            _ => Err(Error::Body),
+        }
+    }
+}
+
+/// The parts of a URL that a request is made of.
+struct Url<'u> {
+    scheme: Scheme,
+    authority: &'u str,
+    path: &'u str,
+}
+
+impl<'u> Url<'u> {
+    fn parse(url: &'u str) -> Option<Self> {
+        let (scheme, rest) = match url.split_once("://")? {
+            ("https", rest) => (Scheme::Https, rest),
+            ("http", rest) => (Scheme::Http, rest),
+            _ => return None,
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let path = if path.is_empty() { "/" } else { path };
+        Some(Self { scheme, authority, path })
+    }
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The host says why.
+    Host(ErrorCode),
+    /// The connection broke in the middle of a body.
+    Body,
+    /// The request can't be sent.
+    Request(&'static str),
+    /// The response is too large.
+    TooLarge(CapacityError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(ErrorCode::HttpRequestDenied) => f.write_str(
+                "this component may not send requests there: Spin wants an entry in \
+                allowed_outbound_hosts",
+            ),
+            Self::Host(code) => write!(f, "no response: {code:?}"),
+            Self::Body => f.write_str("the response broke off"),
+            Self::Request(what) => f.write_str(what),
+            Self::TooLarge(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl HttpError for Error {
+    fn kind(&self) -> HttpErrorKind {
+        use ErrorCode::*;
+        match self {
+            Self::Host(TlsProtocolError | TlsCertificateError | TlsAlertReceived(_)) => {
+                HttpErrorKind::Tls
+            }
+            Self::Host(
+                HttpRequestDenied | HttpRequestUriInvalid | HttpRequestMethodInvalid
+                | ConfigurationError | DestinationIpProhibited,
+            ) => HttpErrorKind::Request,
+            Self::Host(
+                DnsTimeout | DnsError(_) | DestinationNotFound | DestinationUnavailable
+                | DestinationIpUnroutable | ConnectionRefused | ConnectionTimeout,
+            ) => HttpErrorKind::Connect,
+            Self::Host(_) | Self::Body => HttpErrorKind::Io,
+            Self::Request(_) => HttpErrorKind::Request,
+            Self::TooLarge(error) => HttpErrorKind::TooLarge(*error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart_where_a_request_wants_it() {
+        let parts = |url| Url::parse(url).map(|url| (url.scheme, url.authority, url.path));
+        let all = parts("https://login.example:8443/t/token?x=1");
+        assert_eq!(all, Some((Scheme::Https, "login.example:8443", "/t/token?x=1")));
+        assert_eq!(parts("http://[::1]:80"), Some((Scheme::Http, "[::1]:80", "/")));
+        assert_eq!(parts("http://h?q"), Some((Scheme::Http, "h", "?q")));
+        assert_eq!(parts("ftp://h/"), None);
+        assert_eq!(parts("h/"), None);
+    }
+}

@@ -1,0 +1,257 @@
+//! DNS and TCP, over `wasi:sockets`.
+
+use core::fmt;
+use core::net::IpAddr;
+
+use alloc::vec::Vec;
+use embedded_io_async::{ErrorType, Read, Write};
+use redis_entraid_core::transport::{
+    self, ConnectErrorKind, Connector, Endpoint, Error as _, Transport,
+};
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
+use wasip2::sockets::instance_network::instance_network;
+use wasip2::sockets::ip_name_lookup::resolve_addresses;
+use wasip2::sockets::network::{
+    ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress,
+};
+use wasip2::sockets::tcp::TcpSocket;
+use wasip2::sockets::tcp_create_socket::create_tcp_socket;
+
+use crate::reactor::Reactor;
+
+/// Opens TCP connections without TLS.
+#[derive(Clone, Debug)]
+pub struct Tcp(Reactor);
+
+impl Tcp {
+    /// Connections whose futures wait at `reactor`.
+    pub const fn new(reactor: Reactor) -> Self {
+        Self(reactor)
+    }
+
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddress>, ConnectError> {
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return Ok(Vec::from([address_of(address)]));
+        }
+        let failed = |code| ConnectError { step: Step::Name, code };
+        let stream = resolve_addresses(&instance_network(), name).map_err(failed)?;
+        let mut addresses = Vec::new();
+        loop {
+            match stream.resolve_next_address() {
+                Ok(Some(address)) => addresses.push(address),
+                Ok(None) => return Ok(addresses),
+                Err(ErrorCode::WouldBlock) => self.0.wait(stream.subscribe()).await,
+                Err(code) => return Err(failed(code)),
+            }
+        }
+    }
+
+    async fn dial(&self, address: IpAddress, port: u16) -> Result<Stream, ConnectError> {
+        let failed = |code| ConnectError { step: Step::Connect, code };
+        let (family, remote) = match address {
+            IpAddress::Ipv4(address) => {
+                (IpAddressFamily::Ipv4, IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address }))
+            }
+            IpAddress::Ipv6(address) => {
+                let socket = Ipv6SocketAddress { port, flow_info: 0, address, scope_id: 0 };
+                (IpAddressFamily::Ipv6, IpSocketAddress::Ipv6(socket))
+            }
+        };
+        let socket = create_tcp_socket(family).map_err(failed)?;
+        // A dead peer is noticed; a host that can't do that connects all the same.
+        let _ = socket.set_keep_alive_enabled(true);
+        let _ = socket.set_keep_alive_idle_time(30 * SECOND);
+        let _ = socket.set_keep_alive_interval(5 * SECOND);
+        socket.start_connect(&instance_network(), remote).map_err(failed)?;
+        loop {
+            match socket.finish_connect() {
+                Ok((input, output)) => {
+                    let reactor = self.0.clone();
+                    return Ok(Stream { input, output, _socket: socket, reactor });
+                }
+                Err(ErrorCode::WouldBlock) => self.0.wait(socket.subscribe()).await,
+                Err(code) => return Err(failed(code)),
+            }
+        }
+    }
+}
+
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
+fn address_of(address: IpAddr) -> IpAddress {
+    match address {
+        IpAddr::V4(address) => IpAddress::Ipv4(address.octets().into()),
+        IpAddr::V6(address) => IpAddress::Ipv6(address.segments().into()),
+    }
+}
+
+impl Connector for Tcp {
+    type Transport = Stream;
+    type Error = ConnectError;
+
+    async fn connect(&mut self, endpoint: &Endpoint<'_>) -> Result<Stream, ConnectError> {
+        let mut last = ConnectError { step: Step::Name, code: ErrorCode::NameUnresolvable };
+        for address in self.resolve(endpoint.address).await? {
+            match self.dial(address, endpoint.port).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Name,
+    Connect,
+}
+
+/// Why there is no connection, and which permission is missing, if one is.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectError {
+    step: Step,
+    code: ErrorCode,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.code.name();
+        match (self.step, self.code) {
+            (Step::Name, ErrorCode::AccessDenied | ErrorCode::PermanentResolverFailure) => write!(
+                f,
+                "the name can't be looked up ({code}): does it exist, and may this component look \
+                names up? wasmtime wants -S allow-ip-name-lookup"
+            ),
+            (Step::Name, _) => write!(f, "the name can't be looked up ({code})"),
+            (Step::Connect, ErrorCode::AccessDenied) => write!(
+                f,
+                "this component may not connect there ({code}): wasmtime wants -S inherit-network, \
+                Spin an entry in allowed_outbound_hosts"
+            ),
+            (Step::Connect, _) => write!(f, "the server can't be reached ({code})"),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+impl transport::ConnectError for ConnectError {
+    fn kind(&self) -> ConnectErrorKind {
+        match (self.step, self.code) {
+            (_, ErrorCode::AccessDenied) => ConnectErrorKind::Host,
+            (Step::Name, _) => ConnectErrorKind::Name,
+            _ => ConnectErrorKind::Unreachable,
+        }
+    }
+}
+
+/// A TCP connection.
+// The host wants the streams gone before the socket.
+#[derive(Debug)]
+pub struct Stream {
+    input: InputStream,
+    output: OutputStream,
+    _socket: TcpSocket,
+    reactor: Reactor,
+}
+
+impl Transport for Stream {
+    type Read<'t> = Reader<'t>;
+    type Write<'t> = Writer<'t>;
+
+    fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        (
+            Reader { stream: &self.input, reactor: &self.reactor },
+            Writer { stream: &self.output, reactor: &self.reactor },
+        )
+    }
+}
+
+/// What reads from a [`Stream`].
+#[derive(Debug)]
+pub struct Reader<'s> {
+    stream: &'s InputStream,
+    reactor: &'s Reactor,
+}
+
+/// What writes to a [`Stream`].
+#[derive(Debug)]
+pub struct Writer<'s> {
+    stream: &'s OutputStream,
+    reactor: &'s Reactor,
+}
+
+/// The connection broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection broke")
+    }
+}
+
+impl core::error::Error for Broken {}
+
+impl transport::Error for Broken {
+    fn kind(&self) -> embedded_io_async::ErrorKind {
+        embedded_io_async::ErrorKind::ConnectionReset
+    }
+}
+
+impl ErrorType for Reader<'_> {
+    type Error = Broken;
+}
+
+impl ErrorType for Writer<'_> {
+    type Error = Broken;
+}
+
+impl Read for Reader<'_> {
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, Broken> {
+        loop {
+            match self.stream.read(room.len() as u64) {
+                // Nothing yet.
+                Ok(bytes) if bytes.is_empty() && !room.is_empty() => {
+                    self.reactor.wait(self.stream.subscribe()).await;
+                }
+                Ok(bytes) => {
+                    let len = bytes.len().min(room.len());
+                    room[..len].copy_from_slice(&bytes[..len]);
+                    return Ok(len);
+                }
+                Err(StreamError::Closed) => return Ok(0),
+                Err(StreamError::LastOperationFailed(_)) => return Err(Broken),
+            }
+        }
+    }
+}
+
+impl Write for Writer<'_> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        let room = self.room().await?;
+        let len = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.stream.write(&bytes[..len]).map_err(|_| Broken)?;
+        Ok(len)
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        self.stream.flush().map_err(|_| Broken)?;
+        self.room().await.map(drop)
+    }
+}
+
+impl Writer<'_> {
+    /// Waits until something can be written. Says how much.
+    async fn room(&self) -> Result<u64, Broken> {
+        loop {
+            match self.stream.check_write() {
+                Ok(0) => self.reactor.wait(self.stream.subscribe()).await,
+                Ok(room) => return Ok(room),
+                Err(_) => return Err(Broken),
+            }
+        }
+    }
+}

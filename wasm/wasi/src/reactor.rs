@@ -1,0 +1,115 @@
+//! Waiting, on the one thread that a component has.
+
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use alloc::task::Wake;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
+
+use wasip2::io::poll::{Pollable, poll};
+
+/// What the futures of a component wait for. Clones are the same one.
+#[derive(Clone, Default)]
+pub struct Reactor(Rc<RefCell<Vec<Entry>>>);
+
+struct Entry {
+    pollable: Rc<Pollable>,
+    waker: Waker,
+    ready: bool,
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reactor({} waiting)", self.0.borrow().len())
+    }
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Reactor {
+    /// One that nobody waits at.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `future` to its end.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(woken.clone());
+        let mut future = pin!(future);
+        loop {
+            woken.0.store(false, Ordering::Relaxed);
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return output;
+            }
+            if !woken.0.load(Ordering::Relaxed) {
+                self.turn();
+            }
+        }
+    }
+
+    /// Waits until something is ready, and wakes who waits for it.
+    fn turn(&self) {
+        // Whatever is asked here is asked of the host in one go: a pollable that calls itself ready
+        // again and again must not keep a timer from its turn.
+        let waiting: Vec<_> = self.0.borrow().iter().map(|entry| entry.pollable.clone()).collect();
+        if waiting.is_empty() {
+            // The host refuses to wait for nothing; nobody could wake us.
+            return;
+        }
+        let pollables: Vec<&Pollable> = waiting.iter().map(|pollable| &**pollable).collect();
+        let ready = poll(&pollables);
+        let mut entries = self.0.borrow_mut();
+        for index in ready {
+            if let Some(entry) = entries.get_mut(index as usize) {
+                entry.ready = true;
+                entry.waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Waits until `pollable` is ready.
+    pub(crate) async fn wait(&self, pollable: Pollable) {
+        let waiting = Waiting { reactor: self, pollable: Rc::new(pollable) };
+        poll_fn(|cx| waiting.poll(cx)).await;
+    }
+}
+
+/// Somebody waits; dropped, nobody does any more.
+struct Waiting<'r> {
+    reactor: &'r Reactor,
+    pollable: Rc<Pollable>,
+}
+
+impl Waiting<'_> {
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut entries = self.reactor.0.borrow_mut();
+        match entries.iter_mut().find(|entry| Rc::ptr_eq(&entry.pollable, &self.pollable)) {
+            Some(entry) if entry.ready => return Poll::Ready(()),
+            Some(entry) => entry.waker.clone_from(cx.waker()),
+            None => {
+                let (pollable, waker) = (self.pollable.clone(), cx.waker().clone());
+                entries.push(Entry { pollable, waker, ready: false });
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // The host wants what was made of a stream gone before the stream goes.
+        self.reactor.0.borrow_mut().retain(|entry| !Rc::ptr_eq(&entry.pollable, &self.pollable));
+    }
+}
