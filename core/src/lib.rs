@@ -22,6 +22,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod auth;
+#[cfg(feature = "alloc")]
+pub mod client;
 pub mod command;
 pub mod connection;
 pub mod date;

@@ -14,14 +14,12 @@ use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::PORT;
 use tokio::sync::oneshot;
 
-use crate::client::{Client, PushHook};
+use crate::client::{Client, Exchange, Handle, PushHook};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::Dialer;
 use crate::driver::{Driver, Start};
 use crate::error::{ConfigError, Error};
-use crate::exchange::Exchange;
-use crate::handle::Handle;
 use crate::identity::{Hook, Identity};
 use crate::nodes::Nodes;
 use crate::source::TokenSource;
@@ -58,7 +56,7 @@ struct Shared {
     on_push: Option<PushHook>,
     settings: Settings,
     #[cfg(all(feature = "http", feature = "tls"))]
-    chosen: Option<crate::env::Chosen>,
+    chosen: Option<redis_entraid_core::client::Chosen>,
 }
 
 /// What an identity of the client's own is started with.
@@ -230,11 +228,11 @@ impl<C> Builder<C> {
 #[cfg(all(feature = "http", feature = "tls"))]
 impl<C> Builder<C> {
     /// Which identity the environment chose, if it was asked.
-    pub const fn chosen(&self) -> Option<&crate::env::Chosen> {
+    pub const fn chosen(&self) -> Option<&redis_entraid_core::client::Chosen> {
         self.shared.chosen.as_ref()
     }
 
-    pub(crate) fn with_chosen(mut self, chosen: crate::env::Chosen) -> Self {
+    pub(crate) fn with_chosen(mut self, chosen: redis_entraid_core::client::Chosen) -> Self {
         self.shared.chosen = Some(chosen);
         self
     }

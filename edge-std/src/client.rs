@@ -1,19 +1,29 @@
 //! The client: handles on one connection that a task keeps open and logged in.
 
-use core::fmt;
-use core::time::Duration;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use redis_entraid_core::client as core;
 use redis_entraid_core::command::{Class, classify};
 use redis_entraid_core::connection::ConnectionHealth;
 use redis_entraid_core::manager::TokenHealth;
 use redis_entraid_core::resp::{Arg, Redirect, Value};
 
+use crate::clock::TokioClock;
 use crate::error::Error;
-use crate::handle::Handle;
 use crate::identity::Identity;
 use crate::nodes::{Address, Nodes};
 use crate::standing::Standing;
+
+/// What the handles of this host share.
+pub(crate) type Exchange = core::Exchange<Mutex<core::State>>;
+
+/// A handle of this host.
+pub(crate) type Handle = core::Handle<Mutex<core::State>>;
+
+/// What a driver of this host has of its handles.
+pub(crate) type Desk = core::Desk<Mutex<core::State>>;
 
 /// Hears what a server sends unasked.
 pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
@@ -74,12 +84,12 @@ impl Client {
     /// If the future is dropped, the command may still be executed; its reply is dropped, and with
     /// it what a `BLPOP` took.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
-        self.handle.execute(&self.identity, args).await?;
+        execute(&mut self.handle, &self.identity, args).await?;
         let mut at = None;
         for _ in 0..MAX_REDIRECTS {
             let Some(address) = self.moved(at, args) else { break };
             let node = self.visit(address);
-            self.visited[node].1.execute(&self.identity, args).await?;
+            execute(&mut self.visited[node].1, &self.identity, args).await?;
             at = Some(node);
         }
         self.handle_at(at).pick(0)
@@ -133,7 +143,7 @@ impl Client {
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
-        self.handle.execute_all(commands.into_iter()).await?;
+        self.handle.execute_all(&TokioClock, commands.into_iter()).await?;
         Ok(Pipeline { handle: &self.handle, next: 0 })
     }
 
@@ -151,6 +161,10 @@ impl Client {
     pub const fn identity(&self) -> &Identity {
         &self.identity
     }
+}
+
+async fn execute(handle: &mut Handle, identity: &Identity, args: &[Arg<'_>]) -> Result<(), Error> {
+    handle.execute(&TokioClock, || identity.manager().slice(), args).await
 }
 
 impl Clone for Client {
@@ -177,7 +191,7 @@ impl<'r> Iterator for Pipeline<'r> {
     type Item = Result<Value<'r>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.handle.len() {
+        if self.next == self.handle.replies() {
             return None;
         }
         self.next += 1;
@@ -185,7 +199,7 @@ impl<'r> Iterator for Pipeline<'r> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.handle.len() - self.next;
+        let left = self.handle.replies() - self.next;
         (left, Some(left))
     }
 }
@@ -211,9 +225,9 @@ impl Health {
         let now = standing.now();
         Self {
             token: identity.health(),
-            connection: now.connection,
-            reconnects: now.connects.saturating_sub(1),
-            reauths: now.reauths,
+            connection: now.connection().copied(),
+            reconnects: now.connects().saturating_sub(1),
+            reauths: now.reauths(),
         }
     }
 

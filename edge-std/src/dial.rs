@@ -10,7 +10,7 @@ use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
 
 use crate::clock::{TokioClock, tokio_instant};
 use crate::connect::Connect;
-use crate::error::{ConnectError, Error};
+use crate::error::ConnectError;
 use crate::identity::Identity;
 use crate::nodes::Address;
 use crate::pump::Pump;
@@ -63,15 +63,15 @@ impl<C: Connect> Dialer<C> {
                 if !has_token && self.standing.problem().is_none() {
                     // The source has been silent all the time.
                     let silent = Arc::new(SourceError::TimedOut.into());
-                    self.standing.has_problem(Error::Token(silent));
+                    self.standing.no_token(silent, true);
                 }
                 return Err(Unstartable);
             }
             if !has_token {
                 if let Some(error) = self.identity.problem() {
                     let again = self.identity.manager().is_retryable(&error.reason());
-                    self.standing.has_problem(Error::Token(error));
-                    if start_until.is_some() && !again {
+                    self.standing.no_token(error, again);
+                    if start_until.is_some() && self.standing.is_hopeless() {
                         return Err(Unstartable);
                     }
                 }
@@ -91,10 +91,8 @@ impl<C: Connect> Dialer<C> {
                     return Ok(Pump::new(stream, config, self.max_reply, identity));
                 }
                 Err(error) => {
-                    let final_word =
-                        matches!(error.kind(), ConnectErrorKind::Tls | ConnectErrorKind::Host);
-                    self.standing.dial_failed(Error::Connect(Arc::new(error)));
-                    if start_until.is_some() && final_word {
+                    self.standing.dial_failed(error);
+                    if start_until.is_some() && self.standing.is_hopeless() {
                         return Err(Unstartable);
                     }
                 }
@@ -113,7 +111,7 @@ impl<C: Connect> Dialer<C> {
             Err(elapsed) => Err(ConnectError::new(
                 ConnectErrorKind::Unreachable,
                 format!("{}:{}", endpoint.address, endpoint.port),
-                elapsed.into(),
+                elapsed,
             )),
         }
     }

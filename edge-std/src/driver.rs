@@ -2,21 +2,20 @@
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::{Context, Poll};
-use core::time::Duration;
+use core::task::Context;
 use std::sync::Arc;
 
-use redis_entraid_core::connection::{CloseReason, Lost, Outcome, Output, SubmitError};
+use redis_entraid_core::client::Ended;
+use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use tokio::sync::oneshot;
 
-use crate::client::PushHook;
+use crate::client::{Desk, Exchange, PushHook};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::{Dialer, Unstartable};
 use crate::error::Error;
-use crate::exchange::{Demand, Exchange, Failure, Outbox};
 use crate::pump::{Owner, Pump, Unneeded, Wire};
 use crate::standing::{Standing, guarded};
 
@@ -76,11 +75,9 @@ impl<C: Connect> Driver<C> {
     async fn keep(&mut self) -> Result<(), Unneeded> {
         let Self { dialer, end: End(exchange), on_push, start, on_demand } = self;
         let mut commands = Commands {
-            exchange,
+            desk: Desk::new(exchange.clone(), dialer.config.command_timeout),
             standing: &dialer.standing,
             on_push: on_push.as_ref(),
-            timeout: dialer.config.command_timeout,
-            outbox: Outbox::default(),
             start,
         };
         let mut demanded = *on_demand;
@@ -96,13 +93,13 @@ impl<C: Connect> Driver<C> {
             };
             let reason = commands.serve(&mut pump).await?;
             drop(pump);
-            commands.outbox.disconnected(exchange, Lost::new(Outcome::NotSent, Some(reason)));
+            commands.desk.disconnected(reason);
             demanded = *on_demand || reason == CloseReason::Idle;
             if let CloseReason::Refused(error) = reason
                 && !error.is_transient()
             {
                 // Waiting won't help those who wait.
-                commands.refuse();
+                commands.desk.refuse(|| dialer.standing.problem());
                 if commands.start.is_some() {
                     return commands.give_up();
                 }
@@ -113,11 +110,9 @@ impl<C: Connect> Driver<C> {
 
 /// The commands of a client's handles, and what they wait for.
 struct Commands<'d> {
-    exchange: &'d Exchange,
+    desk: Desk,
     standing: &'d Standing,
     on_push: Option<&'d PushHook>,
-    timeout: Duration,
-    outbox: Outbox,
     start: &'d mut Option<Start>,
 }
 
@@ -143,13 +138,15 @@ impl Commands<'_> {
     ) -> Result<Option<F::Output>, Unneeded> {
         let mut future = pin!(future);
         loop {
-            let until = self.outbox.deadline(self.timeout);
+            let until = self.desk.deadline();
             tokio::select! {
                 output = &mut future => return Ok(Some(output)),
-                more = poll_fn(|cx| self.poll_more(cx)) => more?,
-                () = TokioClock.sleep_until(until) => self.expire_unsent(),
+                more = poll_fn(|cx| self.desk.poll_more(cx)) => more.map_err(|_| Unneeded)?,
+                () = TokioClock.sleep_until(until) => {
+                    self.desk.expire(TokioClock.now(), || self.standing.problem());
+                }
             }
-            if demanded && self.outbox.is_empty() {
+            if demanded && self.desk.is_empty() {
                 return Ok(None);
             }
         }
@@ -157,30 +154,10 @@ impl Commands<'_> {
 
     /// Waits for the next command.
     async fn demand(&mut self) -> Result<(), Unneeded> {
-        while self.outbox.is_empty() {
-            poll_fn(|cx| self.poll_more(cx)).await?;
+        while self.desk.is_empty() {
+            poll_fn(|cx| self.desk.poll_more(cx)).await.map_err(|_| Unneeded)?;
         }
         Ok(())
-    }
-
-    /// Ready when there are commands where there were none.
-    fn poll_more(&mut self, cx: &Context<'_>) -> Poll<Result<(), Unneeded>> {
-        let before = self.outbox.is_empty();
-        match self.outbox.poll(self.exchange, cx) {
-            Demand::Unneeded => Poll::Ready(Err(Unneeded)),
-            _ if before && !self.outbox.is_empty() => Poll::Ready(Ok(())),
-            _ => Poll::Pending,
-        }
-    }
-
-    fn expire_unsent(&mut self) {
-        let unavailable = || Failure::Unavailable(self.standing.problem());
-        self.outbox.expire(self.exchange, TokioClock.now(), self.timeout, unavailable);
-    }
-
-    fn refuse(&mut self) {
-        let unavailable = || Failure::Unavailable(self.standing.problem());
-        self.outbox.fail_all(self.exchange, unavailable);
     }
 
     fn give_up(&mut self) -> Result<(), Unneeded> {
@@ -193,90 +170,55 @@ impl Commands<'_> {
 
 impl Owner for Commands<'_> {
     fn submit(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Result<bool, Unneeded> {
-        let mut progress = false;
-        loop {
-            match self.outbox.poll(self.exchange, cx) {
-                Demand::Wanted => {}
-                Demand::Abandoned => {
-                    wire.closed(CloseReason::Closed);
-                    return Ok(true);
-                }
-                Demand::Unneeded => return Err(Unneeded),
+        let now = TokioClock.now();
+        let submitted = self.desk.submit(cx, now, &mut |by, tag, class, command| {
+            wire.submit_encoded(now, by, tag, class, command)
+        });
+        match submitted {
+            Ok(progress) => Ok(progress),
+            Err(Ended::Abandoned) => {
+                wire.closed(CloseReason::Closed);
+                Ok(true)
             }
-            let now = TokioClock.now();
-            let too_slow = || Failure::Lost(Lost::new(Outcome::NotSent, None));
-            // What fails may take others with it: they are looked at anew.
-            if self.outbox.expire(self.exchange, now, self.timeout, too_slow) {
-                continue;
-            }
-            if self.outbox.is_empty() {
-                return Ok(progress);
-            }
-            while let Some((queued, command, by)) = self.outbox.front(now, self.timeout) {
-                let (tag, class) = (queued.ticket.tag(), queued.class);
-                let failure = match wire.submit_encoded(now, by, tag, class, command) {
-                    Ok(()) => None,
-                    Err(SubmitError::Refused(refused)) => Some(Failure::Refused(refused)),
-                    Err(SubmitError::TooLarge(error)) => Some(Failure::TooLarge(error)),
-                    // It waits, for a later turn or for its time to be over.
-                    Err(_) => return Ok(progress),
-                };
-                progress = true;
-                if let Some(failure) = failure {
-                    self.outbox.fail(self.exchange, failure);
-                    break;
-                }
-                self.outbox.sent();
-            }
+            Err(Ended::Unneeded) => Err(Unneeded),
         }
     }
 
     fn deadline(&self) -> Instant {
-        self.outbox.deadline(self.timeout)
+        self.desk.deadline()
     }
 
     fn outputs(&mut self, wire: &mut Wire) {
         let now = TokioClock.now();
-        let none_waits = self.outbox.is_empty();
-        let mut delivery = self.outbox.deliver(self.exchange);
+        let mut deliveries = self.desk.deliver();
         while let Some(output) = wire.next(now) {
+            let Some(output) = deliveries.output(output) else { continue };
+            // No hook may be called with the slots locked.
+            drop(deliveries);
             match output {
-                Output::Reply { tag, reply: Ok(value) } => delivery.reply(tag, value.raw()),
-                Output::Reply { tag, reply: Err(error) } => {
-                    delivery.fail(tag, Failure::ReplyTooLarge(error));
-                }
-                Output::Lost { tag, lost } => delivery.fail(tag, Failure::Lost(lost)),
-                // No hook may be called with the slots locked.
                 Output::Push(push) => {
-                    drop(delivery);
                     if let (Some(hook), Ok(push)) = (self.on_push, push) {
                         guarded(|| hook(push));
                     }
-                    delivery = self.outbox.deliver(self.exchange);
                 }
                 Output::Event(event) => {
-                    drop(delivery);
                     self.standing.observe(now, &event);
                     if let Event::LoggedIn { .. } = event
                         && let Some(start) = self.start.take()
                     {
                         let _ = start.waiter.send(Ok(()));
                     }
-                    delivery = self.outbox.deliver(self.exchange);
                 }
                 _ => {}
             }
+            deliveries = self.desk.deliver();
         }
-        let health = (!wire.has_ended()).then(|| wire.health(now));
-        if let Some(health) = health
-            && health.waiting == 0
-            && none_waits
-        {
-            delivery.settle(health.session);
+        if wire.has_ended() {
+            return;
         }
-        drop(delivery);
-        if let Some(health) = health {
-            self.standing.set_health(health);
-        }
+        let health = wire.health(now);
+        deliveries.settle(&health);
+        drop(deliveries);
+        self.standing.set_health(health);
     }
 }

@@ -9,8 +9,6 @@ mod driver;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod env;
 pub mod error;
-mod exchange;
-mod handle;
 #[cfg(feature = "http")]
 pub mod http;
 mod identity;
@@ -28,13 +26,13 @@ pub use builder::{Builder, DefaultConnector};
 pub use client::{Client, Health, Pipeline};
 pub use clock::TokioClock;
 pub use connect::Connect;
-#[cfg(all(feature = "http", feature = "tls"))]
-pub use env::Chosen;
 pub use error::Error;
 pub use identity::{Identity, IdentityBuilder};
 pub use redis_entraid_core as core;
 pub use redis_entraid_core::args;
 pub use redis_entraid_core::auth::Protocol;
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use redis_entraid_core::client::{Chosen, Environment};
 pub use redis_entraid_core::command::Topic;
 pub use redis_entraid_core::connection::{Idle, Replacement};
 pub use redis_entraid_core::event::Event;

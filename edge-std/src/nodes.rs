@@ -4,8 +4,7 @@ use core::fmt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::exchange::Exchange;
-use crate::handle::Handle;
+use crate::client::{Exchange, Handle};
 
 /// Where a node is: its address - none is the one that was connected to - and its port.
 pub(crate) type Address = (Option<Arc<str>>, u16);

@@ -4,6 +4,7 @@ use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
+use redis_entraid_core::client::MAX_COMMAND;
 use redis_entraid_core::connection::{CloseReason, Config, Connection, ConnectionHealth, Pending};
 use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::{Clock, Instant};
@@ -44,9 +45,6 @@ pub(crate) struct Pump<S> {
 
 /// The first room of the buffers: what most commands and replies fit into.
 const BUFFER: usize = 16 << 10;
-
-/// The largest command, and the largest string that Redis takes.
-pub(crate) const MAX_COMMAND: usize = 512 << 20;
 
 impl<S: AsyncRead + AsyncWrite> Pump<S> {
     pub(crate) fn new(stream: S, config: Config, max_reply: usize, identity: Identity) -> Self {

@@ -18,13 +18,11 @@
 //! }
 //! ```
 
-use core::error::Error;
 use core::fmt;
 use core::future::Future;
 use core::time::Duration;
 
 use redis_entraid_core::secret::Secret;
-use redis_entraid_core::source::{ErrorKind, SourceError};
 use redis_entraid_core::time::{Instant, UnixTime};
 use redis_entraid_core::token::Token;
 use zeroize::Zeroizing;
@@ -32,6 +30,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "http")]
 use crate::http::Http;
 
+pub use redis_entraid_core::client::FetchError;
 pub use redis_entraid_core::source::{
     Authority, Cloud, ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal,
 };
@@ -177,70 +176,12 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Why a source gave no token: what it comes to, and the details for a person.
-#[derive(Debug)]
-pub struct FetchError {
-    reason: SourceError,
-    details: Option<Box<dyn Error + Send + Sync>>,
-}
-
-impl FetchError {
-    /// Something that may work in a moment.
-    pub fn transient(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::of_kind(ErrorKind::Transient, error)
-    }
-
-    /// Something that a person has to put right. It is tried again, slowly.
-    pub fn configuration(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::of_kind(ErrorKind::Configuration, error)
-    }
-
-    /// An error whose kind decides when to ask again.
-    pub fn of_kind(kind: ErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let reason = SourceError::Other { kind, what: "the token source failed" };
-        Self { reason, details: Some(error.into()) }
-    }
-
-    /// What it comes to.
-    pub const fn reason(&self) -> SourceError {
-        self.reason
-    }
-
-    #[cfg(feature = "http")]
-    pub(crate) fn new(
-        reason: SourceError,
-        details: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self { reason, details: Some(details.into()) }
-    }
-}
-
-impl From<SourceError> for FetchError {
-    fn from(reason: SourceError) -> Self {
-        Self { reason, details: None }
-    }
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
-        let mut details = self.details.as_deref().map(|error| error as &dyn Error);
-        while let Some(error) = details {
-            write!(f, ": {error}")?;
-            details = error.source();
-        }
-        Ok(())
-    }
-}
-
-impl Error for FetchError {}
-
 /// The sources of the core are driven over HTTP.
 #[cfg(feature = "http")]
 impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
     async fn fetch(&mut self, request: Request<'_>) -> Result<AccessToken, FetchError> {
         use redis_entraid_core::http::HttpError;
-        use redis_entraid_core::source::{self, SourceFailure};
+        use redis_entraid_core::source::{self, DrivenError, SourceError, SourceFailure};
         // The secret three times as long, by its encoding; the largest token, with its envelope.
         // Wiped even if we are dropped in the middle.
         let mut ask = Zeroizing::new(vec![0; 16 << 10]);
@@ -249,7 +190,7 @@ impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
             source::fetch(self, request.http, request.deadline, &mut ask, &mut answer).await;
         match fetched {
             Ok(token) => Ok(AccessToken::copy(&token)),
-            Err(source::FetchError::Http(error)) => {
+            Err(DrivenError::Http(error)) => {
                 Err(FetchError::new(SourceError::Http(error.kind()), error))
             }
             Err(error) => Err(error.reason().into()),

@@ -1,45 +1,32 @@
-//! How the connection of a client or a subscriber stands, and when the next one may be made.
+//! How the connection of a client or a subscriber stands, for several tasks to see.
 
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redis_entraid_core::connection::{CloseReason, ConnectionHealth, Lost, Outcome};
+use redis_entraid_core::client;
+use redis_entraid_core::connection::ConnectionHealth;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::time::{Clock, Instant};
 
 use crate::clock::TokioClock;
-use crate::error::Error;
+use crate::error::{ConnectError, Error};
 use crate::identity::Hook;
+use crate::source::FetchError;
 
 /// Hears all that happens to the connections of one client.
 pub(crate) struct Standing {
     policy: ReconnectPolicy,
     hook: Option<Hook>,
-    state: Mutex<State>,
-}
-
-struct State {
-    reconnect: Reconnect,
-    now: Now,
-}
-
-/// How things stand.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Now {
-    pub(crate) connection: Option<ConnectionHealth>,
-    pub(crate) connects: u32,
-    pub(crate) reauths: u32,
-    /// Why there is no connection.
-    pub(crate) problem: Option<Error>,
+    state: Mutex<client::Standing>,
 }
 
 impl Standing {
     pub(crate) fn new(policy: ReconnectPolicy, hook: Option<Hook>) -> Arc<Self> {
         let mut reconnect = Reconnect::new(policy.clone());
         reconnect.seed(crate::random());
-        let state = Mutex::new(State { reconnect, now: Now::default() });
+        let state = Mutex::new(client::Standing::new(reconnect));
         Arc::new(Self { policy, hook, state })
     }
 
@@ -53,75 +40,44 @@ impl Standing {
         self.policy.connect_timeout
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, client::Standing> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn now(&self) -> Now {
-        self.lock().now.clone()
+    pub(crate) fn now(&self) -> client::Standing {
+        self.lock().clone()
     }
 
     pub(crate) fn problem(&self) -> Option<Error> {
-        self.lock().now.problem.clone()
+        self.lock().problem().cloned()
     }
 
-    pub(crate) fn has_problem(&self, problem: Error) {
-        self.lock().now.problem = Some(problem);
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.lock().is_hopeless()
+    }
+
+    pub(crate) fn no_token(&self, error: Arc<FetchError>, retryable: bool) {
+        self.lock().no_token(error, retryable);
     }
 
     pub(crate) fn set_health(&self, health: ConnectionHealth) {
-        let now = &mut self.lock().now;
-        now.connection = Some(health);
-        if health.ready {
-            now.problem = None;
-        }
+        self.lock().set_health(health);
     }
 
     /// When to dial.
     pub(crate) fn dial(&self) -> Dial {
-        self.lock().reconnect.poll(TokioClock.now())
+        self.lock().dial(TokioClock.now())
     }
 
     /// Learns that dialing failed.
-    pub(crate) fn dial_failed(&self, problem: Error) {
-        let next_in = {
-            let mut state = self.lock();
-            let now = TokioClock.now();
-            state.now.problem = Some(problem);
-            state.reconnect.failed(now);
-            match state.reconnect.poll(now) {
-                Dial::Wait { until } => until.since(now),
-                Dial::Now => Duration::ZERO,
-            }
-        };
-        report(self.hook.as_ref(), &Event::DialFailed { next_in });
+    pub(crate) fn dial_failed(&self, error: ConnectError) {
+        let event = self.lock().dial_failed(TokioClock.now(), error);
+        report(self.hook.as_ref(), &event);
     }
 
     /// Learns what happened to a connection, and tells who wants to hear.
     pub(crate) fn observe(&self, now: Instant, event: &Event) {
-        {
-            let mut state = self.lock();
-            state.reconnect.observe(now, event);
-            match event {
-                Event::LoggedIn { .. } => {
-                    state.now.connects += 1;
-                    state.now.problem = None;
-                }
-                Event::Reauthenticated { .. } => state.now.reauths += 1,
-                // Another one has taken its place, or does so now.
-                Event::Disconnected { reason: CloseReason::Replaced } => {
-                    state.now.connection = None;
-                }
-                Event::Disconnected { reason } => {
-                    state.now.connection = None;
-                    state.now.problem = Some(match reason {
-                        CloseReason::Refused(error) => Error::Login(*error),
-                        reason => Lost::new(Outcome::NotSent, Some(*reason)).into(),
-                    });
-                }
-                _ => {}
-            }
-        }
+        self.lock().observe(now, event);
         report(self.hook.as_ref(), event);
     }
 }

@@ -280,14 +280,14 @@ impl SourceFailure for SourceError {
 /// The error of a source that is driven over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum FetchError<E> {
+pub enum DrivenError<E> {
     /// The HTTP client's own error.
     Http(E),
     /// All else.
     Source(SourceError),
 }
 
-impl<E: HttpError> SourceFailure for FetchError<E> {
+impl<E: HttpError> SourceFailure for DrivenError<E> {
     fn reason(&self) -> SourceError {
         match self {
             Self::Http(error) => SourceError::Http(error.kind()),
@@ -296,13 +296,13 @@ impl<E: HttpError> SourceFailure for FetchError<E> {
     }
 }
 
-impl<E> From<SourceError> for FetchError<E> {
+impl<E> From<SourceError> for DrivenError<E> {
     fn from(error: SourceError) -> Self {
         Self::Source(error)
     }
 }
 
-impl<E: fmt::Display> fmt::Display for FetchError<E> {
+impl<E: fmt::Display> fmt::Display for DrivenError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(error) => write!(f, "no answer from the token endpoint: {error}"),
@@ -311,7 +311,7 @@ impl<E: fmt::Display> fmt::Display for FetchError<E> {
     }
 }
 
-impl<E: core::error::Error + 'static> core::error::Error for FetchError<E> {
+impl<E: core::error::Error + 'static> core::error::Error for DrivenError<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Http(error) => Some(error),

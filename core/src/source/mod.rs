@@ -38,7 +38,7 @@ use core::fmt;
 use core::time::Duration;
 
 pub use authority::{Authority, Cloud};
-pub use error::{ConfigError, ErrorKind, FetchError, OAuthError, SourceError, SourceFailure};
+pub use error::{ConfigError, DrivenError, ErrorKind, OAuthError, SourceError, SourceFailure};
 pub use managed_identity::{ManagedIdentity, Selector};
 pub use service_principal::ServicePrincipal;
 
@@ -122,7 +122,7 @@ impl Issued {
 /// stored.
 ///
 /// # Errors
-/// [`FetchError`] if there is no token this time.
+/// [`DrivenError`] if there is no token this time.
 ///
 /// # Cancel safety
 /// May be dropped at any await, and called again.
@@ -132,13 +132,13 @@ pub async fn fetch<'b, S: Source, H: HttpClient>(
     deadline: Instant,
     request: &mut [u8],
     response: &'b mut [u8],
-) -> Result<Token<'b>, FetchError<H::Error>> {
+) -> Result<Token<'b>, DrivenError<H::Error>> {
     let mut step = source.next(Input::Start { deadline }, request)?;
     loop {
         step = match step {
             Step::Http(http_request) => {
                 let mut writer = ResponseWriter::new(response);
-                http.send(&http_request, &mut writer).await.map_err(FetchError::Http)?;
+                http.send(&http_request, &mut writer).await.map_err(DrivenError::Http)?;
                 source.next(Input::Response(writer.finish()), request)?
             }
             Step::Done(issued) => return Ok(issued.token(response).map_err(SourceError::Token)?),
@@ -196,7 +196,7 @@ impl<S: Source, H: HttpClient, M: Storage<u8>> Driven<S, H, M> {
 }
 
 impl<S: Source, H: HttpClient, M: Storage<u8>> TokenSource for Driven<S, H, M> {
-    type Error = FetchError<H::Error>;
+    type Error = DrivenError<H::Error>;
 
     async fn fetch<'b>(
         &'b mut self,

@@ -4,11 +4,11 @@ use core::task::{Context, Poll, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use redis_entraid_core::client::wake;
 use redis_entraid_core::command::Topic;
 
 use super::{Delivery, Message};
 use crate::error::{Error, ServerError};
-use crate::exchange::wake;
 
 /// What is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leaks::{Secrets, Shown};
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
+use redis_entraid_core::client::{
+    ConfigError, ConnectError, Desk, Ended, Environment, Error, Exchange, FetchError, Handle,
+    ServerError, Standing, State,
+};
 use redis_entraid_core::command::{Class, Refused, Slices, TimeText, Topic};
 use redis_entraid_core::connection::*;
 use redis_entraid_core::drive::Tokens;
@@ -41,6 +47,7 @@ fn no_public_type_shows_a_secret() {
     sources(&mut shown);
     connections(&mut shown);
     plain(&mut shown);
+    clients(&mut shown);
     assert_eq!(secrets.found_in(&shown.text), None);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let missing = shown.missing(&here.join("../../core/src"));
@@ -120,7 +127,7 @@ fn answered(shown: &mut Shown, source: &mut impl Source, status: u16, body: &str
             shown.value(&error.kind());
             shown.text += error.advice().unwrap_or_default();
             shown.value(&Event::FetchFailed { error, next_in: Duration::ZERO });
-            shown.error(&FetchError::<CapacityError>::from(error));
+            shown.error(&DrivenError::<CapacityError>::from(error));
         }
     }
 }
@@ -340,4 +347,43 @@ fn too_large(shown: &mut Shown) {
         let len = connection.transmit().len();
         connection.sent(len);
     }
+}
+
+fn clients(shown: &mut Shown) {
+    let principal = [
+        ("REDIS_HOSTNAME", "cache"),
+        ("AZURE_CLIENT_ID", "client"),
+        ("AZURE_CLIENT_SECRET", SECRET),
+        ("AZURE_TENANT_ID", "tenant"),
+    ];
+    let managed = [
+        ("REDIS_HOSTNAME", "cache"),
+        ("IDENTITY_ENDPOINT", "http://localhost"),
+        ("IDENTITY_HEADER", HEADER),
+    ];
+    for variables in [&principal[..], &managed] {
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        let read = Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()));
+        let environment = read.unwrap();
+        shown.value(&environment);
+        shown.value(&environment.source);
+        shown.value(&environment.chosen);
+    }
+    let exchange = Arc::new(Exchange::<RefCell<State>>::default());
+    shown.value(&*exchange);
+    shown.value(&State::default());
+    shown.value(&Handle::new(exchange.clone()));
+    let mut desk = Desk::new(exchange, Duration::from_secs(1));
+    shown.value(&desk);
+    shown.value(&desk.deliver());
+    shown.value(&Ended::Unneeded);
+    let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+    let failed = || ConnectError::new(ConnectErrorKind::Unreachable, "cache", "nobody is there");
+    shown.value(&standing.dial_failed(NOW, failed()));
+    shown.value(&standing);
+    shown.error(&failed());
+    shown.error(&FetchError::transient("no vault"));
+    shown.error(&ConfigError::NoSource);
+    shown.value(&ServerError { code: "ERR".into(), message: "no".into() });
+    shown.error(&Error::Token(Arc::new(FetchError::transient("no vault"))));
 }

@@ -178,12 +178,20 @@ impl HttpError for Error {
                 HttpErrorKind::Tls
             }
             Self::Host(
-                HttpRequestDenied | HttpRequestUriInvalid | HttpRequestMethodInvalid
-                | ConfigurationError | DestinationIpProhibited,
+                HttpRequestDenied
+                | HttpRequestUriInvalid
+                | HttpRequestMethodInvalid
+                | ConfigurationError
+                | DestinationIpProhibited,
             ) => HttpErrorKind::Request,
             Self::Host(
-                DnsTimeout | DnsError(_) | DestinationNotFound | DestinationUnavailable
-                | DestinationIpUnroutable | ConnectionRefused | ConnectionTimeout,
+                DnsTimeout
+                | DnsError(_)
+                | DestinationNotFound
+                | DestinationUnavailable
+                | DestinationIpUnroutable
+                | ConnectionRefused
+                | ConnectionTimeout,
             ) => HttpErrorKind::Connect,
             Self::Host(_) | Self::Body => HttpErrorKind::Io,
             Self::Request(_) => HttpErrorKind::Request,

@@ -1,84 +1,94 @@
 //! One task's access to a connection: it sends commands and waits for their replies.
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
-use std::sync::Arc;
+use core::time::Duration;
 
-use redis_entraid_core::command::{Class, Slices, TimeText};
-use redis_entraid_core::resp::{Arg, Value};
-use redis_entraid_core::time::{Clock, Instant};
+use super::error::Error;
+use super::exchange::{Batch, Exchange, Replies, Share, State};
+use crate::command::{Class, Slices, TimeText};
+use crate::resp::{Arg, Value};
+use crate::time::{Clock, Instant};
 
-use crate::clock::TokioClock;
-use crate::error::Error;
-use crate::exchange::{Batch, Exchange, Replies};
-use crate::identity::Identity;
-
-/// See the [module](self).
-pub(crate) struct Handle {
-    exchange: Arc<Exchange>,
+/// One task's access to a connection.
+pub struct Handle<L: Share<State>> {
+    exchange: Arc<Exchange<L>>,
     slot: u32,
     batch: Batch,
     replies: Replies,
 }
 
-impl Handle {
-    pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
+impl<L: Share<State>> Handle<L> {
+    /// The first one on a connection.
+    pub fn new(exchange: Arc<Exchange<L>>) -> Self {
         let slot = exchange.enter();
         Self { exchange, slot, batch: Batch::default(), replies: Replies::default() }
     }
 
     /// Another one on the same connection.
-    pub(crate) fn another(&self) -> Self {
+    pub fn another(&self) -> Self {
         Self::new(self.exchange.clone())
     }
 
     /// Whether its connection's task is still there.
-    pub(crate) fn is_alive(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         self.exchange.is_alive()
     }
 
     /// Executes a command, in slices if it blocks for long. Its reply is number 0 then.
-    pub(crate) async fn execute(
+    /// `slice` is the longest that it may block at the server then.
+    ///
+    /// # Errors
+    /// [`Error`] if nothing was sent.
+    pub async fn execute(
         &mut self,
-        identity: &Identity,
+        clock: &impl Clock,
+        slice: impl Fn() -> Duration,
         args: &[Arg<'_>],
     ) -> Result<(), Error> {
-        let now = TokioClock.now();
+        let now = clock.now();
         self.batch.clear();
         let class = self.batch.push(args)?;
         if let Class::Blocking(_) = class
             && let Some(slices) = Slices::of(now, args)
         {
-            return self.sliced(identity, args, slices).await;
+            return self.sliced(clock, slice, args, slices).await;
         }
         self.send(now).await
     }
 
     async fn sliced(
         &mut self,
-        identity: &Identity,
+        clock: &impl Clock,
+        slice: impl Fn() -> Duration,
         args: &[Arg<'_>],
         slices: Slices,
     ) -> Result<(), Error> {
         loop {
-            let now = TokioClock.now();
-            let slice = identity.manager().slice();
+            let now = clock.now();
             let mut text = TimeText::default();
-            let (at, time) = slices.next(now, slice, &mut text);
-            let mut part = args.to_vec();
-            part[at] = time;
+            let (at, time) = slices.next(now, slice(), &mut text);
+            let mut part: Vec<_> = args.to_vec();
+            if let Some(place) = part.get_mut(at) {
+                *place = time;
+            }
             self.batch.clear();
             self.batch.push(&part)?;
             self.send(now).await?;
             match self.pick(0) {
-                Ok(reply) if !slices.is_done(TokioClock.now(), reply) => {}
+                Ok(reply) if !slices.is_done(clock.now(), reply) => {}
                 _ => return Ok(()),
             }
         }
     }
 
     /// Executes commands one behind the other.
-    pub(crate) async fn execute_all<'c, I>(&mut self, commands: I) -> Result<(), Error>
+    ///
+    /// # Errors
+    /// [`Error`] if nothing was sent.
+    pub async fn execute_all<'c, I>(&mut self, clock: &impl Clock, commands: I) -> Result<(), Error>
     where
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
@@ -86,7 +96,7 @@ impl Handle {
         for args in commands {
             self.batch.push(args)?;
         }
-        self.send(TokioClock.now()).await
+        self.send(clock.now()).await
     }
 
     async fn send(&mut self, now: Instant) -> Result<(), Error> {
@@ -96,19 +106,25 @@ impl Handle {
         Ok(())
     }
 
-    /// How many replies there are.
-    pub(crate) fn len(&self) -> usize {
+    /// How many replies came to the last commands.
+    pub fn replies(&self) -> usize {
         self.replies.len()
     }
 
     /// The reply number `at` of those that came last.
-    pub(crate) fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
+    ///
+    /// # Errors
+    /// [`Error`] if there is none, or if it is one of the server's.
+    pub fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
         let Replies { bytes, ends, failures } = &self.replies;
-        if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number) {
-            return Err(failures[found].1.clone().into());
+        if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number)
+            && let Some((_, failure)) = failures.get(found)
+        {
+            return Err(failure.clone().into());
         }
-        let start = at.checked_sub(1).map_or(0, |before| ends[before]);
-        let value = Value::framed(&bytes[start..ends[at]]);
+        let start = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+        let raw = ends.get(at).and_then(|end| bytes.get(start..*end));
+        let value = Value::framed(raw.ok_or(Error::Closed)?);
         match value.error() {
             Some(error) => Err(Error::Server(error.into())),
             None => Ok(value),
@@ -116,18 +132,18 @@ impl Handle {
     }
 
     /// Whether it is in the middle of a transaction.
-    pub(crate) fn has_session(&self) -> bool {
+    pub fn has_session(&self) -> bool {
         self.exchange.has_session(self.slot)
     }
 }
 
-impl Drop for Handle {
+impl<L: Share<State>> Drop for Handle<L> {
     fn drop(&mut self) {
         self.exchange.leave(self.slot);
     }
 }
 
-impl fmt::Debug for Handle {
+impl<L: Share<State>> fmt::Debug for Handle<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("slot", &self.slot).finish_non_exhaustive()
     }

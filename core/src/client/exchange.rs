@@ -1,4 +1,4 @@
-//! Where the handles of a client and the driver of its connection meet.
+//! Where the handles of a client and what drives its connection meet.
 //!
 //! A handle encodes its commands into memory of its own, appends them to a common outbox and waits
 //! at a slot; the driver takes the outbox as a whole, and puts replies into the slots. All memory
@@ -8,21 +8,24 @@ mod batch;
 mod outbox;
 mod session;
 
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::cell::{RefCell, RefMut};
 use core::fmt;
+use core::ops::DerefMut;
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis_entraid_core::command::Refused;
-use redis_entraid_core::connection::{CloseReason, Lost, Outcome};
-use redis_entraid_core::time::Instant;
+use super::error::Error;
+use crate::command::Refused;
+use crate::connection::{CloseReason, Lost, Outcome};
+use crate::storage::{Buffer, CapacityError};
+use crate::time::Instant;
 
-pub(crate) use batch::{Batch, Failure, Queued, Replies, Ticket};
+pub use batch::MAX_COMMAND;
+pub(super) use batch::{Batch, Failure, Queued, Replies, Ticket};
 use batch::{MAX_BATCHES, MAX_SLOTS};
-pub(crate) use outbox::Outbox;
+pub(super) use outbox::Outbox;
 use session::Session;
-
-use crate::error::Error;
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -54,8 +57,56 @@ impl Slot {
     }
 }
 
+/// Lends something to one at a time: a `RefCell` where there is one thread, a `Mutex` where there
+/// are several.
+pub trait Share<T> {
+    /// As long as it lives, nobody else has it.
+    type Guard<'g>: DerefMut<Target = T>
+    where
+        Self: 'g;
+
+    /// Makes `value` sharable.
+    fn new(value: T) -> Self;
+
+    /// Borrows it. Nothing waits while it is borrowed.
+    fn lock(&self) -> Self::Guard<'_>;
+}
+
+impl<T> Share<T> for RefCell<T> {
+    type Guard<'g>
+        = RefMut<'g, T>
+    where
+        Self: 'g;
+
+    fn new(value: T) -> Self {
+        Self::new(value)
+    }
+
+    fn lock(&self) -> RefMut<'_, T> {
+        self.borrow_mut()
+    }
+}
+
+#[cfg(feature = "std")]
+impl<T> Share<T> for std::sync::Mutex<T> {
+    type Guard<'g>
+        = std::sync::MutexGuard<'g, T>
+    where
+        Self: 'g;
+
+    fn new(value: T) -> Self {
+        Self::new(value)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+        // Whoever panicked did so in code that leaves the value whole.
+        Self::lock(self).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What an [`Exchange`] shares.
 #[derive(Default)]
-struct State {
+pub struct State {
     outbox: Vec<u8>,
     queue: VecDeque<Queued>,
     slots: Vec<Slot>,
@@ -87,10 +138,7 @@ impl State {
     /// Notes that `queued` will not be executed. Answers with who is to be woken.
     fn fail(&mut self, queued: &Queued, failure: Failure) -> Option<Waker> {
         let Ticket { slot, batch, index } = queued.ticket;
-        let place = &mut self.slots[slot as usize];
-        if place.batch != batch {
-            return None;
-        }
+        let place = self.slots.get_mut(slot as usize).filter(|place| place.batch == batch)?;
         if matches!(failure, Failure::StateLost) && self.session.owner == Some(slot) {
             // Now it was told.
             self.session = self.session.over();
@@ -116,11 +164,22 @@ impl State {
     }
 }
 
-/// See the [module](self).
-#[derive(Default)]
-pub(crate) struct Exchange(Mutex<State>);
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("State")
+    }
+}
 
-impl fmt::Debug for Exchange {
+/// Where the handles of a client and what drives its connection meet.
+pub struct Exchange<L>(L);
+
+impl<L: Share<State>> Default for Exchange<L> {
+    fn default() -> Self {
+        Self(L::new(State::default()))
+    }
+}
+
+impl<L> fmt::Debug for Exchange<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Exchange")
     }
@@ -128,7 +187,7 @@ impl fmt::Debug for Exchange {
 
 /// What the driver finds when it asks for commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
+pub(super) enum Demand {
     /// There are handles.
     Wanted,
     /// There are, but the connection must be given up: a transaction was left open on it.
@@ -137,37 +196,39 @@ pub(crate) enum Demand {
     Unneeded,
 }
 
-impl Exchange {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked did so in code that leaves the state whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl<L: Share<State>> Exchange<L> {
+    fn lock(&self) -> L::Guard<'_> {
+        self.0.lock()
     }
 
     // The side of the handles.
 
-    /// Takes a slot for a new handle.
-    pub(crate) fn enter(&self) -> u32 {
+    /// Takes a slot for a new handle. More handles than a connection can have get [`NOWHERE`].
+    pub(super) fn enter(&self) -> u32 {
         let mut state = self.lock();
         state.handles += 1;
-        state.free.pop().unwrap_or_else(|| {
-            assert!(state.slots.len() < MAX_SLOTS, "too many handles on one connection");
-            state.slots.push(Slot::default());
-            (state.slots.len() - 1) as u32
+        state.free.pop().unwrap_or_else(|| match u32::try_from(state.slots.len()) {
+            Ok(slot) if slot < MAX_SLOTS => {
+                state.slots.push(Slot::default());
+                slot
+            }
+            _ => NOWHERE,
         })
     }
 
     /// Whether there is still a driver.
-    pub(crate) fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         self.lock().over.is_none()
     }
 
     /// Gives the slot of a handle back.
-    pub(crate) fn leave(&self, slot: u32) {
+    pub(super) fn leave(&self, slot: u32) {
         let mut state = self.lock();
-        let place = &mut state.slots[slot as usize];
-        *place = Slot { batch: place.batch, ..Slot::default() };
-        state.free.push(slot);
         state.handles -= 1;
+        if let Some(place) = state.slots.get_mut(slot as usize) {
+            *place = Slot { batch: place.batch, ..Slot::default() };
+            state.free.push(slot);
+        }
         // What it has queued is not sent; the driver sees to what it has taken already.
         state.queue.retain(|queued| queued.ticket.slot != slot);
         state.left.push(slot);
@@ -182,7 +243,7 @@ impl Exchange {
     }
 
     /// Queues the commands of `batch`. What waited at the slot before is given up.
-    pub(crate) fn send(&self, slot: u32, now: Instant, batch: &Batch) -> Result<Ticket, Error> {
+    pub(super) fn send(&self, slot: u32, now: Instant, batch: &Batch) -> Result<Ticket, Error> {
         let mut state = self.lock();
         if let Some(error) = &state.over {
             return Err(error.clone());
@@ -199,14 +260,17 @@ impl Exchange {
             state.session = before.over();
             return Err(Error::StateLost);
         }
-        state.session = after;
-        let session = before.owner.or(after.owner).map(|_| before.id);
-        let State { outbox, queue, slots, .. } = &mut *state;
-        let place = &mut slots[slot as usize];
+        let State { outbox, queue, slots, session: current, .. } = &mut *state;
+        let Some(place) = slots.get_mut(slot as usize) else {
+            let all = MAX_SLOTS as usize;
+            return Err(Error::TooLarge(CapacityError::new(Buffer::Ring, all + 1, all)));
+        };
         place.batch = (place.batch + 1) % MAX_BATCHES;
         place.replies.clear();
         place.early.clear();
         place.expected = batch.commands.len();
+        *current = after;
+        let session = before.owner.or(after.owner).map(|_| before.id);
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
         let mut start = outbox.len();
         outbox.extend_from_slice(&batch.bytes);
@@ -222,19 +286,19 @@ impl Exchange {
     }
 
     /// Whether `slot` is in the middle of a transaction or of a `WATCH`.
-    pub(crate) fn has_session(&self, slot: u32) -> bool {
+    pub(super) fn has_session(&self, slot: u32) -> bool {
         self.lock().session.owner == Some(slot)
     }
 
     /// Waits until all replies are there, and exchanges them for `replies`.
-    pub(crate) fn poll_replies(
+    pub(super) fn poll_replies(
         &self,
         cx: &Context<'_>,
         ticket: Ticket,
         replies: &mut Replies,
     ) -> Poll<()> {
         let mut state = self.lock();
-        let slot = &mut state.slots[ticket.slot as usize];
+        let Some(slot) = state.slots.get_mut(ticket.slot as usize) else { return Poll::Pending };
         if slot.replies.len() >= slot.expected {
             core::mem::swap(&mut slot.replies, replies);
             slot.replies.clear();
@@ -289,7 +353,7 @@ impl Exchange {
     }
 
     /// Opens the slots for a series of replies. Who waits for one is woken when that is over.
-    fn deliver<'e>(&'e self, wakers: &'e mut Vec<Waker>) -> Delivery<'e> {
+    fn deliver<'e>(&'e self, wakers: &'e mut Vec<Waker>) -> Delivery<'e, L> {
         Delivery { state: Some(self.lock()), wakers }
     }
 
@@ -308,7 +372,7 @@ impl Exchange {
     }
 
     /// Ends for ever: who waits, and who comes, hears `error`.
-    pub(crate) fn end(&self, error: &Error) {
+    pub fn end(&self, error: &Error) {
         let mut state = self.lock();
         if state.over.is_some() {
             return;
@@ -331,26 +395,29 @@ impl Exchange {
     }
 }
 
+/// Nobody's slot.
+const NOWHERE: u32 = u32::MAX;
+
 /// The slots, open for replies.
-pub(crate) struct Delivery<'e> {
-    state: Option<MutexGuard<'e, State>>,
+pub(super) struct Delivery<'e, L: Share<State> + 'e> {
+    state: Option<L::Guard<'e>>,
     /// Who is to be woken when the lock is free again.
     wakers: &'e mut Vec<Waker>,
 }
 
-impl Delivery<'_> {
-    pub(crate) fn reply(&mut self, tag: u64, raw: &[u8]) {
+impl<L: Share<State>> Delivery<'_, L> {
+    pub(super) fn reply(&mut self, tag: u64, raw: &[u8]) {
         self.put(tag, Ok(raw));
     }
 
-    pub(crate) fn fail(&mut self, tag: u64, failure: Failure) {
+    pub(super) fn fail(&mut self, tag: u64, failure: Failure) {
         self.put(tag, Err(failure));
     }
 
     fn put(&mut self, tag: u64, entry: Result<&[u8], Failure>) {
         let ticket = Ticket::from_tag(tag);
         let Some(state) = &mut self.state else { return };
-        let slot = &mut state.slots[ticket.slot as usize];
+        let Some(slot) = state.slots.get_mut(ticket.slot as usize) else { return };
         // A reply to a command that was given up has no place.
         if slot.batch == ticket.batch && slot.put(ticket.index, entry) {
             self.wakers.extend(slot.waker.take());
@@ -380,7 +447,7 @@ impl Delivery<'_> {
 
     /// All replies are in. The connection knows best whether there is a session: `MULTI` or
     /// `WATCH` may have been refused, or `DISCARD`.
-    pub(crate) fn settle(&mut self, is_open: bool) {
+    pub(super) fn settle(&mut self, is_open: bool) {
         let Some(state) = &mut self.state else { return };
         let Session { owner, lost, .. } = state.session;
         if state.queue.is_empty() {
@@ -392,7 +459,7 @@ impl Delivery<'_> {
     }
 }
 
-impl Drop for Delivery<'_> {
+impl<L: Share<State>> Drop for Delivery<'_, L> {
     fn drop(&mut self) {
         self.state = None;
         self.wakers.drain(..).for_each(Waker::wake);
@@ -400,7 +467,7 @@ impl Drop for Delivery<'_> {
 }
 
 /// Wakes who waits, if somebody does. Not to be called with a lock held.
-pub(crate) fn wake(waker: Option<Waker>) {
+pub fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }

@@ -1,6 +1,6 @@
 //! A transaction or a `WATCH` that spans batches.
 
-use redis_entraid_core::command::Class;
+use crate::command::Class;
 
 /// It belongs to one handle, and to one connection.
 #[derive(Clone, Copy, Debug, Default)]

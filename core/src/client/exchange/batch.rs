@@ -1,34 +1,39 @@
 //! Commands on their way out, and replies on their way back.
 
-use redis_entraid_core::command::{Class, Refused, classify};
-use redis_entraid_core::connection::{Lost, ReplyTooLarge};
-use redis_entraid_core::resp::{Arg, encode, encoded_len};
-use redis_entraid_core::storage::{Buffer, CapacityError};
-use redis_entraid_core::time::Instant;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
-use crate::error::Error;
-use crate::pump::MAX_COMMAND;
+use crate::command::{Class, Refused, classify};
+use crate::connection::{Lost, ReplyTooLarge};
+use crate::resp::{Arg, encode, encoded_len};
+use crate::storage::{Buffer, CapacityError};
+use crate::time::Instant;
+
+use super::super::error::Error;
 
 /// Which command it is: of which slot, of which of its batches, and which one of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
+pub(in super::super) struct Ticket {
     pub(super) slot: u32,
     pub(super) batch: u32,
     pub(super) index: u32,
 }
 
 /// How many handles one connection can have.
-pub(super) const MAX_SLOTS: usize = 1 << 18;
+pub(super) const MAX_SLOTS: u32 = 1 << 18;
 
 /// After so many batches a handle counts anew: no more commands can be on their way.
 pub(super) const MAX_BATCHES: u32 = 1 << 24;
+
+/// The largest command, and the largest string that Redis takes.
+pub const MAX_COMMAND: usize = 512 << 20;
 
 /// How many commands can be sent together.
 pub(super) const MAX_BATCH: usize = 1 << 22;
 
 impl Ticket {
     /// As a tag of the core's.
-    pub(crate) const fn tag(self) -> u64 {
+    pub(in super::super) const fn tag(self) -> u64 {
         (self.slot as u64) << 46 | (self.batch as u64) << 22 | self.index as u64
     }
 
@@ -45,20 +50,20 @@ impl Ticket {
 
 /// Commands that are sent together, encoded.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(in super::super) struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) commands: Vec<(Class, usize)>,
 }
 
 impl Batch {
-    pub(crate) fn clear(&mut self) {
+    pub(in super::super) fn clear(&mut self) {
         self.bytes.clear();
         self.commands.clear();
     }
 
     /// Takes a command, and says what it does to its connection. What will not be sent is refused
     /// here, before anything is: what was to be executed together isn't torn.
-    pub(crate) fn push(&mut self, args: &[Arg<'_>]) -> Result<Class, Error> {
+    pub(in super::super) fn push(&mut self, args: &[Arg<'_>]) -> Result<Class, Error> {
         let class = classify(args)?;
         if let Class::Subscribe(..) | Class::Unsubscribe(..) = class {
             return Err(Refused::Subscription.into());
@@ -82,20 +87,20 @@ impl Batch {
 
 /// A command that waits to be given to the connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Queued {
-    pub(crate) ticket: Ticket,
-    pub(crate) class: Class,
+pub(in super::super) struct Queued {
+    pub(in super::super) ticket: Ticket,
+    pub(in super::super) class: Class,
     /// Where its bytes lie among those that were queued with it.
     pub(super) start: usize,
     pub(super) len: usize,
-    pub(crate) since: Instant,
+    pub(in super::super) since: Instant,
     /// The session that it belongs to, if that spans batches.
     pub(super) session: Option<u32>,
 }
 
 /// What there is instead of a reply.
 #[derive(Clone, Debug)]
-pub(crate) enum Failure {
+pub(in super::super) enum Failure {
     Lost(Lost),
     Unavailable(Option<Error>),
     StateLost,
@@ -121,11 +126,11 @@ impl From<Failure> for Error {
 
 /// Replies as they came: one behind the other, and where each ends.
 #[derive(Debug, Default)]
-pub(crate) struct Replies {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) ends: Vec<usize>,
+pub(in super::super) struct Replies {
+    pub(in super::super) bytes: Vec<u8>,
+    pub(in super::super) ends: Vec<usize>,
     /// By number, in order, for the few that failed.
-    pub(crate) failures: Vec<(usize, Failure)>,
+    pub(in super::super) failures: Vec<(usize, Failure)>,
 }
 
 impl Replies {
@@ -135,7 +140,7 @@ impl Replies {
         self.failures.clear();
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.ends.len()
     }
 

@@ -1,17 +1,18 @@
 //! The driver's side of the queue.
 
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::task::{Context, Waker};
 use core::time::Duration;
-use std::collections::VecDeque;
 
-use redis_entraid_core::connection::{Lost, Outcome};
-use redis_entraid_core::time::Instant;
+use crate::connection::{Lost, Outcome};
+use crate::time::Instant;
 
-use super::{Delivery, Demand, Exchange, Failure, Queued};
+use super::{Delivery, Demand, Exchange, Failure, Queued, Share, State};
 
 /// Commands that were taken from the handles and not given to a connection yet.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(in super::super) struct Outbox {
     bytes: Vec<u8>,
     queue: VecDeque<Queued>,
     /// The batch, by slot and number, of which the connection was last given a command.
@@ -25,19 +26,23 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Takes more commands when there are none left.
-    pub(crate) fn poll(&mut self, exchange: &Exchange, cx: &Context<'_>) -> Demand {
+    pub(in super::super) fn poll<L: Share<State>>(
+        &mut self,
+        exchange: &Exchange<L>,
+        cx: &Context<'_>,
+    ) -> Demand {
         let (demand, behind) =
             exchange.poll_outbox(cx, &mut self.bytes, &mut self.queue, self.begun);
         self.behind = behind;
         demand
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(in super::super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// The next command, its bytes, and until when its reply is waited for.
-    pub(crate) fn front(
+    pub(in super::super) fn front(
         &self,
         now: Instant,
         timeout: Duration,
@@ -50,7 +55,7 @@ impl Outbox {
     }
 
     /// The command in front was given to the connection.
-    pub(crate) fn sent(&mut self) {
+    pub(in super::super) fn sent(&mut self) {
         if let Some(queued) = self.queue.pop_front() {
             self.begun = Some((queued.ticket.slot, queued.ticket.batch));
             self.session = queued.session.or(self.session);
@@ -58,11 +63,15 @@ impl Outbox {
     }
 
     /// The command in front will not be sent.
-    pub(crate) fn fail(&mut self, exchange: &Exchange, failure: Failure) {
+    pub(in super::super) fn fail<L: Share<State>>(
+        &mut self,
+        exchange: &Exchange<L>,
+        failure: Failure,
+    ) {
         self.remove(exchange, 0, failure);
     }
 
-    fn remove(&mut self, exchange: &Exchange, at: usize, failure: Failure) {
+    fn remove<L: Share<State>>(&mut self, exchange: &Exchange<L>, at: usize, failure: Failure) {
         if let Some(queued) = self.queue.remove(at) {
             let begun = self.session.is_some() && queued.session == self.session;
             self.deliver(exchange).unsent(&queued, failure, begun);
@@ -76,15 +85,15 @@ impl Outbox {
     }
 
     /// When [`expire`](Self::expire) has something to do.
-    pub(crate) fn deadline(&self, timeout: Duration) -> Instant {
+    pub(in super::super) fn deadline(&self, timeout: Duration) -> Instant {
         let oldest = self.queue.get(self.first_unbegun()).map(|queued| queued.since);
         oldest.or(self.behind).map_or(Instant::FAR_FUTURE, |since| since.plus(timeout))
     }
 
     /// Fails what has waited for longer than `timeout`. Says whether there was something.
-    pub(crate) fn expire(
+    pub(in super::super) fn expire<L: Share<State>>(
         &mut self,
-        exchange: &Exchange,
+        exchange: &Exchange<L>,
         now: Instant,
         timeout: Duration,
         failure: impl Fn() -> Failure,
@@ -105,7 +114,11 @@ impl Outbox {
     }
 
     /// Fails all that wait.
-    pub(crate) fn fail_all(&mut self, exchange: &Exchange, failure: impl Fn() -> Failure) {
+    pub(in super::super) fn fail_all<L: Share<State>>(
+        &mut self,
+        exchange: &Exchange<L>,
+        failure: impl Fn() -> Failure,
+    ) {
         while !self.queue.is_empty() {
             self.fail(exchange, failure());
         }
@@ -113,7 +126,11 @@ impl Outbox {
 
     /// The connection has ended. What is left of a batch of which a part was sent does not go to
     /// another one: it would be torn.
-    pub(crate) fn disconnected(&mut self, exchange: &Exchange, lost: Lost) {
+    pub(in super::super) fn disconnected<L: Share<State>>(
+        &mut self,
+        exchange: &Exchange<L>,
+        lost: Lost,
+    ) {
         while self.first_unbegun() > 0 {
             self.fail(exchange, Failure::Lost(Lost::new(Outcome::NotSent, lost.reason)));
         }
@@ -122,7 +139,10 @@ impl Outbox {
     }
 
     /// Opens the slots for a series of replies.
-    pub(crate) fn deliver<'e>(&'e mut self, exchange: &'e Exchange) -> Delivery<'e> {
+    pub(in super::super) fn deliver<'e, L: Share<State>>(
+        &'e mut self,
+        exchange: &'e Exchange<L>,
+    ) -> Delivery<'e, L> {
         exchange.deliver(&mut self.wakers)
     }
 }

@@ -1,0 +1,330 @@
+//! What can go wrong, and what to do about it.
+
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::error::Error as StdError;
+use core::fmt;
+
+use crate::auth::LoginError;
+use crate::command::Refused;
+use crate::connection::{CloseReason, Lost, Outcome, ReplyTooLarge};
+use crate::resp::{ErrorReply, Redirect, TypeError};
+use crate::source::{self, ErrorKind, SourceError};
+use crate::storage::CapacityError;
+use crate::transport::ConnectErrorKind;
+
+/// Why there is no connection, or no reply.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration can't work.
+    Config(ConfigError),
+    /// There is no token.
+    Token(Arc<FetchError>),
+    /// There is no connection.
+    Connect(Arc<ConnectError>),
+    /// The server refused the login.
+    Login(LoginError),
+    /// The server reported an error.
+    Server(ServerError),
+    /// The command got no reply.
+    Lost {
+        /// Whether it may have been executed.
+        outcome: Outcome,
+        /// What happened to the connection; `None` if the command just took too long.
+        reason: Option<CloseReason>,
+    },
+    /// The command was not sent, since there has been no connection for as long as a command may
+    /// take.
+    Unavailable {
+        /// Why there is none, as far as that is known.
+        cause: Option<Box<Self>>,
+    },
+    /// The connection is gone on which a transaction was open or keys were watched. The command was
+    /// not sent; begin again.
+    StateLost,
+    /// The command can't be had.
+    Refused(Refused),
+    /// The command is larger than may be sent.
+    TooLarge(CapacityError),
+    /// The reply was larger than may be received.
+    ReplyTooLarge(ReplyTooLarge),
+    /// The reply is of another type than was asked for.
+    Type(TypeError),
+    /// The task behind it has ended, with its runtime.
+    Closed,
+}
+
+/// What an [`Error`] comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The configuration, or the use, is wrong.
+    Usage,
+    /// The token source.
+    Token,
+    /// The network, or TLS.
+    Connect,
+    /// The server didn't accept the login.
+    Rejected,
+    /// The server executed the command and reported an error.
+    Server,
+    /// The connection was lost, or the reply took too long.
+    Lost,
+}
+
+impl Error {
+    /// What it comes to.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Config(_) | Self::Refused(_) | Self::TooLarge(_) | Self::Type(_) => Kind::Usage,
+            Self::Token(_) => Kind::Token,
+            Self::Connect(_) => Kind::Connect,
+            Self::Login(_) => Kind::Rejected,
+            Self::Server(error) if error.code == "NOAUTH" => Kind::Rejected,
+            Self::Server(_) | Self::ReplyTooLarge(_) => Kind::Server,
+            Self::Unavailable { cause: Some(cause) } => cause.kind(),
+            Self::Lost { .. }
+            | Self::Unavailable { cause: None }
+            | Self::StateLost
+            | Self::Closed => Kind::Lost,
+        }
+    }
+
+    /// Whether the command may have been executed. [`Outcome::NotSent`] may safely be repeated.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Lost { outcome, .. } => *outcome,
+            Self::Server(error) if error.code == "NOAUTH" || error.redirect().is_some() => {
+                Outcome::NotSent
+            }
+            Self::Server(_) | Self::ReplyTooLarge(_) | Self::Type(_) => Outcome::Unknown,
+            _ => Outcome::NotSent,
+        }
+    }
+
+    /// The first word of what the server said, if it said something.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Server(error) => Some(&error.code),
+            Self::Login(LoginError::WrongPass) => Some("WRONGPASS"),
+            Self::Login(LoginError::NoPerm) => Some("NOPERM"),
+            Self::Login(LoginError::Denied) => Some("DENIED"),
+            Self::Unavailable { cause: Some(cause) } => cause.code(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Token(error) => write!(f, "no token: {error}"),
+            Self::Connect(error) => error.fmt(f),
+            Self::Login(error) => error.fmt(f),
+            Self::Server(error) => error.fmt(f),
+            Self::Lost { outcome, reason } => {
+                match reason {
+                    Some(reason) => reason.fmt(f)?,
+                    None => f.write_str("the command took too long")?,
+                }
+                f.write_str(match outcome {
+                    Outcome::NotSent => "; the command was not sent",
+                    _ => "; the command may have been executed",
+                })
+            }
+            Self::Unavailable { cause: None } => f.write_str("there is no connection"),
+            Self::Unavailable { cause: Some(cause) } => {
+                write!(f, "there is no connection: {cause}")
+            }
+            Self::StateLost => f.write_str(
+                "the connection of the transaction or the WATCH is gone; nothing was sent",
+            ),
+            Self::Closed => f.write_str("the task behind it has ended"),
+            Self::Refused(error) => error.fmt(f),
+            Self::TooLarge(error) => error.fmt(f),
+            Self::ReplyTooLarge(error) => error.fmt(f),
+            Self::Type(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for Error {}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<TypeError> for Error {
+    fn from(error: TypeError) -> Self {
+        Self::Type(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(error: Refused) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        Self::Lost { outcome: lost.outcome, reason: lost.reason }
+    }
+}
+
+/// An error that the server reported to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    /// Its first word, as `WRONGTYPE` or `MOVED`.
+    pub code: String,
+    /// The rest.
+    pub message: String,
+}
+
+impl ServerError {
+    /// What it says if it is one of a cluster's: `MOVED`, `ASK`, `TRYAGAIN` or `CLUSTERDOWN`.
+    pub fn redirect(&self) -> Option<Redirect<'_>> {
+        Redirect::of(&self.code, &self.message)
+    }
+}
+
+impl From<ErrorReply<'_>> for ServerError {
+    fn from(error: ErrorReply<'_>) -> Self {
+        Self { code: error.code().to_owned(), message: error.message().to_owned() }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.message)
+    }
+}
+
+/// What an error keeps for a person.
+pub type Details = Box<dyn StdError + Send + Sync>;
+
+/// There is no connection to a server.
+#[derive(Debug)]
+pub struct ConnectError {
+    kind: ConnectErrorKind,
+    to: String,
+    details: Details,
+}
+
+impl ConnectError {
+    /// The connection `to` a server failed with `details`.
+    pub fn new(kind: ConnectErrorKind, to: impl Into<String>, details: impl Into<Details>) -> Self {
+        Self { kind, to: to.into(), details: details.into() }
+    }
+
+    /// What it comes to.
+    pub const fn kind(&self) -> ConnectErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, to, details } = self;
+        write!(f, "can't connect to {to}: {details}; {}", kind.advice())
+    }
+}
+
+impl StdError for ConnectError {}
+
+/// A configuration that can't work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A variable of the environment is missing.
+    Missing(&'static str),
+    /// A variable, or a value, can't be understood.
+    Invalid(&'static str),
+    /// The identity can't work as it is configured.
+    Source(source::ConfigError),
+    /// Nothing says where tokens come from.
+    NoSource,
+    /// The roots to trust can't be used.
+    Roots(String),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(name) => write!(f, "{name} is not set"),
+            Self::Invalid(name) => write!(f, "{name} can't be understood"),
+            Self::Source(error) => error.fmt(f),
+            Self::NoSource => f.write_str("no token source was given"),
+            Self::Roots(error) => write!(f, "no roots to trust: {error}"),
+        }
+    }
+}
+
+impl StdError for ConfigError {}
+
+impl From<source::ConfigError> for ConfigError {
+    fn from(error: source::ConfigError) -> Self {
+        Self::Source(error)
+    }
+}
+
+/// Why a source gave no token: what it comes to, and the details for a person.
+#[derive(Debug)]
+pub struct FetchError {
+    reason: SourceError,
+    details: Option<Details>,
+}
+
+impl FetchError {
+    /// Something that may work in a moment.
+    pub fn transient(error: impl Into<Details>) -> Self {
+        Self::of_kind(ErrorKind::Transient, error)
+    }
+
+    /// Something that a person has to put right. It is tried again, slowly.
+    pub fn configuration(error: impl Into<Details>) -> Self {
+        Self::of_kind(ErrorKind::Configuration, error)
+    }
+
+    /// An error whose kind decides when to ask again.
+    pub fn of_kind(kind: ErrorKind, error: impl Into<Details>) -> Self {
+        let reason = SourceError::Other { kind, what: "the token source failed" };
+        Self { reason, details: Some(error.into()) }
+    }
+
+    /// What it comes to.
+    pub const fn reason(&self) -> SourceError {
+        self.reason
+    }
+
+    /// What it comes to, and the details.
+    pub fn new(reason: SourceError, details: impl Into<Details>) -> Self {
+        Self { reason, details: Some(details.into()) }
+    }
+}
+
+impl From<SourceError> for FetchError {
+    fn from(reason: SourceError) -> Self {
+        Self { reason, details: None }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        let mut details = self.details.as_deref().map(|error| error as &dyn StdError);
+        while let Some(error) = details {
+            write!(f, ": {error}")?;
+            details = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for FetchError {}

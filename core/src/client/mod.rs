@@ -1,0 +1,30 @@
+//! What clients have in common where there is an allocator: handles that queue commands for one
+//! connection, errors for people, and how the environment chooses an identity.
+//!
+//! A host makes a [`Desk`] for each connection and a [`Handle`] for each user of it, and gives the
+//! desk to whatever drives the connection.
+//!
+//! ```
+//! use core::cell::RefCell;
+//! use std::sync::Arc;
+//! use redis_entraid_core::client::{Exchange, Handle};
+//!
+//! let exchange = Arc::new(Exchange::<RefCell<_>>::default());
+//! let one = Handle::new(exchange);
+//! let other = one.another();
+//! # drop(other);
+//! ```
+
+mod desk;
+mod environment;
+mod error;
+mod exchange;
+mod handle;
+mod standing;
+
+pub use desk::{Deliveries, Desk, Ended, Submit};
+pub use environment::{Chosen, EnvSource, Environment, Text};
+pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
+pub use exchange::{Exchange, MAX_COMMAND, Share, State, wake};
+pub use handle::Handle;
+pub use standing::Standing;

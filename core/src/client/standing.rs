@@ -1,0 +1,117 @@
+//! How the connection of a client stands, and when the next one may be made.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::error::{ConnectError, Error, FetchError};
+use crate::connection::{CloseReason, ConnectionHealth, Lost, Outcome};
+use crate::event::Event;
+use crate::reconnect::{Dial, Reconnect};
+use crate::time::Instant;
+use crate::transport::ConnectErrorKind;
+
+/// Hears all that happens to the connections of one client, one after the other.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    reconnect: Reconnect,
+    connection: Option<ConnectionHealth>,
+    connects: u32,
+    reauths: u32,
+    problem: Option<Error>,
+    hopeless: bool,
+}
+
+impl Standing {
+    /// Before the first connection.
+    pub const fn new(reconnect: Reconnect) -> Self {
+        let (connection, problem) = (None, None);
+        Self { reconnect, connection, connects: 0, reauths: 0, problem, hopeless: false }
+    }
+
+    /// Why there is no connection, as far as that is known.
+    pub const fn problem(&self) -> Option<&Error> {
+        self.problem.as_ref()
+    }
+
+    /// Whether trying again soon can't help against the [`problem`](Self::problem): who waits for
+    /// the first connection should hear of it at once.
+    pub const fn is_hopeless(&self) -> bool {
+        self.hopeless
+    }
+
+    /// How the connection stood when it last had something to do, if there is one.
+    pub const fn connection(&self) -> Option<&ConnectionHealth> {
+        self.connection.as_ref()
+    }
+
+    /// Logins on new connections.
+    pub const fn connects(&self) -> u32 {
+        self.connects
+    }
+
+    /// Logins with a newer token on a live connection.
+    pub const fn reauths(&self) -> u32 {
+        self.reauths
+    }
+
+    /// When to dial.
+    pub fn dial(&self, now: Instant) -> Dial {
+        self.reconnect.poll(now)
+    }
+
+    /// What dialing and TLS may take together.
+    pub const fn connect_timeout(&self) -> Duration {
+        self.reconnect.connect_timeout()
+    }
+
+    /// Learns why there is no token. `retryable` is the
+    /// [manager's](crate::manager::TokenManager::is_retryable) word.
+    pub fn no_token(&mut self, error: Arc<FetchError>, retryable: bool) {
+        self.problem = Some(Error::Token(error));
+        self.hopeless = !retryable;
+    }
+
+    /// Learns that dialing failed. Says what to tell who wants to hear.
+    pub fn dial_failed(&mut self, now: Instant, error: ConnectError) -> Event {
+        self.hopeless = matches!(error.kind(), ConnectErrorKind::Tls | ConnectErrorKind::Host);
+        self.problem = Some(Error::Connect(Arc::new(error)));
+        self.reconnect.failed(now);
+        let next_in = match self.dial(now) {
+            Dial::Wait { until } => until.since(now),
+            Dial::Now => Duration::ZERO,
+        };
+        Event::DialFailed { next_in }
+    }
+
+    /// Learns how the connection stands.
+    pub fn set_health(&mut self, health: ConnectionHealth) {
+        self.connection = Some(health);
+        // It may take commands before it has logged in.
+        if health.ready && health.generation.is_some() {
+            self.problem = None;
+        }
+    }
+
+    /// Learns what happened to the connection.
+    pub fn observe(&mut self, now: Instant, event: &Event) {
+        self.reconnect.observe(now, event);
+        match event {
+            Event::LoggedIn { .. } => {
+                self.connects = self.connects.saturating_add(1);
+                self.problem = None;
+            }
+            Event::Reauthenticated { .. } => self.reauths = self.reauths.saturating_add(1),
+            // Another one has taken its place, or does so now.
+            Event::Disconnected { reason: CloseReason::Replaced } => self.connection = None,
+            Event::Disconnected { reason } => {
+                self.connection = None;
+                let (problem, hopeless) = match reason {
+                    CloseReason::Refused(error) => (Error::Login(*error), !error.is_transient()),
+                    reason => (Lost::new(Outcome::NotSent, Some(*reason)).into(), false),
+                };
+                (self.problem, self.hopeless) = (Some(problem), hopeless);
+            }
+            _ => {}
+        }
+    }
+}
