@@ -43,23 +43,6 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// A connected stream that can be read and written at the same time.
-///
-/// Unless the user asked for something else, that is TLS whose server was verified.
-pub trait Transport {
-    /// What reads.
-    type Read<'t>: Read
-    where
-        Self: 't;
-    /// What writes.
-    type Write<'t>: Write
-    where
-        Self: 't;
-
-    /// Its two halves. A read or write that was begun is only dropped together with the whole.
-    fn split(&mut self) -> (Self::Read<'_>, Self::Write<'_>);
-}
-
 /// Why there is no connection, as far as it decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -98,16 +81,35 @@ pub trait ConnectError: core::error::Error {
     fn kind(&self) -> ConnectErrorKind;
 }
 
+/// What is done with a transport while it is there.
+pub trait Session {
+    /// What comes of it.
+    type Output;
+
+    /// Uses the two halves of a transport, which can be read and written at the same time. A read
+    /// or a write that was begun is only dropped together with both.
+    async fn run<R: Read, W: Write>(self, reader: R, writer: W) -> Self::Output;
+}
+
 /// Opens transports.
+///
+/// Unless the user asked for something else, that is TLS whose server was verified.
 pub trait Connector {
-    /// What it opens.
-    type Transport: Transport;
     /// Why it couldn't.
     type Error: ConnectError;
 
-    /// Dials `endpoint` and verifies that its `server_name` is there.
+    /// Dials `endpoint`, verifies that its `server_name` is there, and gives `session` the
+    /// transport. When the session is over, so is the transport: it and its buffers may lie on the
+    /// stack of this function, or in `self`, for one after the other.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if there was no transport. What becomes of one is the session's to say.
     ///
     /// # Cancel safety
     /// May be dropped at any await.
-    async fn connect(&mut self, endpoint: &Endpoint<'_>) -> Result<Self::Transport, Self::Error>;
+    async fn connect<S: Session>(
+        &mut self,
+        endpoint: &Endpoint<'_>,
+        session: S,
+    ) -> Result<S::Output, Self::Error>;
 }

@@ -56,7 +56,7 @@ impl<L: Share<State>> Handle<L> {
         {
             return self.sliced(clock, slice, args, slices).await;
         }
-        self.send(now).await
+        self.send(clock).await
     }
 
     async fn sliced(
@@ -76,7 +76,7 @@ impl<L: Share<State>> Handle<L> {
             }
             self.batch.clear();
             self.batch.push(&part)?;
-            self.send(now).await?;
+            self.send(clock).await?;
             match self.pick(0) {
                 Ok(reply) if !slices.is_done(clock.now(), reply) => {}
                 _ => return Ok(()),
@@ -96,14 +96,30 @@ impl<L: Share<State>> Handle<L> {
         for args in commands {
             self.batch.push(args)?;
         }
-        self.send(clock.now()).await
+        self.send(clock).await
     }
 
-    async fn send(&mut self, now: Instant) -> Result<(), Error> {
+    async fn send(&mut self, clock: &impl Clock) -> Result<(), Error> {
+        self.exchanged(clock.now()).await?;
+        if self.is_refused() {
+            // Its login was refused, and so nothing was executed: once more, behind another one.
+            self.exchanged(clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    async fn exchanged(&mut self, now: Instant) -> Result<(), Error> {
         let ticket = self.exchange.send(self.slot, now, &self.batch)?;
         let (exchange, replies) = (&self.exchange, &mut self.replies);
         poll_fn(|cx| exchange.poll_replies(cx, ticket, replies)).await;
         Ok(())
+    }
+
+    /// Whether all commands were refused for want of a login.
+    fn is_refused(&self) -> bool {
+        self.replies() > 0
+            && (0..self.replies())
+                .all(|at| self.pick(at).is_err_and(|e| e.code() == Some("NOAUTH")))
     }
 
     /// How many replies came to the last commands.

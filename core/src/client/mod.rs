@@ -20,6 +20,7 @@ mod environment;
 mod error;
 mod exchange;
 mod handle;
+mod local;
 mod standing;
 
 pub use desk::{Deliveries, Desk, Ended, Submit};
@@ -27,4 +28,5 @@ pub use environment::{Chosen, EnvSource, Environment, Text};
 pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
 pub use exchange::{Exchange, MAX_COMMAND, Share, State, wake};
 pub use handle::Handle;
+pub use local::{Local, Settings};
 pub use standing::Standing;

@@ -107,6 +107,14 @@ impl<M: Storage<u8>> TokenManager<M> {
             .and_then(Login::of)
     }
 
+    /// Whether it makes sense to log in now: there is a token, and if a server has refused it, no
+    /// other one is on its way.
+    pub fn is_worth_a_login(&self, now: Instant) -> bool {
+        self.login(now).is_some_and(|login| {
+            !login.facts.rejected || (self.in_flight.is_none() && self.due().0 > now)
+        })
+    }
+
     /// What a connection should log in with anew that has token `have`, if there is anything.
     pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Login<'_>> {
         let newest = self.newest();

@@ -1,13 +1,18 @@
-mod world;
+pub(crate) mod world;
 
 use super::*;
+use crate::connection::CloseReason;
+use crate::event::Event;
 use crate::manager::Generation;
+use crate::manager::TokenManager;
 use crate::policy::RefreshPolicy;
 use crate::secret::Secret;
 use crate::source::ErrorKind;
+use crate::source::{SourceError, TokenSource};
 use crate::time::Clock;
 use crate::token::Token;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Waker};
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::format;
@@ -28,8 +33,7 @@ fn it_reads_while_it_writes() {
     let mut load = Load { total, value, ..Load::default() };
     let mut connection = connection(4096);
     let ended = world.run(Instant::from_millis(1000), async {
-        let mut transport = &server;
-        serve(&mut connection, &mut transport, &world, &tokens, &mut load).await
+        serve(&mut connection, server.halves(), &world, &tokens, &mut load).await
     });
     assert_eq!(ended, None);
     assert_eq!((load.replies, server.commands.get()), (total, total));
@@ -83,10 +87,11 @@ fn a_connection_stays_logged_in_through_refreshes_and_failures() {
     let mut memory = [0; 64];
     let mut events = Vec::new();
     let both = async {
-        let mut transport = &server;
-        let serve = serve(&mut connection, &mut transport, &world, &tokens, &mut load);
+        let serve = serve(&mut connection, server.halves(), &world, &tokens, &mut load);
         let refresh =
-            refresh(&tokens, &mut source, &world, &mut memory, |event| events.push(event));
+            refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |event, _| {
+                events.push(event)
+            });
         either(async { _ = serve.await }, async { _ = refresh.await }).await;
     };
     assert_eq!(world.run(Instant::from_millis(1_000_000), both), None);
@@ -117,7 +122,8 @@ fn a_refused_token_wakes_the_source_before_its_time() {
     let mut source = Script(VecDeque::from([Act::Token("one", 3600), Act::Token("two", 3600)]));
     let mut memory = [0; 64];
     let all = async {
-        let refresh = refresh(&tokens, &mut source, &world, &mut memory, |_| {});
+        let refresh =
+            refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |_, _| {});
         let refuse = async {
             world.sleep_until(Instant::from_millis(20_000)).await;
             tokens.with(|manager| manager.rejected(world.now(), Generation(1)));
@@ -140,8 +146,7 @@ fn a_server_that_goes_or_falls_silent_ends_it_with_the_reason() {
         let mut load = Load { total: 1, ..Load::default() };
         let mut connection = connection(256);
         let reason = world.run(Instant::from_millis(100_000), async {
-            let mut transport = &server;
-            let serve = serve(&mut connection, &mut transport, &world, &tokens, &mut load);
+            let serve = serve(&mut connection, server.halves(), &world, &tokens, &mut load);
             let cut = async {
                 world.sleep_until(Instant::from_millis(1000)).await;
                 server.closed.set(!silent);
@@ -164,8 +169,7 @@ fn a_server_that_goes_or_falls_silent_ends_it_with_the_reason() {
     let mut load = Load { total: 1, ..Load::default() };
     let mut connection = connection(256);
     let reason = world.run(Instant::from_millis(100_000), async {
-        let mut transport = &server;
-        serve(&mut connection, &mut transport, &world, &tokens, &mut load).await
+        serve(&mut connection, server.halves(), &world, &tokens, &mut load).await
     });
     assert_eq!(reason, Some(CloseReason::LoginTimeout));
     assert_eq!(world.now(), Instant::from_millis(5000));
@@ -184,8 +188,7 @@ fn a_refused_token_wakes_a_source_that_waits_in_another_task() {
     let mut load = Load { total: 1, ..Load::default() };
     let mut connection = connection(256);
     let reason = world.run(Instant::from_millis(100_000), async {
-        let mut transport = &server;
-        serve(&mut connection, &mut transport, &world, &tokens, &mut load).await
+        serve(&mut connection, server.halves(), &world, &tokens, &mut load).await
     });
     assert!(matches!(reason, Some(CloseReason::Refused(_))), "{reason:?}");
     assert!(flag.0.load(Ordering::Relaxed), "nobody was woken");
@@ -209,8 +212,7 @@ fn more_tasks_than_there_is_room_for_do_not_wake_each_other_for_ever() {
     let mut load = Load { total: 1, ..Load::default() };
     let mut connection = connection(256);
     let all = async {
-        let mut transport = &server;
-        let serve = serve(&mut connection, &mut transport, &world, &tokens, &mut load);
+        let serve = serve(&mut connection, server.halves(), &world, &tokens, &mut load);
         let push = async {
             world.sleep_until(Instant::from_millis(100_000)).await;
             let token = Token::new(Secret::new("newer")).with_user("oid");
@@ -232,12 +234,13 @@ fn a_refresh_that_is_dropped_can_be_called_again_at_once() {
     let mut source = Script(VecDeque::from([Act::Hang, Act::Token("one", 3600)]));
     let mut memory = [0; 64];
     let dropped = async {
-        let refresh = refresh(&tokens, &mut source, &world, &mut memory, |_| {});
+        let refresh =
+            refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |_, _| {});
         let tired = world.sleep_until(Instant::from_millis(2000));
         either(tired, async { _ = refresh.await }).await;
     };
     world.run(Instant::from_millis(10_000), dropped).unwrap();
-    let again = refresh(&tokens, &mut source, &world, &mut memory, |_| {});
+    let again = refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |_, _| {});
     world.run(Instant::from_millis(10_000), again);
     tokens.with(|manager| {
         let health = manager.health(world.now());

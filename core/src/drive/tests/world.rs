@@ -1,16 +1,23 @@
 //! A clock, a server and a transport, on one thread and without sleeps.
 
-use super::*;
 use crate::args;
 use crate::connection::Config;
+use crate::connection::{Connection, Output, Pending, SubmitError};
+use crate::drive::*;
+use crate::event::Event;
+use crate::manager::TokenManager;
 use crate::policy::RefreshPolicy;
 use crate::resp::{Framer, Value};
 use crate::secret::Secret;
+use crate::storage::Storage;
 use crate::time::Clock;
 use crate::token::Token;
-use crate::transport::ErrorType;
+use crate::transport::{ConnectError, ConnectErrorKind, Connector, Endpoint, ErrorType, Session};
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Waker};
 use core::time::Duration;
+use embedded_io_async::{Read, Write};
 use std::collections::VecDeque;
 use std::string::String;
 use std::sync::Arc;
@@ -19,9 +26,9 @@ use std::vec::Vec;
 
 /// A clock that stands still while anything can be done, and then jumps to the next deadline.
 #[derive(Default)]
-pub(super) struct World {
-    pub(super) now: Cell<Instant>,
-    pub(super) next: Cell<Option<Instant>>,
+pub(crate) struct World {
+    pub(crate) now: Cell<Instant>,
+    pub(crate) next: Cell<Option<Instant>>,
 }
 
 impl Clock for World {
@@ -43,7 +50,7 @@ impl Timer for World {
     }
 }
 
-pub(super) struct Flag(pub(super) AtomicBool);
+pub(crate) struct Flag(pub(crate) AtomicBool);
 
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
@@ -53,7 +60,7 @@ impl Wake for Flag {
 
 impl World {
     /// Runs `future` to its end, or until `until` has come.
-    pub(super) fn run<T>(&self, until: Instant, future: impl Future<Output = T>) -> Option<T> {
+    pub(crate) fn run<T>(&self, until: Instant, future: impl Future<Output = T>) -> Option<T> {
         let flag = Arc::new(Flag(AtomicBool::new(true)));
         let waker = Waker::from(flag.clone());
         let mut context = Context::from_waker(&waker);
@@ -79,37 +86,64 @@ impl World {
 /// A server in memory. It stops reading while it has more than `window` bytes of replies that
 /// nobody has taken.
 #[derive(Default)]
-pub(super) struct Server {
-    pub(super) window: usize,
-    pub(super) input: RefCell<Vec<u8>>,
-    pub(super) replies: RefCell<VecDeque<u8>>,
-    pub(super) reader: Cell<Option<Waker>>,
-    pub(super) writer: Cell<Option<Waker>>,
-    pub(super) logins: RefCell<Vec<String>>,
-    pub(super) commands: Cell<u64>,
-    pub(super) closed: Cell<bool>,
-    pub(super) deaf: Cell<bool>,
-    pub(super) refuses: Cell<bool>,
+pub(crate) struct Server {
+    pub(crate) window: usize,
+    pub(crate) input: RefCell<Vec<u8>>,
+    pub(crate) replies: RefCell<VecDeque<u8>>,
+    pub(crate) reader: Cell<Option<Waker>>,
+    pub(crate) writer: Cell<Option<Waker>>,
+    pub(crate) logins: RefCell<Vec<String>>,
+    pub(crate) commands: Cell<u64>,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) deaf: Cell<bool>,
+    pub(crate) refuses: Cell<bool>,
+    /// A token that it refuses.
+    pub(crate) stale: Cell<&'static str>,
+    /// Who is connected has no login.
+    pub(crate) shut: Cell<bool>,
+    /// Connections so far.
+    pub(crate) connects: Cell<u32>,
+    /// The first so many commands of a connection are only executed together.
+    pub(crate) together: usize,
+    pub(crate) begun: Cell<bool>,
 }
 
 impl Server {
     fn execute(&self) {
         let mut input = self.input.borrow_mut();
         let mut at = 0;
+        if !self.begun.get() {
+            let mut frames = 0;
+            while let Ok(framed) = Framer::new().feed(&input[at..])
+                && framed.complete
+            {
+                at += framed.used;
+                frames += 1;
+            }
+            if frames < self.together {
+                return;
+            }
+            self.begun.set(true);
+            at = 0;
+        }
         while let Ok(framed) = Framer::new().feed(&input[at..])
             && framed.complete
         {
             let words: Vec<_> = Value::new(&input[at..at + framed.used]).unwrap().items().collect();
+            let last = words.last().unwrap().str().unwrap();
             let reply: &[u8] = match words[0].str().unwrap() {
-                "HELLO" if self.refuses.get() => b"-WRONGPASS no\r\n",
-                "HELLO" => b"%1\r\n+proto\r\n:3\r\n",
+                "HELLO" => {
+                    self.shut.set(self.refuses.get() || last == self.stale.get());
+                    if self.shut.get() { b"-WRONGPASS no\r\n" } else { b"%1\r\n+proto\r\n:3\r\n" }
+                }
                 "AUTH" => b"+OK\r\n",
+                _ if self.shut.get() => b"-NOAUTH Authentication required.\r\n",
                 _ => b"$5\r\nhello\r\n",
             };
-            if reply[0] == b'$' {
+            if reply.starts_with(b"$") {
                 self.commands.set(self.commands.get() + 1);
-            } else {
-                self.logins.borrow_mut().push(words.last().unwrap().str().unwrap().into());
+            } else if !reply.starts_with(b"-NOAUTH") {
+                self.logins.borrow_mut().push(last.into());
             }
             if !self.deaf.get() {
                 self.replies.borrow_mut().extend(reply);
@@ -121,16 +155,16 @@ impl Server {
     }
 }
 
-pub(super) fn wake(waker: &Cell<Option<Waker>>) {
+pub(crate) fn wake(waker: &Cell<Option<Waker>>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }
 }
 
-pub(super) struct Half<'s>(&'s Server);
+pub(crate) struct Half<'s>(&'s Server);
 
 #[derive(Debug)]
-pub(super) struct Never;
+pub(crate) struct Never;
 
 impl core::fmt::Display for Never {
     fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -189,36 +223,51 @@ impl Write for Half<'_> {
     }
 }
 
-impl Transport for &Server {
-    type Read<'t>
-        = Half<'t>
-    where
-        Self: 't;
-    type Write<'t>
-        = Half<'t>
-    where
-        Self: 't;
+impl Connector for &Server {
+    type Error = Never;
 
-    fn split(&mut self) -> (Half<'_>, Half<'_>) {
+    async fn connect<S: Session>(
+        &mut self,
+        _: &Endpoint<'_>,
+        session: S,
+    ) -> Result<S::Output, Never> {
+        self.connects.set(self.connects.get() + 1);
+        self.begun.set(false);
+        self.closed.set(false);
+        self.input.borrow_mut().clear();
+        self.replies.borrow_mut().clear();
+        let (reader, writer) = self.halves();
+        Ok(session.run(reader, writer).await)
+    }
+}
+
+impl ConnectError for Never {
+    fn kind(&self) -> ConnectErrorKind {
+        ConnectErrorKind::Unreachable
+    }
+}
+
+impl Server {
+    pub(crate) fn halves(&self) -> (Half<'_>, Half<'_>) {
         (Half(self), Half(self))
     }
 }
 
 /// Submits `total` commands as fast as they are taken, and counts what came of them.
 #[derive(Default)]
-pub(super) struct Load {
-    pub(super) total: u64,
-    pub(super) submitted: u64,
-    pub(super) replies: u64,
-    pub(super) value: String,
-    pub(super) events: Vec<Event>,
-    pub(super) lost: u64,
+pub(crate) struct Load {
+    pub(crate) total: u64,
+    pub(crate) submitted: u64,
+    pub(crate) replies: u64,
+    pub(crate) value: String,
+    pub(crate) events: Vec<Event>,
+    pub(crate) lost: u64,
 }
 
 impl Handler for Load {
-    fn poll_commands(&mut self, _: &mut Context<'_>, submit: &mut Submit<'_>) {
+    fn poll_commands(&mut self, _: &mut Context<'_>, connection: &mut dyn Submit) {
         while self.submitted < self.total {
-            match submit(self.submitted, args!["SET", "k", &*self.value]) {
+            match connection.submit(self.submitted, args!["SET", "k", &*self.value]) {
                 Ok(()) => self.submitted += 1,
                 Err(SubmitError::Full) => return,
                 Err(error) => panic!("{error}"),
@@ -240,17 +289,17 @@ impl Handler for Load {
     }
 }
 
-pub(super) fn tokens() -> Tokens<[u8; 64]> {
+pub(crate) fn tokens() -> Tokens<[u8; 64]> {
     Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]))
 }
 
-pub(super) fn put(tokens: &Tokens<[u8; 64]>, text: &str, sent: Instant) {
+pub(crate) fn put(tokens: &Tokens<[u8; 64]>, text: &str, sent: Instant) {
     let token = Token::new(Secret::new(text)).with_user("oid");
     let token = token.with_expires_in(Duration::from_secs(3600));
     tokens.with(|manager| manager.token(sent, &token)).unwrap();
 }
 
-pub(super) fn connection(buffer: usize) -> Connection<std::boxed::Box<[u8]>, [Pending; 64]> {
+pub(crate) fn connection(buffer: usize) -> Connection<std::boxed::Box<[u8]>, [Pending; 64]> {
     let config = Config { set_info: false, ..Config::default() };
     let memory = || std::vec![0; buffer].into_boxed_slice();
     Connection::new(config, memory(), memory(), [Pending::default(); 64])

@@ -1,0 +1,197 @@
+//! One connection after the other.
+
+use core::cell::{Cell, RefCell};
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use embedded_io_async::{Read, Write};
+
+use super::{Handler, Tokens, serve};
+use crate::connection::{CloseReason, Connection, Pending};
+use crate::reconnect::Dial;
+use crate::storage::Storage;
+use crate::time::{Instant, Timer};
+use crate::transport::{Connector, Endpoint, Session};
+
+/// Whether there should be a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Wanted {
+    /// Yes.
+    Now,
+    /// Not now; [`Owner::poll_wanted`] will say when.
+    Later,
+    /// Never again.
+    NeverAgain,
+}
+
+/// Whose connections they are, one after the other. `E` is why one couldn't be made.
+pub trait Owner<E>: Handler {
+    /// While there is no connection: says whether there should be one, has `cx` woken when that
+    /// changes, and sees to what is due at its [`deadline`](Handler::deadline).
+    fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted;
+
+    /// When to dial, as a [`Reconnect`](crate::reconnect::Reconnect) says.
+    fn dial(&self, now: Instant) -> Dial;
+
+    /// What dialing and TLS may take together.
+    fn connect_timeout(&self) -> Duration;
+
+    /// Hears that no connection could be made, and why; without a reason it took too long.
+    fn dial_failed(&mut self, now: Instant, error: Option<E>);
+
+    /// Hears that a connection has ended, after its last output.
+    fn disconnected(&mut self, now: Instant, reason: CloseReason);
+}
+
+/// Keeps a connection for as long as its owner wants one: waits for a token, dials when it is time
+/// to, and serves.
+///
+/// # Cancel safety
+/// Dropping the future gives the connection up; it may be called again.
+pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
+    connector: &mut K,
+    endpoint: &Endpoint<'_>,
+    mut connection: impl FnMut() -> Connection<B, R>,
+    timer: &C,
+    tokens: &Tokens<M, WAITERS>,
+    owner: &mut O,
+) where
+    K: Connector,
+    C: Timer,
+    B: Storage<u8>,
+    R: Storage<Pending>,
+    M: Storage<u8>,
+    O: Owner<K::Error>,
+{
+    let owner = RefCell::new(owner);
+    let connected = Cell::new(false);
+    loop {
+        let wanted = owner_wants(&owner, timer).await;
+        if wanted == Wanted::NeverAgain {
+            return;
+        }
+        let ready = async {
+            tokens.token(timer).await;
+            loop {
+                let dial = owner.borrow().dial(timer.now());
+                match dial {
+                    Dial::Now => break,
+                    Dial::Wait { until } => timer.sleep_until(until).await,
+                }
+            }
+        };
+        if attend(&owner, timer, Instant::FAR_FUTURE, &connected, ready).await.is_err() {
+            continue;
+        }
+        let connection = &mut connection();
+        let serving = Serving { connected: &connected, connection, timer, tokens, owner: &owner };
+        let until = timer.now().plus(owner.borrow().connect_timeout());
+        let dialed = attend(&owner, timer, until, &connected, connector.connect(endpoint, serving));
+        let dialed = dialed.await;
+        connected.set(false);
+        let mut owner = owner.borrow_mut();
+        match dialed {
+            Ok(Ok(reason)) => owner.disconnected(timer.now(), reason),
+            Ok(Err(error)) => owner.dial_failed(timer.now(), Some(error)),
+            Err(Unattended::Late) => owner.dial_failed(timer.now(), None),
+            Err(Unattended::Unwanted) => {}
+        }
+    }
+}
+
+/// Waits until the owner wants a connection, or never will.
+async fn owner_wants<E, C: Timer, O: Owner<E>>(owner: &RefCell<&mut O>, timer: &C) -> Wanted {
+    loop {
+        let deadline = owner.borrow().deadline();
+        let mut sleep = pin!(timer.sleep_until(deadline));
+        let wanted = poll_fn(|cx| {
+            let wanted = owner.borrow_mut().poll_wanted(cx, timer.now());
+            let changed = owner.borrow().deadline() != deadline;
+            match wanted {
+                Wanted::Later if !changed => sleep.as_mut().poll(cx).map(|()| Wanted::Later),
+                wanted => Poll::Ready(wanted),
+            }
+        })
+        .await;
+        if wanted != Wanted::Later {
+            return wanted;
+        }
+    }
+}
+
+/// Why something was not waited for.
+enum Unattended {
+    Unwanted,
+    Late,
+}
+
+/// Waits for `future`, and sees to the owner until there is a connection: that must be there by
+/// `until`.
+async fn attend<E, C: Timer, O: Owner<E>, F: Future>(
+    owner: &RefCell<&mut O>,
+    timer: &C,
+    until: Instant,
+    connected: &Cell<bool>,
+    future: F,
+) -> Result<F::Output, Unattended> {
+    let mut future = pin!(future);
+    loop {
+        let before = connected.get();
+        let deadline = if before { Instant::FAR_FUTURE } else { owner.borrow().deadline() };
+        let wake = if before { deadline } else { deadline.min(until) };
+        let mut sleep = pin!(timer.sleep_until(wake));
+        let step = poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(Ok(output)));
+            }
+            // From then on the owner is the connection's.
+            if connected.get() {
+                return if before { Poll::Pending } else { Poll::Ready(None) };
+            }
+            let now = timer.now();
+            if owner.borrow_mut().poll_wanted(cx, now) != Wanted::Now {
+                return Poll::Ready(Some(Err(Unattended::Unwanted)));
+            }
+            if now >= until {
+                return Poll::Ready(Some(Err(Unattended::Late)));
+            }
+            let changed = owner.borrow().deadline() != deadline;
+            if changed { Poll::Ready(None) } else { sleep.as_mut().poll(cx).map(|()| None) }
+        })
+        .await;
+        if let Some(result) = step {
+            return result;
+        }
+    }
+}
+
+/// Serves a connection over the transport that was opened for it.
+struct Serving<'s, 'o, C, B: Storage<u8>, R, M: Storage<u8>, O, const WAITERS: usize> {
+    connected: &'s Cell<bool>,
+    connection: &'s mut Connection<B, R>,
+    timer: &'s C,
+    tokens: &'s Tokens<M, WAITERS>,
+    owner: &'s RefCell<&'o mut O>,
+}
+
+impl<C, B, R, M, O, const WAITERS: usize> Session for Serving<'_, '_, C, B, R, M, O, WAITERS>
+where
+    C: Timer,
+    B: Storage<u8>,
+    R: Storage<Pending>,
+    M: Storage<u8>,
+    O: Handler,
+{
+    type Output = CloseReason;
+
+    async fn run<I: Read, W: Write>(self, reader: I, writer: W) -> CloseReason {
+        self.connected.set(true);
+        // Nobody else looks at it from now on, until the transport is gone.
+        let mut owner = self.owner.borrow_mut();
+        let halves = (reader, writer);
+        serve(self.connection, halves, self.timer, self.tokens, &mut **owner).await
+    }
+}

@@ -1,0 +1,68 @@
+//! The asynchronous shell: small loops that join the state machines to IO, for hosts with one
+//! thread. They hold no rule.
+//!
+//! A host spawns [`refresh`] once for each identity and [`keep`] for each connection; they meet
+//! at the [`Tokens`] that they share. [`serve`] is one connection, from its beginning to its end,
+//! for hosts that dial themselves. Hosts with threads, or with a poll loop of their own, drive
+//! the machines themselves.
+//!
+//! ```
+//! use core::time::Duration;
+//! use redis_entraid_core::drive::Tokens;
+//! use redis_entraid_core::manager::TokenManager;
+//! use redis_entraid_core::policy::RefreshPolicy;
+//!
+//! let tokens: Tokens<_> = Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]));
+//! tokens.with(|manager| manager.seed(7));
+//! ```
+
+mod keep;
+mod refresh;
+mod serve;
+mod tokens;
+
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+
+pub use keep::{Owner, Wanted, keep};
+pub use refresh::{Refresh, refresh};
+pub use serve::{Handler, Submit, serve};
+pub use tokens::Tokens;
+
+use crate::time::{Instant, Timer};
+
+/// How often who found no room looks for news.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits for `future` until `deadline`; `None` if it took longer.
+///
+/// # Cancel safety
+/// That of `future`.
+pub async fn within<C: Timer, F: Future>(
+    timer: &C,
+    deadline: Instant,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut sleep = pin!(timer.sleep_until(deadline));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Waits for the first of the two.
+pub(crate) async fn either(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => second.as_mut().poll(cx),
+    })
+    .await;
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,270 @@
+//! One connection, from its beginning to its end.
+
+use core::cell::{Cell, RefCell};
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use embedded_io_async::{Read, Write};
+
+use super::{LOOK_EVERY, Tokens, either};
+use crate::command::Class;
+use crate::connection::{
+    CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, SubmitError, Tag,
+    Transmitter,
+};
+use crate::resp::Arg;
+use crate::storage::Storage;
+use crate::time::{Instant, Timer};
+
+/// A connection, as far as it takes commands.
+pub trait Submit {
+    /// See [`Connection::submit`].
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    fn submit(&mut self, tag: Tag, args: &[Arg<'_>]) -> Result<(), SubmitError>;
+
+    /// See [`Connection::submit_encoded`].
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    fn submit_encoded(
+        &mut self,
+        by: Instant,
+        tag: Tag,
+        class: Class,
+        command: &[u8],
+    ) -> Result<(), SubmitError>;
+
+    /// Ends the connection.
+    fn close(&mut self);
+}
+
+/// What a command is submitted to.
+struct Submitter<'s, R, B: Storage<u8>> {
+    now: Instant,
+    machine: &'s mut Machine<R>,
+    transmitter: &'s mut Transmitter<B>,
+}
+
+impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
+    fn submit(&mut self, tag: Tag, args: &[Arg<'_>]) -> Result<(), SubmitError> {
+        self.machine.submit(self.now, self.transmitter, tag, args)
+    }
+
+    fn submit_encoded(
+        &mut self,
+        by: Instant,
+        tag: Tag,
+        class: Class,
+        command: &[u8],
+    ) -> Result<(), SubmitError> {
+        self.machine.submit_encoded(self.now, by, self.transmitter, tag, class, command)
+    }
+
+    fn close(&mut self) {
+        self.machine.close(CloseReason::Closed);
+    }
+}
+
+/// What a connection's owner does for [`serve`].
+pub trait Handler {
+    /// Submits what commands there are, as long as `connection` takes them, and has `cx` woken when
+    /// there are more. Called whenever something may have changed.
+    fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit);
+
+    /// Hears what came of them, and all else that happens.
+    fn output(&mut self, output: Output<'_>);
+
+    /// When [`poll_commands`](Self::poll_commands) should be called at the latest, whatever
+    /// happens.
+    fn deadline(&self) -> Instant {
+        Instant::FAR_FUTURE
+    }
+
+    /// All that had come was heard; this is how the connection stands now.
+    fn settle(&mut self, health: &ConnectionHealth) {
+        let _ = health;
+    }
+}
+
+/// Drives a connection over the two halves of a transport until it ends.
+///
+/// It reads while it writes, so that a server that stops reading until its replies are taken
+/// can't hold it up.
+///
+/// # Cancel safety
+/// Dropping the future gives the connection up: `connection` and the transport are of no use then.
+pub async fn serve<I, O, C, B, R, M, H, const WAITERS: usize>(
+    connection: &mut Connection<B, R>,
+    (mut reader, mut writer): (I, O),
+    timer: &C,
+    tokens: &Tokens<M, WAITERS>,
+    handler: &mut H,
+) -> CloseReason
+where
+    I: Read,
+    O: Write,
+    C: Timer,
+    B: Storage<u8>,
+    R: Storage<Pending>,
+    M: Storage<u8>,
+    H: Handler,
+{
+    let (machine, receiver, transmitter) = connection.parts();
+    let shared = RefCell::new(Shared { machine, handler });
+    // Whether one of the three below did something that the others may wait for.
+    let progress = Cell::new(false);
+    let crowded = Cell::new(false);
+
+    let reading = async {
+        while !shared.borrow().machine.has_ended() {
+            let read = reader.read(receiver.space()).await;
+            {
+                let mut shared = shared.borrow_mut();
+                let Shared { machine, handler } = &mut *shared;
+                match read {
+                    Ok(0) => machine.close(CloseReason::ByServer),
+                    Ok(len) => {
+                        receiver.received(len);
+                        machine.heard(timer.now());
+                    }
+                    Err(_) => machine.close(CloseReason::Broken),
+                }
+                while let Some(output) = machine.next(timer.now(), receiver) {
+                    handler.output(output);
+                }
+                if !machine.has_ended() {
+                    handler.settle(&machine.health(timer.now()));
+                }
+            }
+            progress.set(true);
+            // A server that never stops talking must not keep the others from their turn.
+            yield_once().await;
+        }
+    };
+    let writing = async {
+        while !shared.borrow().machine.has_ended() {
+            poll_fn(|cx| {
+                crowded.set(!tokens.register(cx));
+                let mut shared = shared.borrow_mut();
+                let Shared { machine, handler } = &mut *shared;
+                look(machine, timer, transmitter, tokens);
+                if !machine.has_ended() {
+                    let now = timer.now();
+                    handler.poll_commands(cx, &mut Submitter { now, machine, transmitter });
+                }
+                shared.report_losses();
+                if transmitter.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            let result = async {
+                while !transmitter.is_empty() {
+                    shared.borrow_mut().machine.offered();
+                    let len =
+                        writer.write(transmitter.bytes()).await.ok().filter(|len| *len > 0)?;
+                    let len = transmitter.sent(len);
+                    shared.borrow_mut().machine.sent(len);
+                }
+                writer.flush().await.ok()
+            };
+            if result.await.is_none() {
+                shared.borrow_mut().machine.close(CloseReason::Broken);
+            }
+            progress.set(true);
+        }
+    };
+    let timing = async {
+        while !shared.borrow().machine.has_ended() {
+            let deadline = shared.borrow().deadline();
+            // Without a place among the waiters, it looks for news from time to time.
+            let most = if crowded.get() { LOOK_EVERY } else { Duration::MAX };
+            let wake = deadline.min(timer.now().plus(most));
+            let changed = poll_fn(|_| {
+                let same = shared.borrow().deadline() == deadline;
+                if same { Poll::Pending } else { Poll::Ready(()) }
+            });
+            either(timer.sleep_until(wake), changed).await;
+            if timer.now() >= wake {
+                let mut shared = shared.borrow_mut();
+                shared.machine.tick(timer.now());
+                shared.report_losses();
+                progress.set(true);
+            }
+        }
+    };
+
+    {
+        let (mut reading, mut writing, mut timing) = (pin!(reading), pin!(writing), pin!(timing));
+        poll_fn(|cx| {
+            loop {
+                progress.set(false);
+                // Each of them ends when the connection does, and is then not polled again.
+                let ended = reading.as_mut().poll(cx).is_ready()
+                    || writing.as_mut().poll(cx).is_ready()
+                    || timing.as_mut().poll(cx).is_ready();
+                if ended || shared.borrow().machine.has_ended() {
+                    return Poll::Ready(());
+                }
+                if !progress.get() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
+    }
+    // A last look: a login that was refused is to be known before the next one.
+    let mut shared = shared.into_inner();
+    shared.report_losses();
+    look(shared.machine, timer, transmitter, tokens);
+    shared.report_losses();
+    shared.machine.close_reason().unwrap_or(CloseReason::Closed)
+}
+
+/// Looks, and wakes who fetches tokens if that became due earlier.
+fn look<M: Storage<u8>, B: Storage<u8>, R: Storage<Pending>, C: Timer, const WAITERS: usize>(
+    machine: &mut Machine<R>,
+    timer: &C,
+    transmitter: &mut Transmitter<B>,
+    tokens: &Tokens<M, WAITERS>,
+) {
+    let earlier = {
+        let mut manager = tokens.manager.borrow_mut();
+        let before = manager.next_deadline();
+        machine.look(timer.now(), transmitter, &mut manager);
+        manager.next_deadline() < before
+    };
+    if earlier {
+        tokens.wake();
+    }
+}
+
+/// Lets others have a turn. Who polls comes back by itself.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(
+        |_| {
+            if core::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+        },
+    )
+    .await;
+}
+
+struct Shared<'s, R, H> {
+    machine: &'s mut Machine<R>,
+    handler: &'s mut H,
+}
+
+impl<R: Storage<Pending>, H: Handler> Shared<'_, R, H> {
+    fn deadline(&self) -> Instant {
+        self.machine.next_deadline().min(self.handler.deadline())
+    }
+
+    fn report_losses(&mut self) {
+        while let Some(output) = self.machine.next_loss() {
+            self.handler.output(output);
+        }
+    }
+}

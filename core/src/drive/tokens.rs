@@ -1,0 +1,114 @@
+//! A token manager, shared.
+
+use core::cell::{Cell, RefCell};
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+
+use super::{LOOK_EVERY, either};
+use crate::manager::TokenManager;
+use crate::storage::Storage;
+use crate::time::{Instant, Timer};
+
+/// A token manager that the futures of one thread share.
+#[derive(Debug)]
+pub struct Tokens<M: Storage<u8>, const WAITERS: usize = 4> {
+    pub(super) manager: RefCell<TokenManager<M>>,
+    wakers: RefCell<[Option<Waker>; WAITERS]>,
+    /// Somebody wants a token who doesn't need it yet.
+    asked: Cell<bool>,
+}
+
+impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
+    /// Shares `manager`. There should be a waiter for each connection, and one for [`refresh`]; what
+    /// finds no place among them hears news up to a second late.
+    pub const fn new(manager: TokenManager<M>) -> Self {
+        let wakers = RefCell::new([const { None }; WAITERS]);
+        Self { manager: RefCell::new(manager), wakers, asked: Cell::new(false) }
+    }
+
+    /// Uses the manager, and wakes who waits for news of it.
+    pub fn with<T>(&self, use_it: impl FnOnce(&mut TokenManager<M>) -> T) -> T {
+        let result = use_it(&mut self.manager.borrow_mut());
+        self.wake();
+        result
+    }
+
+    /// Has the next token fetched as soon as it is due: see [`Refresh::OnDemand`]. It is answered
+    /// when [`is_asked`](Self::is_asked) is no more.
+    ///
+    /// [`Refresh::OnDemand`]: super::Refresh::OnDemand
+    pub fn ask(&self) {
+        self.asked.set(true);
+        self.wake();
+    }
+
+    /// Whether somebody has asked, and there was no answer yet.
+    pub const fn is_asked(&self) -> bool {
+        self.asked.get()
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(&self) {
+        self.asked.set(false);
+        self.wake();
+    }
+
+    /// Wakes who waits for news.
+    pub(super) fn wake(&self) {
+        let wakers = self.wakers.replace([const { None }; WAITERS]);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Wakes `cx` at the next news, if there is room to remember it.
+    pub(super) fn register(&self, cx: &Context<'_>) -> bool {
+        let mut wakers = self.wakers.borrow_mut();
+        if wakers.iter().flatten().any(|waker| waker.will_wake(cx.waker())) {
+            return true;
+        }
+        let free = wakers.iter_mut().find(|slot| slot.is_none());
+        free.map(|slot| *slot = Some(cx.waker().clone())).is_some()
+    }
+
+    /// Waits until `ready` says so, or until `until`. Answers whether it did.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await.
+    pub async fn wait<C: Timer>(
+        &self,
+        timer: &C,
+        until: Instant,
+        ready: impl Fn(&TokenManager<M>) -> bool,
+    ) -> bool {
+        loop {
+            let crowded = Cell::new(false);
+            let news = poll_fn(|cx| {
+                if ready(&self.manager.borrow()) {
+                    return Poll::Ready(());
+                }
+                crowded.set(!self.register(cx));
+                Poll::Pending
+            });
+            let mut news = pin!(news);
+            if poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await {
+                return true;
+            }
+            let now = timer.now();
+            if now >= until {
+                return false;
+            }
+            let most = if crowded.get() { LOOK_EVERY } else { Duration::MAX };
+            either(news, timer.sleep_until(until.min(now.plus(most)))).await;
+        }
+    }
+
+    /// Waits until there is a token that is worth logging in with.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await.
+    pub async fn token<C: Timer>(&self, timer: &C) {
+        let worth = |manager: &TokenManager<M>| manager.is_worth_a_login(timer.now());
+        self.wait(timer, Instant::FAR_FUTURE, worth).await;
+    }
+}
