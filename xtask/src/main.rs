@@ -3,6 +3,7 @@
 mod demo;
 mod fuzz;
 mod suites;
+mod targets;
 mod tools;
 
 use std::process::ExitCode;

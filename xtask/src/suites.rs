@@ -4,9 +4,10 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::demo::start_emulator;
+use crate::targets::{component, cross};
 use crate::tools::{
-    Output, Result, attempt, cargo, cargo_tool, debian, give_up_at, quietly, redis_servers, root,
-    run, toolchain,
+    Output, Result, attempt, cargo, cargo_tool, debian, give_up_at, redis_servers, root, run,
+    toolchain, wasmtime,
 };
 
 /// A group of checks.
@@ -292,21 +293,9 @@ fn no_std() -> Result<Counts> {
             features,
         ]))?);
     }
-    // The target of a rustup that has it, or else the distribution's compiler and sources.
     let target = "thumbv7m-none-eabi";
-    let build = ["build", "--locked", "--release", "--manifest-path", manifest, "--target", target];
-    let mut command = if quietly(Command::new("rustup").args(["target", "add", target])).is_ok() {
-        cargo(&build)
-    } else {
-        debian(
-            &["/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library/Cargo.toml"],
-            &["rustc-web", "cargo-web", "rust-web-src"],
-        )?;
-        let mut command = Command::new("/usr/bin/cargo");
-        command.current_dir(root()).args(build).arg("-Zbuild-std=core");
-        command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
-        command
-    };
+    let build = ["build", "--locked", "--release", "--manifest-path", manifest];
+    let mut command = cross(target, "core", &build)?;
     counts.add(check(&mut command)?);
     Ok(counts)
 }
@@ -321,7 +310,11 @@ fn conformance() -> Result<Counts> {
     let test = ["test", "--test", "cases", "--", "--nocapture"];
     let (before, after) = test.split_at(1);
     let mut command = cargo(&[before, &CONFORMANCE, after].concat());
-    let output = attempt(own(&mut command).env("REDIS_SERVERS", servers.join(":")))?;
+    let guest = component("tests/wasi", "")?;
+    counts.built |= guest.built;
+    own(&mut command).env("REDIS_SERVERS", servers.join(":"));
+    command.env("WASMTIME", wasmtime()?).env("WASI_GUEST", guest.path);
+    let output = attempt(&mut command)?;
     counts.add(Counts::from(&output));
     // Each run of a case is a check of its own.
     let runs = output.text.lines().find_map(|line| line.split_once(" runs of ")?.0.parse().ok());

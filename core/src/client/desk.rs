@@ -6,7 +6,8 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::error::Error;
-use super::exchange::{Delivery, Demand, Exchange, Failure, Outbox, Share, State};
+use super::exchange::{Delivery, Demand, Exchange, Failure, Outbox, State};
+use super::share::Share;
 use crate::command::Class;
 use crate::connection::{CloseReason, ConnectionHealth, Lost, Outcome, Output, SubmitError, Tag};
 use crate::time::Instant;

@@ -10,12 +10,11 @@ mod session;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::cell::{RefCell, RefMut};
 use core::fmt;
-use core::ops::DerefMut;
 use core::task::{Context, Poll, Waker};
 
 use super::error::Error;
+use super::share::Share;
 use crate::command::Refused;
 use crate::connection::{CloseReason, Lost, Outcome};
 use crate::storage::{Buffer, CapacityError};
@@ -54,53 +53,6 @@ impl Slot {
             self.replies.fail(self.early.remove(0).1);
         }
         self.replies.len() >= self.expected
-    }
-}
-
-/// Lends something to one at a time: a `RefCell` where there is one thread, a `Mutex` where there
-/// are several.
-pub trait Share<T> {
-    /// As long as it lives, nobody else has it.
-    type Guard<'g>: DerefMut<Target = T>
-    where
-        Self: 'g;
-
-    /// Makes `value` sharable.
-    fn new(value: T) -> Self;
-
-    /// Borrows it. Nothing waits while it is borrowed.
-    fn lock(&self) -> Self::Guard<'_>;
-}
-
-impl<T> Share<T> for RefCell<T> {
-    type Guard<'g>
-        = RefMut<'g, T>
-    where
-        Self: 'g;
-
-    fn new(value: T) -> Self {
-        Self::new(value)
-    }
-
-    fn lock(&self) -> RefMut<'_, T> {
-        self.borrow_mut()
-    }
-}
-
-#[cfg(feature = "std")]
-impl<T> Share<T> for std::sync::Mutex<T> {
-    type Guard<'g>
-        = std::sync::MutexGuard<'g, T>
-    where
-        Self: 'g;
-
-    fn new(value: T) -> Self {
-        Self::new(value)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, T> {
-        // Whoever panicked did so in code that leaves the value whole.
-        Self::lock(self).unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

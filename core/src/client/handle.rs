@@ -7,7 +7,8 @@ use core::future::poll_fn;
 use core::time::Duration;
 
 use super::error::Error;
-use super::exchange::{Batch, Exchange, Replies, Share, State};
+use super::exchange::{Batch, Exchange, Replies, State};
+use super::share::Share;
 use crate::command::{Class, Slices, TimeText};
 use crate::resp::{Arg, Value};
 use crate::time::{Clock, Instant};

@@ -21,12 +21,14 @@ mod error;
 mod exchange;
 mod handle;
 mod local;
+mod share;
 mod standing;
 
 pub use desk::{Deliveries, Desk, Ended, Submit};
 pub use environment::{Chosen, EnvSource, Environment, Text};
 pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
-pub use exchange::{Exchange, MAX_COMMAND, Share, State, wake};
+pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use handle::Handle;
-pub use local::{Local, Settings};
+pub use local::{Hook, Local, Settings};
+pub use share::Share;
 pub use standing::Standing;

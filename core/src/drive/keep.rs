@@ -187,6 +187,7 @@ where
 {
     type Output = CloseReason;
 
+    #[allow(clippy::await_holding_refcell_ref)]
     async fn run<I: Read, W: Write>(self, reader: I, writer: W) -> CloseReason {
         self.connected.set(true);
         // Nobody else looks at it from now on, until the transport is gone.

@@ -23,6 +23,7 @@ pub const HAS: &[&str] = &[
     "idle",
     "long-lived",
     "moved",
+    "principal",
     "resp2",
     "resp3",
     "sources",

@@ -1,9 +1,11 @@
 //! Runs every case with every subject, and with every store that there is.
 //!
 //! `REDIS_SERVERS` names `redis-server` programs, with colons between them; without it, the one
-//! in the path is used.
+//! in the path is used. `WASMTIME` names the runtime of the WASI host and `WASI_GUEST` the component
+//! from `tests/wasi`; without them that host isn't run here.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,21 +17,38 @@ use conformance::case::{Case, environment};
 use conformance::client::{self, Clients, Environment};
 use conformance::{Options, Subject};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
 
-/// The tokio host as a child process.
+/// A host in a process of its own.
 struct Child {
     process: tokio::process::Child,
 }
 
 impl Child {
-    fn start(environment: &Environment) -> Self {
-        let process = tokio::process::Command::new(env!("CARGO_BIN_EXE_subject-std"))
-            .envs(environment)
+    /// The tokio host.
+    fn std(environment: &Environment) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_subject-std"));
+        Self::start(command.envs(environment))
+    }
+
+    /// The WASI host.
+    fn wasi(environment: &Environment) -> Self {
+        let (wasmtime, guest) = wasi().expect("only run where there is one");
+        let mut command = Command::new(wasmtime);
+        command.args(["run", "-S", "inherit-network,allow-ip-name-lookup,http"]);
+        for (name, value) in environment {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
+        Self::start(command.arg(guest))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("the subject was built");
+            .expect("the subject is there");
         Self { process }
     }
 
@@ -113,10 +132,19 @@ struct Host {
     has: &'static [&'static str],
 }
 
+/// What the WASI host can do.
+const WASI: &[&str] = &["begin", "idle", "long-lived", "resp2", "resp3", "sources", "types"];
+
+/// The runtime and the component, if this is to run them.
+fn wasi() -> Option<(OsString, OsString)> {
+    std::env::var_os("WASMTIME").zip(std::env::var_os("WASI_GUEST"))
+}
+
 const HOSTS: &[Host] = &[
     Host { name: "std", has: client::HAS },
     Host { name: "std-child", has: client::HAS },
     Host { name: "byo-loop", has: byo::HAS },
+    Host { name: "wasi", has: WASI },
 ];
 
 fn cases() -> Vec<Case> {
@@ -155,7 +183,8 @@ async fn run(case: &Case, host: &Host, store: &Store) -> Result<(), String> {
     let environment = environment(&emulator);
     match host.name {
         "std" => case.run(&emulator, &mut Clients::new(environment)).await,
-        "std-child" => case.run(&emulator, &mut Child::start(&environment)).await,
+        "std-child" => case.run(&emulator, &mut Child::std(&environment)).await,
+        "wasi" => case.run(&emulator, &mut Child::wasi(&environment)).await,
         _ => {
             let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));
             program.set_file_name("byo-loop");
@@ -175,6 +204,10 @@ fn every_subject_passes_the_cases_that_it_has_the_means_for() {
             for (index, (name, store, real)) in stores.iter().enumerate() {
                 // One store is enough for the subjects that only prove the mechanism.
                 let once = host.name != "std" && index > 0;
+                let absent = host.name == "wasi" && wasi().is_none();
+                if absent {
+                    continue;
+                }
                 if lacks(case, host, *real).is_none() && !once {
                     jobs.push_back((case, host, name, store));
                 }

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::cell::RefCell;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leaks::{Secrets, Shown};
@@ -12,11 +11,11 @@ use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
 use redis_entraid_core::client::{
     ConfigError, ConnectError, Desk, Ended, Environment, Error, Exchange, FetchError, Handle,
-    ServerError, Standing, State,
+    Local, ServerError, Settings, Standing, State,
 };
 use redis_entraid_core::command::{Class, Refused, Slices, TimeText, Topic};
 use redis_entraid_core::connection::*;
-use redis_entraid_core::drive::Tokens;
+use redis_entraid_core::drive::{Refresh, Tokens, Wanted};
 use redis_entraid_core::event::{Event, LostState};
 use redis_entraid_core::http::*;
 use redis_entraid_core::json::{JsonError, Member, Scanner, Span};
@@ -29,9 +28,9 @@ use redis_entraid_core::resp::{Framer, Kind, Redirect, Value};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::*;
 use redis_entraid_core::storage::{Buffer, CapacityError, Growable};
-use redis_entraid_core::time::{Instant, StdClock, UnixTime};
+use redis_entraid_core::time::{Clock, Instant, StdClock, Timer, UnixTime};
 use redis_entraid_core::token::{Token, TokenError};
-use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 
 /// A token of three parts, whose payload reads `{"oid":"cefb07b7-...","exp":1763687100}`.
 const TOKEN: &str = "eyJ0eXAiOiJKV1QifQ.eyJvaWQiOiJjZWZiMDdiNy1lMWI1LTQ4MjctODAzYi00NzgwYzcwZTQyZDUiLCJleHAiOjE3NjM2ODcxMDB9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
@@ -369,7 +368,7 @@ fn clients(shown: &mut Shown) {
         shown.value(&environment.source);
         shown.value(&environment.chosen);
     }
-    let exchange = Arc::new(Exchange::<RefCell<State>>::default());
+    let exchange = Arc::new(Exchange::<Mutex<State>>::default());
     shown.value(&*exchange);
     shown.value(&State::default());
     shown.value(&Handle::new(exchange.clone()));
@@ -377,6 +376,13 @@ fn clients(shown: &mut Shown) {
     shown.value(&desk);
     shown.value(&desk.deliver());
     shown.value(&Ended::Unneeded);
+    shown.value(&Refresh::default());
+    shown.value(&Wanted::Now);
+    shown.value(&Settings::new("cache"));
+    let (settings, source) = (Settings::new("cache"), Fixed::new(token()));
+    let (local, _) = Local::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
+    shown.value(&local);
+    shown.value(&local.clone());
     let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
     let failed = || ConnectError::new(ConnectErrorKind::Unreachable, "cache", "nobody is there");
     shown.value(&standing.dial_failed(NOW, failed()));
@@ -386,4 +392,47 @@ fn clients(shown: &mut Shown) {
     shown.error(&ConfigError::NoSource);
     shown.value(&ServerError { code: "ERR".into(), message: "no".into() });
     shown.error(&Error::Token(Arc::new(FetchError::transient("no vault"))));
+}
+
+/// A clock that nobody waits for.
+struct StdTimer(StdClock);
+
+impl Clock for StdTimer {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+impl Timer for StdTimer {
+    async fn sleep_until(&self, _: Instant) {
+        core::future::pending().await
+    }
+}
+
+/// A server that isn't there.
+struct Nowhere;
+
+#[derive(Debug)]
+struct NotThere;
+
+impl core::fmt::Display for NotThere {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("not there")
+    }
+}
+
+impl core::error::Error for NotThere {}
+
+impl transport::ConnectError for NotThere {
+    fn kind(&self) -> ConnectErrorKind {
+        ConnectErrorKind::Unreachable
+    }
+}
+
+impl Connector for Nowhere {
+    type Error = NotThere;
+
+    async fn connect<S: Session>(&mut self, _: &Endpoint<'_>, _: S) -> Result<S::Output, NotThere> {
+        Err(NotThere)
+    }
 }

@@ -82,7 +82,7 @@ impl HttpClient for Http {
         response: &mut ResponseWriter<'_>,
     ) -> Result<(), Error> {
         let url = Url::parse(request.url).ok_or(Error::Request("the URL can't be read"))?;
-        if url.scheme == Scheme::Http && request.route != Route::LinkLocal {
+        if !url.secure && request.route != Route::LinkLocal {
             return Err(Error::Request("only https is allowed over the network"));
         }
         let length = request.body.len().to_string();
@@ -99,8 +99,9 @@ impl HttpClient for Http {
             Verb::Post => Method::Post,
             _ => Method::Get,
         };
+        let scheme = if url.secure { Scheme::Https } else { Scheme::Http };
         let set = outgoing.set_method(&method).is_ok()
-            && outgoing.set_scheme(Some(&url.scheme)).is_ok()
+            && outgoing.set_scheme(Some(&scheme)).is_ok()
             && outgoing.set_authority(Some(url.authority)).is_ok()
             && outgoing.set_path_with_query(Some(url.path)).is_ok();
         if !set {
@@ -120,22 +121,22 @@ impl HttpClient for Http {
 
 /// The parts of a URL that a request is made of.
 struct Url<'u> {
-    scheme: Scheme,
+    secure: bool,
     authority: &'u str,
     path: &'u str,
 }
 
 impl<'u> Url<'u> {
     fn parse(url: &'u str) -> Option<Self> {
-        let (scheme, rest) = match url.split_once("://")? {
-            ("https", rest) => (Scheme::Https, rest),
-            ("http", rest) => (Scheme::Http, rest),
+        let (secure, rest) = match url.split_once("://")? {
+            ("https", rest) => (true, rest),
+            ("http", rest) => (false, rest),
             _ => return None,
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let path = if path.is_empty() { "/" } else { path };
-        Some(Self { scheme, authority, path })
+        Some(Self { secure, authority, path })
     }
 }
 
@@ -206,11 +207,11 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_apart_where_a_request_wants_it() {
-        let parts = |url| Url::parse(url).map(|url| (url.scheme, url.authority, url.path));
+        let parts = |url| Url::parse(url).map(|url| (url.secure, url.authority, url.path));
         let all = parts("https://login.example:8443/t/token?x=1");
-        assert_eq!(all, Some((Scheme::Https, "login.example:8443", "/t/token?x=1")));
-        assert_eq!(parts("http://[::1]:80"), Some((Scheme::Http, "[::1]:80", "/")));
-        assert_eq!(parts("http://h?q"), Some((Scheme::Http, "h", "?q")));
+        assert_eq!(all, Some((true, "login.example:8443", "/t/token?x=1")));
+        assert_eq!(parts("http://[::1]:80"), Some((false, "[::1]:80", "/")));
+        assert_eq!(parts("http://h?q"), Some((false, "h", "?q")));
         assert_eq!(parts("ftp://h/"), None);
         assert_eq!(parts("h/"), None);
     }

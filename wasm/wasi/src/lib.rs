@@ -4,12 +4,19 @@
 
 extern crate alloc;
 
+mod builder;
 mod clock;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(all(feature = "no-libc", target_family = "wasm"))]
+mod libc;
 pub mod net;
 mod reactor;
 
+#[cfg(feature = "http")]
+pub use builder::HttpSource;
+pub use builder::{Builder, Client};
 pub use clock::WasiClock;
-pub use reactor::Reactor;
+pub use reactor::{Reactor, run};
 pub use redis_entraid_core as core;
+pub use redis_entraid_core::args;

@@ -5,9 +5,7 @@ use core::net::IpAddr;
 
 use alloc::vec::Vec;
 use embedded_io_async::{ErrorType, Read, Write};
-use redis_entraid_core::transport::{
-    self, ConnectErrorKind, Connector, Endpoint, Error as _, Transport,
-};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::sockets::instance_network::instance_network;
 use wasip2::sockets::ip_name_lookup::resolve_addresses;
@@ -19,7 +17,8 @@ use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 
 use crate::reactor::Reactor;
 
-/// Opens TCP connections without TLS.
+/// Opens TCP connections without TLS: for tests, and for a proxy beside the component that does
+/// TLS. Tokens go out in clear.
 #[derive(Clone, Debug)]
 pub struct Tcp(Reactor);
 
@@ -86,11 +85,12 @@ fn address_of(address: IpAddr) -> IpAddress {
     }
 }
 
-impl Connector for Tcp {
-    type Transport = Stream;
-    type Error = ConnectError;
-
-    async fn connect(&mut self, endpoint: &Endpoint<'_>) -> Result<Stream, ConnectError> {
+impl Tcp {
+    /// Dials `endpoint`.
+    ///
+    /// # Errors
+    /// [`ConnectError`] of the last address that was tried.
+    pub async fn open(&self, endpoint: &Endpoint<'_>) -> Result<Stream, ConnectError> {
         let mut last = ConnectError { step: Step::Name, code: ErrorCode::NameUnresolvable };
         for address in self.resolve(endpoint.address).await? {
             match self.dial(address, endpoint.port).await {
@@ -99,6 +99,20 @@ impl Connector for Tcp {
             }
         }
         Err(last)
+    }
+}
+
+impl Connector for Tcp {
+    type Error = ConnectError;
+
+    async fn connect<S: Session>(
+        &mut self,
+        endpoint: &Endpoint<'_>,
+        session: S,
+    ) -> Result<S::Output, ConnectError> {
+        let stream = self.open(endpoint).await?;
+        let (reader, writer) = stream.halves();
+        Ok(session.run(reader, writer).await)
     }
 }
 
@@ -157,11 +171,9 @@ pub struct Stream {
     reactor: Reactor,
 }
 
-impl Transport for Stream {
-    type Read<'t> = Reader<'t>;
-    type Write<'t> = Writer<'t>;
-
-    fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+impl Stream {
+    /// Its two halves.
+    pub const fn halves(&self) -> (Reader<'_>, Writer<'_>) {
         (
             Reader { stream: &self.input, reactor: &self.reactor },
             Writer { stream: &self.output, reactor: &self.reactor },

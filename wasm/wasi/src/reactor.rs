@@ -1,5 +1,6 @@
 //! Waiting, on the one thread that a component has.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -7,15 +8,24 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::future::{Future, poll_fn};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 
 use wasip2::io::poll::{Pollable, poll};
 
-/// What the futures of a component wait for. Clones are the same one.
+/// What the futures of a component wait for, and those that run beside the main one. Clones are
+/// the same one.
 #[derive(Clone, Default)]
-pub struct Reactor(Rc<RefCell<Vec<Entry>>>);
+pub struct Reactor(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    waiting: RefCell<Vec<Entry>>,
+    tasks: RefCell<Vec<Task>>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 struct Entry {
     pollable: Rc<Pollable>,
@@ -25,7 +35,7 @@ struct Entry {
 
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reactor({} waiting)", self.0.borrow().len())
+        write!(f, "Reactor({} waiting)", self.0.waiting.borrow().len())
     }
 }
 
@@ -37,23 +47,41 @@ impl Wake for Woken {
     }
 }
 
+/// Runs the main future of a component, with a reactor for all that it waits for.
+///
+/// What was [spawned](Reactor::spawn) runs as long as the main future does.
+pub fn run<T>(main: impl AsyncFnOnce(&Reactor) -> T) -> T {
+    let reactor = Reactor::default();
+    let output = reactor.block_on(main(&reactor));
+    // They hold the reactor, and it holds them.
+    let tasks = core::mem::take(&mut *reactor.0.tasks.borrow_mut());
+    drop(tasks);
+    output
+}
+
 impl Reactor {
-    /// One that nobody waits at.
-    pub fn new() -> Self {
-        Self::default()
+    /// Runs `task` beside the main future.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.0.tasks.borrow_mut().push(Box::pin(task));
     }
 
-    /// Runs `future` to its end.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
         let mut future = pin!(future);
         loop {
             woken.0.store(false, Ordering::Relaxed);
-            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return output;
             }
-            if !woken.0.load(Ordering::Relaxed) {
+            // A task may spawn others.
+            let mut tasks = core::mem::take(&mut *self.0.tasks.borrow_mut());
+            tasks.retain_mut(|task| task.as_mut().poll(&mut cx).is_pending());
+            let fresh = core::mem::replace(&mut *self.0.tasks.borrow_mut(), tasks);
+            if !fresh.is_empty() {
+                self.0.tasks.borrow_mut().extend(fresh);
+            } else if !woken.0.load(Ordering::Relaxed) {
                 self.turn();
             }
         }
@@ -63,14 +91,15 @@ impl Reactor {
     fn turn(&self) {
         // Whatever is asked here is asked of the host in one go: a pollable that calls itself ready
         // again and again must not keep a timer from its turn.
-        let waiting: Vec<_> = self.0.borrow().iter().map(|entry| entry.pollable.clone()).collect();
+        let waiting: Vec<_> =
+            self.0.waiting.borrow().iter().map(|entry| entry.pollable.clone()).collect();
         if waiting.is_empty() {
             // The host refuses to wait for nothing; nobody could wake us.
             return;
         }
         let pollables: Vec<&Pollable> = waiting.iter().map(|pollable| &**pollable).collect();
         let ready = poll(&pollables);
-        let mut entries = self.0.borrow_mut();
+        let mut entries = self.0.waiting.borrow_mut();
         for index in ready {
             if let Some(entry) = entries.get_mut(index as usize) {
                 entry.ready = true;
@@ -80,7 +109,7 @@ impl Reactor {
     }
 
     /// Waits until `pollable` is ready.
-    pub(crate) async fn wait(&self, pollable: Pollable) {
+    pub async fn wait(&self, pollable: Pollable) {
         let waiting = Waiting { reactor: self, pollable: Rc::new(pollable) };
         poll_fn(|cx| waiting.poll(cx)).await;
     }
@@ -94,7 +123,7 @@ struct Waiting<'r> {
 
 impl Waiting<'_> {
     fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut entries = self.reactor.0.borrow_mut();
+        let mut entries = self.reactor.0.waiting.borrow_mut();
         match entries.iter_mut().find(|entry| Rc::ptr_eq(&entry.pollable, &self.pollable)) {
             Some(entry) if entry.ready => return Poll::Ready(()),
             Some(entry) => entry.waker.clone_from(cx.waker()),
@@ -110,6 +139,10 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // The host wants what was made of a stream gone before the stream goes.
-        self.reactor.0.borrow_mut().retain(|entry| !Rc::ptr_eq(&entry.pollable, &self.pollable));
+        self.reactor
+            .0
+            .waiting
+            .borrow_mut()
+            .retain(|entry| !Rc::ptr_eq(&entry.pollable, &self.pollable));
     }
 }

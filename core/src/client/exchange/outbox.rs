@@ -8,7 +8,8 @@ use core::time::Duration;
 use crate::connection::{Lost, Outcome};
 use crate::time::Instant;
 
-use super::{Delivery, Demand, Exchange, Failure, Queued, Share, State};
+use super::super::share::Share;
+use super::{Delivery, Demand, Exchange, Failure, Queued, State};
 
 /// Commands that were taken from the handles and not given to a connection yet.
 #[derive(Debug, Default)]

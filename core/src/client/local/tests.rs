@@ -6,6 +6,7 @@ use std::vec::Vec;
 use super::*;
 use crate::args;
 use crate::connection::Outcome;
+use crate::drive::Refresh;
 use crate::drive::tests::world::{Server, World};
 use crate::secret::Secret;
 use crate::source::ErrorKind;

@@ -1,92 +1,38 @@
 //! A client for hosts with one thread.
 
+mod keeper;
+mod settings;
+
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
+#[cfg(feature = "postcard")]
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::{Future, poll_fn};
-use core::task::{Context, Poll, Waker};
+use core::task::{Poll, Waker};
 use core::time::Duration;
 
+use keeper::{Keeper, Place};
+pub use settings::{Hook, Settings};
+#[cfg(feature = "postcard")]
 use zeroize::Zeroizing;
 
-use super::error::{ConnectError, Error, FetchError};
-use super::{Desk, Exchange, Handle, MAX_COMMAND, Standing, State};
-use crate::connection::{CloseReason, Config, Connection, ConnectionHealth, Outcome, Output};
-use crate::drive::{Handler, Owner, Refresh, Submit, Tokens, Wanted, keep, refresh, within};
+use super::error::{Error, FetchError};
+use super::{Desk, Exchange, Handle, Standing, State};
+use crate::connection::Outcome;
+use crate::drive::{Tokens, within};
 use crate::event::Event;
 use crate::manager::{Pull, TokenHealth, TokenManager};
-use crate::policy::RefreshPolicy;
-use crate::reconnect::{Dial, Reconnect, ReconnectPolicy};
+use crate::reconnect::Reconnect;
 use crate::resp::{Arg, Value};
 use crate::source::{SourceError, SourceFailure, TokenSource};
 use crate::storage::Growable;
 use crate::time::{Instant, Timer};
-use crate::transport::{self, ConnectErrorKind, Connector, Endpoint, PORT};
-
-/// What may be chosen of a [`Local`] client.
-#[non_exhaustive]
-pub struct Settings {
-    /// The server's name.
-    pub host: String,
-    /// What is dialed, unless it is the host.
-    pub address: Option<String>,
-    /// The port.
-    pub port: u16,
-    /// How a connection behaves.
-    pub config: Config,
-    /// How tokens are renewed.
-    pub policy: RefreshPolicy,
-    /// When.
-    pub refresh: Refresh,
-    /// How a server is dialed again.
-    pub reconnect: ReconnectPolicy,
-    /// The largest reply that is taken, in bytes.
-    pub max_reply: usize,
-    /// What the first connection may take, with its token.
-    pub start_timeout: Duration,
-    /// From when the client is made, everything is over after this long: tokens, connections and
-    /// commands together.
-    pub deadline: Option<Duration>,
-    /// Any number that differs from process to process.
-    pub seed: u64,
-    /// Hears what happens.
-    pub on_event: Option<Box<dyn Fn(&Event)>>,
-}
-
-impl Settings {
-    /// For the server `host`: commands in the flight of the first login, all else as usual.
-    pub fn new(host: impl Into<String>) -> Self {
-        Self {
-            host: host.into(),
-            address: None,
-            port: PORT,
-            config: Config { eager: true, ..Config::default() },
-            policy: RefreshPolicy::default(),
-            refresh: Refresh::default(),
-            reconnect: ReconnectPolicy::default(),
-            max_reply: 64 << 20,
-            start_timeout: Duration::from_secs(30),
-            deadline: None,
-            seed: 0,
-            on_event: None,
-        }
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("config", &self.config)
-            .finish_non_exhaustive()
-    }
-}
+use crate::transport::Connector;
 
 /// How many connections and others may wait for news of a token.
 const WAITERS: usize = 8;
@@ -107,7 +53,7 @@ struct Shared<T> {
     /// There is a transport.
     connected: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
-    on_event: Option<Box<dyn Fn(&Event)>>,
+    on_event: Option<Hook>,
     /// The token that the caller has.
     #[cfg(feature = "postcard")]
     kept: Cell<crate::manager::Generation>,
@@ -166,6 +112,8 @@ impl<T: Timer + 'static> Local<T> {
             #[cfg(feature = "postcard")]
             kept,
         });
+        // Handles are the same type where there are threads.
+        #[allow(clippy::arc_with_non_send_sync)]
         let exchange = Arc::new(Exchange::default());
         let handle = Handle::new(exchange.clone());
         let place = Place {
@@ -181,7 +129,7 @@ impl<T: Timer + 'static> Local<T> {
             on_demand: false,
             to: place.to(),
         };
-        (Self { handle, shared }, run(place, config, keeper, connector, source))
+        (Self { handle, shared }, keeper::run(place, config, keeper, connector, source))
     }
 
     /// Waits until there is a connection. Nothing was heard on it yet: commands go out in the flight
@@ -389,6 +337,11 @@ impl<T: Timer> Shared<T> {
         if let Some(hook) = &self.on_event {
             hook(event);
         }
+        self.wake();
+    }
+
+    /// Wakes who waits for the first connection.
+    fn wake(&self) {
         let waiting = core::mem::take(&mut *self.waiting.borrow_mut());
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -403,145 +356,6 @@ impl<T: Timer> Shared<T> {
             self.standing.borrow_mut().no_token(Arc::new(error), retryable);
         }
         self.report(&event);
-    }
-}
-
-/// Where to connect.
-struct Place {
-    host: String,
-    address: Option<String>,
-    port: u16,
-    max_reply: usize,
-    refresh: Refresh,
-}
-
-impl Place {
-    fn endpoint(&self) -> Endpoint<'_> {
-        let endpoint = Endpoint::new(&self.host, self.port);
-        match &self.address {
-            Some(address) => endpoint.redirected(address, self.port),
-            None => endpoint,
-        }
-    }
-
-    fn to(&self) -> String {
-        let Endpoint { address, port, .. } = self.endpoint();
-        alloc::format!("{address}:{port}")
-    }
-}
-
-/// Drives a client for as long as it has handles.
-async fn run<T: Timer, K: Connector, S: TokenSource>(
-    place: Place,
-    config: Config,
-    mut keeper: Keeper<T>,
-    mut connector: K,
-    mut source: S,
-) {
-    let shared = keeper.shared.clone();
-    let (tokens, timer) = (&shared.tokens, &shared.timer);
-    let mut memory = Zeroizing::new(vec![0; RESPONSE]);
-    let connection = || {
-        let receive = Growable::new(BUFFER, place.max_reply);
-        let transmit = Growable::new(BUFFER, MAX_COMMAND);
-        Connection::new(config.clone(), receive, transmit, Growable::new(16, 1 << 20))
-    };
-    let report = |event, error| shared.fetched::<S::Error>(event, error);
-    let fetching = refresh(tokens, &mut source, timer, &mut memory, place.refresh, report);
-    let endpoint = place.endpoint();
-    let keeping = keep(&mut connector, &endpoint, connection, timer, tokens, &mut keeper);
-    crate::drive::either(async { _ = fetching.await }, keeping).await;
-    keeper.desk.end(&Error::Closed);
-}
-
-/// Whose connection it is.
-struct Keeper<T> {
-    desk: Desk<RefCell<State>>,
-    shared: Rc<Shared<T>>,
-    /// There need only be a connection when there is something to send.
-    on_demand: bool,
-    to: String,
-}
-
-impl<T> Drop for Keeper<T> {
-    fn drop(&mut self) {
-        self.desk.end(&Error::Closed);
-    }
-}
-
-impl<T: Timer> Handler for Keeper<T> {
-    fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
-        if !self.shared.connected.replace(true) {
-            let waiting = core::mem::take(&mut *self.shared.waiting.borrow_mut());
-            waiting.into_iter().for_each(Waker::wake);
-        }
-        let now = self.shared.timer.now();
-        let submitted = self.desk.submit(cx, now, &mut |by, tag, class, command| {
-            connection.submit_encoded(by, tag, class, command)
-        });
-        if submitted.is_err() {
-            connection.close();
-        }
-    }
-
-    fn output(&mut self, output: Output<'_>) {
-        let more = self.desk.deliver().output(output);
-        if let Some(Output::Event(event)) = more {
-            self.shared.standing.borrow_mut().observe(self.shared.timer.now(), &event);
-            self.shared.report(&event);
-        }
-    }
-
-    fn deadline(&self) -> Instant {
-        self.desk.deadline()
-    }
-
-    fn settle(&mut self, health: &ConnectionHealth) {
-        self.desk.deliver().settle(health);
-        self.shared.standing.borrow_mut().set_health(*health);
-    }
-}
-
-impl<T: Timer, E: transport::ConnectError> Owner<E> for Keeper<T> {
-    fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted {
-        if let Poll::Ready(Err(_)) = self.desk.poll_more(cx) {
-            return Wanted::NeverAgain;
-        }
-        let Self { desk, shared, .. } = self;
-        desk.expire(now, || shared.standing.borrow().problem().cloned());
-        if self.on_demand && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
-    }
-
-    fn dial(&self, now: Instant) -> Dial {
-        self.shared.standing.borrow().dial(now)
-    }
-
-    fn connect_timeout(&self) -> Duration {
-        self.shared.standing.borrow().connect_timeout()
-    }
-
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
-        let error = match error {
-            Some(error) => ConnectError::new(error.kind(), self.to.as_str(), error.to_string()),
-            None => ConnectError::new(
-                ConnectErrorKind::Unreachable,
-                self.to.as_str(),
-                "nobody answers in time",
-            ),
-        };
-        let event = self.shared.standing.borrow_mut().dial_failed(now, error);
-        self.shared.report(&event);
-    }
-
-    fn disconnected(&mut self, _: Instant, reason: CloseReason) {
-        self.desk.disconnected(reason);
-        self.shared.connected.set(false);
-        self.on_demand = reason == CloseReason::Idle;
-        if matches!(reason, CloseReason::Refused(_)) && self.shared.is_hopeless() {
-            // Waiting won't help those who wait.
-            let standing = &self.shared.standing;
-            self.desk.refuse(|| standing.borrow().problem().cloned());
-        }
     }
 }
 

@@ -1,0 +1,76 @@
+//! What may be chosen.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+use crate::connection::Config;
+use crate::drive::Refresh;
+use crate::event::Event;
+use crate::policy::RefreshPolicy;
+use crate::reconnect::ReconnectPolicy;
+use crate::transport::PORT;
+
+/// Hears what happens.
+pub type Hook = Box<dyn Fn(&Event)>;
+
+/// What may be chosen of a [`Local`](super::Local) client.
+#[non_exhaustive]
+pub struct Settings {
+    /// The server's name.
+    pub host: String,
+    /// What is dialed, unless it is the host.
+    pub address: Option<String>,
+    /// The port.
+    pub port: u16,
+    /// How a connection behaves.
+    pub config: Config,
+    /// How tokens are renewed.
+    pub policy: RefreshPolicy,
+    /// When.
+    pub refresh: Refresh,
+    /// How a server is dialed again.
+    pub reconnect: ReconnectPolicy,
+    /// The largest reply that is taken, in bytes.
+    pub max_reply: usize,
+    /// What the first connection may take, with its token.
+    pub start_timeout: Duration,
+    /// From when the client is made, everything is over after this long: tokens, connections and
+    /// commands together.
+    pub deadline: Option<Duration>,
+    /// Any number that differs from process to process.
+    pub seed: u64,
+    /// Hears what happens.
+    pub on_event: Option<Hook>,
+}
+
+impl Settings {
+    /// For the server `host`: commands in the flight of the first login, all else as usual.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            address: None,
+            port: PORT,
+            config: Config { eager: true, ..Config::default() },
+            policy: RefreshPolicy::default(),
+            refresh: Refresh::default(),
+            reconnect: ReconnectPolicy::default(),
+            max_reply: 64 << 20,
+            start_timeout: Duration::from_secs(30),
+            deadline: None,
+            seed: 0,
+            on_event: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,78 @@
+//! The WASI host as a component: lines on standard input, answers on standard output.
+#![no_std]
+
+extern crate alloc;
+
+mod subject;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use redis_entraid_wasi::{Reactor, run};
+use subject::Clients;
+use wasip2::cli::stdin::get_stdin;
+use wasip2::cli::stdout::get_stdout;
+use wasip2::io::streams::{InputStream, StreamError};
+
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    say(&alloc::format!("{info}\n"));
+    core::arch::wasm32::unreachable()
+}
+
+struct Guest;
+
+wasip2::cli::command::export!(Guest);
+
+impl wasip2::exports::cli::run::Guest for Guest {
+    fn run() -> Result<(), ()> {
+        run(async |reactor| {
+            let mut subject = Clients::new(reactor.clone());
+            let mut lines =
+                Lines { stream: get_stdin(), reactor: reactor.clone(), left: Vec::new() };
+            while let Some(line) = lines.next().await {
+                let mut answer = String::new();
+                // A String is never full.
+                let _ = conformance::answer(&mut subject, &line, &mut answer).await;
+                answer.push('\n');
+                say(&answer);
+            }
+        });
+        Ok(())
+    }
+}
+
+fn say(text: &str) {
+    let stdout = get_stdout();
+    for piece in text.as_bytes().chunks(4096) {
+        // Whoever listens has gone if it can't be written.
+        let _ = stdout.blocking_write_and_flush(piece);
+    }
+}
+
+struct Lines {
+    stream: InputStream,
+    reactor: Reactor,
+    left: Vec<u8>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.left.iter().position(|byte| *byte == b'\n') {
+                let rest = self.left.split_off(end + 1);
+                let mut line = core::mem::replace(&mut self.left, rest);
+                line.pop();
+                return String::from_utf8(line).ok();
+            }
+            match self.stream.read(4096) {
+                Ok(bytes) if bytes.is_empty() => self.reactor.wait(self.stream.subscribe()).await,
+                Ok(bytes) => self.left.extend(bytes),
+                Err(StreamError::Closed | StreamError::LastOperationFailed(_)) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The subject: the WASI host's public client.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt::{self, Write};
+use core::time::Duration;
+
+use conformance::{Options, Subject, commands, words, write_error, write_value};
+use redis_entraid_wasi::core::auth::Protocol;
+use redis_entraid_wasi::core::client::{Error, Kind};
+use redis_entraid_wasi::core::connection::{Idle, Outcome};
+use redis_entraid_wasi::core::resp::Arg;
+use redis_entraid_wasi::core::source::{ManagedIdentity, Selector};
+use redis_entraid_wasi::core::time::{Clock, Timer};
+use redis_entraid_wasi::{Builder, Client, Reactor, WasiClock};
+use wasip2::cli::environment::get_environment;
+
+/// Clients by name.
+pub struct Clients {
+    reactor: Reactor,
+    environment: BTreeMap<String, String>,
+    clients: BTreeMap<String, Client>,
+    begun: BTreeMap<String, Rc<RefCell<Option<String>>>>,
+}
+
+impl Clients {
+    /// A subject without clients yet.
+    pub fn new(reactor: Reactor) -> Self {
+        let environment = get_environment().into_iter().collect();
+        let (clients, begun) = Default::default();
+        Self { reactor, environment, clients, begun }
+    }
+
+    fn var(&self, name: &str) -> String {
+        self.environment.get(name).cloned().unwrap_or_default()
+    }
+
+    async fn open(&self, options: Options<'_>) -> Result<Client, Error> {
+        let source = options.get("source").unwrap_or("imds");
+        let (source, id) = source.split_once('/').unwrap_or((source, "system"));
+        let selector = match id {
+            "client-id" => Selector::ClientId(self.var("EMULATOR_CLIENT_ID")),
+            "object-id" => Selector::ObjectId(self.var("EMULATOR_OBJECT_ID")),
+            "resource-id" => Selector::ResourceId(self.var("EMULATOR_RESOURCE_ID")),
+            _ => Selector::System,
+        };
+        let source = match source {
+            "app-service" => ManagedIdentity::app_service(
+                self.var("IDENTITY_ENDPOINT"),
+                self.var("IDENTITY_HEADER"),
+                selector,
+            ),
+            _ => ManagedIdentity::imds_at(self.var("AZURE_POD_IDENTITY_AUTHORITY_HOST"), selector),
+        };
+        let port = self.var("EMULATOR_PLAIN_PORT").parse().unwrap_or(0);
+        let mut builder = Builder::new(&self.reactor, "localhost").port(port).http_source(source);
+        if options.get("resp") == Some("2") {
+            builder = builder.protocol(Protocol::Resp2);
+        }
+        if let Some(seconds) = options.get("idle").and_then(|text| text.parse().ok()) {
+            builder = builder.idle(Idle::Keep(Duration::from_secs(seconds)));
+        }
+        let client = builder.plain().connect().await?;
+        // The cases want to know whether the login was good.
+        client.logged_in().await?;
+        Ok(client)
+    }
+}
+
+impl Subject for Clients {
+    async fn connect(
+        &mut self,
+        name: &str,
+        options: Options<'_>,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        match self.open(options).await {
+            Ok(client) => {
+                self.clients.insert(name.to_owned(), client);
+                answer.write_str("ok")
+            }
+            Err(error) => write(&error, answer),
+        }
+    }
+
+    async fn send(&mut self, name: &str, text: &str, answer: &mut dyn Write) -> fmt::Result {
+        match self.clients.get_mut(name) {
+            Some(client) => send(client, text, answer).await,
+            None => answer.write_str("err no such client"),
+        }
+    }
+
+    async fn begin(&mut self, name: &str, text: &str, answer: &mut dyn Write) -> fmt::Result {
+        let Some(client) = self.clients.get(name) else {
+            return answer.write_str("err no such client");
+        };
+        let (mut client, text) = (client.clone(), text.to_owned());
+        let begun = Rc::new(RefCell::new(None));
+        self.begun.insert(name.to_owned(), begun.clone());
+        self.reactor.spawn(async move {
+            let mut answer = String::new();
+            // A String is never full.
+            let _ = send(&mut client, &text, &mut answer).await;
+            *begun.borrow_mut() = Some(answer);
+        });
+        answer.write_str("ok")
+    }
+
+    async fn end(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
+        let Some(begun) = self.begun.remove(name) else {
+            return answer.write_str("err nothing was begun");
+        };
+        let timer = WasiClock::new(self.reactor.clone());
+        loop {
+            if let Some(said) = begun.borrow_mut().take() {
+                return answer.write_str(&said);
+            }
+            timer.sleep_until(timer.now().plus(LOOK)).await;
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        name: &str,
+        what: &str,
+        count: u32,
+        patience: Duration,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        let Some(client) = self.clients.get(name) else {
+            return answer.write_str("err no such client");
+        };
+        let timer = WasiClock::new(self.reactor.clone());
+        let until = timer.now().plus(patience);
+        loop {
+            let standing = client.standing();
+            let times = match what {
+                "reauth" => standing.reauths(),
+                "reconnect" => standing.connects().saturating_sub(1),
+                "refresh" => client.token_health().refreshes.saturating_sub(1),
+                "down" => u32::from(standing.connection().is_none()),
+                _ => return answer.write_str("err nothing to wait for"),
+            };
+            if times >= count {
+                return answer.write_str("ok");
+            }
+            if timer.now() >= until {
+                return answer.write_str("err timeout");
+            }
+            timer.sleep_until(timer.now().plus(LOOK)).await;
+        }
+    }
+
+    async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
+        self.clients.remove(name);
+        answer.write_str("ok")
+    }
+}
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(10);
+
+async fn send(client: &mut Client, text: &str, answer: &mut dyn Write) -> fmt::Result {
+    let commands: Vec<([Arg<'_>; 16], usize)> = commands(text).map(words).collect();
+    let count = match &commands[..] {
+        // One command is sent as one: that may be sliced.
+        [(args, len)] => client.command(&args[..*len]).await.map(|_| 1),
+        all => client.pipeline(all.iter().map(|(args, len)| &args[..*len])).await,
+    };
+    let count = match count {
+        Ok(count) => count,
+        Err(error) => return write(&error, answer),
+    };
+    for at in 0..count {
+        answer.write_str(if at == 0 { "" } else { " | " })?;
+        match client.reply(at) {
+            Ok(value) => {
+                answer.write_str(if at == 0 { "ok " } else { "" })?;
+                write_value(value, answer)?;
+            }
+            Err(error) => write(&error, answer)?,
+        }
+    }
+    Ok(())
+}
+
+fn write(error: &Error, answer: &mut dyn Write) -> fmt::Result {
+    let kind = match error.kind() {
+        Kind::Usage => "usage",
+        Kind::Token => "token",
+        Kind::Connect => "connect",
+        Kind::Rejected => "rejected",
+        Kind::Server => "server",
+        Kind::Lost => "lost",
+        _ => "other",
+    };
+    let outcome = match error.outcome() {
+        Outcome::NotSent => "NotSent",
+        _ => "Unknown",
+    };
+    write_error(error.code(), kind, outcome, answer)
+}

@@ -1,0 +1,225 @@
+//! Setting a client up.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use redis_entraid_core::auth::Protocol;
+use redis_entraid_core::client::{Chosen, ConfigError, Error, Local, Settings};
+use redis_entraid_core::connection::Idle;
+use redis_entraid_core::drive::Refresh;
+use redis_entraid_core::event::Event;
+use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::source::TokenSource;
+use redis_entraid_core::transport::Connector;
+use wasip2::random::random::get_random_u64;
+use zeroize::Zeroizing;
+
+use crate::clock::WasiClock;
+use crate::net::Tcp;
+use crate::reactor::Reactor;
+
+/// A client that a reactor drives. See [`Local`] for what it can do.
+pub type Client = Local<WasiClock>;
+
+/// Sets a [`Client`] up: `S` is where its tokens come from, `C` how it connects.
+pub struct Builder<S = (), C = ()> {
+    reactor: Reactor,
+    settings: Settings,
+    source: S,
+    connector: C,
+    snapshot: Option<Zeroizing<Vec<u8>>>,
+    chosen: Option<Chosen>,
+}
+
+impl Builder {
+    /// Begins with the name of the server, `<name>.<region>.redis.azure.net`.
+    pub fn new(reactor: &Reactor, host: impl Into<String>) -> Self {
+        let mut settings = Settings::new(host);
+        settings.seed = get_random_u64();
+        settings.config.id = get_random_u64();
+        Self {
+            reactor: reactor.clone(),
+            settings,
+            source: (),
+            connector: (),
+            snapshot: None,
+            chosen: None,
+        }
+    }
+}
+
+impl<S, C> Builder<S, C> {
+    /// Another port than 10000.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.settings.port = port;
+        self
+    }
+
+    /// Dials another address than the server's name resolves to. The name is verified as ever.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.settings.address = Some(address.into());
+        self
+    }
+
+    /// Takes the tokens from `source`.
+    pub fn source<T: TokenSource>(self, source: T) -> Builder<T, C> {
+        let Self { reactor, settings, connector, snapshot, chosen, .. } = self;
+        Builder { reactor, settings, source, connector, snapshot, chosen }
+    }
+
+    /// Connects through `connector`.
+    pub fn connector<D: Connector>(self, connector: D) -> Builder<S, D> {
+        let Self { reactor, settings, source, snapshot, chosen, .. } = self;
+        Builder { reactor, settings, source, connector, snapshot, chosen }
+    }
+
+    /// Connects without TLS: for tests, and for a proxy beside the component that does TLS. Tokens
+    /// go out in clear.
+    pub fn plain(self) -> Builder<S, Tcp> {
+        let connector = Tcp::new(self.reactor.clone());
+        self.connector(connector)
+    }
+
+    /// Begins with the token of a [snapshot](Local::changed_snapshot). One that is of no use is as
+    /// good as none.
+    #[must_use]
+    pub fn restore(mut self, snapshot: &[u8]) -> Self {
+        self.snapshot = Some(Zeroizing::new(snapshot.into()));
+        self
+    }
+
+    /// For an instance that lives for one request: tokens are only fetched when there is none, and
+    /// by [`refresh_if_due`](Local::refresh_if_due); the connection is used for what it takes
+    /// and not a byte more.
+    #[must_use]
+    pub fn one_request(mut self) -> Self {
+        self.settings.refresh = Refresh::OnDemand;
+        self.settings.config.set_info = false;
+        self
+    }
+
+    /// When everything is over, tokens, connections and commands together, from
+    /// [`connect`](Self::connect) on.
+    #[must_use]
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.settings.deadline = Some(after);
+        self
+    }
+
+    /// What a command may take. The default is five seconds.
+    #[must_use]
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.config.command_timeout = timeout;
+        self
+    }
+
+    /// Speaks RESP2 or RESP3. The default is RESP3, as Microsoft recommends with Entra ID.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.settings.config.protocol = protocol;
+        self
+    }
+
+    /// What becomes of the connection when there is nothing to do. By default it is kept.
+    #[must_use]
+    pub fn idle(mut self, idle: Idle) -> Self {
+        self.settings.config.idle = idle;
+        self
+    }
+
+    /// How tokens are renewed.
+    #[must_use]
+    pub fn policy(mut self, policy: RefreshPolicy) -> Self {
+        self.settings.policy = policy;
+        self
+    }
+
+    /// Hears what happens, for logs and metrics.
+    #[must_use]
+    pub fn on_event(mut self, hook: impl Fn(&Event) + 'static) -> Self {
+        self.settings.on_event = Some(Box::new(hook));
+        self
+    }
+
+    /// Which identity the environment chose, if it was asked.
+    pub const fn chosen(&self) -> Option<&Chosen> {
+        self.chosen.as_ref()
+    }
+}
+
+impl<S: TokenSource + 'static, C: Connector + 'static> Builder<S, C> {
+    /// Gets a token if there is none that serves, and connects. The first command goes out in the
+    /// flight of the login, whose answer this doesn't wait for: see [`Local::logged_in`].
+    ///
+    /// # Errors
+    /// [`Error`] if there is no connection: at once if trying again can't help.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let Self { reactor, settings, source, connector, snapshot, .. } = self;
+        let snapshot = snapshot.as_ref().map(|bytes| &bytes[..]);
+        let timer = WasiClock::new(reactor.clone());
+        let (client, driver) = Local::new(settings, timer, connector, source, snapshot);
+        reactor.spawn(driver);
+        client.connected().await?;
+        Ok(client)
+    }
+}
+
+impl<S, C> fmt::Debug for Builder<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Builder").field(&self.settings).finish()
+    }
+}
+
+#[cfg(feature = "http")]
+mod env {
+    use redis_entraid_core::client::{EnvSource, Environment};
+    use redis_entraid_core::source::Driven;
+    use redis_entraid_core::storage::Growable;
+    use wasip2::cli::environment::get_environment;
+
+    use super::*;
+    use crate::http::Http;
+
+    /// A source of the core's, driven over `wasi:http`.
+    pub type HttpSource<S> = Driven<S, Http, Growable<u8>>;
+
+    impl Builder {
+        /// Takes server and identity from the component's environment: from the variables of
+        /// [`Environment`].
+        ///
+        /// # Errors
+        /// [`ConfigError`] if something is missing or can't be understood.
+        pub fn from_env(reactor: &Reactor) -> Result<Builder<HttpSource<EnvSource>>, ConfigError> {
+            let variables = get_environment();
+            let get = |name: &str| {
+                let found = variables.iter().find(|(known, _)| known == name);
+                found.map(|(_, value)| value.clone())
+            };
+            let Environment { host, port, source, chosen, .. } = Environment::read(get)?;
+            let mut builder = Self::new(reactor, host).port(port).http_source(source);
+            builder.chosen = Some(chosen);
+            Ok(builder)
+        }
+    }
+
+    impl<S, C> Builder<S, C> {
+        /// Takes the tokens from a source of the core's, over `wasi:http`.
+        pub fn http_source<T>(self, source: T) -> Builder<HttpSource<T>, C>
+        where
+            T: redis_entraid_core::source::Source,
+        {
+            // The secret three times as long, by its encoding.
+            let request = Growable::new(16 << 10, 16 << 10);
+            let http = Http::new(self.reactor.clone());
+            self.source(Driven::new(source, http, request))
+        }
+    }
+}
+
+#[cfg(feature = "http")]
+pub use env::HttpSource;

@@ -1,0 +1,63 @@
+//! Builds for other targets: with the target of a rustup that has it, or else with the
+//! distribution's compiler and sources.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::tools::{Result, cargo, debian, quietly, root, run};
+
+/// WASI 0.2 components.
+pub(crate) const WASI: &str = "wasm32-wasip2";
+
+/// `cargo` with `args` for `target`. `crates` are those of the sources that have to be built where
+/// there is no rustup target.
+pub(crate) fn cross(target: &str, crates: &str, args: &[&str]) -> Result<Command> {
+    let args = [args, &["--target", target]].concat();
+    if quietly(Command::new("rustup").args(["target", "add", target])).is_ok() {
+        return Ok(cargo(&args));
+    }
+    debian(
+        &["/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library/Cargo.toml"],
+        &["rustc-web", "cargo-web", "rust-web-src"],
+    )?;
+    let mut command = Command::new("/usr/bin/cargo");
+    command.current_dir(root()).args(&args).arg(format!("-Zbuild-std={crates}"));
+    command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+    if target == WASI {
+        // There is no libc, and the linker is rustup's.
+        command.arg("-Zbuild-std-features=compiler-builtins-mem");
+        let sysroot = quietly(Command::new("rustc").args(["--print", "sysroot"]))?;
+        let host = quietly(Command::new("rustc").args(["--print", "host-tuple"]))?;
+        let bin = format!("{}/lib/rustlib/{}/bin", sysroot.trim(), host.trim());
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{bin}/gcc-ld:{path}"));
+        command.env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", "-Clink-self-contained=no");
+        command.env("CARGO_TARGET_WASM32_WASIP2_LINKER", format!("{bin}/wasm-component-ld"));
+    }
+    Ok(command)
+}
+
+/// What a component was built as.
+pub(crate) struct Component {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Whether it had to be compiled.
+    pub(crate) built: bool,
+}
+
+/// Builds the component of the package in `folder`, with `features`.
+pub(crate) fn component(folder: &str, features: &str) -> Result<Component> {
+    let name = folder.rsplit('/').next().unwrap_or_default();
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |folder| root().join(folder))
+        .join("components")
+        // Each combination of features stays as it was built.
+        .join(format!("{name} {features}").trim().replace([' ', ','], "-"));
+    let manifest = format!("{folder}/Cargo.toml");
+    let folder = target.display().to_string();
+    let build = ["build", "--locked", "--release", "--manifest-path", &manifest];
+    let more = ["--no-default-features", "--features", features, "--target-dir", &folder];
+    let built = run(&mut cross(WASI, "core,alloc", &[&build[..], &more].concat())?)?.built;
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    Ok(Component { path: target.join(WASI).join("release").join(file), built })
+}
