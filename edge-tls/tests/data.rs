@@ -41,21 +41,17 @@ macro_rules! connect {
 }
 
 /// Runs `serve` on the server's side of a connection, and `client` on the other.
-fn session<S, C, T>(
+fn session<S: Future<Output = ()>>(
     capacity: usize,
     serve: impl FnOnce(ServerStream) -> S,
-    client: impl FnOnce(ClientHalves) -> C,
-) -> T
-where
-    S: Future<Output = ()>,
-    C: Future<Output = T>,
-{
+    client: impl AsyncFnOnce(&ClientHalves),
+) {
     let (halves, transport) = transport(capacity);
     let serve = async {
         let acceptor = TlsAcceptor::from(Arc::new(pki().1.server()));
         serve(acceptor.accept(transport).await.unwrap()).await;
     };
-    run(serve, client(halves))
+    run(serve, client(&halves));
 }
 
 /// Sends back what comes, until the client closes.
@@ -68,8 +64,8 @@ async fn echo(stream: ServerStream) {
 /// Sends a megabyte and gets it back, both at the same time.
 macro_rules! megabyte {
     ($connect:ident, $room_out:expr) => {
-        session(4096, echo, |halves| async move {
-            connect!($connect, tls, &halves, RECORDS_IN, $room_out);
+        session(4096, echo, async |halves| {
+            connect!($connect, tls, halves, RECORDS_IN, $room_out);
             let sent: Vec<u8> = (0..1 << 20).map(|i: u32| (i ^ (i >> 8)) as u8).collect();
             let (mut reader, mut writer) = tls.split();
             let write = async {
@@ -131,8 +127,8 @@ fn what_the_server_sends_before_the_client_is_read() {
         stream.write_all(b"hello").await.unwrap();
         stream.shutdown().await.unwrap();
     };
-    session(4096, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(4096, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         let (mut reader, _) = tls.split();
         let mut hello = [0; 5];
         reader.read_exact(&mut hello).await.unwrap();
@@ -143,8 +139,8 @@ fn what_the_server_sends_before_the_client_is_read() {
 #[test]
 fn a_server_that_closes_ends_the_stream() {
     let serve = |mut stream: ServerStream| async move { stream.shutdown().await.unwrap() };
-    session(4096, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(4096, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         let (mut reader, mut writer) = tls.split();
         assert_eq!(reader.read(&mut [0; 8]).await, Ok(0));
         assert_eq!(reader.read(&mut [0; 8]).await, Ok(0));
@@ -156,8 +152,8 @@ fn a_server_that_closes_ends_the_stream() {
 #[test]
 fn a_transport_that_just_ends_is_an_error() {
     let serve = |stream: ServerStream| async move { drop(stream) };
-    session(4096, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(4096, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         let (mut reader, mut writer) = tls.split();
         assert_eq!(reader.read(&mut [0; 8]).await, Err(Error::Truncated));
         assert_eq!(reader.read(&mut [0; 8]).await, Err(Error::Truncated));
@@ -174,8 +170,8 @@ fn closing_tells_the_server() {
         stream.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"bye");
     };
-    session(4096, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(4096, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         tls.split().1.write_all(b"bye").await.unwrap();
         tls.close().await.unwrap();
     });
@@ -188,10 +184,9 @@ fn new_keys_are_an_error() {
         stream.get_mut().1.refresh_traffic_keys().unwrap();
         stream.write_all(b"new").await.unwrap();
         stream.flush().await.unwrap();
-        let _ = stream.read(&mut [0; 8]).await;
     };
-    session(4096, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(4096, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         let (mut reader, mut writer) = tls.split();
         let mut old = [0; 3];
         reader.read_exact(&mut old).await.unwrap();
@@ -222,8 +217,8 @@ fn a_record_larger_than_the_buffer_is_an_error() {
         stream.write_all(&[0; 9000]).await.unwrap();
         stream.flush().await.unwrap();
     };
-    session(16_384, serve, |halves| async move {
-        connect!(connect, tls, &halves, 4608, 1024);
+    session(16_384, serve, async |halves| {
+        connect!(connect, tls, halves, 4608, 1024);
         let error = tls.split().0.read(&mut [0; 8]).await;
         assert_eq!(error, Err(Error::TooLong { record: 9017, buffer: 4608 }));
     });
@@ -262,7 +257,8 @@ fn buffers_too_small_for_the_hello_are_refused() {
     let name = [["a".repeat(62).as_str(); 4].join("."), "b".into()].join(".");
     let config = Config::new(&name, &roots, UnixTime::now());
     let buffers = Buffers { records_in: &mut records_in, records_out: &mut enough };
-    let mut connect = pin!(Tls::connect(&halves, buffers, &config, &mut OsRng));
+    let mut rng = OsRng;
+    let mut connect = pin!(Tls::connect(&halves, buffers, &config, &mut rng));
     let waiting = connect.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(waiting, Poll::Pending), "the hello has been sent");
 }
@@ -291,8 +287,8 @@ fn a_read_that_is_given_up_loses_nothing() {
         stream.shutdown().await.unwrap();
     };
     // A transport of seven bytes is in the middle of something most of the time.
-    session(7, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(7, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         let (mut reader, _) = tls.split();
         let (mut received, mut given_up) = (Vec::new(), 0);
         loop {
@@ -326,8 +322,8 @@ fn a_write_that_is_given_up_ends_the_connection() {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         drop(stream);
     };
-    session(64, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(1024, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         let (_, mut writer) = tls.split();
         {
             let mut write = pin!(writer.write_all(&[0; 4096]));
@@ -347,8 +343,8 @@ fn what_is_written_waits_for_a_flush() {
         stream.read_exact(&mut ping).await.unwrap();
         stream.write_all(&ping).await.unwrap();
     };
-    session(4096, serve, |halves| async move {
-        connect!(connect, tls, &halves, RECORDS_IN, 1024);
+    session(4096, serve, async |halves| {
+        connect!(connect, tls, halves, RECORDS_IN, 1024);
         let (mut reader, mut writer) = tls.split();
         writer.write_all(b"PI").await.unwrap();
         assert_eq!(writer.write(b"").await, Ok(0));
