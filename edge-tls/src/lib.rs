@@ -20,6 +20,7 @@
 extern crate std;
 
 mod algorithms;
+mod azure;
 mod certificate;
 mod config;
 mod connection;
@@ -39,6 +40,7 @@ mod verifier;
 mod tests;
 
 pub use algorithms::ALGORITHMS;
+pub use azure::AZURE;
 pub use certificate::{CertificateError, anchor};
 pub use config::{Config, MaxFragmentLength};
 pub use connection::{Buffers, MIN_RECORDS_OUT, RECORDS_IN, Reader, Tls, Writer};

@@ -179,6 +179,7 @@ pub fn environment(emulator: &Emulator) -> Environment {
         ("EMULATOR_CLIENT_ID", user.client_id.clone()),
         ("EMULATOR_OBJECT_ID", user.object_id.clone()),
         ("EMULATOR_RESOURCE_ID", user.resource_id.clone().unwrap_or_default()),
+        ("EMULATOR_ROOT_PEM", emulator.root_pem().to_owned()),
         ("EMULATOR_PLAIN_PORT", emulator.redis_plain_port().to_string()),
     ];
     all.extend(ids.map(|(name, value)| (name.to_owned(), value)));

@@ -133,7 +133,7 @@ struct Host {
 }
 
 /// What the WASI host can do.
-const WASI: &[&str] = &["begin", "idle", "long-lived", "resp2", "resp3", "sources", "types"];
+const WASI: &[&str] = &["begin", "idle", "long-lived", "resp2", "resp3", "sources", "tls", "types"];
 
 /// The runtime and the component, if this is to run them.
 fn wasi() -> Option<(OsString, OsString)> {

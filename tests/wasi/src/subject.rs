@@ -16,7 +16,7 @@ use redis_entraid_wasi::core::connection::{Idle, Outcome};
 use redis_entraid_wasi::core::resp::Arg;
 use redis_entraid_wasi::core::source::{ManagedIdentity, Selector};
 use redis_entraid_wasi::core::time::{Clock, Timer};
-use redis_entraid_wasi::{Builder, Client, Reactor, WasiClock};
+use redis_entraid_wasi::{Builder, Client, Reactor, Roots, WasiClock};
 use wasip2::cli::environment::get_environment;
 
 /// Clients by name.
@@ -56,15 +56,18 @@ impl Clients {
             ),
             _ => ManagedIdentity::imds_at(self.var("AZURE_POD_IDENTITY_AUTHORITY_HOST"), selector),
         };
-        let port = self.var("EMULATOR_PLAIN_PORT").parse().unwrap_or(0);
-        let mut builder = Builder::new(&self.reactor, "localhost").port(port).http_source(source);
+        let port = self.var("REDIS_PORT").parse().unwrap_or(0);
+        let roots = Roots::pem(self.var("EMULATOR_ROOT_PEM").as_bytes())?;
+        let host = self.var("REDIS_HOSTNAME");
+        let builder = Builder::new(&self.reactor, host).port(port).roots(roots);
+        let mut builder = builder.http_source(source);
         if options.get("resp") == Some("2") {
             builder = builder.protocol(Protocol::Resp2);
         }
         if let Some(seconds) = options.get("idle").and_then(|text| text.parse().ok()) {
             builder = builder.idle(Idle::Keep(Duration::from_secs(seconds)));
         }
-        let client = builder.plain().connect().await?;
+        let client = builder.connect().await?;
         // The cases want to know whether the login was good.
         client.logged_in().await?;
         Ok(client)

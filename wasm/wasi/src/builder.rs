@@ -7,7 +7,7 @@ use core::fmt;
 use core::time::Duration;
 
 use redis_entraid_core::auth::Protocol;
-use redis_entraid_core::client::{Chosen, ConfigError, Error, Local, Settings};
+use redis_entraid_core::client::{Chosen, Error, Local, Settings};
 use redis_entraid_core::connection::Idle;
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::event::Event;
@@ -24,8 +24,16 @@ use crate::reactor::Reactor;
 /// A client that a reactor drives. See [`Local`] for what it can do.
 pub type Client = Local<WasiClock>;
 
+/// How a client connects unless something else is chosen: by TCP and TLS.
+#[cfg(feature = "tls-p256")]
+pub type DefaultConnector = crate::tls::TlsTcp;
+
+/// Without TLS there is no way to connect but one of your own.
+#[cfg(not(feature = "tls-p256"))]
+pub type DefaultConnector = ();
+
 /// Sets a [`Client`] up: `S` is where its tokens come from, `C` how it connects.
-pub struct Builder<S = (), C = ()> {
+pub struct Builder<S = (), C = DefaultConnector> {
     reactor: Reactor,
     settings: Settings,
     source: S,
@@ -44,6 +52,9 @@ impl Builder {
             reactor: reactor.clone(),
             settings,
             source: (),
+            #[cfg(feature = "tls-p256")]
+            connector: DefaultConnector::new(reactor.clone(), crate::tls::Roots::default()),
+            #[cfg(not(feature = "tls-p256"))]
             connector: (),
             snapshot: None,
             chosen: None,
@@ -152,6 +163,16 @@ impl<S, C> Builder<S, C> {
     }
 }
 
+#[cfg(feature = "tls-p256")]
+impl<S> Builder<S> {
+    /// Whom to trust at the server. Token endpoints are the host's business.
+    #[must_use]
+    pub fn roots(mut self, roots: crate::tls::Roots) -> Self {
+        self.connector = DefaultConnector::new(self.reactor.clone(), roots);
+        self
+    }
+}
+
 impl<S: TokenSource + 'static, C: Connector + 'static> Builder<S, C> {
     /// Gets a token if there is none that serves, and connects. The first command goes out in the
     /// flight of the login, whose answer this doesn't wait for: see [`Local::logged_in`].
@@ -177,7 +198,7 @@ impl<S, C> fmt::Debug for Builder<S, C> {
 
 #[cfg(feature = "http")]
 mod env {
-    use redis_entraid_core::client::{EnvSource, Environment};
+    use redis_entraid_core::client::{ConfigError, EnvSource, Environment};
     use redis_entraid_core::source::Driven;
     use redis_entraid_core::storage::Growable;
     use wasip2::cli::environment::get_environment;

@@ -12,11 +12,15 @@ pub mod http;
 mod libc;
 pub mod net;
 mod reactor;
+#[cfg(feature = "tls-p256")]
+pub mod tls;
 
 #[cfg(feature = "http")]
 pub use builder::HttpSource;
-pub use builder::{Builder, Client};
+pub use builder::{Builder, Client, DefaultConnector};
 pub use clock::WasiClock;
 pub use reactor::{Reactor, run};
 pub use redis_entraid_core as core;
 pub use redis_entraid_core::args;
+#[cfg(feature = "tls-p256")]
+pub use tls::Roots;

@@ -1,0 +1,149 @@
+//! TLS inside the component, over `wasi:sockets`.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use redis_entraid_core::client::ConfigError;
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_tls::pki_types::pem::PemObject;
+use redis_entraid_tls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use redis_entraid_tls::rand_core::{CryptoRng, Error as RngError, RngCore};
+use redis_entraid_tls::{self as tls, AZURE, Buffers, Config, Halves, RECORDS_IN, Tls, anchor};
+use wasip2::clocks::wall_clock;
+use wasip2::random::random::{get_random_bytes, get_random_u64};
+
+use crate::net::{self, Tcp};
+use crate::reactor::Reactor;
+
+/// Whom to trust.
+#[derive(Clone, Debug)]
+pub struct Roots(Vec<TrustAnchor<'static>>);
+
+impl Default for Roots {
+    /// The roots of Azure: a component knows no others.
+    fn default() -> Self {
+        Self(AZURE.to_vec())
+    }
+}
+
+impl Roots {
+    /// Trusts the certificates in `pem`, and no others.
+    ///
+    /// # Errors
+    /// [`ConfigError::Roots`] if there is none, or one that can't be read.
+    pub fn pem(pem: &[u8]) -> Result<Self, ConfigError> {
+        let unreadable = |error: &dyn fmt::Display| ConfigError::Roots(alloc::format!("{error}"));
+        let mut roots = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| unreadable(&error))?;
+            let root = anchor(&certificate).map_err(|error| unreadable(&error))?;
+            roots.push(root.to_owned());
+        }
+        match roots.is_empty() {
+            true => Err(ConfigError::Roots("there is no certificate in it".into())),
+            false => Ok(Self(roots)),
+        }
+    }
+}
+
+/// Opens TCP connections with TLS 1.3, and verifies the server.
+#[derive(Clone, Debug)]
+pub struct TlsTcp {
+    tcp: Tcp,
+    roots: Roots,
+}
+
+/// Room for outgoing records: a login fits into one.
+const RECORDS_OUT: usize = 4096;
+
+impl TlsTcp {
+    /// Connections whose futures wait at `reactor`, to servers with a certificate of `roots`.
+    pub const fn new(reactor: Reactor, roots: Roots) -> Self {
+        Self { tcp: Tcp::new(reactor), roots }
+    }
+}
+
+impl Connector for TlsTcp {
+    type Error = ConnectError;
+
+    async fn connect<S: Session>(
+        &mut self,
+        endpoint: &Endpoint<'_>,
+        session: S,
+    ) -> Result<S::Output, ConnectError> {
+        let stream = self.tcp.open(endpoint).await.map_err(ConnectError::Tcp)?;
+        let (reader, writer) = stream.halves();
+        let halves = Halves::new(reader, writer);
+        let now = wall_clock::now().seconds;
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        let config = Config::new(endpoint.server_name, &self.roots.0, now);
+        let (mut records_in, mut records_out) = (vec![0; RECORDS_IN], vec![0; RECORDS_OUT]);
+        let buffers = Buffers { records_in: &mut records_in, records_out: &mut records_out };
+        let opened = Tls::connect(&halves, buffers, &config, &mut Random).await;
+        let mut tls = opened.map_err(ConnectError::Tls)?;
+        let (reader, writer) = tls.split();
+        Ok(session.run(reader, writer).await)
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody was reached.
+    Tcp(net::ConnectError),
+    /// Somebody was, but TLS failed.
+    Tls(tls::Error),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(error) => error.fmt(f),
+            Self::Tls(error) => write!(f, "{error} ({})", error.advice()),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+impl transport::ConnectError for ConnectError {
+    fn kind(&self) -> ConnectErrorKind {
+        use tls::Error as E;
+        match self {
+            Self::Tcp(error) => error.kind(),
+            // The server, or the way to it, failed: it may come back.
+            Self::Tls(E::Transport(_) | E::Truncated | E::Closed | E::Alert) => {
+                ConnectErrorKind::Unreachable
+            }
+            Self::Tls(_) => ConnectErrorKind::Tls,
+        }
+    }
+}
+
+/// Chance, from the host.
+struct Random;
+
+impl RngCore for Random {
+    fn next_u32(&mut self) -> u32 {
+        (get_random_u64() >> 32) as u32
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        get_random_u64()
+    }
+
+    fn fill_bytes(&mut self, room: &mut [u8]) {
+        // The host gives as many as it was asked for.
+        room.copy_from_slice(&get_random_bytes(room.len() as u64));
+    }
+
+    fn try_fill_bytes(&mut self, room: &mut [u8]) -> Result<(), RngError> {
+        self.fill_bytes(room);
+        Ok(())
+    }
+}
+
+impl CryptoRng for Random {}
