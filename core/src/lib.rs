@@ -43,3 +43,6 @@ pub mod storage;
 pub mod time;
 pub mod token;
 pub mod transport;
+
+#[cfg(feature = "alloc")]
+pub use zeroize;

@@ -6,6 +6,7 @@
 //! life: 8                        how long tokens live, in seconds
 //! arm: auth#2 wrongpass          a fault, from the start
 //! policy: oss                    two ports that redirect to each other
+//! chain: expired                 what is wrong with the server's certificates
 //!
 //! > connect a                    a line for the subject, and its answer
 //! < ok
@@ -20,7 +21,7 @@ use std::string::{String, ToString};
 use std::time::Duration;
 use std::vec::Vec;
 
-use amr_emulator::{Counts, Emulator, Options, Policy, Store};
+use amr_emulator::{Chain, Counts, Emulator, Options, Policy, Store};
 
 use crate::client::Environment;
 use crate::{Subject, answer};
@@ -34,6 +35,7 @@ pub struct Case {
     pub needs: Vec<String>,
     life: u64,
     policy: Policy,
+    chain: Chain,
     arm: Vec<String>,
     steps: Vec<(char, String)>,
 }
@@ -51,6 +53,7 @@ impl Case {
             needs: Vec::new(),
             life: 3600,
             policy: Policy::default(),
+            chain: Chain::default(),
             arm: Vec::new(),
             steps: Vec::new(),
         };
@@ -63,6 +66,8 @@ impl Case {
                 case.life = life.trim().parse().map_err(|_| wrong())?;
             } else if line == "policy: oss" {
                 case.policy = Policy::Oss;
+            } else if let Some(chain) = line.strip_prefix("chain:") {
+                case.chain = Chain::named(chain.trim()).ok_or_else(wrong)?;
             } else if let Some(fault) = line.strip_prefix("arm:") {
                 case.arm.push(fault.trim().to_owned());
             } else {
@@ -83,8 +88,9 @@ impl Case {
     /// # Errors
     /// A sentence that says why that failed.
     pub fn emulator(&self, store: &Store) -> Result<Emulator, String> {
-        let (life, store, policy) = (self.life, store.clone(), self.policy);
-        let options = Options { life, store, policy, ..Options::default() };
+        let (life, store) = (self.life, store.clone());
+        let Self { policy, chain, .. } = *self;
+        let options = Options { life, store, policy, chain, ..Options::default() };
         let emulator = Emulator::start(&options).map_err(|error| error.to_string())?;
         for fault in &self.arm {
             emulator.arm(fault).map_err(|error| error.to_string())?;
@@ -163,6 +169,7 @@ fn count(counts: &Counts, name: &str) -> Option<u64> {
         "reauths" => counts.reauths,
         "refused" => counts.refused,
         "commands" => counts.commands,
+        "rounds" => counts.rounds,
         "expired" => counts.expired,
         _ => return None,
     })
@@ -179,7 +186,7 @@ pub fn environment(emulator: &Emulator) -> Environment {
         ("EMULATOR_CLIENT_ID", user.client_id.clone()),
         ("EMULATOR_OBJECT_ID", user.object_id.clone()),
         ("EMULATOR_RESOURCE_ID", user.resource_id.clone().unwrap_or_default()),
-        ("EMULATOR_ROOT_PEM", emulator.root_pem().to_owned()),
+        ("REDIS_CA_PEM", emulator.root_pem().to_owned()),
         ("EMULATOR_PLAIN_PORT", emulator.redis_plain_port().to_string()),
     ];
     all.extend(ids.map(|(name, value)| (name.to_owned(), value)));

@@ -3,6 +3,7 @@
 
 use std::io::{Error, Result};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis_entraid_core::pubsub::Notice;
@@ -69,9 +70,10 @@ async fn client(
     // When the login ends, in seconds since 1970; 0 before there is one.
     let (ends, expiry) = watch::channel(0);
     let (notes, noted) = mpsc::unbounded_channel();
+    let answered = AtomicBool::new(true);
     tokio::select! {
-        result = requests(shared, port, input, to_backend, &notes) => result,
-        result = replies(shared, from_backend, output, noted, &ends) => result,
+        result = requests(shared, port, input, to_backend, &notes, &answered) => result,
+        result = replies(shared, from_backend, output, noted, &ends, &answered) => result,
         () = expire(expiry) => {
             shared.counters.add(|counts| &mut counts.expired);
             Ok(())
@@ -120,6 +122,7 @@ async fn requests(
     mut input: impl AsyncRead + Unpin,
     mut backend: impl AsyncWrite + Unpin,
     notes: &mpsc::UnboundedSender<Note>,
+    answered: &AtomicBool,
 ) -> Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
     let mut framer = Framer::new();
@@ -180,6 +183,9 @@ async fn requests(
         framed -= start;
         if input.read_buf(&mut buffer).await? == 0 {
             return Ok(());
+        }
+        if answered.swap(false, Ordering::Relaxed) {
+            shared.counters.add(|counts| &mut counts.rounds);
         }
     }
 }
@@ -248,6 +254,7 @@ async fn replies(
     mut output: impl AsyncWrite + Unpin,
     mut noted: mpsc::UnboundedReceiver<Note>,
     ends: &watch::Sender<u64>,
+    answered: &AtomicBool,
 ) -> Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
     let mut framer = Framer::new();
@@ -299,6 +306,10 @@ async fn replies(
                 _ => out.extend(reply),
             }
         }
+        if !shared.latency.is_zero() && !out.is_empty() {
+            tokio::time::sleep(shared.latency).await;
+        }
+        answered.store(true, Ordering::Relaxed);
         output.write_all(&out).await?;
         output.flush().await?;
         buffer.drain(..start);

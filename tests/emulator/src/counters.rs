@@ -23,6 +23,9 @@ pub struct Counts {
     pub refused: u64,
     /// Commands other than logins.
     pub commands: u64,
+    /// Times that a client said something after it had heard all, the first time included: what it
+    /// has waited for, in round trips. Exact with some latency.
+    pub rounds: u64,
     /// Connections that were closed because their token ended.
     pub expired: u64,
 }
@@ -56,6 +59,7 @@ impl Counters {
             "reauths": counts.reauths,
             "refused": counts.refused,
             "commands": counts.commands,
+            "rounds": counts.rounds,
             "expired": counts.expired,
         })
     }

@@ -19,11 +19,12 @@ mod token;
 use std::io::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use backend::Store;
 pub use counters::Counts;
 pub use entra::{Entra, Identity};
-pub use pki::{Chain, Pki};
+pub use pki::{Chain, Flaw, Pki};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -43,12 +44,14 @@ pub struct Options {
     pub store: Store,
     /// How the keys are divided.
     pub policy: Policy,
+    /// How long each reply is on its way.
+    pub latency: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let (chain, store, policy) = (Chain::default(), Store::default(), Policy::default());
-        Self { life: 3600, chain, store, policy }
+        Self { life: 3600, chain, store, policy, latency: Duration::ZERO }
     }
 }
 
@@ -69,6 +72,7 @@ struct Shared {
     faults: Faults,
     counters: Counters,
     nodes: Nodes,
+    latency: Duration,
     /// Each change cuts all connections to the Redis port.
     cuts: watch::Sender<u64>,
 }
@@ -132,6 +136,7 @@ impl Emulator {
             faults: Faults::default(),
             counters: Counters::default(),
             nodes,
+            latency: options.latency,
             cuts: watch::Sender::new(0),
         });
         let base = format!("https://localhost:{authority_port}");

@@ -4,16 +4,19 @@
 
 use std::io::Read;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use amr_emulator::{Chain, Emulator, Options, Policy, Store};
 
 const USAGE: &str = "\
-amr-emulator [--life SECONDS] [--chain rsa|ec] [--store redis|builtin|PATH]
-             [--policy enterprise|oss] [--arm FAULT]...
+amr-emulator [--life SECONDS] [--chain rsa|ec|FLAW] [--store redis|builtin|PATH]
+             [--policy enterprise|oss] [--latency MILLISECONDS] [--arm FAULT]...
 
 Entra ID and Azure Managed Redis on loopback. Prints what to export, then serves until its
 standard input ends. Faults are lines like `token#2 status 503 retry-after 7`; more can be sent
-to $AMR_EMULATOR_CONTROL/arm, and $AMR_EMULATOR_CONTROL/counters tells what was served.";
+to $AMR_EMULATOR_CONTROL/arm, and $AMR_EMULATOR_CONTROL/counters tells what was served. A flaw is
+what is wrong with a certificate: expired, not-yet-valid, other-name, other-root,
+leaf-as-authority, no-constraints, path-length, name-constraint, client-only.";
 
 fn main() -> ExitCode {
     let mut options = Options::default();
@@ -25,8 +28,12 @@ fn main() -> ExitCode {
             ("--life", seconds) if seconds.parse::<u64>().is_ok() => {
                 options.life = seconds.parse().unwrap_or(options.life);
             }
-            ("--chain", "rsa") => options.chain = Chain::Rsa,
-            ("--chain", "ec") => options.chain = Chain::Ec,
+            ("--chain", name) if Chain::named(name).is_some() => {
+                options.chain = Chain::named(name).unwrap_or_default();
+            }
+            ("--latency", millis) if millis.parse::<u64>().is_ok() => {
+                options.latency = Duration::from_millis(millis.parse().unwrap_or_default());
+            }
             ("--store", "redis") => options.store = Store::Redis("redis-server".into()),
             ("--store", "builtin") => options.store = Store::Builtin,
             ("--store", path) if !path.is_empty() => options.store = Store::Redis(path.into()),

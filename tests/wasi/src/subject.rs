@@ -57,7 +57,7 @@ impl Clients {
             _ => ManagedIdentity::imds_at(self.var("AZURE_POD_IDENTITY_AUTHORITY_HOST"), selector),
         };
         let port = self.var("REDIS_PORT").parse().unwrap_or(0);
-        let roots = Roots::pem(self.var("EMULATOR_ROOT_PEM").as_bytes())?;
+        let roots = Roots::pem(self.var("REDIS_CA_PEM").as_bytes())?;
         let host = self.var("REDIS_HOSTNAME");
         let builder = Builder::new(&self.reactor, host).port(port).roots(roots);
         let mut builder = builder.http_source(source);

@@ -211,7 +211,8 @@ mod env {
 
     impl Builder {
         /// Takes server and identity from the component's environment: from the variables of
-        /// [`Environment`].
+        /// [`Environment`]. `REDIS_CA_PEM`, if it is set, is trusted at the server instead of
+        /// Azure's roots: certificates in PEM.
         ///
         /// # Errors
         /// [`ConfigError`] if something is missing or can't be understood.
@@ -221,9 +222,13 @@ mod env {
                 let found = variables.iter().find(|(known, _)| known == name);
                 found.map(|(_, value)| value.clone())
             };
-            let Environment { host, port, source, chosen, .. } = Environment::read(get)?;
+            let Environment { host, port, source, chosen, .. } = Environment::read(&get)?;
             let mut builder = Self::new(reactor, host).port(port).http_source(source);
             builder.chosen = Some(chosen);
+            #[cfg(feature = "tls-p256")]
+            if let Some(pem) = get("REDIS_CA_PEM") {
+                builder = builder.roots(crate::tls::Roots::pem(pem.as_bytes())?);
+            }
             Ok(builder)
         }
     }
