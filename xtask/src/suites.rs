@@ -114,6 +114,13 @@ pub(crate) const SUITES: &[Suite] = &[
         run: conformance,
     },
     Suite {
+        name: "components",
+        what: "what people copy for WASI runs in wasmtime, and what a request costs",
+        budget_minutes: 10,
+        least: 6,
+        run: components,
+    },
+    Suite {
         name: "examples",
         what: "what people copy runs as it is",
         budget_minutes: 5,
@@ -326,6 +333,19 @@ fn examples() -> Result<Counts> {
     debian(&["curl", "redis-server"], &["curl", "redis-server"])?;
     let mut counts = Counts { built: build_examples()?, ..Counts::default() };
     counts.add(tests(&[&CONFORMANCE[..], &["--test", "examples"]].concat())?);
+    Ok(counts)
+}
+
+fn components() -> Result<Counts> {
+    let (cli, function) =
+        (component("examples/wasi-cli", "")?, component("examples/wasi-function", "")?);
+    let test = ["test", "--test", "components", "--", "--nocapture", "--test-threads", "2"];
+    let (before, after) = test.split_at(1);
+    let mut command = cargo(&[before, &CONFORMANCE, after].concat());
+    command.env("WASMTIME", wasmtime()?).env("WASI_CLI", cli.path);
+    command.env("WASI_FUNCTION", function.path);
+    let mut counts = Counts::from(&attempt(own(&mut command))?);
+    counts.built |= cli.built || function.built;
     Ok(counts)
 }
 

@@ -2,6 +2,8 @@
 
 use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
+use core::marker::PhantomData;
+use core::mem::replace;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -38,6 +40,10 @@ pub trait Owner<E>: Handler {
 
     /// What dialing and TLS may take together.
     fn connect_timeout(&self) -> Duration;
+
+    /// Hears that there is a transport. Who has waited for it gets a turn before the login is
+    /// written: commands that are there then may go out together with it.
+    fn connected(&mut self) {}
 
     /// Hears that no connection could be made, and why; without a reason it took too long.
     fn dial_failed(&mut self, now: Instant, error: Option<E>);
@@ -87,9 +93,11 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
             continue;
         }
         let connection = &mut connection();
-        let serving = Serving { connected: &connected, connection, timer, tokens, owner: &owner };
+        let (connected, owner) = (&connected, &owner);
+        let errors = PhantomData::<K::Error>;
+        let serving = Serving { connected, connection, timer, tokens, owner, errors };
         let until = timer.now().plus(owner.borrow().connect_timeout());
-        let dialed = attend(&owner, timer, until, &connected, connector.connect(endpoint, serving));
+        let dialed = attend(owner, timer, until, connected, connector.connect(endpoint, serving));
         let dialed = dialed.await;
         connected.set(false);
         let mut owner = owner.borrow_mut();
@@ -139,17 +147,16 @@ async fn attend<E, C: Timer, O: Owner<E>, F: Future>(
 ) -> Result<F::Output, Unattended> {
     let mut future = pin!(future);
     loop {
-        let before = connected.get();
-        let deadline = if before { Instant::FAR_FUTURE } else { owner.borrow().deadline() };
-        let wake = if before { deadline } else { deadline.min(until) };
-        let mut sleep = pin!(timer.sleep_until(wake));
+        let deadline = owner.borrow().deadline();
+        let mut sleep = pin!(Some(timer.sleep_until(deadline.min(until))));
         let step = poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(Ok(output)));
             }
             // From then on the owner is the connection's.
             if connected.get() {
-                return if before { Poll::Pending } else { Poll::Ready(None) };
+                sleep.set(None);
+                return Poll::Pending;
             }
             let now = timer.now();
             if owner.borrow_mut().poll_wanted(cx, now) != Wanted::Now {
@@ -159,7 +166,10 @@ async fn attend<E, C: Timer, O: Owner<E>, F: Future>(
                 return Poll::Ready(Some(Err(Unattended::Late)));
             }
             let changed = owner.borrow().deadline() != deadline;
-            if changed { Poll::Ready(None) } else { sleep.as_mut().poll(cx).map(|()| None) }
+            match sleep.as_mut().as_pin_mut() {
+                Some(sleep) if !changed => sleep.poll(cx).map(|()| None),
+                _ => Poll::Ready(None),
+            }
         })
         .await;
         if let Some(result) = step {
@@ -169,21 +179,22 @@ async fn attend<E, C: Timer, O: Owner<E>, F: Future>(
 }
 
 /// Serves a connection over the transport that was opened for it.
-struct Serving<'s, 'o, C, B: Storage<u8>, R, M: Storage<u8>, O, const WAITERS: usize> {
+struct Serving<'s, 'o, C, B: Storage<u8>, R, M: Storage<u8>, O, E, const WAITERS: usize> {
     connected: &'s Cell<bool>,
     connection: &'s mut Connection<B, R>,
     timer: &'s C,
     tokens: &'s Tokens<M, WAITERS>,
     owner: &'s RefCell<&'o mut O>,
+    errors: PhantomData<E>,
 }
 
-impl<C, B, R, M, O, const WAITERS: usize> Session for Serving<'_, '_, C, B, R, M, O, WAITERS>
+impl<C, B, R, M, O, E, const WAITERS: usize> Session for Serving<'_, '_, C, B, R, M, O, E, WAITERS>
 where
     C: Timer,
     B: Storage<u8>,
     R: Storage<Pending>,
     M: Storage<u8>,
-    O: Handler,
+    O: Owner<E>,
 {
     type Output = CloseReason;
 
@@ -192,6 +203,17 @@ where
         self.connected.set(true);
         // Nobody else looks at it from now on, until the transport is gone.
         let mut owner = self.owner.borrow_mut();
+        owner.connected();
+        let mut had_a_turn = false;
+        poll_fn(|cx| {
+            if replace(&mut had_a_turn, true) {
+                return Poll::Ready(());
+            }
+            // Behind those who were just woken.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
         let halves = (reader, writer);
         serve(self.connection, halves, self.timer, self.tokens, &mut **owner).await
     }

@@ -1,6 +1,7 @@
 //! The Redis side: TLS, logins that are checked as Azure Managed Redis does, connections that
 //! end with their token, and all else passed on.
 
+use std::collections::VecDeque;
 use std::io::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,10 @@ use std::time::Duration;
 use redis_entraid_core::pubsub::Notice;
 use redis_entraid_core::resp::{Arg, Framer, Value, encode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::join;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
@@ -71,9 +74,16 @@ async fn client(
     let (ends, expiry) = watch::channel(0);
     let (notes, noted) = mpsc::unbounded_channel();
     let answered = AtomicBool::new(true);
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let answers = async {
+        // What was said before an end is heard.
+        let said = replies(shared, from_backend, near, noted, &ends);
+        let (said, heard) = join!(said, underway(shared.latency, far, output, &answered));
+        said.and(heard)
+    };
     tokio::select! {
         result = requests(shared, port, input, to_backend, &notes, &answered) => result,
-        result = replies(shared, from_backend, output, noted, &ends, &answered) => result,
+        result = answers => result,
         () = expire(expiry) => {
             shared.counters.add(|counts| &mut counts.expired);
             Ok(())
@@ -101,6 +111,35 @@ async fn expire(mut ends: watch::Receiver<u64>) {
             changed = ends.changed() => if changed.is_err() {
                 return std::future::pending().await;
             }
+        }
+    }
+}
+
+/// Carries replies to the client, each for as long as the way takes.
+async fn underway(
+    latency: Duration,
+    mut replies: impl AsyncRead + Unpin,
+    mut output: impl AsyncWrite + Unpin,
+    answered: &AtomicBool,
+) -> Result<()> {
+    let mut on_the_way: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+    let mut over = false;
+    loop {
+        let due = on_the_way.front().map(|(due, _)| *due);
+        let mut buffer = Vec::with_capacity(1 << 16);
+        tokio::select! {
+            biased;
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let (_, reply) = on_the_way.pop_front().unwrap_or_else(|| unreachable!("one is due"));
+                answered.store(true, Ordering::Relaxed);
+                output.write_all(&reply).await?;
+                output.flush().await?;
+            }
+            read = replies.read_buf(&mut buffer), if !over => match read? {
+                0 => over = true,
+                _ => on_the_way.push_back((Instant::now() + latency, buffer)),
+            },
+            else => return output.shutdown().await,
         }
     }
 }
@@ -254,7 +293,6 @@ async fn replies(
     mut output: impl AsyncWrite + Unpin,
     mut noted: mpsc::UnboundedReceiver<Note>,
     ends: &watch::Sender<u64>,
-    answered: &AtomicBool,
 ) -> Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
     let mut framer = Framer::new();
@@ -306,10 +344,6 @@ async fn replies(
                 _ => out.extend(reply),
             }
         }
-        if !shared.latency.is_zero() && !out.is_empty() {
-            tokio::time::sleep(shared.latency).await;
-        }
-        answered.store(true, Ordering::Relaxed);
         output.write_all(&out).await?;
         output.flush().await?;
         buffer.drain(..start);

@@ -85,9 +85,6 @@ impl<T> Drop for Keeper<T> {
 
 impl<T: Timer> Handler for Keeper<T> {
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
-        if !self.shared.connected.replace(true) {
-            self.shared.wake();
-        }
         let now = self.shared.timer.now();
         let submitted = self.desk.submit(cx, now, &mut |by, tag, class, command| {
             connection.submit_encoded(by, tag, class, command)
@@ -131,6 +128,11 @@ impl<T: Timer, E: transport::ConnectError> Owner<E> for Keeper<T> {
 
     fn connect_timeout(&self) -> Duration {
         self.shared.standing.borrow().connect_timeout()
+    }
+
+    fn connected(&mut self) {
+        self.shared.connected.set(true);
+        self.shared.wake();
     }
 
     fn dial_failed(&mut self, now: Instant, error: Option<E>) {

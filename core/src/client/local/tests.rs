@@ -115,6 +115,8 @@ fn the_first_command_goes_in_the_flight_of_the_login() {
         client.command(args!["GET", "k"]).await.unwrap().str().unwrap().to_string()
     });
     assert_eq!((hello.as_str(), server.connects.get()), ("hello", 1));
+    // Else it might wait for an acknowledgement of the login.
+    assert_eq!(server.writes.get(), 1);
     // Without that, the server waits in vain.
     let mut bench = Bench::new(eager_server());
     bench.settings.config.eager = false;

@@ -101,6 +101,8 @@ pub(crate) struct Server {
     pub(crate) stale: Cell<&'static str>,
     /// Who is connected has no login.
     pub(crate) shut: Cell<bool>,
+    /// Writes that came so far.
+    pub(crate) writes: Cell<u32>,
     /// Connections so far.
     pub(crate) connects: Cell<u32>,
     /// The first so many commands of a connection are only executed together.
@@ -211,6 +213,7 @@ impl Write for Half<'_> {
                 return Poll::Pending;
             }
             let len = bytes.len().min(1500);
+            self.0.writes.set(self.0.writes.get() + 1);
             self.0.input.borrow_mut().extend_from_slice(&bytes[..len]);
             self.0.execute();
             Poll::Ready(Ok(len))
