@@ -2,9 +2,11 @@
 
 mod demo;
 mod fuzz;
+mod size;
 mod suites;
 mod targets;
 mod tools;
+mod wasm;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,7 @@ cargo xtask demo             the main job: against the emulator, or the server t
                              REDIS_HOSTNAME names
 cargo xtask test [SUITE...]  all checks, or the named ones; installs what they need
 cargo xtask suites           their names
+cargo xtask size             how large components are, and where the bytes are
 cargo xtask sim [--seeds N] [--first SEED] [--days N] [--connections N]
                              more of the simulation than the tests have time for
 cargo xtask fuzz [TARGET...] [--seconds N] [--keep]
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
             let sim = ["run", "--quiet", "--release", "--package", "simulation", "--"];
             done(run(&mut cargo(&[&sim, more].concat())).map(drop))
         }
+        ["size"] => done(size::size()),
         ["fuzz", more @ ..] => done(fuzz::fuzz(more)),
         _ => {
             eprintln!("{USAGE}");

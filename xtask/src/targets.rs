@@ -47,17 +47,34 @@ pub(crate) struct Component {
 
 /// Builds the component of the package in `folder`, with `features`.
 pub(crate) fn component(folder: &str, features: &str) -> Result<Component> {
+    build(folder, features, false)
+}
+
+/// The same with the names of its functions.
+pub(crate) fn named_component(folder: &str, features: &str) -> Result<Component> {
+    build(folder, features, true)
+}
+
+fn build(folder: &str, features: &str, named: bool) -> Result<Component> {
     let name = folder.rsplit('/').next().unwrap_or_default();
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), |folder| root().join(folder))
         .join("components")
         // Each combination of features stays as it was built.
-        .join(format!("{name} {features}").trim().replace([' ', ','], "-"));
+        .join(format!("{folder} {features} {}", if named { "named" } else { "" }))
+        .display()
+        .to_string()
+        .trim_end()
+        .replace([' ', ','], "-");
     let manifest = format!("{folder}/Cargo.toml");
-    let folder = target.display().to_string();
     let build = ["build", "--locked", "--release", "--manifest-path", &manifest];
-    let more = ["--no-default-features", "--features", features, "--target-dir", &folder];
-    let built = run(&mut cross(WASI, "core,alloc", &[&build[..], &more].concat())?)?.built;
+    let more = ["--no-default-features", "--features", features, "--target-dir", &target];
+    let mut command = cross(WASI, "core,alloc", &[&build[..], &more].concat())?;
+    if named {
+        command.env("CARGO_PROFILE_RELEASE_STRIP", "none");
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+    }
+    let built = run(&mut command)?.built;
     let file = format!("{}.wasm", name.replace('-', "_"));
-    Ok(Component { path: target.join(WASI).join("release").join(file), built })
+    Ok(Component { path: PathBuf::from(target).join(WASI).join("release").join(file), built })
 }

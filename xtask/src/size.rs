@@ -1,0 +1,95 @@
+//! How large it is, and where the bytes are.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use rustc_demangle::demangle;
+
+use crate::targets::{component, named_component};
+use crate::tools::Result;
+use crate::wasm;
+
+/// Components: what they are, and the features of `tests/sizes/wasi`.
+const COMPONENTS: [(&str, &str); 5] = [
+    ("plain", ""),
+    ("with HTTP", "http"),
+    ("with TLS (P-256)", "tls-p256"),
+    ("with TLS (all chains)", "tls"),
+    ("with HTTP and TLS (all chains)", "http,tls"),
+];
+
+/// Prints the sizes of all that has one.
+pub(crate) fn size() -> Result<()> {
+    println!("\n{:34} {:>9} {:>9}", "component", "bytes", "gzip");
+    let mut shares = Vec::new();
+    for (what, features) in COMPONENTS {
+        let built = component("tests/sizes/wasi", features)?;
+        let bytes = std::fs::read(&built.path).map_err(|error| error.to_string())?;
+        println!("{what:34} {:>9} {:>9}", bytes.len(), gzip(&bytes)?);
+        let named = named_component("tests/sizes/wasi", features)?;
+        let named = std::fs::read(&named.path).map_err(|error| error.to_string())?;
+        let functions = wasm::functions(&named).ok_or("its functions can't be read")?;
+        shares.push((what, by_crate(&functions)));
+    }
+    println!("\nbytes of code by crate, before the names were taken away");
+    for (what, share) in shares {
+        println!("{what}:");
+        for (name, bytes) in share.iter().take(14) {
+            println!("    {name:30} {bytes:>9}");
+        }
+    }
+    Ok(())
+}
+
+fn gzip(bytes: &[u8]) -> Result<usize> {
+    let mut child = Command::new("gzip")
+        .args(["-9", "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("gzip: {error}"))?;
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let bytes = bytes.to_vec();
+    let writing = std::thread::spawn(move || stdin.write_all(&bytes));
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    writing.join().expect("it doesn't panic").map_err(|error| error.to_string())?;
+    Ok(output.stdout.len())
+}
+
+/// The bytes of each crate's functions, the largest first.
+fn by_crate(functions: &[wasm::Function]) -> Vec<(String, usize)> {
+    let mut crates: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, bytes) in functions {
+        *crates.entry(crate_of(name)).or_default() += bytes;
+    }
+    let mut crates: Vec<_> = crates.into_iter().collect();
+    crates.sort_by_key(|(_, bytes)| core::cmp::Reverse(*bytes));
+    crates
+}
+
+/// The crate of a function. One of another crate's, made for a type or a closure of ours, counts as
+/// ours.
+fn crate_of(mangled: &str) -> String {
+    let name = format!("{:#}", demangle(mangled));
+    let is_word = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
+    let mut crates = name.match_indices("::").map(|(at, _)| {
+        let before = &name[..at];
+        &before[before.rfind(|byte| !is_word(byte)).map_or(0, |at| at + 1)..]
+    });
+    let ours = crates.clone().find(|name| name.starts_with("redis_entraid"));
+    ours.or_else(|| crates.next()).unwrap_or("(exports and the rest)").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_belongs_to_the_crate_that_it_was_made_for() {
+        let name = "_ZN89_$LT$redis_entraid_wasi..net..Tcp$u20$as$u20$core..fmt..Debug$GT$3fmt17hbfe2019840edaf85E";
+        assert_eq!(crate_of(name), "redis_entraid_wasi");
+        assert_eq!(crate_of("_RNvNtCs9pv848UzQwQ_4core3fmt5write"), "core");
+        assert_eq!(crate_of("cabi_realloc"), "(exports and the rest)");
+    }
+}
