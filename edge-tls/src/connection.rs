@@ -156,7 +156,11 @@ fn offer<'c>(config: &Config<'c>, name: &ServerName<'_>) -> TlsConfig<'c> {
 fn settle(shared: &Shared, error: &TlsError) -> Error {
     let error = match error {
         TlsError::HandshakeAborted(_, alert) => Error::Refused(*alert as u8),
-        _ if matches!(shared.progress(), Progress::New | Progress::Hello | Progress::Extensions) => {
+        _ if matches!(
+            shared.progress(),
+            Progress::New | Progress::Hello | Progress::Extensions
+        ) =>
+        {
             Error::Violation(Violation::Hello)
         }
         TlsError::CryptoError | TlsError::InvalidSignature => Error::Forged,

@@ -78,7 +78,8 @@ fn any<'a>(bytes: &mut &'a [u8]) -> Result<(u8, &'a [u8], &'a [u8])> {
         let mut len = usize::from(*first);
         if len >= 0x80 {
             // No certificate fits into a record if this takes more than two bytes.
-            let (high, low) = rest.split_at_checked(len & 0x7f).filter(|(high, _)| high.len() < 3)?;
+            let (high, low) =
+                rest.split_at_checked(len & 0x7f).filter(|(high, _)| high.len() < 3)?;
             len = high.iter().fold(0, |len, byte| (len << 8) | usize::from(*byte));
             rest = low;
         }

@@ -171,11 +171,7 @@ impl<R: Read> Incoming<R> {
 }
 
 /// Fills up `buf` from `filled` on, which says what is there even if this is given up.
-async fn fill<R: Read>(
-    transport: &mut R,
-    buf: &mut [u8],
-    filled: &mut usize,
-) -> Result<(), Error> {
+async fn fill<R: Read>(transport: &mut R, buf: &mut [u8], filled: &mut usize) -> Result<(), Error> {
     while let Some(rest) = buf.get_mut(*filled..).filter(|rest| !rest.is_empty()) {
         let read = transport.read(rest).await;
         match read.map_err(|error| Error::Transport(error.kind()))? {

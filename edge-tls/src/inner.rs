@@ -139,8 +139,7 @@ impl From<Refusal> for Error {
 
 /// Judges the content of a record. `finished` is the length of a Finished message of the suite.
 pub(crate) fn judge(content: &[u8], progress: Progress, finished: usize) -> Verdict {
-    look(content, progress, finished)
-        .unwrap_or_else(|refusal| Verdict::Replace(refusal.content()))
+    look(content, progress, finished).unwrap_or_else(|refusal| Verdict::Replace(refusal.content()))
 }
 
 fn look(content: &[u8], progress: Progress, finished: usize) -> Result<Verdict, Refusal> {

@@ -81,7 +81,10 @@ impl<'a, S: Suite> Verifier<'a, S> {
         }
     }
 
-    fn certificates(&mut self, entries: &[CertificateEntryRef<'_>]) -> Result<(), CertificateError> {
+    fn certificates(
+        &mut self,
+        entries: &[CertificateEntryRef<'_>],
+    ) -> Result<(), CertificateError> {
         let mut sent = [const { CertificateDer::from_slice(&[]) }; MOST];
         let sent = sent.get_mut(..entries.len()).ok_or(CertificateError::TooMany)?;
         for (certificate, entry) in sent.iter_mut().zip(entries) {

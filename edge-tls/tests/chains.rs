@@ -105,7 +105,12 @@ fn without_a_root_nothing_is_sent() {
 #[test]
 fn another_name_is_refused() {
     let (root, leaf) = simple();
-    for name in ["other.region.example", "region.example", "a.cache.region.example", "xcache.region.example"] {
+    for name in [
+        "other.region.example",
+        "region.example",
+        "a.cache.region.example",
+        "xcache.region.example",
+    ] {
         assert_eq!(refused(ping(leaf.server(), &[&root], name)), CertificateError::Name, "{name}");
     }
 }
@@ -175,9 +180,9 @@ fn a_wildcard_stands_for_one_label() {
 #[test]
 fn an_expired_certificate_is_refused() {
     let (root, leaf) = simple();
-    let later = UnixTime::since_unix_epoch(
-        std::time::Duration::from_secs(UnixTime::now().as_secs() + 40 * 86_400),
-    );
+    let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+        UnixTime::now().as_secs() + 40 * 86_400,
+    ));
     let error = refused(ping_at(leaf.server(), &[&root], NAME, later));
     assert_eq!(error, CertificateError::Expired);
 }

@@ -7,9 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use common::{
-    ClientHalves, NAME, Node, ServerStream, key, leaf, ping, root, run, transport,
-};
+use common::{ClientHalves, NAME, Node, ServerStream, key, leaf, ping, root, run, transport};
 use embedded_io_async::{ErrorKind, Read, Write};
 use rcgen::PKCS_ECDSA_P256_SHA256 as P256;
 use redis_entraid_tls::pki_types::UnixTime;
@@ -385,8 +383,7 @@ fn a_bit_that_was_flipped_on_the_way_is_an_error_wherever_it_is() {
     for after in (0..900).step_by(7) {
         let (client, server) = tokio::io::duplex(16_384);
         let (reader, writer) = tokio::io::split(client);
-        let reader =
-            Damage { inner: embedded_io_adapters::tokio_1::FromTokio::new(reader), after };
+        let reader = Damage { inner: embedded_io_adapters::tokio_1::FromTokio::new(reader), after };
         let writer = embedded_io_adapters::tokio_1::FromTokio::new(writer);
         let serve = async {
             let acceptor = TlsAcceptor::from(Arc::new(pki().1.server()));
@@ -415,7 +412,9 @@ fn a_bit_that_was_flipped_on_the_way_is_an_error_wherever_it_is() {
             matches!(
                 result,
                 Err(Error::Forged
-                    | Error::Violation(Violation::Record | Violation::InTheClear | Violation::Hello)
+                    | Error::Violation(
+                        Violation::Record | Violation::InTheClear | Violation::Hello
+                    )
                     | Error::Truncated
                     | Error::Refused(_)
                     | Error::TooLong { .. })

@@ -8,9 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redis_entraid_tls::ALGORITHMS;
-use redis_entraid_tls::pki_types::{
-    AlgorithmIdentifier, SignatureVerificationAlgorithm, alg_id,
-};
+use redis_entraid_tls::pki_types::{AlgorithmIdentifier, SignatureVerificationAlgorithm, alg_id};
 
 /// An algorithm, as we and as openssl call it.
 #[derive(Clone, Copy)]
@@ -192,9 +190,8 @@ fn sum(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
 fn we_agree_with_openssl_about_1000_signatures() {
     std::thread::scope(|scope| {
         let runs = [(2048, 65_537, 300), (3072, 65_537, 300), (4096, 65_537, 300), (2048, 3, 100)];
-        let runs = runs.map(|(bits, exponent, messages)| {
-            scope.spawn(move || agree(bits, exponent, messages))
-        });
+        let runs = runs
+            .map(|(bits, exponent, messages)| scope.spawn(move || agree(bits, exponent, messages)));
         let all: usize = runs.map(|run| run.join().unwrap()).into_iter().sum();
         assert_eq!(all, 1000);
     });
@@ -261,7 +258,8 @@ fn other_keys_are_refused() {
         let mut even = key.public.clone();
         even[9 + bits / 8 - 1] &= 0xfe;
         let zeros = [&key.public[..9], &vec![0; bits / 8], &key.public[9 + bits / 8..]].concat();
-        for public in [[&key.public[..], &[0]].concat(), negative, even, zeros, vec![0x30, 0], vec![]]
+        for public in
+            [[&key.public[..], &[0]].concat(), negative, even, zeros, vec![0x30, 0], vec![]]
         {
             wrong.push(algorithm.verify_signature(&public, b"PING", &signature).is_ok());
         }

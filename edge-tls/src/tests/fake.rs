@@ -157,10 +157,7 @@ pub(super) struct Outcome {
 }
 
 /// Connects to a server that answers the hello with `answer`, and reads all it says.
-pub(super) fn converse<S: Suite>(
-    chunk: usize,
-    answer: impl FnOnce(&[u8]) -> Vec<u8>,
-) -> Outcome {
+pub(super) fn converse<S: Suite>(chunk: usize, answer: impl FnOnce(&[u8]) -> Vec<u8>) -> Outcome {
     let sent = Rc::new(RefCell::new(Vec::new()));
     let (pki, hello) = (pki(), Rc::new(RefCell::new(0)));
     let length = hello.clone();
@@ -168,7 +165,8 @@ pub(super) fn converse<S: Suite>(
         *length.borrow_mut() = sent.len();
         answer(sent)
     };
-    let wire = Wire { sent: sent.clone(), answer: Some(answer), received: Vec::new(), at: 0, chunk };
+    let wire =
+        Wire { sent: sent.clone(), answer: Some(answer), received: Vec::new(), at: 0, chunk };
     let halves = Halves::new(wire, Sent(sent.clone()));
     let roots = [anchor(&pki.root).unwrap()];
     let config = Config::new("cache.example", &roots, UnixTime::now());
@@ -240,7 +238,8 @@ impl Server {
         body.extend_from_slice(&[7; 32]);
         body.extend_from_slice(&[0, 0x13, 0x01, 0]);
         let mut extensions = std::vec![0, 43, 0, 2, 3, 4, 0, 51, 0, 69, 0, 0x17, 0, 65];
-        extensions.extend_from_slice(p256::AffinePoint::GENERATOR.to_encoded_point(false).as_bytes());
+        extensions
+            .extend_from_slice(p256::AffinePoint::GENERATOR.to_encoded_point(false).as_bytes());
         body.extend_from_slice(&vector(2, &extensions));
         let hello = message(2, &body);
         let transcript = [&sent[5..], &hello].concat();
@@ -321,4 +320,3 @@ fn expand(secret: &[u8], label: &str, context: &[u8]) -> Vec<u8> {
     hkdf::Hkdf::<Sha256>::from_prk(secret).unwrap().expand(&info, &mut output).unwrap();
     output.to_vec()
 }
-
