@@ -234,11 +234,12 @@ fn only_one_block_is_right_for_a_message() {
 #[test]
 fn a_block_of_pss_is_right_to_the_last_bit() {
     use sha2::{Digest, Sha256};
-    let key = Key::new(2048, 65_537);
+    // The first bit of a block can only be set if the modulus is not the smallest.
+    let key = std::iter::repeat_with(|| Key::new(2048, 65_537)).find(|key| key.modulus[0] > 0x90);
+    let key = key.unwrap();
     let message = b"PING";
-    // EMSA-PSS-ENCODE with a salt of zeros; what is given is changed before or after the mask.
-    let block = |before: &[(usize, u8)], after: &[(usize, u8)]| {
-        let salt = [0; 32];
+    // EMSA-PSS-ENCODE; what is given is changed before or after the mask.
+    let encode = |salt: [u8; 32], before: &[(usize, u8)], after: &[(usize, u8)]| {
         let hash = [&[0; 8][..], &Sha256::digest(message), &salt].concat();
         let hash = Sha256::digest(hash);
         let mut block = [&[0; 190][..], &[1], &salt].concat();
@@ -257,6 +258,10 @@ fn a_block_of_pss_is_right_to_the_last_bit() {
         }
         block
     };
+    // A salt with which the block is smaller than that, even with its first bit set.
+    let mut salts = (0..=255).map(|byte| [byte; 32]);
+    let salt = salts.find(|salt| encode(*salt, &[], &[])[0] < 0x10).unwrap();
+    let block = |before: &[_], after: &[_]| encode(salt, before, after);
     assert_eq!(block(&[], &[]).len(), 256);
     assert!(key.judge(SCHEMES[2], message, &key.sign_block(&block(&[], &[]))));
     for (before, after) in [
