@@ -5,9 +5,11 @@ use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use rustls_pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
 };
-use sha2::{Digest, Sha256};
 #[cfg(any(feature = "p384", feature = "rsa"))]
-use sha2::{Sha384, Sha512};
+use sha2::Sha384;
+#[cfg(feature = "rsa")]
+use sha2::Sha512;
+use sha2::{Digest, Sha256};
 
 #[cfg(feature = "rsa")]
 use crate::rsa;

@@ -206,6 +206,14 @@ impl<R: Read, W> Read for Guard<'_, R, W> {
 impl<R, W: Write> Write for Guard<'_, R, W> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, Stopped> {
         let shared = &self.0.shared;
+        // There is nothing to say to a server between its hello and its proof.
+        if matches!(
+            shared.progress(),
+            Progress::Extensions | Progress::Certificate | Progress::Proof
+        ) {
+            shared.fail(Error::Unverified);
+            return Err(Stopped);
+        }
         shared.send().map_err(|_| Stopped)?;
         let mut writer = self.0.writer.try_borrow_mut().map_err(|_| Stopped)?;
         match writer.write(buf).await {

@@ -44,6 +44,7 @@ pub use azure::AZURE;
 pub use certificate::{CertificateError, anchor};
 pub use config::{Config, MaxFragmentLength};
 pub use connection::{Buffers, MIN_RECORDS_OUT, RECORDS_IN, Reader, Tls, Writer};
+pub use embedded_io_async;
 pub use error::{Error, Violation};
 pub use halves::Halves;
 pub use rand_core;

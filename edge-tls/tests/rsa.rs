@@ -232,6 +232,58 @@ fn only_one_block_is_right_for_a_message() {
 }
 
 #[test]
+fn a_block_of_pss_is_right_to_the_last_bit() {
+    use sha2::{Digest, Sha256};
+    // The first bit of a block can only be set if the modulus is not the smallest.
+    let key = std::iter::repeat_with(|| Key::new(2048, 65_537)).find(|key| key.modulus[0] > 0x90);
+    let key = key.unwrap();
+    let message = b"PING";
+    // EMSA-PSS-ENCODE; what is given is changed before or after the mask.
+    let encode = |salt: [u8; 32], before: &[(usize, u8)], after: &[(usize, u8)]| {
+        let hash = [&[0; 8][..], &Sha256::digest(message), &salt].concat();
+        let hash = Sha256::digest(hash);
+        let mut block = [&[0; 190][..], &[1], &salt].concat();
+        for (at, byte) in before {
+            block[*at] ^= byte;
+        }
+        for (counter, chunk) in (0u32..).zip(block.chunks_mut(32)) {
+            let mask = Sha256::digest([&hash[..], &counter.to_be_bytes()].concat());
+            chunk.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+        }
+        block[0] &= 0x7f;
+        block.extend_from_slice(&hash);
+        block.push(0xbc);
+        for (at, byte) in after {
+            block[*at] ^= byte;
+        }
+        block
+    };
+    // A salt with which the block is smaller than that, even with its first bit set.
+    let mut salts = (0..=255).map(|byte| [byte; 32]);
+    let salt = salts.find(|salt| encode(*salt, &[], &[])[0] < 0x10).unwrap();
+    let block = |before: &[_], after: &[_]| encode(salt, before, after);
+    assert_eq!(block(&[], &[]).len(), 256);
+    assert!(key.judge(SCHEMES[2], message, &key.sign_block(&block(&[], &[]))));
+    for (before, after) in [
+        // In the padding, in the byte after it, in the salt.
+        (&[(0, 1)][..], &[][..]),
+        (&[(100, 0x80)], &[]),
+        (&[(189, 1)], &[]),
+        (&[(190, 2)], &[]),
+        (&[(190, 1)], &[]),
+        (&[(222, 1)], &[]),
+        // The bit that is not there, the hash, the byte at the end.
+        (&[], &[(0, 0x80)]),
+        (&[], &[(223, 1)]),
+        (&[], &[(255, 1)]),
+        (&[], &[(255, 0xff)]),
+    ] {
+        let signature = key.sign_block(&block(before, after));
+        assert!(!key.judge(SCHEMES[2], message, &signature), "{before:?} {after:?}");
+    }
+}
+
+#[test]
 fn a_salt_of_another_length_is_refused() {
     let key = Key::new(2048, 65_537);
     for salt in ["rsa_pss_saltlen:0", "rsa_pss_saltlen:20", "rsa_pss_saltlen:max"] {

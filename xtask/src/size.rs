@@ -78,7 +78,13 @@ fn crate_of(mangled: &str) -> String {
         &before[before.rfind(|byte| !is_word(byte)).map_or(0, |at| at + 1)..]
     });
     let ours = crates.clone().find(|name| name.starts_with("redis_entraid"));
-    ours.or_else(|| crates.next()).unwrap_or("(exports and the rest)").to_owned()
+    match ours.or_else(|| crates.next()) {
+        // A method of a type of the language itself.
+        Some("") => "core",
+        Some(name) => name,
+        None => "(exports and the rest)",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]

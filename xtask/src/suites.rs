@@ -79,6 +79,13 @@ pub(crate) const SUITES: &[Suite] = &[
         run: unit,
     },
     Suite {
+        name: "tls",
+        what: "TLS for devices: good servers are accepted, all others get an error and no panic",
+        budget_minutes: 10,
+        least: 170,
+        run: tls,
+    },
+    Suite {
         name: "leaks",
         what: "no token and no secret is ever shown",
         budget_minutes: 5,
@@ -101,9 +108,9 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "no-std",
-        what: "the core needs neither std nor an allocator, here and for Cortex-M3",
+        what: "the core and TLS need neither std nor an allocator, here and for Cortex-M3",
         budget_minutes: 5,
-        least: 4,
+        least: 6,
         run: no_std,
     },
     Suite {
@@ -266,10 +273,21 @@ fn lints() -> Result<Counts> {
 }
 
 fn unit() -> Result<Counts> {
-    // The last two are suites of their own.
-    let mut counts = tests(&["--workspace", "--exclude", "leaks", "--exclude", "simulation"])?;
+    // Those that are suites of their own.
+    let others = ["leaks", "redis-entraid-tls", "simulation"];
+    let exclude = others.iter().flat_map(|package| ["--exclude", package]);
+    let mut counts = tests(&["--workspace"].into_iter().chain(exclude).collect::<Vec<_>>())?;
     counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);
     counts.add(tests(&["--package", "redis-entraid-core", "--all-features"])?);
+    Ok(counts)
+}
+
+fn tls() -> Result<Counts> {
+    debian(&["openssl"], &["openssl"])?;
+    let package = ["--package", "redis-entraid-tls"];
+    let mut counts = tests(&package)?;
+    // What a device with P-256 alone has.
+    counts.add(tests(&[&package[..], &["--no-default-features"]].concat())?);
     Ok(counts)
 }
 
@@ -289,7 +307,7 @@ fn docs() -> Result<Counts> {
 fn no_std() -> Result<Counts> {
     let manifest = "tests/no-std/Cargo.toml";
     let mut counts = Counts::default();
-    for features in ["", "defmt", "postcard"] {
+    for features in ["", "defmt", "postcard", "tls"] {
         counts.add(check(&mut cargo(&[
             "build",
             "--locked",
@@ -301,9 +319,11 @@ fn no_std() -> Result<Counts> {
         ]))?);
     }
     let target = "thumbv7m-none-eabi";
-    let build = ["build", "--locked", "--release", "--manifest-path", manifest];
-    let mut command = cross(target, "core", &build)?;
-    counts.add(check(&mut command)?);
+    for features in ["", "tls"] {
+        let build = ["build", "--locked", "--release", "--manifest-path", manifest];
+        let mut command = cross(target, "core", &[&build[..], &["--features", features]].concat())?;
+        counts.add(check(&mut command)?);
+    }
     Ok(counts)
 }
 

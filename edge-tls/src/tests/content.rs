@@ -1,10 +1,57 @@
 //! The two ends of what a refusal is told by.
 
+use std::vec::Vec;
+
+use aes_gcm::aead::{AeadInPlace, Buffer, KeyInit};
 use embedded_tls::TlsError;
 
+use super::fake::NoCipher;
 use crate::error::{Error, Violation};
 use crate::halves::Halves;
 use crate::inner::{Progress, Refusal};
+use crate::suite::Checked;
+
+struct Record(Vec<u8>);
+
+impl AsRef<[u8]> for Record {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsMut<[u8]> for Record {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Buffer for Record {
+    fn extend_from_slice(&mut self, other: &[u8]) -> aes_gcm::aead::Result<()> {
+        self.0.extend_from_slice(other);
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+}
+
+#[test]
+fn a_cipher_without_a_guard_decrypts_nothing() {
+    let cipher = Checked::<NoCipher>::new(&Default::default());
+    let decrypt = |header: &[u8]| {
+        let mut record = Record([&b"PONG\x17"[..], &[0; 16]].concat());
+        cipher.decrypt_in_place(&Default::default(), header, &mut record).map(|()| record.0)
+    };
+    let mark = Progress::Open.mark().unwrap();
+    assert_eq!(decrypt(&[23, 3, mark, 0, 21]).unwrap(), b"PONG\x17");
+    // As a server sends it.
+    assert!(decrypt(&[23, 3, 3, 0, 21]).is_err());
+    assert!(decrypt(&[23, 3, mark]).is_err());
+    let (nonce, tag) = (Default::default(), Default::default());
+    let detached = cipher.decrypt_in_place_detached(&nonce, &[23, 3, mark, 0, 21], &mut [], &tag);
+    assert!(detached.is_err());
+}
 
 #[test]
 fn each_stage_that_is_marked_is_recognized() {

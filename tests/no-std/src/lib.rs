@@ -14,6 +14,9 @@ use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step};
 use redis_entraid_core::time::{Instant, UnixTime};
 
+#[cfg(feature = "tls-p256")]
+mod tls;
+
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {}
