@@ -43,7 +43,9 @@ impl Environment {
     /// [`ConfigError`] if something is missing or can't be understood.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
-        let (host, port) = endpoint(&get)?;
+        // There are many calls, and it needn't be quick.
+        let get: &dyn Fn(&str) -> Option<String> = &get;
+        let (host, port) = endpoint(get)?;
         let text = |name: &str| get(name).map(Zeroizing::new);
         let client_id = get("AZURE_CLIENT_ID");
         let selector = match text("AZURE_CLIENT_ID") {
@@ -159,7 +161,7 @@ impl Source for EnvSource {
 }
 
 /// The server's host and port.
-fn endpoint(get: &impl Fn(&str) -> Option<String>) -> Result<(String, u16), ConfigError> {
+fn endpoint(get: &dyn Fn(&str) -> Option<String>) -> Result<(String, u16), ConfigError> {
     let port = |text: &str, name| text.parse().map_err(|_| ConfigError::Invalid(name));
     let host = |host: &str, name| match host.trim_matches(['[', ']']) {
         // Without TLS there is no login at all.
