@@ -14,7 +14,10 @@
 //! assert_eq!(sent.since(due), Duration::ZERO);
 //! ```
 
+use core::future::poll_fn;
+use core::mem::replace;
 use core::ops::Add;
+use core::task::Poll;
 use core::time::Duration;
 
 /// Milliseconds since an arbitrary origin, on a clock that never goes back.
@@ -103,6 +106,24 @@ pub trait Timer: Clock {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     async fn sleep_until(&self, deadline: Instant);
+
+    /// Lets everything have a turn that is ready. A host where what was woken takes several turns to
+    /// act, as chained promises do, waits for all of them.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    async fn turn(&self) {
+        let mut had_a_turn = false;
+        poll_fn(|cx| {
+            if replace(&mut had_a_turn, true) {
+                return Poll::Ready(());
+            }
+            // Behind those who were just woken.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 impl<T: Clock + ?Sized> Clock for &T {
@@ -118,6 +139,10 @@ impl<T: Clock + ?Sized> Clock for &T {
 impl<T: Timer + ?Sized> Timer for &T {
     async fn sleep_until(&self, deadline: Instant) {
         (**self).sleep_until(deadline).await;
+    }
+
+    async fn turn(&self) {
+        (**self).turn().await;
     }
 }
 

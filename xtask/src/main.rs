@@ -2,6 +2,7 @@
 
 mod demo;
 mod fuzz;
+mod npm;
 mod size;
 mod suites;
 mod targets;
@@ -17,6 +18,7 @@ cargo xtask demo             the main job: against the emulator, or the server t
                              REDIS_HOSTNAME names
 cargo xtask test [SUITE...]  all checks, or the named ones; installs what they need
 cargo xtask suites           their names
+cargo xtask npm              builds the npm package
 cargo xtask size             how large components are, and where the bytes are
 cargo xtask sim [--seeds N] [--first SEED] [--days N] [--connections N]
                              more of the simulation than the tests have time for
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
             let sim = ["run", "--quiet", "--release", "--package", "simulation", "--"];
             done(run(&mut cargo(&[&sim, more].concat())).map(drop))
         }
+        ["npm"] => done(npm::package().map(|package| println!("{}", package.tarball.display()))),
         ["size"] => done(size::size()),
         ["fuzz", more @ ..] => done(fuzz::fuzz(more)),
         _ => {

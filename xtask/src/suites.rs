@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::demo::start_emulator;
+use crate::npm;
 use crate::targets::{component, cross};
 use crate::tools::{
     Output, Result, attempt, cargo, cargo_tool, debian, give_up_at, redis_servers, root, run,
@@ -61,14 +62,14 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "format",
         what: "rustfmt has nothing to say",
         budget_minutes: 1,
-        least: 7,
+        least: 9,
         run: format,
     },
     Suite {
         name: "lints",
         what: "clippy has nothing to say, in any combination of features",
         budget_minutes: 10,
-        least: 11,
+        least: 12,
         run: lints,
     },
     Suite {
@@ -126,6 +127,13 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 10,
         least: 6,
         run: components,
+    },
+    Suite {
+        name: "javascript",
+        what: "the npm package, installed, does in Node, Deno and Workers what it says",
+        budget_minutes: 15,
+        least: 90,
+        run: javascript,
     },
     Suite {
         name: "examples",
@@ -237,13 +245,15 @@ fn own(command: &mut Command) -> &mut Command {
 }
 
 /// The packages outside the workspace.
-const OUTSIDE: [&str; 6] = [
+const OUTSIDE: [&str; 8] = [
     "examples/wasi-cli",
     "examples/wasi-function",
     "tests/fuzz/libfuzzer",
     "tests/no-std",
     "tests/sizes/wasi",
     "tests/wasi",
+    "wasm/bindgen",
+    "wasm/js",
 ];
 
 fn format() -> Result<Counts> {
@@ -284,6 +294,11 @@ fn lints() -> Result<Counts> {
     debian(&["c++"], &["g++"])?;
     let fuzzers = ["clippy", "--locked", "--manifest-path", "tests/fuzz/libfuzzer/Cargo.toml"];
     counts.add(check(&mut cargo(&[&fuzzers[..], &["--", "-Dwarnings"]].concat()))?);
+    // Nor is what only runs in JavaScript.
+    let js = ["clippy", "--locked", "--manifest-path", "wasm/js/Cargo.toml"];
+    let mut command = cross(npm::WASM, "core,alloc", &js)?;
+    command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-Dwarnings");
+    counts.add(check(&mut command)?);
     Ok(counts)
 }
 
@@ -359,9 +374,14 @@ fn conformance() -> Result<Counts> {
     let output = attempt(&mut command)?;
     counts.add(Counts::from(&output));
     // Each run of a case is a check of its own.
-    let runs = output.text.lines().find_map(|line| line.split_once(" runs of ")?.0.parse().ok());
-    counts.passed += runs.unwrap_or(0);
+    counts.passed += runs(&output);
     Ok(counts)
+}
+
+/// How many runs of cases there were.
+fn runs(output: &Output) -> u32 {
+    let mut lines = output.text.lines();
+    lines.find_map(|line| line.split_once(" runs of ")?.0.parse().ok()).unwrap_or(0)
 }
 
 fn examples() -> Result<Counts> {
@@ -381,6 +401,23 @@ fn components() -> Result<Counts> {
     command.env("WASI_FUNCTION", function.path);
     let mut counts = Counts::from(&attempt(own(&mut command))?);
     counts.built |= cli.built || function.built;
+    Ok(counts)
+}
+
+fn javascript() -> Result<Counts> {
+    debian(&["redis-server"], &["redis-server"])?;
+    let project = npm::project()?;
+    let mut counts = Counts { built: project.built, ..Counts::default() };
+    counts.add(check(&mut project.types())?);
+    for test in ["cases", "javascript"] {
+        let mut command = cargo(&[&["test"][..], &CONFORMANCE, &["--test", test]].concat());
+        command.args(["--", "--nocapture", "--test-threads", "2"]);
+        own(&mut command).envs(project.environment()?).env("ONLY_HOSTS", "node,deno");
+        let output = attempt(&mut command)?;
+        counts.add(Counts::from(&output));
+        // Each run of a case is a check of its own.
+        counts.passed += runs(&output);
+    }
     Ok(counts)
 }
 

@@ -242,6 +242,11 @@ impl<L: Share<State>> Exchange<L> {
         self.lock().session.owner == Some(slot)
     }
 
+    /// Whether any is.
+    pub(super) fn is_in_session(&self) -> bool {
+        self.lock().session.owner.is_some()
+    }
+
     /// Waits until all replies are there, and exchanges them for `replies`.
     pub(super) fn poll_replies(
         &self,

@@ -33,6 +33,11 @@ impl<L: Share<State>> Handle<L> {
         Self::new(self.exchange.clone())
     }
 
+    /// Where it meets what drives the connection.
+    pub(super) const fn exchange(&self) -> &Arc<Exchange<L>> {
+        &self.exchange
+    }
+
     /// Whether its connection's task is still there.
     pub fn is_alive(&self) -> bool {
         self.exchange.is_alive()

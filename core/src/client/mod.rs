@@ -29,6 +29,6 @@ pub use environment::{Chosen, EnvSource, Environment, Text};
 pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
 pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use handle::Handle;
-pub use local::{Hook, Local, Settings};
+pub use local::{Door, Hook, Local, Settings};
 pub use share::Share;
 pub use standing::Standing;

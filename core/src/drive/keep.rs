@@ -3,7 +3,6 @@
 use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::marker::PhantomData;
-use core::mem::replace;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -204,16 +203,7 @@ where
         // Nobody else looks at it from now on, until the transport is gone.
         let mut owner = self.owner.borrow_mut();
         owner.connected();
-        let mut had_a_turn = false;
-        poll_fn(|cx| {
-            if replace(&mut had_a_turn, true) {
-                return Poll::Ready(());
-            }
-            // Behind those who were just woken.
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        self.timer.turn().await;
         let halves = (reader, writer);
         serve(self.connection, halves, self.timer, self.tokens, &mut **owner).await
     }

@@ -2,7 +2,8 @@
 //!
 //! `REDIS_SERVERS` names `redis-server` programs, with colons between them; without it, the one
 //! in the path is used. `WASMTIME` names the runtime of the WASI host and `WASI_GUEST` the component
-//! from `tests/wasi`; without them that host isn't run here.
+//! from `tests/wasi`; `NODE` and `DENO` those of the JavaScript host and `JS_SUBJECT` its program, in a
+//! folder where the npm package is installed. Without these such a host isn't run here.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -40,6 +41,19 @@ impl Child {
             command.arg("--env").arg(format!("{name}={value}"));
         }
         Self::start(command.arg(guest))
+    }
+
+    /// The JavaScript host, in Node or Deno.
+    fn javascript(host: &str, environment: &Environment) -> Self {
+        let (program, subject) = javascript(host).expect("only run where there is one");
+        let mut command = Command::new(program);
+        if host == "deno" {
+            command.args(["run", "--quiet", "--allow-net", "--allow-env"]);
+        }
+        command.arg(subject).envs(environment);
+        // For `fetch`.
+        let root = environment.get("SSL_CERT_FILE").expect("there is a root");
+        Self::start(command.env("NODE_EXTRA_CA_CERTS", root).env("DENO_CERT", root))
     }
 
     fn start(command: &mut Command) -> Self {
@@ -140,11 +154,37 @@ fn wasi() -> Option<(OsString, OsString)> {
     std::env::var_os("WASMTIME").zip(std::env::var_os("WASI_GUEST"))
 }
 
+/// What the JavaScript host can do.
+const JAVASCRIPT: &[&str] =
+    &["begin", "idle", "long-lived", "principal", "resp2", "resp3", "sources", "tls", "types"];
+
+/// The runtime and the program of a JavaScript host, if this is to run them.
+fn javascript(host: &str) -> Option<(OsString, OsString)> {
+    std::env::var_os(host.to_uppercase()).zip(std::env::var_os("JS_SUBJECT"))
+}
+
+/// Whether there is what runs a host.
+fn is_there(host: &Host) -> bool {
+    match host.name {
+        "wasi" => wasi().is_some(),
+        "node" | "deno" => javascript(host.name).is_some(),
+        _ => true,
+    }
+}
+
+/// Whether only this host is to be run, or all.
+fn is_asked_for(host: &Host) -> bool {
+    let only = std::env::var("ONLY_HOSTS").unwrap_or_default();
+    only.is_empty() || only.split(',').any(|name| name == host.name)
+}
+
 const HOSTS: &[Host] = &[
     Host { name: "std", has: client::HAS },
     Host { name: "std-child", has: client::HAS },
     Host { name: "byo-loop", has: byo::HAS },
     Host { name: "wasi", has: WASI },
+    Host { name: "node", has: JAVASCRIPT },
+    Host { name: "deno", has: JAVASCRIPT },
 ];
 
 fn cases() -> Vec<Case> {
@@ -185,6 +225,9 @@ async fn run(case: &Case, host: &Host, store: &Store) -> Result<(), String> {
         "std" => case.run(&emulator, &mut Clients::new(environment)).await,
         "std-child" => case.run(&emulator, &mut Child::std(&environment)).await,
         "wasi" => case.run(&emulator, &mut Child::wasi(&environment)).await,
+        host @ ("node" | "deno") => {
+            case.run(&emulator, &mut Child::javascript(host, &environment)).await
+        }
         _ => {
             let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));
             program.set_file_name("byo-loop");
@@ -204,8 +247,7 @@ fn every_subject_passes_the_cases_that_it_has_the_means_for() {
             for (index, (name, store, real)) in stores.iter().enumerate() {
                 // One store is enough for the subjects that only prove the mechanism.
                 let once = host.name != "std" && index > 0;
-                let absent = host.name == "wasi" && wasi().is_none();
-                if absent {
+                if !is_there(host) || !is_asked_for(host) {
                     continue;
                 }
                 if lacks(case, host, *real).is_none() && !once {

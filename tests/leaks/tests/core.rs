@@ -383,6 +383,7 @@ fn clients(shown: &mut Shown) {
     let (local, _) = Local::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
     shown.value(&local);
     shown.value(&local.clone());
+    shown.value(&local.door());
     let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
     let failed = || ConnectError::new(ConnectErrorKind::Unreachable, "cache", "nobody is there");
     shown.value(&standing.dial_failed(NOW, failed()));

@@ -281,6 +281,38 @@ impl<T: Timer + 'static> Local<T> {
     }
 }
 
+impl<T> Local<T> {
+    /// A way in for more clones, which is none itself: while it is kept, a handle that is alone can
+    /// still have a transaction, and the driver ends with the last clone.
+    pub fn door(&self) -> Door<T> {
+        Door { exchange: self.handle.exchange().clone(), shared: self.shared.clone() }
+    }
+}
+
+/// Makes [`Local`]s of one connection: see [`Local::door`].
+pub struct Door<T> {
+    exchange: Arc<Exchange<RefCell<State>>>,
+    shared: Rc<Shared<T>>,
+}
+
+impl<T> Door<T> {
+    /// A client like the others. When the driver has ended, all that it does fails.
+    pub fn enter(&self) -> Local<T> {
+        Local { handle: Handle::new(self.exchange.clone()), shared: self.shared.clone() }
+    }
+
+    /// Whether one of them is in the middle of a transaction, or of a `WATCH`.
+    pub fn has_session(&self) -> bool {
+        self.exchange.is_in_session()
+    }
+}
+
+impl<T> fmt::Debug for Door<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Door").field(&self.shared.standing.borrow()).finish()
+    }
+}
+
 impl<T> Clone for Local<T> {
     fn clone(&self) -> Self {
         Self { handle: self.handle.another(), shared: self.shared.clone() }

@@ -264,3 +264,19 @@ fn the_driver_ends_with_the_last_handle() {
     };
     assert!(world.run(Instant::from_millis(60_000), both).is_some(), "it goes on");
 }
+
+#[test]
+fn a_door_is_no_handle() {
+    let (answers, _) =
+        Bench::new(Server { window: 1 << 20, ..Server::default() }).run(async |mut client| {
+            let door = client.door();
+            let mut other = door.enter();
+            let shared = client.command(args!["MULTI"]).await.map(|_| ()).unwrap_err();
+            other.command(args!["GET", "k"]).await.unwrap();
+            drop(other);
+            // Alone it may have a transaction, whatever the server of this test says to it.
+            let alone = client.command(args!["MULTI"]).await.map(|_| ());
+            (matches!(shared, Error::Refused(_)), matches!(alone, Err(Error::Refused(_))))
+        });
+    assert_eq!(answers, (true, false));
+}

@@ -1,0 +1,4 @@
+export { Client, connect } from './client.js';
+export { RedisError } from './errors.js';
+export { clientSecret, fromEnv, managedIdentity, SCOPE } from './identities.js';
+export { streamingCredentials, TokenManager } from './tokens.js';

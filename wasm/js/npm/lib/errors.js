@@ -1,0 +1,34 @@
+/** What went wrong, and whether a command may have been executed. */
+export class RedisError extends Error {
+  constructor(message, code, kind, outcome) {
+    super(message);
+    this.name = 'RedisError';
+    this.code = code;
+    this.kind = kind;
+    this.outcome = outcome;
+  }
+}
+
+const TLS =
+  /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_|INVALID_|PATH_LENGTH|InvalidData$)/;
+const NAME = /^(ENOTFOUND|EAI_)/;
+const HOST = /^(EACCES|EPERM|NotCapable|PermissionDenied)/;
+
+/** What an error of a host's network comes to, by the names that Node and Deno have for it. */
+export const networkKind = (error) => {
+  if (typeof error?.kind === 'string') return error.kind;
+  // What `fetch` throws says only inside what it was; several addresses make for several errors.
+  const inner = error?.cause ?? error;
+  const code = String(inner?.code ?? inner?.errors?.[0]?.code ?? inner?.name ?? '');
+  if (TLS.test(code) || /certificate/.test(inner?.message)) return 'tls';
+  if (NAME.test(code)) return 'name';
+  if (HOST.test(code)) return 'host';
+  return 'unreachable';
+};
+
+/** What is said of an error, with what is inside it. */
+export const messageOf = (error) => {
+  const message = String(error?.message ?? error);
+  const cause = error?.cause?.message;
+  return cause ? `${message}: ${cause}` : message;
+};

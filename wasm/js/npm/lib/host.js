@@ -1,0 +1,150 @@
+// What the module needs of JavaScript: clocks, timers, streams, tokens and HTTP. Nothing of it
+// throws; what fails rejects its promise with `{ kind, message }`.
+
+import { messageOf, networkKind, RedisError } from './errors.js';
+import { issued } from './token.js';
+
+/** Something that was begun and can be given up. */
+const task = (begin, kindOf) => {
+  const abort = new AbortController();
+  const promise = Promise.resolve()
+    .then(() => begin(abort.signal))
+    .catch((error) => {
+      throw { kind: kindOf(error), message: messageOf(error) };
+    });
+  return { promise, cancel: () => abort.abort() };
+};
+
+/** A timer. Given up, it comes at once: nobody listens. */
+const timer = (start, stop) => {
+  let id, ring;
+  const promise = new Promise((resolve) => {
+    ring = resolve;
+    id = start(resolve);
+  });
+  return {
+    promise,
+    cancel: () => {
+      stop(id);
+      ring();
+    },
+  };
+};
+
+const ignored = () => {};
+
+/** Two streams as the module reads and writes them. */
+const transport = ({ readable, writable, close }, signal) => {
+  const reader = readable.getReader();
+  const writer = writable.getWriter();
+  const shut = () => {
+    // What was read or is being written is lost with it.
+    Promise.resolve(reader.cancel()).catch(ignored);
+    Promise.resolve(writer.abort()).catch(ignored);
+    Promise.resolve(close?.()).catch(ignored);
+  };
+  writer.closed?.catch(ignored);
+  reader.closed?.catch(ignored);
+  if (signal.aborted) shut();
+  const failed = (error) => {
+    throw { kind: 'unreachable', message: messageOf(error) };
+  };
+  return {
+    read: () => reader.read().then(({ value, done }) => (done ? undefined : value), failed),
+    write: (bytes) => writer.write(bytes).catch(failed),
+    close: () => {
+      try {
+        shut();
+      } catch {
+        // It is gone already.
+      }
+    },
+  };
+};
+
+/** One transport for one connection. */
+const once = (given) => {
+  let left = given;
+  return () => {
+    const { readable, writable, close } = left ?? {};
+    if (!left) {
+      const error = new Error('the transport is used up: give a `connect` function instead');
+      throw Object.assign(error, { kind: 'host' });
+    }
+    left = undefined;
+    return { readable, writable, close: close && (() => given.close()) };
+  };
+};
+
+const tokenKind = (error) => {
+  if (typeof error?.kind === 'string') return error.kind;
+  if (error?.statusCode === 429) return 'throttled';
+  // What `@azure/identity` throws when a person has to do something.
+  const refused = error?.statusCode >= 400 && error.statusCode < 500;
+  return refused || error?.name === 'CredentialUnavailableError' ? 'configuration' : 'transient';
+};
+
+const request = async (fetch, method, url, lines, body, signal) => {
+  const headers = {};
+  for (let at = 0; at < lines.length; at += 2) headers[lines[at]] = lines[at + 1];
+  const init = { method, headers, redirect: 'manual', signal };
+  const response = await fetch(url, body.length ? { ...init, body } : init);
+  return {
+    status: response.status,
+    retryAfter: response.headers.get('retry-after') ?? undefined,
+    date: response.headers.get('date') ?? undefined,
+    body: new Uint8Array(await response.arrayBuffer()),
+  };
+};
+
+const number = (text, whole) => {
+  if (!whole) {
+    const special = { inf: Infinity, '+inf': Infinity, '-inf': -Infinity };
+    return special[text] ?? Number(text);
+  }
+  const value = Number(text);
+  return Number.isSafeInteger(value) ? value : BigInt(text);
+};
+
+/** The host for one client, as far as its options have a say. In the `background`, it is no reason
+ * for a process to live on. */
+export const makeHost = (options, { background = false } = {}) => {
+  const { provider, onEvent } = options;
+  const connect = options.connect ?? (options.transport && once(options.transport));
+  const fetch = provider?.fetch ?? options.fetch ?? globalThis.fetch;
+  return {
+    now: () => performance.now(),
+    unixTime: () => Date.now() / 1000,
+    sleep: (millis) =>
+      timer((ring) => {
+        const id = setTimeout(ring, millis);
+        if (background) id.unref?.();
+        return id;
+      }, clearTimeout),
+    // What promises are ready for is done before the next of these.
+    turn: () =>
+      globalThis.setImmediate
+        ? timer((ring) => setImmediate(ring), clearImmediate)
+        : timer((ring) => setTimeout(ring, 0), clearTimeout),
+    dial: (address, port, serverName) =>
+      task(async (signal) => {
+        const target = { address, port, serverName, signal };
+        return transport(await connect(target), signal);
+      }, networkKind),
+    token: () => task(async (signal) => issued(await provider({ signal })), tokenKind),
+    fetch: (method, url, lines, body) =>
+      task((signal) => request(fetch, method, url, lines, body, signal), networkKind),
+    error: (message, code, kind, outcome) => new RedisError(message, code, kind, outcome),
+    number,
+    event: (name, message) => {
+      try {
+        onEvent?.({ name, message });
+      } catch (error) {
+        // It is the user's: let it be seen, but not here.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    },
+  };
+};

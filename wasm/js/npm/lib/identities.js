@@ -1,0 +1,23 @@
+/** The scope of Azure Managed Redis, for providers of your own. */
+export const SCOPE = 'https://redis.azure.com/.default';
+
+const identity = (variables, fetch) => ({ variables, fetch });
+
+/** A service principal with a secret. */
+export const clientSecret = ({ tenantId, clientId, clientSecret, authorityHost, fetch }) =>
+  identity(
+    {
+      AZURE_TENANT_ID: tenantId,
+      AZURE_CLIENT_ID: clientId,
+      AZURE_CLIENT_SECRET: clientSecret,
+      AZURE_AUTHORITY_HOST: authorityHost,
+    },
+    fetch,
+  );
+
+/** The managed identity of this machine, or of this app where it has an endpoint of its own. */
+export const managedIdentity = ({ clientId, objectId, resourceId, endpoint, header, imds, fetch } = {}) =>
+  identity({ managed: 'yes', clientId, objectId, resourceId, endpoint, header, imds }, fetch);
+
+/** The identity that the variables of an environment describe. */
+export const fromEnv = (env, { fetch } = {}) => identity(env, fetch);

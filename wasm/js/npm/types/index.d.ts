@@ -1,0 +1,279 @@
+/** The scope of Azure Managed Redis, for providers of your own. */
+export declare const SCOPE: 'https://redis.azure.com/.default';
+
+/** Two streams: what `connect()` of Workers, `Deno.connect()` and `Duplex.toWeb()` of Node give. */
+export interface Transport {
+  readonly readable: ReadableStream<any>;
+  readonly writable: WritableStream<any>;
+  /** Closes both. */
+  close?(): unknown;
+}
+
+/** Whom to connect to. */
+export interface Target {
+  /** What to dial. */
+  readonly address: string;
+  readonly port: number;
+  /** The name that the server's certificate must be for. */
+  readonly serverName: string;
+  /** Aborted when nobody waits for the connection any more. */
+  readonly signal: AbortSignal;
+}
+
+/** Opens connections. An error may have a `kind`: `name`, `unreachable`, `tls`, `host`. */
+export type Connect = (target: Target) => Transport | Promise<Transport>;
+
+/** A token, in any form in which providers give one. */
+export type Token =
+  | string
+  | ({ readonly user?: string } & TokenText & TokenLife);
+
+/** The token itself. */
+export type TokenText =
+  | { readonly token: string }
+  | { readonly accessToken: string }
+  | { readonly access_token: string };
+
+/** How long it lives; what is missing is read from the token. */
+export interface TokenLife {
+  /** Milliseconds since 1970, as `@azure/identity` has it. */
+  readonly expiresOnTimestamp?: number;
+  readonly refreshAfterTimestamp?: number;
+  /** A date, as MSAL has it, or seconds since 1970. */
+  readonly expiresOn?: Date | number | string | null;
+  readonly expires_on?: number | string;
+  /** Seconds from when it was asked for. */
+  readonly expiresIn?: number;
+  readonly expires_in?: number | string;
+  readonly refresh_in?: number | string;
+}
+
+/**
+ * Yields a token. An error may have a `kind`: `transient` (the default), `throttled`, or
+ * `configuration` if trying again soon can't help.
+ */
+export type TokenFunction = (options: { signal: AbortSignal }) => Promise<Token | null>;
+
+/** An identity that is asked for over `fetch`: see `clientSecret`, `managedIdentity`, `fromEnv`. */
+export interface Identity {
+  readonly variables: Readonly<Record<string, string | undefined>>;
+  readonly fetch?: Fetch | undefined;
+}
+
+/** A function like `fetch`. */
+export type Fetch = (url: string, init: any) => Promise<any>;
+
+/** A service principal with a secret. */
+export declare function clientSecret(options: {
+  tenantId: string;
+  clientId: string;
+  clientSecret: string;
+  /** Of another cloud than the public one. */
+  authorityHost?: string;
+  fetch?: Fetch;
+}): Identity;
+
+/** The managed identity of this machine; or of this app, with `endpoint` and `header`. */
+export declare function managedIdentity(options?: {
+  /** Which one, if there are several: one of these. */
+  clientId?: string | undefined;
+  objectId?: string | undefined;
+  resourceId?: string | undefined;
+  /** `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` of App Service, Functions or Container Apps. */
+  endpoint?: string | undefined;
+  header?: string | undefined;
+  /** Where the metadata service is, if not at its address. */
+  imds?: string | undefined;
+  fetch?: Fetch | undefined;
+}): Identity;
+
+/** The identity that variables describe: `AZURE_CLIENT_SECRET` and others, as Azure's tools have it. */
+export declare function fromEnv(
+  env: Readonly<Record<string, string | undefined>>,
+  options?: { fetch?: Fetch },
+): Identity;
+
+/** When tokens are renewed. */
+export interface RefreshPolicy {
+  /** After which share of its life, 0 to 1. */
+  expirationRefreshRatio?: number;
+  /** So many milliseconds before its end at the latest. */
+  lowerRefreshBound?: number;
+  /** What a request for a token may take, in milliseconds. */
+  tokenRequestTimeout?: number;
+}
+
+/** Something that happened, for logs. Never a token in it. */
+export interface RedisEvent {
+  readonly name:
+    | 'refreshed'
+    | 'same-token'
+    | 'fetch-failed'
+    | 'logged-in'
+    | 'reauthenticated'
+    | 'rejected'
+    | 'state-lost'
+    | 'disconnected'
+    | 'dial-failed'
+    | 'other';
+  /** A sentence. */
+  readonly message: string;
+}
+
+/** What tokens are got with. */
+export interface TokenOptions {
+  provider: TokenFunction | Identity;
+  policy?: RefreshPolicy;
+  /** What the first token, and the first connection, may take together. The default is 30,000. */
+  startTimeout?: number;
+  onEvent?: (event: RedisEvent) => void;
+  /** In place of the host's, for identities. */
+  fetch?: Fetch;
+}
+
+/** What may be chosen. All times are milliseconds. */
+export interface Options extends TokenOptions {
+  /** The server's name, `<name>.<region>.redis.azure.net`. */
+  host?: string;
+  /** The default is 10000. */
+  port?: number;
+  /** What is dialed in place of the server's name. The name is verified as ever. */
+  address?: string;
+  /** Opens connections, again when one broke: `connectNode()`, `connectDeno()`, `connectWorkers()`. */
+  connect?: Connect;
+  /** One connection that is open already. When it ends, so does the client. */
+  transport?: Transport;
+  /** The default is 3. */
+  protocol?: 2 | 3;
+  /** The name under which the server lists the connection. */
+  name?: string;
+  /** For programs that live for one request: no token is fetched before it has to be, or somebody
+   * calls `refreshIfDue`. */
+  oneRequest?: boolean;
+  /** When everything is over, counted from here. */
+  deadline?: number;
+  /** What a command may take. The default is 5,000. */
+  commandTimeout?: number;
+  /** After so much silence the server is asked whether it is there. The default is 240,000. */
+  pingInterval?: number;
+  /** The largest reply, in bytes. The default is 64 MiB. */
+  maxReply?: number;
+  /** A token that was kept: see `changedSnapshot`. */
+  snapshot?: Uint8Array | undefined;
+}
+
+/** A part of a command. */
+export type Argument = string | number | bigint | Uint8Array;
+
+/** A reply. A string that isn't UTF-8 comes as bytes; an error inside of others is a value. */
+export type Reply =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | Uint8Array
+  | RedisError
+  | Reply[]
+  | Map<Reply, Reply>
+  | Set<Reply>;
+
+/** How a client stands. */
+export interface Health {
+  readonly isConnected: boolean;
+  /** Logins on new connections, and with newer tokens on live ones. */
+  readonly connects: number;
+  readonly reauths: number;
+  readonly token: {
+    readonly requests: number;
+    /** New tokens, the first one included. */
+    readonly refreshes: number;
+    readonly failures: number;
+    /** Tokens that a server refused. */
+    readonly rejections: number;
+    /** Milliseconds; `undefined` without a token. */
+    readonly age: number | undefined;
+    readonly expiresIn: number | undefined;
+  };
+}
+
+/** A client on one connection, which it keeps open and logged in. */
+export declare class Client {
+  constructor(options: Options);
+  /** Waits until there is a connection, on which nothing was heard yet. */
+  connected(): Promise<void>;
+  /** Waits until the server has accepted the login. */
+  loggedIn(): Promise<void>;
+  /** Sends a command and comes to its reply. Calls may come at any time; they are answered in order. */
+  command(...args: Argument[]): Promise<Reply>;
+  /** The same, with strings as bytes. */
+  commandBytes(...args: Argument[]): Promise<Reply>;
+  /** Sends commands one behind the other, and comes to all replies; an error is one of them. */
+  pipeline(commands: Argument[][], options?: { bytes?: boolean }): Promise<Reply[]>;
+  /** What a program that can't run in the background should do about its token. */
+  pull(): 'use' | 'use-then-refresh' | 'fetch-first';
+  /** Fetches the next token if it is due. */
+  refreshIfDue(): Promise<void>;
+  /** The token as bytes, if it isn't the one that was given before. It is a secret: seal it. */
+  changedSnapshot(): Uint8Array<ArrayBuffer> | undefined;
+  /** How it stands. */
+  health(): Health;
+  /** Ends it, and the connection with it. What has no reply yet fails. */
+  close(): void;
+}
+
+/** Makes a client and waits until there is a connection: its first commands go out together with
+ * the login. */
+export declare function connect(options: Options): Promise<Client>;
+
+/** What went wrong. */
+export declare class RedisError extends Error {
+  /** The first word of what the server said, if it said something: `WRONGTYPE`. */
+  readonly code: string | undefined;
+  /** Whose fault it is. */
+  readonly kind: 'usage' | 'token' | 'connect' | 'rejected' | 'server' | 'lost';
+  /** Whether the command may have been executed. What was not sent may safely be repeated. */
+  readonly outcome: 'NotSent' | 'Unknown';
+}
+
+/** A token that a manager gave. */
+export interface ManagedToken {
+  /** Its number. */
+  readonly generation: number;
+  /** The user name for `AUTH`. */
+  readonly user: string;
+  /** The password for `AUTH`. */
+  readonly token: string;
+  /** Milliseconds. */
+  readonly expiresIn: number;
+}
+
+/** Keeps an identity's token fresh, from the first call on, until it is closed. */
+export declare class TokenManager {
+  constructor(options: TokenOptions);
+  /** A token that is live now; waits for the first one. */
+  token(): Promise<ManagedToken>;
+  /** The next token behind `token`, when it comes. */
+  after(token: ManagedToken): Promise<ManagedToken>;
+  /** Tells that a server refused `token`: another one is fetched. */
+  rejected(token: ManagedToken): void;
+  /** Tells that a server took `token`. */
+  accepted(token: ManagedToken): void;
+  /** Ends it. The next call begins anew. */
+  close(): void;
+}
+
+/** What node-redis takes as `credentialsProvider`. */
+export interface StreamingCredentials {
+  readonly type: 'streaming-credentials-provider';
+  readonly subscribe: (listener: {
+    onNext: (credentials: { username?: string; password?: string }) => void;
+    onError: (error: Error) => void;
+  }) => Promise<[{ username?: string; password?: string }, { dispose(): void }]>;
+  readonly onReAuthenticationError: (error: Error) => void;
+}
+
+/** A streaming credentials provider for node-redis: `createClient({ credentialsProvider })`. */
+export declare function streamingCredentials(
+  options: TokenOptions & { onReAuthenticationError?: (error: Error) => void },
+): StreamingCredentials;

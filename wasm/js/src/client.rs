@@ -1,0 +1,279 @@
+//! The client.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::ops::{Deref, DerefMut};
+use core::pin::pin;
+use core::task::{Poll, Waker};
+
+use js_sys::{Array, Promise, Uint8Array};
+use redis_entraid_core::client::{Door, Error, Local};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::manager::Pull;
+use redis_entraid_core::resp::Arg;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{future_to_promise, spawn_local};
+
+use crate::clock::JsClock;
+use crate::commands::unpack;
+use crate::failure::thrown;
+use crate::host::Host;
+use crate::net::Dialer;
+use crate::settings::Options;
+use crate::value::value;
+
+/// A client, whose calls may come at any time: each is answered on its own.
+#[wasm_bindgen]
+pub struct RawClient {
+    host: Host,
+    handles: Rc<Handles>,
+    ending: Rc<Ending>,
+}
+
+#[wasm_bindgen]
+impl RawClient {
+    /// Makes a client, and has it connect.
+    #[wasm_bindgen(constructor)]
+    pub fn new(host: Host, options: Options, snapshot: Option<Vec<u8>>) -> Result<Self, JsValue> {
+        let made = || {
+            let mut settings = options.settings()?;
+            let source = options.source(&host)?;
+            let hears = host.clone();
+            settings.on_event = Some(Box::new(move |event| report(&hears, event)));
+            let (clock, dialer) = (JsClock(host.clone()), Dialer(host.clone()));
+            Ok(Local::new(settings, clock, dialer, source, snapshot.as_deref()))
+        };
+        let (client, driver) = made().map_err(|error| thrown(&host, &error))?;
+        let ending = Rc::new(Ending::default());
+        spawn_local(until(ending.clone(), driver));
+        let (door, first) = (client.door(), RefCell::new(Some(client)));
+        let handles = Rc::new(Handles { door, first, waiting: RefCell::default() });
+        Ok(Self { host, handles, ending })
+    }
+
+    /// Waits for a connection, on which nothing was heard yet.
+    pub fn connected(&self) -> Promise {
+        self.done(async |client| client.connected().await)
+    }
+
+    /// Waits for the answer to the login.
+    #[wasm_bindgen(js_name = loggedIn)]
+    pub fn logged_in(&self) -> Promise {
+        self.done(async |client| client.logged_in().await)
+    }
+
+    /// Fetches the next token if it is due.
+    #[wasm_bindgen(js_name = refreshIfDue)]
+    pub fn refresh_if_due(&self) -> Promise {
+        self.done(async |client| client.refresh_if_due().await)
+    }
+
+    fn done(
+        &self,
+        waiting: impl AsyncFnOnce(&Local<JsClock>) -> Result<(), Error> + 'static,
+    ) -> Promise {
+        let (host, client) = (self.host.clone(), self.handles.door.enter());
+        future_to_promise(async move {
+            let done = waiting(&client).await;
+            done.map(|()| JsValue::UNDEFINED).map_err(|error| thrown(&host, &error))
+        })
+    }
+
+    /// Sends the [packed](unpack) commands and comes to their replies; to one that is `single` as it
+    /// is, else to an array where an error is a value.
+    pub fn execute(&self, packed: Vec<u8>, single: bool, bytes: bool) -> Promise {
+        let (host, handles) = (self.host.clone(), self.handles.clone());
+        future_to_promise(async move {
+            let mut client = handles.take().await;
+            let commands = unpack(&packed);
+            let commands: Vec<&[Arg<'_>]> = commands.iter().map(Vec::as_slice).collect();
+            let executed = match &commands[..] {
+                // One command is sent as one: that may be sliced.
+                [args] => client.command(args).await.map(|reply| single.then_some(reply)),
+                all => client.pipeline(all.iter().copied()).await.map(|_| None),
+            };
+            match executed {
+                Ok(Some(reply)) => return Ok(value(&host, reply, bytes)),
+                Err(error) if single || commands.len() > 1 => return Err(thrown(&host, &error)),
+                _ => {}
+            }
+            let replies = Array::new();
+            for at in 0..commands.len() {
+                let reply = client.reply(at);
+                replies.push(&match reply {
+                    Ok(reply) => value(&host, reply, bytes),
+                    Err(error) => thrown(&host, &error),
+                });
+            }
+            Ok(replies.into())
+        })
+    }
+
+    /// What a host without a background task should do: 0 use the token, 1 fetch another one
+    /// when nobody waits, 2 fetch one first.
+    pub fn pull(&self) -> u8 {
+        match self.handles.door.enter().pull() {
+            Pull::Use => 0,
+            Pull::UseThenRefresh => 1,
+            _ => 2,
+        }
+    }
+
+    /// The token as bytes, if it isn't the one that was given before.
+    #[wasm_bindgen(js_name = changedSnapshot)]
+    pub fn changed_snapshot(&self) -> Option<Uint8Array> {
+        self.handles.door.enter().changed_snapshot().map(|bytes| Uint8Array::from(&bytes[..]))
+    }
+
+    /// Whether there is a connection; logins on new ones and on live ones; token requests, new
+    /// tokens, failures and refusals; the token's age and what is left of it in milliseconds.
+    pub fn health(&self) -> Box<[f64]> {
+        let client = self.handles.door.enter();
+        let (standing, token) = (client.standing(), client.token_health());
+        let millis = |time: Option<core::time::Duration>| {
+            time.map_or(f64::NAN, |time| time.as_millis() as f64)
+        };
+        Box::new([
+            f64::from(u8::from(standing.connection().is_some())),
+            f64::from(standing.connects()),
+            f64::from(standing.reauths()),
+            f64::from(token.requests),
+            f64::from(token.refreshes),
+            f64::from(token.failures),
+            f64::from(token.rejections),
+            millis(token.age),
+            millis(token.expires_in),
+        ])
+    }
+
+    /// Ends it, and the connection with it.
+    pub fn close(&self) {
+        self.ending.end();
+    }
+}
+
+impl Drop for RawClient {
+    fn drop(&mut self) {
+        self.ending.end();
+    }
+}
+
+impl fmt::Debug for RawClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handles.door.fmt(f)
+    }
+}
+
+/// Tells who wants to hear.
+pub(crate) fn report(host: &Host, event: &Event) {
+    let name = match event {
+        Event::Refreshed { .. } => "refreshed",
+        Event::SameToken { .. } => "same-token",
+        Event::FetchFailed { .. } => "fetch-failed",
+        Event::LoggedIn { .. } => "logged-in",
+        Event::Reauthenticated { .. } => "reauthenticated",
+        Event::Rejected { .. } => "rejected",
+        Event::StateLost(_) => "state-lost",
+        Event::Disconnected { .. } => "disconnected",
+        Event::DialFailed { .. } => "dial-failed",
+        _ => "other",
+    };
+    host.event(name, &alloc::format!("{event}"));
+}
+
+/// The handles of one client: the first, and others for calls that come while it is in use.
+struct Handles {
+    door: Door<JsClock>,
+    first: RefCell<Option<Local<JsClock>>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Handles {
+    /// A handle for one call. Within a transaction there is only the one that began it, for one
+    /// call after the other.
+    async fn take(self: Rc<Self>) -> Taken {
+        let client = poll_fn(|cx| {
+            if let Some(first) = self.first.borrow_mut().take() {
+                return Poll::Ready((first, true));
+            }
+            if !self.door.has_session() {
+                return Poll::Ready((self.door.enter(), false));
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        });
+        let (client, is_first) = client.await;
+        Taken { client: Some(client), is_first, handles: self }
+    }
+}
+
+/// A handle in use.
+struct Taken {
+    client: Option<Local<JsClock>>,
+    is_first: bool,
+    handles: Rc<Handles>,
+}
+
+impl Deref for Taken {
+    type Target = Local<JsClock>;
+
+    fn deref(&self) -> &Local<JsClock> {
+        self.client.as_ref().unwrap_or_else(|| unreachable!())
+    }
+}
+
+impl DerefMut for Taken {
+    fn deref_mut(&mut self) -> &mut Local<JsClock> {
+        self.client.as_mut().unwrap_or_else(|| unreachable!())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let client = self.client.take();
+        if self.is_first {
+            *self.handles.first.borrow_mut() = client;
+        } else {
+            drop(client);
+        }
+        let waiting = core::mem::take(&mut *self.handles.waiting.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Whether something was ended from outside.
+#[derive(Default)]
+pub(crate) struct Ending {
+    is_over: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Ending {
+    pub(crate) fn end(&self) {
+        self.is_over.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+}
+
+/// Runs `driver` until it ends, or is ended.
+pub(crate) async fn until(ending: Rc<Ending>, driver: impl Future<Output = ()>) {
+    let mut driver = pin!(driver);
+    poll_fn(|cx| {
+        if ending.is_over() {
+            return Poll::Ready(());
+        }
+        ending.waker.set(Some(cx.waker().clone()));
+        driver.as_mut().poll(cx)
+    })
+    .await;
+}

@@ -1,0 +1,26 @@
+//! Errors as JavaScript's own.
+
+use alloc::string::ToString;
+
+use redis_entraid_core::client::{Error, Kind};
+use redis_entraid_core::connection::Outcome;
+use wasm_bindgen::JsValue;
+
+use crate::host::Host;
+
+/// The exception that `error` is.
+pub(crate) fn thrown(host: &Host, error: &Error) -> JsValue {
+    let kind = match error.kind() {
+        Kind::Usage => "usage",
+        Kind::Token => "token",
+        Kind::Connect => "connect",
+        Kind::Rejected => "rejected",
+        Kind::Server => "server",
+        _ => "lost",
+    };
+    let outcome = match error.outcome() {
+        Outcome::NotSent => "NotSent",
+        _ => "Unknown",
+    };
+    host.error(&error.to_string(), error.code(), kind, outcome)
+}

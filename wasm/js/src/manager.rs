@@ -1,0 +1,157 @@
+//! The token manager alone, for people who have a client already.
+
+use alloc::rc::Rc;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::time::Duration;
+
+use js_sys::{Array, Promise};
+use redis_entraid_core::client::{Error, FetchError};
+use redis_entraid_core::drive::{Refresh, Tokens, refresh};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::manager::{Generation, TokenManager};
+use redis_entraid_core::storage::Growable;
+use redis_entraid_core::time::{Clock, Instant};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{future_to_promise, spawn_local};
+use zeroize::Zeroizing;
+
+use crate::client::{Ending, report, until};
+use crate::clock::JsClock;
+use crate::failure::thrown;
+use crate::host::Host;
+use crate::settings::Options;
+
+/// The largest token, with the envelope that it comes in.
+const RESPONSE: usize = 32 << 10;
+
+/// How many may wait for a token at the same time without a delay.
+const WAITERS: usize = 8;
+
+/// Keeps an identity's token fresh.
+#[wasm_bindgen]
+pub struct RawManager {
+    host: Host,
+    shared: Rc<Shared>,
+    ending: Rc<Ending>,
+    patience: Duration,
+}
+
+struct Shared {
+    tokens: Tokens<Growable<u8>, WAITERS>,
+    /// Why there is no first token, if asking again soon can't help.
+    hopeless: RefCell<Option<Error>>,
+    is_over: Cell<bool>,
+}
+
+#[wasm_bindgen]
+impl RawManager {
+    /// Begins to fetch.
+    #[wasm_bindgen(constructor)]
+    pub fn new(host: Host, options: Options) -> Result<Self, JsValue> {
+        let source = options.source(&host).and_then(|source| Ok((source, options.settings()?)));
+        let (mut source, settings) = source.map_err(|error| thrown(&host, &error))?;
+        let slot = || Growable::new(4 << 10, 16 << 10);
+        let mut manager = TokenManager::new(settings.policy, [slot(), slot()]);
+        manager.seed(settings.seed);
+        let (hopeless, is_over) = Default::default();
+        let shared = Rc::new(Shared { tokens: Tokens::new(manager), hopeless, is_over });
+        let (ours, clock, hears) = (shared.clone(), JsClock(host.clone()), host.clone());
+        let driver = async move {
+            let mut memory = Zeroizing::new(vec![0; RESPONSE]);
+            let told = |event: Event, error: Option<crate::source::Error>| {
+                ours.hear(&event, error);
+                report(&hears, &event);
+            };
+            let tokens = &ours.tokens;
+            let when = Refresh::InGoodTime;
+            _ = refresh(tokens, &mut source, &clock, &mut memory, when, told).await;
+        };
+        let ending = Rc::new(Ending::default());
+        spawn_local(until(ending.clone(), driver));
+        Ok(Self { host, shared, ending, patience: settings.start_timeout })
+    }
+
+    /// Comes to the next token behind number `have`: its number, user and text, and for how many
+    /// milliseconds it lives. The first one is waited for as long as a start may take.
+    pub fn next(&self, have: u32) -> Promise {
+        let (host, shared) = (self.host.clone(), self.shared.clone());
+        let patience = self.patience;
+        future_to_promise(async move {
+            let clock = JsClock(host.clone());
+            let first = have == 0;
+            let until = if first { clock.now().plus(patience) } else { Instant::FAR_FUTURE };
+            let have = Generation(have);
+            let ready = |manager: &TokenManager<_>| {
+                manager.newer_than(have, clock.now()).is_some()
+                    || shared.is_over.get()
+                    || (first && shared.hopeless.borrow().is_some())
+            };
+            shared.tokens.wait(&clock, until, ready).await;
+            let now = clock.now();
+            let next = shared.tokens.with(|manager| {
+                let login = manager.newer_than(have, now)?;
+                let next = Array::new();
+                next.push(&JsValue::from(login.generation().0));
+                next.push(&JsValue::from_str(login.user()));
+                next.push(&JsValue::from_str(login.expose()));
+                next.push(&JsValue::from_f64(login.expires_at().since(now).as_millis() as f64));
+                Some(next.into())
+            });
+            next.ok_or_else(|| {
+                let hopeless = shared.hopeless.borrow().clone();
+                let why = if shared.is_over.get() { Some(Error::Closed) } else { hopeless };
+                thrown(&host, &why.unwrap_or(Error::Unavailable { cause: None }))
+            })
+        })
+    }
+
+    /// Hears that a server refused token number `have`: another one is fetched.
+    pub fn rejected(&self, have: u32) {
+        let now = JsClock(self.host.clone()).now();
+        self.shared.tokens.with(|manager| manager.rejected(now, Generation(have)));
+    }
+
+    /// Hears that a server took token number `have`.
+    pub fn accepted(&self, have: u32) {
+        self.shared.tokens.with(|manager| manager.accepted(Generation(have)));
+    }
+
+    /// Ends it. Who waits for a token hears that.
+    pub fn close(&self) {
+        self.shared.is_over.set(true);
+        self.ending.end();
+        self.shared.tokens.with(|_| ());
+    }
+}
+
+impl Drop for RawManager {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for RawManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawManager")
+    }
+}
+
+impl Shared {
+    fn hear(&self, event: &Event, error: Option<crate::source::Error>) {
+        let Event::FetchFailed { error: reason, .. } = *event else {
+            *self.hopeless.borrow_mut() = None;
+            return;
+        };
+        if !self.tokens.with(|manager| manager.is_retryable(&reason)) {
+            let error = match error {
+                Some(error) => FetchError::new(reason, error.to_string()),
+                None => reason.into(),
+            };
+            *self.hopeless.borrow_mut() = Some(Error::Token(Arc::new(error)));
+        }
+    }
+}

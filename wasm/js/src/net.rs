@@ -1,0 +1,126 @@
+//! Connections, as the host makes them: TLS is its business.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use js_sys::Uint8Array;
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use wasm_bindgen::JsCast;
+
+use crate::host::{Host, Problem, Transport, settled};
+
+/// Opens what the host calls a connection.
+pub(crate) struct Dialer(pub(crate) Host);
+
+impl Connector for Dialer {
+    type Error = Problem;
+
+    async fn connect<S: Session>(
+        &mut self,
+        endpoint: &Endpoint<'_>,
+        session: S,
+    ) -> Result<S::Output, Problem> {
+        let Endpoint { address, port, server_name, .. } = *endpoint;
+        let transport = self.0.dial(address, port, server_name).done().await?;
+        // Dropped with the session: a read that is pending then gets no bytes that it could lose.
+        let open = Open(transport.unchecked_into());
+        let reader = Reader { transport: &open.0, left: Vec::new(), taken: 0 };
+        Ok(session.run(reader, Writer(&open.0)).await)
+    }
+}
+
+impl transport::ConnectError for Problem {
+    fn kind(&self) -> ConnectErrorKind {
+        match self.kind.as_str() {
+            "name" => ConnectErrorKind::Name,
+            "tls" => ConnectErrorKind::Tls,
+            "host" => ConnectErrorKind::Host,
+            _ => ConnectErrorKind::Unreachable,
+        }
+    }
+}
+
+struct Open(Transport);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+struct Reader<'t> {
+    transport: &'t Transport,
+    /// What came, as far as there was no room for it yet.
+    left: Vec<u8>,
+    taken: usize,
+}
+
+struct Writer<'t>(&'t Transport);
+
+/// The connection broke.
+#[derive(Debug)]
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection broke")
+    }
+}
+
+impl core::error::Error for Broken {}
+
+impl embedded_io_async::Error for Broken {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::ConnectionReset
+    }
+}
+
+impl ErrorType for Reader<'_> {
+    type Error = Broken;
+}
+
+impl ErrorType for Writer<'_> {
+    type Error = Broken;
+}
+
+impl Read for Reader<'_> {
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, Broken> {
+        while self.taken >= self.left.len() && !room.is_empty() {
+            let read = settled(self.transport.read()).await.map_err(|_| Broken)?;
+            if read.is_undefined() {
+                return Ok(0);
+            }
+            let chunk: Uint8Array = read.unchecked_into();
+            let len = chunk.length() as usize;
+            if len > 0 && len <= room.len() {
+                // As it mostly is: without a stop in between.
+                if let Some(room) = room.get_mut(..len) {
+                    chunk.copy_to(room);
+                }
+                return Ok(len);
+            }
+            (self.left, self.taken) = (chunk.to_vec(), 0);
+        }
+        let left = self.left.get(self.taken..).unwrap_or_default();
+        let len = left.len().min(room.len());
+        if let (Some(room), Some(left)) = (room.get_mut(..len), left.get(..len)) {
+            room.copy_from_slice(left);
+        }
+        self.taken += len;
+        Ok(len)
+    }
+}
+
+impl Write for Writer<'_> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        // The host keeps it for longer than our memory stands still.
+        let copy = Uint8Array::from(bytes);
+        settled(self.0.write(copy)).await.map_err(|_| Broken)?;
+        Ok(bytes.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        Ok(())
+    }
+}

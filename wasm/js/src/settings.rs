@@ -1,0 +1,171 @@
+//! What JavaScript chooses: `npm/lib/options.js` makes it of what people write.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use redis_entraid_core::auth::Protocol;
+use redis_entraid_core::client::{ConfigError, EnvSource, Environment, Error, Settings, Text};
+use redis_entraid_core::connection::{ClientName, Idle};
+use redis_entraid_core::drive::Refresh;
+use redis_entraid_core::policy::{Ratio, RefreshPolicy};
+use redis_entraid_core::source::{ManagedIdentity, Selector};
+use wasm_bindgen::prelude::*;
+
+use crate::host::Host;
+use crate::source::Source;
+
+#[wasm_bindgen]
+extern "C" {
+    /// All numbers but the port are milliseconds, unless something else is said.
+    pub type Options;
+
+    #[wasm_bindgen(method, getter)]
+    fn host(this: &Options) -> String;
+
+    #[wasm_bindgen(method, getter)]
+    fn port(this: &Options) -> Option<u16>;
+
+    #[wasm_bindgen(method, getter)]
+    fn address(this: &Options) -> Option<String>;
+
+    #[wasm_bindgen(method, getter)]
+    fn name(this: &Options) -> Option<String>;
+
+    #[wasm_bindgen(method, getter)]
+    fn resp2(this: &Options) -> bool;
+
+    #[wasm_bindgen(method, getter, js_name = oneRequest)]
+    fn one_request(this: &Options) -> bool;
+
+    #[wasm_bindgen(method, getter)]
+    fn idle(this: &Options) -> Option<f64>;
+
+    #[wasm_bindgen(method, getter, js_name = commandTimeout)]
+    fn command_timeout(this: &Options) -> Option<f64>;
+
+    #[wasm_bindgen(method, getter, js_name = startTimeout)]
+    fn start_timeout(this: &Options) -> Option<f64>;
+
+    #[wasm_bindgen(method, getter)]
+    fn deadline(this: &Options) -> Option<f64>;
+
+    /// In bytes.
+    #[wasm_bindgen(method, getter, js_name = maxReply)]
+    fn max_reply(this: &Options) -> Option<u32>;
+
+    /// In parts per million.
+    #[wasm_bindgen(method, getter, js_name = refreshRatio)]
+    fn refresh_ratio(this: &Options) -> Option<u32>;
+
+    #[wasm_bindgen(method, getter, js_name = lowerRefreshBound)]
+    fn lower_refresh_bound(this: &Options) -> Option<f64>;
+
+    #[wasm_bindgen(method, getter, js_name = tokenRequestTimeout)]
+    fn token_request_timeout(this: &Options) -> Option<f64>;
+
+    /// A random number below 2^53.
+    #[wasm_bindgen(method, getter, js_name = seed)]
+    fn random(this: &Options) -> f64;
+
+    /// Whether tokens come from a function.
+    #[wasm_bindgen(method, getter, js_name = hasProvider)]
+    fn has_provider(this: &Options) -> bool;
+
+    /// A variable that describes an identity.
+    #[wasm_bindgen(method)]
+    fn variable(this: &Options, name: &str) -> Option<String>;
+}
+
+fn millis(number: f64) -> Duration {
+    Duration::from_millis(number as u64)
+}
+
+impl Options {
+    /// What a client is made of.
+    pub(crate) fn settings(&self) -> Result<Settings, Error> {
+        let mut settings = Settings::new(self.host());
+        if let Some(port) = self.port() {
+            settings.port = port;
+        }
+        settings.address = self.address();
+        settings.policy = self.policy();
+        settings.seed = self.seed();
+        let config = &mut settings.config;
+        config.id = self.seed();
+        if let Some(name) = self.name() {
+            let name = ClientName::new(&name).ok_or(ConfigError::Invalid("the client's name"))?;
+            config.name = Some(name);
+        }
+        if self.resp2() {
+            config.protocol = Protocol::Resp2;
+        }
+        if self.one_request() {
+            settings.refresh = Refresh::OnDemand;
+            config.set_info = false;
+        }
+        if let Some(after) = self.idle() {
+            config.idle = Idle::Keep(millis(after));
+        }
+        if let Some(timeout) = self.command_timeout() {
+            config.command_timeout = millis(timeout);
+        }
+        if let Some(timeout) = self.start_timeout() {
+            settings.start_timeout = millis(timeout);
+        }
+        settings.deadline = self.deadline().map(millis);
+        if let Some(bytes) = self.max_reply() {
+            settings.max_reply = usize::try_from(bytes).unwrap_or(settings.max_reply);
+        }
+        Ok(settings)
+    }
+
+    /// A number that differs from client to client.
+    pub(crate) fn seed(&self) -> u64 {
+        self.random() as u64
+    }
+
+    /// How tokens are renewed.
+    pub(crate) fn policy(&self) -> RefreshPolicy {
+        let mut policy = RefreshPolicy::default();
+        if let Some(ratio) = self.refresh_ratio().and_then(Ratio::from_ppm) {
+            policy.expiration_refresh_ratio = ratio;
+        }
+        if let Some(bound) = self.lower_refresh_bound() {
+            policy.lower_refresh_bound = millis(bound);
+        }
+        if let Some(timeout) = self.token_request_timeout() {
+            policy.token_request_timeout = millis(timeout);
+        }
+        policy
+    }
+
+    /// Where its tokens come from.
+    pub(crate) fn source(&self, host: &Host) -> Result<Source, Error> {
+        if self.has_provider() {
+            return Ok(Source::Function(host.clone()));
+        }
+        let source = match self.variable("managed") {
+            Some(_) => EnvSource::Managed(self.managed()),
+            None => Environment::read(|name| self.variable(name))?.source,
+        };
+        Ok(Source::identity(source, host.clone()))
+    }
+
+    /// The managed identity that the variables name.
+    fn managed(&self) -> ManagedIdentity<Text> {
+        let text = |name| self.variable(name).map(Text::new);
+        let selector = match (text("clientId"), text("objectId"), text("resourceId")) {
+            (Some(id), ..) => Selector::ClientId(id),
+            (_, Some(id), _) => Selector::ObjectId(id),
+            (.., Some(id)) => Selector::ResourceId(id),
+            _ => Selector::System,
+        };
+        match (text("endpoint").zip(text("header")), text("imds")) {
+            (Some((endpoint, header)), _) => {
+                ManagedIdentity::app_service(endpoint, header, selector)
+            }
+            (_, Some(base)) => ManagedIdentity::imds_at(base, selector),
+            _ => ManagedIdentity::imds(selector),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Where tokens come from: a function of the user's, or an identity of the core's over `fetch`.
+
+use core::fmt;
+use core::time::Duration;
+
+use redis_entraid_core::client::EnvSource;
+use redis_entraid_core::secret::Secret;
+use redis_entraid_core::source::{
+    Driven, DrivenError, ErrorKind, SourceError, SourceFailure, TokenSource,
+};
+use redis_entraid_core::storage::{Buffer, CapacityError, Growable};
+use redis_entraid_core::time::{Instant, UnixTime};
+use redis_entraid_core::token::Token;
+use wasm_bindgen::JsCast;
+use zeroize::Zeroize;
+
+use crate::host::{Host, Issued, Problem};
+use crate::http::Fetch;
+
+/// Any of them.
+pub(crate) enum Source {
+    Function(Host),
+    Identity(Driven<EnvSource, Fetch, Growable<u8>>),
+}
+
+impl Source {
+    /// An identity that is asked for over `fetch`.
+    pub(crate) fn identity(source: EnvSource, host: Host) -> Self {
+        // The secret three times as long, by its encoding.
+        Self::Identity(Driven::new(source, Fetch(host), Growable::new(4 << 10, 16 << 10)))
+    }
+}
+
+impl TokenSource for Source {
+    type Error = Error;
+
+    async fn fetch<'b>(
+        &'b mut self,
+        deadline: Instant,
+        memory: &'b mut [u8],
+    ) -> Result<Token<'b>, Error> {
+        match self {
+            Self::Function(host) => {
+                let issued = host.token().done().await.map_err(Error::Function)?;
+                token(&issued.unchecked_into(), memory).map_err(Error::Unusable)
+            }
+            Self::Identity(driven) => driven.fetch(deadline, memory).await.map_err(Error::Driven),
+        }
+    }
+}
+
+/// Puts a token with its user behind it into `memory`.
+fn token<'b>(issued: &Issued, memory: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
+    let (mut secret, user) = (issued.token(), issued.user());
+    let name = user.as_deref().unwrap_or_default();
+    let (needed, capacity) = (secret.len() + name.len(), memory.len());
+    let too_small = || CapacityError::new(Buffer::Response, needed, capacity);
+    let (text, rest) = memory.split_at_mut_checked(secret.len()).ok_or_else(too_small)?;
+    text.copy_from_slice(secret.as_bytes());
+    let rest = rest.get_mut(..name.len()).ok_or_else(too_small)?;
+    rest.copy_from_slice(name.as_bytes());
+    secret.zeroize();
+    let mut token = Token::new(Secret::new(core::str::from_utf8(text).unwrap_or_default()));
+    if user.is_some() {
+        token = token.with_user(core::str::from_utf8(rest).unwrap_or_default());
+    }
+    let seconds = |number: f64| Duration::from_secs(number as u64);
+    token.expires_in = issued.expires_in().map(seconds);
+    token.expires_on = issued.expires_on().map(|time| UnixTime(time as u64));
+    token.refresh_in = issued.refresh_in().map(seconds);
+    Ok(token)
+}
+
+/// Why there is no token.
+#[derive(Debug)]
+pub(crate) enum Error {
+    Function(Problem),
+    Unusable(SourceError),
+    Driven(DrivenError<Problem>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(problem) => problem.fmt(f),
+            Self::Unusable(error) => error.fmt(f),
+            Self::Driven(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl SourceFailure for Error {
+    fn reason(&self) -> SourceError {
+        match self {
+            Self::Function(problem) => SourceError::Other {
+                kind: match problem.kind.as_str() {
+                    "configuration" => ErrorKind::Configuration,
+                    "throttled" => ErrorKind::Throttled(None),
+                    _ => ErrorKind::Transient,
+                },
+                what: "the provider failed",
+            },
+            Self::Unusable(error) => *error,
+            Self::Driven(error) => error.reason(),
+        }
+    }
+}
