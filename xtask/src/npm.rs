@@ -154,7 +154,7 @@ const WORKERD: &str = "workerd@1.20261117.1";
 const ESBUILD: &str = "esbuild@0.28.2";
 const DENO: &str = "deno@2.9.6";
 /// The client that the credentials provider is for, and the provider that it is compared with.
-const NODE_REDIS: [&str; 2] = ["redis@6.3.1", "@redis/entraid@6.1.0"];
+const NODE_REDIS: [&str; 3] = ["redis@6.3.1", "@redis/entraid@6.1.0", "@azure/identity@4.14.1"];
 const TYPES: [&str; 4] = [
     "typescript@7.0.2",
     "@types/node@26.6.6",
@@ -170,6 +170,12 @@ pub(crate) fn project() -> Result<Project> {
         fs::remove_dir_all(&folder).map_err(io)?;
     }
     copy(&root().join("tests/javascript"), &folder)?;
+    for example in ["deno", "node", "worker"] {
+        let inside = format!("examples/{example}");
+        copy(&root().join(&inside), &folder.join(&inside))?;
+        // Theirs names a version that isn't published yet.
+        fs::remove_file(folder.join(inside).join("package.json")).map_err(io)?;
+    }
     let tarball = tarball.display().to_string();
     let all: Vec<&str> = [&[&tarball[..]], &NODE_REDIS[..], &TYPES[..]].concat();
     install(&folder, &all)?;
@@ -192,12 +198,14 @@ impl Project {
         ])
     }
 
-    /// Checks the types, and what uses them.
-    pub(crate) fn types(&self) -> Command {
-        let mut command = Command::new("node");
-        command.current_dir(&self.folder).arg("node_modules/typescript/bin/tsc");
-        command.args(["--project", "."]);
-        command
+    /// Checks what uses the types, for each host with its own.
+    pub(crate) fn types(&self) -> [Command; 3] {
+        ["node", "deno", "worker"].map(|host| {
+            let mut command = Command::new("node");
+            command.current_dir(&self.folder).arg("node_modules/typescript/bin/tsc");
+            command.arg("--project").arg(format!("tsconfig.{host}.json"));
+            command
+        })
     }
 }
 

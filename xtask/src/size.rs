@@ -24,6 +24,19 @@ const COMPONENTS: [(&str, &str); 6] = [
 pub(crate) fn size() -> Result<()> {
     println!("\n{:34} {:>9} {:>9}", "component", "bytes", "gzip");
     let mut shares = Vec::new();
+    let package = crate::npm::package()?;
+    for (what, files) in [
+        ("npm: module", &["redis_entraid_js_bg.wasm"][..]),
+        ("npm: module and its bindings", &["redis_entraid_js_bg.wasm", "redis_entraid_js.js"]),
+    ] {
+        let (mut bytes, mut small) = (0, 0);
+        for file in files {
+            let read = std::fs::read(package.folder.join("wasm").join(file));
+            let read = read.map_err(|error| error.to_string())?;
+            (bytes, small) = (bytes + read.len(), small + gzip(&read)?);
+        }
+        println!("{what:34} {bytes:>9} {small:>9}");
+    }
     for (what, features) in COMPONENTS {
         let built = component("tests/sizes/wasi", features)?;
         let bytes = std::fs::read(&built.path).map_err(|error| error.to_string())?;

@@ -136,7 +136,7 @@ impl Task {
         let promise = self.promise();
         let begun = Begun(Some(self));
         let done = settled(promise).await;
-        begun.is_over();
+        begun.forget();
         done
     }
 }
@@ -144,7 +144,8 @@ impl Task {
 struct Begun(Option<Task>);
 
 impl Begun {
-    fn is_over(mut self) {
+    /// It is over.
+    fn forget(mut self) {
         self.0 = None;
     }
 }

@@ -14,6 +14,9 @@ export class Client {
     if (!options.connect && !options.transport) {
       throw new TypeError('`connect` is missing: connectNode(), connectDeno() or connectWorkers(), say');
     }
+    if (!options.host && !options.transport) {
+      throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
+    }
     const { RawClient } = wasm();
     this.#raw = new RawClient(makeHost(options), rawOptions(options), options.snapshot);
   }

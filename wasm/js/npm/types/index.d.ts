@@ -56,7 +56,7 @@ export type TokenFunction = (options: { signal: AbortSignal }) => Promise<Token 
 
 /** An identity that is asked for over `fetch`: see `clientSecret`, `managedIdentity`, `fromEnv`. */
 export interface Identity {
-  readonly variables: Readonly<Record<string, string | undefined>>;
+  readonly variables: Readonly<Record<string, unknown>>;
   readonly fetch?: Fetch | undefined;
 }
 
@@ -69,8 +69,8 @@ export declare function clientSecret(options: {
   clientId: string;
   clientSecret: string;
   /** Of another cloud than the public one. */
-  authorityHost?: string;
-  fetch?: Fetch;
+  authorityHost?: string | undefined;
+  fetch?: Fetch | undefined;
 }): Identity;
 
 /** The managed identity of this machine; or of this app, with `endpoint` and `header`. */
@@ -89,8 +89,8 @@ export declare function managedIdentity(options?: {
 
 /** The identity that variables describe: `AZURE_CLIENT_SECRET` and others, as Azure's tools have it. */
 export declare function fromEnv(
-  env: Readonly<Record<string, string | undefined>>,
-  options?: { fetch?: Fetch },
+  env: Readonly<Record<string, unknown>>,
+  options?: { fetch?: Fetch | undefined },
 ): Identity;
 
 /** When tokens are renewed. */
@@ -123,41 +123,41 @@ export interface RedisEvent {
 /** What tokens are got with. */
 export interface TokenOptions {
   provider: TokenFunction | Identity;
-  policy?: RefreshPolicy;
+  policy?: RefreshPolicy | undefined;
   /** What the first token, and the first connection, may take together. The default is 30,000. */
-  startTimeout?: number;
-  onEvent?: (event: RedisEvent) => void;
+  startTimeout?: number | undefined;
+  onEvent?: ((event: RedisEvent) => void) | undefined;
   /** In place of the host's, for identities. */
-  fetch?: Fetch;
+  fetch?: Fetch | undefined;
 }
 
 /** What may be chosen. All times are milliseconds. */
 export interface Options extends TokenOptions {
   /** The server's name, `<name>.<region>.redis.azure.net`. */
-  host?: string;
+  host?: string | undefined;
   /** The default is 10000. */
-  port?: number;
+  port?: number | undefined;
   /** What is dialed in place of the server's name. The name is verified as ever. */
-  address?: string;
+  address?: string | undefined;
   /** Opens connections, again when one broke: `connectNode()`, `connectDeno()`, `connectWorkers()`. */
-  connect?: Connect;
+  connect?: Connect | undefined;
   /** One connection that is open already. When it ends, so does the client. */
-  transport?: Transport;
+  transport?: Transport | undefined;
   /** The default is 3. */
-  protocol?: 2 | 3;
+  protocol?: 2 | 3 | undefined;
   /** The name under which the server lists the connection. */
-  name?: string;
+  name?: string | undefined;
   /** For programs that live for one request: no token is fetched before it has to be, or somebody
    * calls `refreshIfDue`. */
-  oneRequest?: boolean;
+  oneRequest?: boolean | undefined;
   /** When everything is over, counted from here. */
-  deadline?: number;
+  deadline?: number | undefined;
   /** What a command may take. The default is 5,000. */
-  commandTimeout?: number;
+  commandTimeout?: number | undefined;
   /** After so much silence the server is asked whether it is there. The default is 240,000. */
-  pingInterval?: number;
+  pingInterval?: number | undefined;
   /** The largest reply, in bytes. The default is 64 MiB. */
-  maxReply?: number;
+  maxReply?: number | undefined;
   /** A token that was kept: see `changedSnapshot`. */
   snapshot?: Uint8Array | undefined;
 }

@@ -1,0 +1,48 @@
+// node-redis with our credentials provider, or with `@redis/entraid`'s for comparison: counts for
+// SECONDS, and says what failed.
+
+import { DefaultAzureCredential } from '@azure/identity';
+import { EntraIdCredentialsProviderFactory } from '@redis/entraid';
+import { createClient } from 'redis';
+import { managedIdentity, streamingCredentials } from 'redis-entraid-js';
+
+const { env } = process;
+const { IDENTITY_ENDPOINT: endpoint, IDENTITY_HEADER: header } = env;
+const quiet = () => {};
+
+const theirs = () =>
+  EntraIdCredentialsProviderFactory.createForDefaultAzureCredential({
+    credential: new DefaultAzureCredential(),
+    scopes: 'https://redis.azure.com/.default',
+    onReAuthenticationError: quiet,
+    tokenManagerConfig: {
+      expirationRefreshRatio: 0.7,
+      retry: { maxAttempts: 5, initialDelayMs: 100, maxDelayMs: 1000, backoffMultiplier: 2 },
+    },
+  });
+const ours = () => streamingCredentials({ provider: managedIdentity({ endpoint, header }) });
+
+const client = createClient({
+  socket: { host: env.REDIS_HOSTNAME, port: Number(env.REDIS_PORT), tls: true },
+  credentialsProvider: env.PROVIDER === 'theirs' ? theirs() : ours(),
+});
+client.on('error', quiet);
+await client.connect();
+let [commands, failed] = [0, 0];
+let last = true;
+const until = performance.now() + Number(env.SECONDS) * 1000;
+while (performance.now() < until) {
+  const patience = AbortSignal.timeout(1000);
+  try {
+    const late = new Promise((_, reject) => patience.addEventListener('abort', () => reject(patience.reason)));
+    await Promise.race([client.incr('n'), late]);
+    last = true;
+  } catch {
+    failed += 1;
+    last = false;
+  }
+  commands += 1;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+}
+console.log(`commands=${commands} failed=${failed} alive=${last}`);
+client.destroy();
