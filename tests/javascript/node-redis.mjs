@@ -1,7 +1,7 @@
 // node-redis with our credentials provider, or with `@redis/entraid`'s for comparison: counts for
 // SECONDS, and says what failed.
 
-import { DefaultAzureCredential } from '@azure/identity';
+import { ManagedIdentityCredential } from '@azure/identity';
 import { EntraIdCredentialsProviderFactory } from '@redis/entraid';
 import { createClient } from 'redis';
 import { managedIdentity, streamingCredentials } from 'redis-entraid-js';
@@ -12,7 +12,7 @@ const quiet = () => {};
 
 const theirs = () =>
   EntraIdCredentialsProviderFactory.createForDefaultAzureCredential({
-    credential: new DefaultAzureCredential(),
+    credential: new ManagedIdentityCredential(),
     scopes: 'https://redis.azure.com/.default',
     onReAuthenticationError: quiet,
     tokenManagerConfig: {

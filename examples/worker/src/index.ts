@@ -20,6 +20,9 @@ interface Env {
 /** Data may be shared between requests; connections may not. */
 let kept: Uint8Array | undefined;
 
+/** Until then somebody else fetches a token. A time, since a request may end in the middle. */
+let busyUntil = 0;
+
 const KEY = 'redis-token';
 
 const restored = async (env: Env) => {
@@ -30,7 +33,10 @@ const restored = async (env: Env) => {
 /** What can wait until the answer has gone out. */
 const afterwards = async (redis: Client, env: Env) => {
   try {
-    await redis.refreshIfDue();
+    if (redis.pull() !== 'use' && Date.now() > busyUntil) {
+      busyUntil = Date.now() + 5_000;
+      await redis.refreshIfDue();
+    }
     const changed = redis.changedSnapshot();
     if (changed) {
       kept = changed;

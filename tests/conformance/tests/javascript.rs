@@ -114,6 +114,10 @@ fn node_redis(provider: &str, outage: bool) -> (String, Counts) {
     let emulator = emulator(Options { life: 10, ..Options::default() });
     let seconds = if outage { "60" } else { "32" };
     let mut command = javascript("node", "node-redis.mjs", &emulator);
+    // Some credentials look there first.
+    ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"]
+        .iter()
+        .for_each(|name| _ = command.env_remove(name));
     let mut guest = Guest(
         command.env("PROVIDER", provider).env("SECONDS", seconds).spawn().expect("it is there"),
     );
@@ -153,11 +157,10 @@ fn node_redis_comes_back_after_an_outage_of_the_token_endpoint() {
 }
 
 #[test]
-fn the_same_with_the_official_provider_for_comparison() {
-    // Nothing is asserted of it: the numbers are for the report.
-    for outage in [false, true] {
-        node_redis("theirs", outage);
-    }
+fn the_official_provider_runs_beside_it_for_comparison() {
+    // Its numbers are for people: they are what it is, and not what it has to be.
+    let (_, counts) = node_redis("theirs", true);
+    assert!(counts.token_requests > 0, "{counts:?}");
 }
 
 /// With some latency, so that a round trip is one.
@@ -174,7 +177,7 @@ struct Worker {
 
 impl Worker {
     /// The example, bundled as the tools of Workers do it, in workerd.
-    fn serve(name: &str, options: Options) -> Self {
+    fn serve(name: &str, options: Options, variables: &[&str]) -> Self {
         let emulator = emulator(options);
         let folder = variable("JS_PROJECT").join(name);
         std::fs::create_dir_all(&folder).expect("it can be made");
@@ -185,7 +188,8 @@ impl Worker {
         // Some port that is free.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = port.expect("there is one").port();
-        std::fs::write(folder.join("workerd.capnp"), config(port)).expect("it can be written");
+        std::fs::write(folder.join("workerd.capnp"), config(port, variables))
+            .expect("it can be written");
         let mut command = Command::new("timeout");
         command.current_dir(&folder).arg("600").arg(variable("WORKERD"));
         command.args(["serve", "workerd.capnp"]).envs(environment(&emulator));
@@ -242,16 +246,21 @@ fn bundle(folder: &Path) {
     output(command.arg(format!("--outdir={}", folder.display())));
 }
 
+/// What a Worker is told of the emulator, as a service principal.
+const PRINCIPAL: &[&str] = &[
+    "REDIS_HOSTNAME",
+    "REDIS_PORT",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+];
+
+/// The same with a managed identity, whose endpoint has no TLS.
+const MANAGED: &[&str] = &["REDIS_HOSTNAME", "REDIS_PORT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"];
+
 /// What workerd is told: the Worker, with the emulator's root for its sockets and its `fetch`.
-fn config(port: u16) -> String {
-    let variables = [
-        "REDIS_HOSTNAME",
-        "REDIS_PORT",
-        "AZURE_AUTHORITY_HOST",
-        "AZURE_TENANT_ID",
-        "AZURE_CLIENT_ID",
-        "AZURE_CLIENT_SECRET",
-    ];
+fn config(port: u16, variables: &[&str]) -> String {
     let mut bindings = String::new();
     for name in variables {
         bindings += &format!("(name = \"{name}\", fromEnvironment = \"{name}\"), ");
@@ -288,7 +297,7 @@ const main :Workerd.Worker = (
 
 #[test]
 fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
-    let worker = Worker::serve("worker-far", far());
+    let worker = Worker::serve("worker-far", far(), PRINCIPAL);
     worker.hits(1000);
     let counts = worker.cost("Worker, one after the other");
     assert_eq!((counts.token_requests, counts.refused), (1, 0));
@@ -306,19 +315,19 @@ fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
 
 #[test]
 fn a_worker_has_the_next_token_before_the_last_one_ends() {
-    let worker = Worker::serve("worker-short", Options { life: 10, ..far() });
+    let worker = Worker::serve("worker-short", Options { life: 10, ..far() }, PRINCIPAL);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(25) {
         worker.hit().expect("each is answered");
     }
     let counts = worker.cost("Worker, tokens of 10 s, for 25 s");
-    assert!((3..=10).contains(&counts.token_requests), "{counts:?}");
+    assert!((3..=6).contains(&counts.token_requests), "{counts:?}");
     assert_eq!((counts.refused, counts.expired), (0, 0));
 }
 
 #[test]
 fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
-    let worker = Worker::serve("worker-refused", far());
+    let worker = Worker::serve("worker-refused", far(), PRINCIPAL);
     worker.hits(2);
     worker.emulator.arm("auth#3 wrongpass").expect("it is a fault");
     worker.hits(2);
@@ -330,10 +339,11 @@ fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
 fn a_worker_refuses_a_server_that_it_does_not_trust() {
     for chain in ["other-root", "other-name", "expired"] {
         let chain_of = amr_emulator::Chain::named(chain).expect("it is one");
-        let worker =
-            Worker::serve(&format!("worker-{chain}"), Options { chain: chain_of, ..far() });
+        let options = Options { chain: chain_of, ..far() };
+        let worker = Worker::serve(&format!("worker-{chain}"), options, MANAGED);
         let answer = worker.hit().expect_err("it is refused");
         assert!(!answer.contains(" 200 "), "{answer}");
-        assert_eq!(worker.emulator.counts().logins, 0, "{chain}");
+        let counts = worker.emulator.counts();
+        assert_eq!((counts.tokens, counts.logins, counts.refused), (1, 0, 0), "{chain}");
     }
 }

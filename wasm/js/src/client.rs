@@ -7,7 +7,7 @@ use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::ops::{Deref, DerefMut};
-use core::pin::pin;
+use core::pin::Pin;
 use core::task::{Poll, Waker};
 
 use js_sys::{Array, Promise, Uint8Array};
@@ -49,7 +49,7 @@ impl RawClient {
         };
         let (client, driver) = made().map_err(|error| thrown(&host, &error))?;
         let ending = Rc::new(Ending::default());
-        spawn_local(until(ending.clone(), driver));
+        spawn_local(until(ending.clone(), Box::pin(driver)));
         let (door, first) = (client.door(), RefCell::new(Some(client)));
         let handles = Rc::new(Handles { door, first, waiting: RefCell::default() });
         Ok(Self { host, handles, ending })
@@ -77,7 +77,7 @@ impl RawClient {
         waiting: impl AsyncFnOnce(&Local<JsClock>) -> Result<(), Error> + 'static,
     ) -> Promise {
         let (host, client) = (self.host.clone(), self.handles.door.enter());
-        future_to_promise(async move {
+        promised(async move {
             let done = waiting(&client).await;
             done.map(|()| JsValue::UNDEFINED).map_err(|error| thrown(&host, &error))
         })
@@ -87,7 +87,7 @@ impl RawClient {
     /// is, else to an array where an error is a value.
     pub fn execute(&self, packed: Vec<u8>, single: bool, bytes: bool) -> Promise {
         let (host, handles) = (self.host.clone(), self.handles.clone());
-        future_to_promise(async move {
+        promised(async move {
             let mut client = handles.take().await;
             let commands = unpack(&packed);
             let commands: Vec<&[Arg<'_>]> = commands.iter().map(Vec::as_slice).collect();
@@ -166,6 +166,14 @@ impl fmt::Debug for RawClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handles.door.fmt(f)
     }
+}
+
+/// A promise for what `future` comes to. What is around each of them is the same code.
+pub(crate) fn promised(
+    future: impl Future<Output = Result<JsValue, JsValue>> + 'static,
+) -> Promise {
+    let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
+    future_to_promise(future)
 }
 
 /// Tells who wants to hear.
@@ -266,8 +274,7 @@ impl Ending {
 }
 
 /// Runs `driver` until it ends, or is ended.
-pub(crate) async fn until(ending: Rc<Ending>, driver: impl Future<Output = ()>) {
-    let mut driver = pin!(driver);
+pub(crate) async fn until(ending: Rc<Ending>, mut driver: Pin<Box<dyn Future<Output = ()>>>) {
     poll_fn(|cx| {
         if ending.is_over() {
             return Poll::Ready(());

@@ -1,5 +1,6 @@
 //! The token manager alone, for people who have a client already.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -16,10 +17,10 @@ use redis_entraid_core::manager::{Generation, TokenManager};
 use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::{Clock, Instant};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{future_to_promise, spawn_local};
+use wasm_bindgen_futures::spawn_local;
 use zeroize::Zeroizing;
 
-use crate::client::{Ending, report, until};
+use crate::client::{Ending, promised, report, until};
 use crate::clock::JsClock;
 use crate::failure::thrown;
 use crate::host::Host;
@@ -71,7 +72,7 @@ impl RawManager {
             _ = refresh(tokens, &mut source, &clock, &mut memory, when, told).await;
         };
         let ending = Rc::new(Ending::default());
-        spawn_local(until(ending.clone(), driver));
+        spawn_local(until(ending.clone(), Box::pin(driver)));
         Ok(Self { host, shared, ending, patience: settings.start_timeout })
     }
 
@@ -80,7 +81,7 @@ impl RawManager {
     pub fn next(&self, have: u32) -> Promise {
         let (host, shared) = (self.host.clone(), self.shared.clone());
         let patience = self.patience;
-        future_to_promise(async move {
+        promised(async move {
             let clock = JsClock(host.clone());
             let first = have == 0;
             let until = if first { clock.now().plus(patience) } else { Instant::FAR_FUTURE };
