@@ -29,7 +29,7 @@ use crate::storage::Shared;
 /// type Redis = Runner<Tcp<'static>, Fixed<'static>>;
 ///
 /// // #[embassy_executor::task]
-/// async fn redis(runner: Redis) -> ! {
+/// async fn redis(mut runner: Redis) -> ! {
 ///     runner.run().await
 /// }
 /// ```
@@ -58,8 +58,8 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     ///
     /// # Cancel safety
     /// If the future is dropped, the client is of no use any more, and says so.
-    pub async fn run(mut self) -> ! {
-        let Self { shared, clock, config, connector, source, response } = &mut self;
+    pub async fn run(&mut self) -> ! {
+        let Self { shared, clock, config, connector, source, response } = self;
         let (shared, clock): (&'static Shared, _) = (shared, *clock);
         let _closing = Closing(&shared.desk);
         let timer = Alarms { clock, desk: &shared.desk };

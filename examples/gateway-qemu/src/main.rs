@@ -40,7 +40,8 @@ const IDENTITY: &str = "http://10.0.2.101";
 static CLOCK: EmbassyClock = EmbassyClock::new(UnixTime(built_at()));
 /// A product begins with `Roots::azure()`.
 static ROOTS: Roots = Roots::new(&[]);
-static STORE: ConstStaticCell<Storage> = ConstStaticCell::new(Storage::new());
+/// Tokens of up to 2,560 bytes in responses of up to 3 KiB; short commands and replies.
+static STORE: ConstStaticCell<Storage<2560, 3072, 256, 256>> = ConstStaticCell::new(Storage::new());
 static SOCKETS: ConstStaticCell<[[u8; 1024]; 4]> = ConstStaticCell::new([[0; 1024]; 4]);
 static RECORDS_OUT: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static RECORDS: ConstStaticCell<[u8; RECORDS_IN]> = ConstStaticCell::new([0; RECORDS_IN]);
@@ -68,7 +69,7 @@ async fn network_task(mut runner: embassy_net::Runner<'static, Lan9118>) -> ! {
 }
 
 #[embassy_executor::task]
-async fn redis_task(runner: Redis) -> ! {
+async fn redis_task(mut runner: Redis) -> ! {
     runner.run().await
 }
 
@@ -98,7 +99,8 @@ async fn main(spawner: Spawner) {
     let device = unwrap!(Lan9118::start([2, 0, 0, 0, 0, 1]), "there is no network");
     let address = Ipv4Cidr::new(Ipv4Address::new(10, 0, 2, 15), 24);
     let (gateway, dns_servers) = (None, Default::default());
-    let network = embassy_net::Config::ipv4_static(StaticConfigV4 { address, gateway, dns_servers });
+    let network =
+        embassy_net::Config::ipv4_static(StaticConfigV4 { address, gateway, dns_servers });
     let resources = NETWORK.init(StackResources::new());
     let (stack, runner) = embassy_net::new(device, network, resources, rng.next_u64());
     spawner.spawn(unwrap!(network_task(runner)));

@@ -45,7 +45,9 @@ async fn publish(client: Client, number: u64) -> bool {
         match client.command(command, &mut room).await {
             Ok(_) => return true,
             // It has come the first time.
-            Err(Error::Server(said)) if attempt > 1 && said.message().contains("equal or smaller") => {
+            Err(Error::Server(said))
+                if attempt > 1 && said.message().contains("equal or smaller") =>
+            {
                 return true;
             }
             Err(error) => {
