@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::demo::start_emulator;
-use crate::targets::{component, cross};
+use crate::targets::{CORTEX_M3, component, cross, gateway};
 use crate::tools::{
     Output, Result, attempt, cargo, cargo_tool, debian, give_up_at, redis_servers, root, run,
     toolchain, wasmtime,
@@ -61,7 +61,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "format",
         what: "rustfmt has nothing to say",
         budget_minutes: 1,
-        least: 7,
+        least: 8,
         run: format,
     },
     Suite {
@@ -126,6 +126,13 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 10,
         least: 6,
         run: components,
+    },
+    Suite {
+        name: "gateway",
+        what: "a firmware without a heap, in 256 KiB of flash and 64 KiB of RAM, stays logged in",
+        budget_minutes: 10,
+        least: 3,
+        run: firmware,
     },
     Suite {
         name: "examples",
@@ -237,7 +244,8 @@ fn own(command: &mut Command) -> &mut Command {
 }
 
 /// The packages outside the workspace.
-const OUTSIDE: [&str; 6] = [
+const OUTSIDE: [&str; 7] = [
+    "examples/gateway-qemu",
     "examples/wasi-cli",
     "examples/wasi-function",
     "tests/fuzz/libfuzzer",
@@ -333,10 +341,10 @@ fn no_std() -> Result<Counts> {
             features,
         ]))?);
     }
-    let target = "thumbv7m-none-eabi";
     for features in ["", "tls"] {
         let build = ["build", "--locked", "--release", "--manifest-path", manifest];
-        let mut command = cross(target, "core", &[&build[..], &["--features", features]].concat())?;
+        let mut command =
+            cross(CORTEX_M3, "core", &[&build[..], &["--features", features]].concat())?;
         counts.add(check(&mut command)?);
     }
     Ok(counts)
@@ -381,6 +389,20 @@ fn components() -> Result<Counts> {
     command.env("WASI_FUNCTION", function.path);
     let mut counts = Counts::from(&attempt(own(&mut command))?);
     counts.built |= cli.built || function.built;
+    Ok(counts)
+}
+
+fn firmware() -> Result<Counts> {
+    debian(
+        &["qemu-system-arm", "nc", "redis-server"],
+        &["qemu-system-arm", "netcat-openbsd", "redis-server"],
+    )?;
+    let firmware = gateway()?;
+    let package = ["test", "--package", "conformance", "--features", "gateway"];
+    let test = ["--test", "gateway", "--", "--nocapture", "--test-threads", "2"];
+    let mut command = cargo(&[&package[..], &test].concat());
+    let mut counts = Counts::from(&attempt(own(&mut command).env("GATEWAY", firmware.path))?);
+    counts.built |= firmware.built;
     Ok(counts)
 }
 
