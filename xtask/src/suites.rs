@@ -108,9 +108,9 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "no-std",
-        what: "the core and TLS need neither std nor an allocator, here and for Cortex-M3",
-        budget_minutes: 5,
-        least: 6,
+        what: "core, TLS and the embassy host need neither std nor an allocator, here and on devices",
+        budget_minutes: 8,
+        least: 9,
         run: no_std,
     },
     Suite {
@@ -346,6 +346,17 @@ fn no_std() -> Result<Counts> {
         let mut command =
             cross(CORTEX_M3, "core", &[&build[..], &["--features", features]].concat())?;
         counts.add(check(&mut command)?);
+    }
+    // What other devices have.
+    let p256 = ["--features", "tls-p256"];
+    let cortex_m0 = ["check", "--locked", "--release", "--manifest-path", manifest];
+    let mut checks = vec![cross("thumbv6m-none-eabi", "core", &[&cortex_m0[..], &p256].concat())?];
+    for target in ["thumbv7em-none-eabihf", "riscv32imac-unknown-none-elf"] {
+        let host = ["check", "--locked", "--release", "--package", "redis-entraid-embassy"];
+        checks.push(cross(target, "core", &[&host[..], &["--features", "defmt"]].concat())?);
+    }
+    for command in &mut checks {
+        counts.add(check(command)?);
     }
     Ok(counts)
 }
