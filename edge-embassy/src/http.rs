@@ -148,10 +148,9 @@ struct Url<'u> {
 
 impl<'u> Url<'u> {
     fn parse(url: &'u str) -> Option<Self> {
-        let (secure, rest) = match url.split_once("://")? {
-            ("https", rest) => (true, rest),
-            ("http", rest) => (false, rest),
-            _ => return None,
+        let (secure, rest) = match url.strip_prefix("https://") {
+            Some(rest) => (true, rest),
+            None => (false, url.strip_prefix("http://")?),
         };
         // What has no path can't be written in the form that servers want.
         let (authority, path) = rest.split_at(rest.find('/')?);

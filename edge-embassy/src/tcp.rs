@@ -1,7 +1,7 @@
 //! DNS and TCP, over embassy-net.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::Ipv4Addr;
 
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_net::{IpAddress, Stack};
@@ -40,12 +40,8 @@ impl fmt::Debug for Tcp<'_> {
 
 /// Looks up `name`. The first address is taken: the next attempt may have another.
 async fn resolve(stack: Stack<'_>, name: &str) -> Result<IpAddress, ConnectError> {
-    #[allow(unreachable_patterns)]
-    match name.parse() {
-        Ok(IpAddr::V4(address)) => return Ok(IpAddress::Ipv4(address)),
-        // embassy-net may have been built without it.
-        Ok(_) => return Err(ConnectError::Name),
-        Err(_) => {}
+    if let Ok(address) = name.parse::<Ipv4Addr>() {
+        return Ok(IpAddress::Ipv4(address));
     }
     #[cfg(feature = "dns")]
     {

@@ -408,7 +408,7 @@ fn firmware() -> Result<Counts> {
         &["qemu-system-arm", "nc", "redis-server"],
         &["qemu-system-arm", "netcat-openbsd", "redis-server"],
     )?;
-    let firmware = gateway()?;
+    let firmware = gateway("rsa")?;
     let package = ["test", "--package", "conformance", "--features", "gateway"];
     let test = ["--test", "gateway", "--", "--nocapture", "--test-threads", "2"];
     let mut command = cargo(&[&package[..], &test].concat());

@@ -48,12 +48,13 @@ pub(crate) struct Component {
     pub(crate) built: bool,
 }
 
-/// The firmware of `examples/gateway-qemu`, as it was built.
-pub(crate) fn gateway() -> Result<Component> {
+/// Builds the firmware of `examples/gateway-qemu`, with `features`.
+pub(crate) fn gateway(features: &str) -> Result<Component> {
     let manifest = "examples/gateway-qemu/Cargo.toml";
-    let target = built_in("gateway-qemu");
+    let target = built_in(&format!("gateway-qemu {features}"));
     let build = ["build", "--locked", "--release", "--manifest-path", manifest];
-    let build = [&build[..], &["--target-dir", &target]].concat();
+    let more = ["--no-default-features", "--features", features, "--target-dir", &target];
+    let build = [&build[..], &more].concat();
     let mut command = cross(CORTEX_M3, "core", &build)?;
     let built = run(command.env("DEFMT_LOG", "info"))?.built;
     let path = PathBuf::from(target).join(CORTEX_M3).join("release/gateway-qemu");

@@ -19,11 +19,12 @@ pub async fn readings(client: Client, arguments: &Arguments) -> bool {
             && u64::from(health.reauths) >= wanted("reauths")
             && u64::from(health.connects) >= wanted("connects");
         if enough {
-            info!("enough: {} readings, {}", number, health);
+            let (connects, reauths) = (health.connects, health.reauths);
+            info!("enough: {} readings, {} logins, {} again", number, connects, reauths);
             return true;
         }
         if Instant::now() > until {
-            error!("not enough in time: {} readings, {}", number, health);
+            error!("not enough in time: {} readings", number);
             return false;
         }
         number += 1;
