@@ -67,7 +67,7 @@ pub struct Client {
 
 impl Client {
     /// Sends a command and waits for its reply, which is put into `room`. One command is under way
-    /// at a time; others wait for their turn. If there is no connection, it waits for one as long as
+    /// at a time; up to eight others wait for their turn. If there is no connection, it waits for one as long as
     /// a command may take.
     ///
     /// # Errors

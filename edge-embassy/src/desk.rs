@@ -1,6 +1,7 @@
 //! Where clients and their runner meet: a command at a time, and what is known of it all.
 
 mod mail;
+mod turns;
 
 use core::cell::RefCell;
 use core::future::poll_fn;
@@ -9,21 +10,19 @@ use core::time::Duration;
 
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use embassy_sync::mutex::Mutex as Turns;
 use embassy_sync::waitqueue::WakerRegistration;
 use mail::Mail;
 use redis_entraid_core::connection::Output;
 use redis_entraid_core::drive::{Submit, within};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Clock, Instant};
+use turns::Turns;
 
 use crate::clock::EmbassyClock;
 use crate::error::{Error, ServerError};
 use crate::watch::{Agenda, Health};
 
 pub(crate) struct Desk {
-    /// Who holds it may use the mailbox.
-    turns: Turns<CriticalSectionRawMutex, ()>,
     state: Mutex<CriticalSectionRawMutex, RefCell<State>>,
     clock: &'static EmbassyClock,
     /// What a command may take.
@@ -31,6 +30,8 @@ pub(crate) struct Desk {
 }
 
 struct State {
+    /// Who may use the mailbox.
+    turns: Turns,
     mail: Mail,
     caller: WakerRegistration,
     runner: WakerRegistration,
@@ -46,6 +47,7 @@ impl Desk {
         timeout: Duration,
     ) -> Self {
         let state = State {
+            turns: Turns::new(),
             mail: Mail::new(command, reply),
             caller: WakerRegistration::new(),
             runner: WakerRegistration::new(),
@@ -59,7 +61,7 @@ impl Desk {
             },
             agenda: Agenda::new(),
         };
-        Self { turns: Turns::new(()), state: Mutex::new(RefCell::new(state)), clock, timeout }
+        Self { state: Mutex::new(RefCell::new(state)), clock, timeout }
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
@@ -73,8 +75,7 @@ impl Desk {
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
         let by = self.clock.now().plus(self.timeout);
-        let turn = within(self.clock, by, self.turns.lock()).await;
-        let _turn = turn.ok_or(Error::Busy)?;
+        let _turn = within(self.clock, by, self.turn()).await.ok_or(Error::Busy)??;
         self.with(|state| state.mail.put(args, by))?;
         // Whoever gives up takes his command back.
         let _abandoned = Abandoned(self);
@@ -93,6 +94,19 @@ impl Desk {
         match value.error() {
             Some(error) => Err(Error::Server(ServerError::new(error))),
             None => Ok(value),
+        }
+    }
+
+    /// Waits for the turn.
+    async fn turn(&self) -> Result<Turn<'_>, Error> {
+        let mut place = Place { desk: self, number: None };
+        let taken = poll_fn(|cx| {
+            let Place { desk, number } = &mut place;
+            desk.with(|state| state.turns.take(number, cx.waker()))
+        });
+        match taken.await {
+            Ok(()) => Ok(Turn(self)),
+            Err(_) => Err(Error::Busy),
         }
     }
 
@@ -170,5 +184,26 @@ struct Abandoned<'d>(&'d Desk);
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         self.0.with(|state| state.mail.withdraw());
+    }
+}
+
+/// A place in the line, which is left however the waiting ends.
+struct Place<'d> {
+    desk: &'d Desk,
+    number: Option<u64>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.desk.with(|state| state.turns.leave(self.number));
+    }
+}
+
+/// Somebody's turn, until it is dropped.
+struct Turn<'d>(&'d Desk);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.with(|state| state.turns.end());
     }
 }

@@ -40,7 +40,8 @@ pub enum Error {
         /// Why there is none, as far as that is known.
         cause: Option<Problem>,
     },
-    /// Others' commands took all the time that this one had. It was not sent.
+    /// Others' commands took all the time that this one had, or eight of them wait already. It was
+    /// not sent.
     Busy,
     /// The runner has ended.
     Closed,

@@ -17,6 +17,7 @@ use redis_entraid_core::transport::{ConnectError, ConnectErrorKind, Connector, E
 use redis_entraid_tls::rand_core::CryptoRngCore;
 
 use crate::clock::EmbassyClock;
+use crate::lent::Wiped;
 
 /// Sends requests, each over a connection of its own.
 pub struct Http<K> {
@@ -118,7 +119,8 @@ impl Session for Exchange<'_, '_> {
             writer.write_all(piece).await.map_err(|_| Broken::Io)?;
         }
         writer.flush().await.map_err(|_| Broken::Io)?;
-        Answer::new(reader, head).read(response).await
+        let head = Wiped(head);
+        Answer::new(reader, head.0).read(response).await
     }
 }
 

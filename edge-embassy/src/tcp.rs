@@ -8,6 +8,8 @@ use embassy_net::{IpAddress, Stack};
 use embassy_time::{Duration, with_timeout};
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 
+use crate::lent::Wiped;
+
 /// A peer that doesn't acknowledge anything for so long is gone.
 const SILENT: Duration = Duration::from_secs(20);
 
@@ -67,7 +69,8 @@ impl Connector for Tcp<'_> {
         // A link that is not up yet is waited for, as long as dialing may take.
         self.stack.wait_config_up().await;
         let address = resolve(self.stack, endpoint.address).await?;
-        let mut socket = TcpSocket::new(self.stack, self.receive, self.transmit);
+        let (receive, transmit) = (Wiped(self.receive), Wiped(self.transmit));
+        let mut socket = TcpSocket::new(self.stack, receive.0, transmit.0);
         socket.set_timeout(Some(SILENT));
         socket.set_keep_alive(Some(KEEP_ALIVE));
         // Commands are written whole.

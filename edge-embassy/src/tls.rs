@@ -14,6 +14,7 @@ use redis_entraid_tls::rand_core::CryptoRngCore;
 use redis_entraid_tls::{self as tls, AZURE, Buffers, Config, Halves};
 
 use crate::clock::EmbassyClock;
+use crate::lent::Wiped;
 
 /// Whom to trust: for a `static`, so that they can be replaced while the client runs, in the field.
 ///
@@ -111,8 +112,11 @@ impl<R: CryptoRngCore, S: Session> Session for Secured<'_, R, S> {
     type Output = Result<S::Output, tls::Error>;
 
     async fn run<I: Read, W: Write>(self, reader: I, writer: W) -> Self::Output {
+        let Buffers { records_in, records_out } = self.buffers;
+        let (records_in, records_out) = (Wiped(records_in), Wiped(records_out));
         let halves = Halves::new(reader, writer);
-        let mut tls = tls::Tls::connect(&halves, self.buffers, &self.config, self.rng).await?;
+        let buffers = Buffers { records_in: records_in.0, records_out: records_out.0 };
+        let mut tls = tls::Tls::connect(&halves, buffers, &self.config, self.rng).await?;
         let (reader, writer) = tls.split();
         Ok(self.session.run(reader, writer).await)
     }
