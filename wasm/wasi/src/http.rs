@@ -161,11 +161,36 @@ impl fmt::Display for Error {
                 "this component may not send requests there: Spin wants an entry in \
                 allowed_outbound_hosts",
             ),
-            Self::Host(code) => write!(f, "no response: {code:?}"),
+            Self::Host(code) => f.write_str(reason(code)),
             Self::Body => f.write_str("the response broke off"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
         }
+    }
+}
+
+/// What a host says, in words. To name each of its forty codes would cost more than all else here.
+const fn reason(code: &ErrorCode) -> &'static str {
+    use ErrorCode::*;
+    match code {
+        DnsTimeout | DnsError(_) => "the name of the endpoint can't be looked up",
+        DestinationNotFound
+        | DestinationUnavailable
+        | DestinationIpProhibited
+        | DestinationIpUnroutable => "the endpoint can't be reached from here",
+        ConnectionRefused => "the endpoint refuses connections",
+        ConnectionTimeout
+        | ConnectionReadTimeout
+        | ConnectionWriteTimeout
+        | HttpResponseTimeout => "the endpoint is silent",
+        ConnectionTerminated | HttpResponseIncomplete => "the endpoint broke off",
+        TlsProtocolError | TlsAlertReceived(_) => "TLS with the endpoint failed",
+        TlsCertificateError => {
+            "the endpoint's certificate is not trusted: the roots are the host's, not this component's"
+        }
+        ConfigurationError => "the host is not set up to send requests",
+        InternalError(_) => "the host failed",
+        _ => "the host couldn't make anything of the request, or of its answer",
     }
 }
 
