@@ -21,7 +21,8 @@ pub struct Tokens<M: Storage<u8>, const WAITERS: usize = 4> {
 }
 
 impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
-    /// Shares `manager`. There should be a waiter for each connection, and one for [`refresh`]; what
+    /// Shares `manager`. There should be a waiter for each connection, and one for
+    /// [`refresh`](super::refresh); what
     /// finds no place among them hears news up to a second late.
     pub const fn new(manager: TokenManager<M>) -> Self {
         let wakers = RefCell::new([const { None }; WAITERS]);

@@ -227,7 +227,7 @@ impl<T: Timer + 'static> Local<T> {
     }
 
     /// Fetches the next token if it is due: to be called when nobody waits for an answer any more,
-    /// where tokens are only fetched [on demand](Refresh::OnDemand).
+    /// where tokens are only fetched [on demand](crate::drive::Refresh::OnDemand).
     ///
     /// # Errors
     /// [`Error`] if there was no token. The old one serves on.
