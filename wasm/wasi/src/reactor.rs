@@ -12,6 +12,7 @@ use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::io::poll::{Pollable, poll};
 
 /// What the futures of a component wait for, and those that run beside the main one. Clones are
@@ -38,6 +39,9 @@ impl fmt::Debug for Reactor {
         write!(f, "Reactor({} waiting)", self.0.waiting.borrow().len())
     }
 }
+
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 struct Woken(AtomicBool);
 
@@ -94,7 +98,8 @@ impl Reactor {
         let waiting: Vec<_> =
             self.0.waiting.borrow().iter().map(|entry| entry.pollable.clone()).collect();
         if waiting.is_empty() {
-            // The host refuses to wait for nothing; nobody could wake us.
+            // A future that waits for nothing here; at least it shouldn't keep the host busy.
+            subscribe_duration(SECOND / 10).block();
             return;
         }
         let pollables: Vec<&Pollable> = waiting.iter().map(|pollable| &**pollable).collect();
