@@ -36,6 +36,11 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
         result
     }
 
+    /// Looks at the manager. Nobody is woken: there is no news in looking.
+    pub fn peek<T>(&self, look: impl FnOnce(&TokenManager<M>) -> T) -> T {
+        look(&self.manager.borrow())
+    }
+
     /// Has the next token fetched as soon as it is due: see [`Refresh::OnDemand`]. It is answered
     /// when [`is_asked`](Self::is_asked) is no more.
     ///
