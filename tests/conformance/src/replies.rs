@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 use redis_entraid_core::client::{Error, Kind};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::resp::Value;
+use redis_entraid_core::transport::ConnectErrorKind;
 
 use crate::{write_error, write_value};
 
@@ -29,6 +30,10 @@ pub fn write_replies<'r>(
     Ok(())
 }
 
+fn is_tls(error: &Error) -> bool {
+    matches!(error, Error::Connect(error) if error.kind() == ConnectErrorKind::Tls)
+}
+
 /// Writes an error as transcripts have it.
 ///
 /// # Errors
@@ -37,6 +42,8 @@ pub fn write_failure(error: &Error, out: &mut dyn Write) -> fmt::Result {
     let kind = match error.kind() {
         Kind::Usage => "usage",
         Kind::Token => "token",
+        // Whom to trust is another matter than who is there.
+        Kind::Connect if is_tls(error) => "tls",
         Kind::Connect => "connect",
         Kind::Rejected => "rejected",
         Kind::Server => "server",

@@ -270,3 +270,19 @@ fn a_refused_token_makes_for_a_fresh_one_and_one_more_try() {
     let counts = served.cost("the kept token refused once");
     assert_eq!((counts.token_requests, counts.refused, counts.connections), (2, 1, 5));
 }
+
+#[test]
+fn a_token_that_was_fetched_is_kept_although_the_request_fails() {
+    let served = serve("outage", far(), 1, true);
+    served.emulator.arm("connect#* cut").expect("it is a fault");
+    for _ in 0..2 {
+        let said = served.hit().expect_err("there is no server");
+        assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+        served.until_saved();
+    }
+    let counts = served.cost("no server");
+    assert_eq!((counts.token_requests, counts.logins), (1, 0));
+    served.emulator.disarm();
+    served.hits(1);
+    assert_eq!(served.emulator.counts().token_requests, 1);
+}
