@@ -105,7 +105,7 @@ impl<K, S> fmt::Debug for Runner<K, S> {
 
 /// Takes in news of how it stands, and how the token does.
 fn news(shared: &Shared, clock: &EmbassyClock, more: impl FnOnce(&mut crate::watch::Health)) {
-    let token = shared.tokens.with(|manager| manager.health(clock.now()));
+    let token = shared.tokens.peek(|manager| manager.health(clock.now()));
     shared.desk.tell(|health| {
         health.token = Some(token);
         more(health);

@@ -75,7 +75,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "unit",
         what: "the tests of the crates and of their documentation",
         budget_minutes: 15,
-        least: 690,
+        least: 745,
         run: unit,
     },
     Suite {
@@ -117,14 +117,14 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "conformance",
         what: "every host does what the cases say, on redis-server 6.2, 7.0 and 8.2 and without",
         budget_minutes: 10,
-        least: 180,
+        least: 265,
         run: conformance,
     },
     Suite {
         name: "components",
         what: "what people copy for WASI runs in wasmtime, and what a request costs",
         budget_minutes: 10,
-        least: 6,
+        least: 7,
         run: components,
     },
     Suite {

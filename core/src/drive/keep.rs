@@ -56,7 +56,8 @@ pub trait Owner<E>: Handler {
 /// to, and serves.
 ///
 /// # Cancel safety
-/// Dropping the future gives the connection up; it may be called again.
+/// Dropping the future gives the connection up, and what was under way on it: its owner hears no
+/// more of that.
 pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
     connector: &mut K,
     endpoint: &Endpoint<'_>,

@@ -9,13 +9,13 @@ use std::string::String;
 use std::time::Instant;
 use std::vec::Vec;
 
-use redis_entraid::error::{Kind, Outcome};
 use redis_entraid::source::{ManagedIdentity, Selector};
 use redis_entraid::{
     Arg, Builder, Client, Delivery, Error, Idle, Protocol, Replacement, Roots, Subscriber, Topic,
 };
 
-use crate::{Options, Subject, commands, words, write_error, write_value};
+use crate::replies::{write_failure, write_replies};
+use crate::{Options, Subject, commands, words};
 
 /// What this subject can do, in the words of the cases.
 pub const HAS: &[&str] = &[
@@ -113,7 +113,7 @@ impl Subject for Clients {
                 self.clients.insert(name.to_owned(), client);
                 answer.write_str("ok")
             }
-            Err(error) => write(&error, answer),
+            Err(error) => write_failure(&error, answer),
         }
     }
 
@@ -132,10 +132,9 @@ impl Subject for Clients {
         let begun = tokio::spawn(async move {
             let mut answer = String::new();
             let words: ([Arg<'_>; 16], usize) = words(&text);
-            let _ = match client.command(&words.0[..words.1]).await {
-                Ok(value) => answer.write_str("ok ").and_then(|()| write_value(value, &mut answer)),
-                Err(error) => write(&error, &mut answer),
-            };
+            let reply = client.command(&words.0[..words.1]).await;
+            // A String is never full.
+            let _ = write_replies(std::iter::once(reply), &mut answer);
             answer
         });
         self.begun.insert(name.to_owned(), begun);
@@ -166,7 +165,7 @@ impl Subject for Clients {
                 self.subscribers.insert(name.to_owned(), subscriber);
                 answer.write_str("ok")
             }
-            Err(error) => write(&error, answer),
+            Err(error) => write_failure(&error, answer),
         }
     }
 
@@ -186,7 +185,7 @@ impl Subject for Clients {
             Ok(Delivery::Overlap) => answer.write_str("overlap"),
             Ok(Delivery::Settled) => answer.write_str("settled"),
             Ok(other) => write!(answer, "{other:?}"),
-            Err(error) => write(&error, answer),
+            Err(error) => write_failure(&error, answer),
         }
     }
 
@@ -223,50 +222,16 @@ impl Subject for Clients {
 }
 
 async fn send(client: &mut Client, text: &str, answer: &mut dyn Write) -> fmt::Result {
-    // One command is sent as one: that may be redirected, or sliced.
     let commands: Vec<([Arg<'_>; 16], usize)> = commands(text).map(words).collect();
+    // One command is sent as one: that may be redirected, or sliced.
     if let [(args, len)] = &commands[..] {
-        return match client.command(&args[..*len]).await {
-            Ok(value) => {
-                answer.write_str("ok ")?;
-                write_value(value, answer)
-            }
-            Err(error) => write(&error, answer),
-        };
+        let reply = client.command(&args[..*len]).await;
+        return write_replies(std::iter::once(reply), answer);
     }
-    let sent = client.pipeline(commands.iter().map(|(args, len)| &args[..*len])).await;
-    let replies = match sent {
-        Ok(replies) => replies,
-        Err(error) => return write(&error, answer),
-    };
-    for (at, reply) in replies.enumerate() {
-        answer.write_str(if at == 0 { "" } else { " | " })?;
-        match reply {
-            Ok(value) => {
-                answer.write_str(if at == 0 { "ok " } else { "" })?;
-                write_value(value, answer)?;
-            }
-            Err(error) => write(&error, answer)?,
-        }
+    match client.pipeline(commands.iter().map(|(args, len)| &args[..*len])).await {
+        Ok(replies) => write_replies(replies, answer),
+        Err(error) => write_failure(&error, answer),
     }
-    Ok(())
-}
-
-fn write(error: &Error, answer: &mut dyn Write) -> fmt::Result {
-    let kind = match error.kind() {
-        Kind::Usage => "usage",
-        Kind::Token => "token",
-        Kind::Connect => "connect",
-        Kind::Rejected => "rejected",
-        Kind::Server => "server",
-        Kind::Lost => "lost",
-        _ => "other",
-    };
-    let outcome = match error.outcome() {
-        Outcome::NotSent => "NotSent",
-        _ => "Unknown",
-    };
-    write_error(error.code(), kind, outcome, answer)
 }
 
 /// Waits until something has happened `count` times, and says how that went.

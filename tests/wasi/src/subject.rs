@@ -9,10 +9,11 @@ use core::cell::RefCell;
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use conformance::{Options, Subject, commands, words, write_error, write_value};
+use conformance::replies::{write_failure, write_replies};
+use conformance::{Options, Subject, commands, words};
 use redis_entraid_wasi::core::auth::Protocol;
-use redis_entraid_wasi::core::client::{Error, Kind};
-use redis_entraid_wasi::core::connection::{Idle, Outcome};
+use redis_entraid_wasi::core::client::Error;
+use redis_entraid_wasi::core::connection::Idle;
 use redis_entraid_wasi::core::resp::Arg;
 use redis_entraid_wasi::core::source::{ManagedIdentity, Selector};
 use redis_entraid_wasi::core::time::{Clock, Timer};
@@ -86,7 +87,7 @@ impl Subject for Clients {
                 self.clients.insert(name.to_owned(), client);
                 answer.write_str("ok")
             }
-            Err(error) => write(&error, answer),
+            Err(error) => write_failure(&error, answer),
         }
     }
 
@@ -169,41 +170,13 @@ const LOOK: Duration = Duration::from_millis(10);
 
 async fn send(client: &mut Client, text: &str, answer: &mut dyn Write) -> fmt::Result {
     let commands: Vec<([Arg<'_>; 16], usize)> = commands(text).map(words).collect();
-    let count = match &commands[..] {
+    let sent = match &commands[..] {
         // One command is sent as one: that may be sliced.
         [(args, len)] => client.command(&args[..*len]).await.map(|_| 1),
         all => client.pipeline(all.iter().map(|(args, len)| &args[..*len])).await,
     };
-    let count = match count {
-        Ok(count) => count,
-        Err(error) => return write(&error, answer),
-    };
-    for at in 0..count {
-        answer.write_str(if at == 0 { "" } else { " | " })?;
-        match client.reply(at) {
-            Ok(value) => {
-                answer.write_str(if at == 0 { "ok " } else { "" })?;
-                write_value(value, answer)?;
-            }
-            Err(error) => write(&error, answer)?,
-        }
+    match sent {
+        Ok(count) => write_replies((0..count).map(|at| client.reply(at)), answer),
+        Err(error) => write_failure(&error, answer),
     }
-    Ok(())
-}
-
-fn write(error: &Error, answer: &mut dyn Write) -> fmt::Result {
-    let kind = match error.kind() {
-        Kind::Usage => "usage",
-        Kind::Token => "token",
-        Kind::Connect => "connect",
-        Kind::Rejected => "rejected",
-        Kind::Server => "server",
-        Kind::Lost => "lost",
-        _ => "other",
-    };
-    let outcome = match error.outcome() {
-        Outcome::NotSent => "NotSent",
-        _ => "Unknown",
-    };
-    write_error(error.code(), kind, outcome, answer)
 }

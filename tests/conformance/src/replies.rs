@@ -1,0 +1,58 @@
+//! Answers of clients whose errors are the core's.
+
+use core::fmt::{self, Write};
+
+use redis_entraid_core::client::{Error, Kind};
+use redis_entraid_core::connection::Outcome;
+use redis_entraid_core::resp::Value;
+use redis_entraid_core::transport::ConnectErrorKind;
+
+use crate::{write_error, write_value};
+
+/// Writes the replies to commands as transcripts have them.
+///
+/// # Errors
+/// If `out` is full.
+pub fn write_replies<'r>(
+    replies: impl Iterator<Item = Result<Value<'r>, Error>>,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    for (at, reply) in replies.enumerate() {
+        out.write_str(if at == 0 { "" } else { " | " })?;
+        match reply {
+            Ok(value) => {
+                out.write_str(if at == 0 { "ok " } else { "" })?;
+                write_value(value, out)?;
+            }
+            Err(error) => write_failure(&error, out)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_tls(error: &Error) -> bool {
+    matches!(error, Error::Connect(error) if error.kind() == ConnectErrorKind::Tls)
+}
+
+/// Writes an error as transcripts have it.
+///
+/// # Errors
+/// If `out` is full.
+pub fn write_failure(error: &Error, out: &mut dyn Write) -> fmt::Result {
+    let kind = match error.kind() {
+        Kind::Usage => "usage",
+        Kind::Token => "token",
+        // Whom to trust is another matter than who is there.
+        Kind::Connect if is_tls(error) => "tls",
+        Kind::Connect => "connect",
+        Kind::Rejected => "rejected",
+        Kind::Server => "server",
+        Kind::Lost => "lost",
+        _ => "other",
+    };
+    let outcome = match error.outcome() {
+        Outcome::NotSent => "NotSent",
+        _ => "Unknown",
+    };
+    write_error(error.code(), kind, outcome, out)
+}
