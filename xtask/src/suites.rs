@@ -75,7 +75,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "unit",
         what: "the tests of the crates and of their documentation",
         budget_minutes: 15,
-        least: 745,
+        least: 715,
         run: unit,
     },
     Suite {
