@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask` says which there are.
 
 mod demo;
+mod elf;
 mod fuzz;
 mod npm;
 mod size;

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use rustc_demangle::demangle;
 
-use crate::targets::{component, named_component};
+use crate::elf;
+use crate::targets::{component, gateway, named_component};
 use crate::tools::Result;
 use crate::wasm;
 
@@ -22,6 +23,13 @@ const COMPONENTS: [(&str, &str); 6] = [
 
 /// Prints the sizes of all that has one.
 pub(crate) fn size() -> Result<()> {
+    println!("\n{:34} {:>9} {:>9}", "firmware", "flash", "RAM");
+    for (what, features) in [("gateway (P-256)", ""), ("gateway (P-256, RSA)", "rsa")] {
+        let bytes = std::fs::read(gateway(features)?.path).map_err(|error| error.to_string())?;
+        let memory = elf::memory(&bytes).ok_or("it is no firmware")?;
+        println!("{what:34} {:>9} {:>9}", memory.flash, memory.ram);
+    }
+    println!("and the stack: cargo xtask test gateway says how much of it was used");
     println!("\n{:34} {:>9} {:>9}", "component", "bytes", "gzip");
     let mut shares = Vec::new();
     let package = crate::npm::package()?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::demo::start_emulator;
 use crate::npm;
-use crate::targets::{component, cross};
+use crate::targets::{CORTEX_M3, component, cross, gateway};
 use crate::tools::{
     Output, Result, attempt, cargo, cargo_tool, debian, give_up_at, redis_servers, root, run,
     toolchain, wasmtime,
@@ -62,7 +62,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "format",
         what: "rustfmt has nothing to say",
         budget_minutes: 1,
-        least: 9,
+        least: 10,
         run: format,
     },
     Suite {
@@ -76,7 +76,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "unit",
         what: "the tests of the crates and of their documentation",
         budget_minutes: 15,
-        least: 690,
+        least: 715,
         run: unit,
     },
     Suite {
@@ -109,24 +109,31 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "no-std",
-        what: "the core and TLS need neither std nor an allocator, here and for Cortex-M3",
-        budget_minutes: 5,
-        least: 6,
+        what: "core, TLS and the embassy host need neither std nor an allocator, here and on devices",
+        budget_minutes: 8,
+        least: 9,
         run: no_std,
     },
     Suite {
         name: "conformance",
         what: "every host does what the cases say, on redis-server 6.2, 7.0 and 8.2 and without",
         budget_minutes: 10,
-        least: 180,
+        least: 265,
         run: conformance,
     },
     Suite {
         name: "components",
         what: "what people copy for WASI runs in wasmtime, and what a request costs",
         budget_minutes: 10,
-        least: 6,
+        least: 7,
         run: components,
+    },
+    Suite {
+        name: "gateway",
+        what: "a firmware without a heap, in 256 KiB of flash and 64 KiB of RAM, stays logged in",
+        budget_minutes: 10,
+        least: 3,
+        run: firmware,
     },
     Suite {
         name: "javascript",
@@ -245,7 +252,8 @@ fn own(command: &mut Command) -> &mut Command {
 }
 
 /// The packages outside the workspace.
-const OUTSIDE: [&str; 8] = [
+const OUTSIDE: [&str; 9] = [
+    "examples/gateway-qemu",
     "examples/wasi-cli",
     "examples/wasi-function",
     "tests/fuzz/libfuzzer",
@@ -348,11 +356,22 @@ fn no_std() -> Result<Counts> {
             features,
         ]))?);
     }
-    let target = "thumbv7m-none-eabi";
     for features in ["", "tls"] {
         let build = ["build", "--locked", "--release", "--manifest-path", manifest];
-        let mut command = cross(target, "core", &[&build[..], &["--features", features]].concat())?;
+        let mut command =
+            cross(CORTEX_M3, "core", &[&build[..], &["--features", features]].concat())?;
         counts.add(check(&mut command)?);
+    }
+    // What other devices have.
+    let p256 = ["--features", "tls-p256"];
+    let cortex_m0 = ["check", "--locked", "--release", "--manifest-path", manifest];
+    let mut checks = vec![cross("thumbv6m-none-eabi", "core", &[&cortex_m0[..], &p256].concat())?];
+    for target in ["thumbv7em-none-eabihf", "riscv32imac-unknown-none-elf"] {
+        let host = ["check", "--locked", "--release", "--package", "redis-entraid-embassy"];
+        checks.push(cross(target, "core", &[&host[..], &["--features", "defmt"]].concat())?);
+    }
+    for command in &mut checks {
+        counts.add(check(command)?);
     }
     Ok(counts)
 }
@@ -420,6 +439,20 @@ fn javascript() -> Result<Counts> {
         // Each run of a case is a check of its own.
         counts.passed += runs(&output);
     }
+    Ok(counts)
+}
+
+fn firmware() -> Result<Counts> {
+    debian(
+        &["qemu-system-arm", "nc", "redis-server"],
+        &["qemu-system-arm", "netcat-openbsd", "redis-server"],
+    )?;
+    let firmware = gateway("rsa")?;
+    let package = ["test", "--package", "conformance", "--features", "gateway"];
+    let test = ["--test", "gateway", "--", "--nocapture", "--test-threads", "2"];
+    let mut command = cargo(&[&package[..], &test].concat());
+    let mut counts = Counts::from(&attempt(own(&mut command).env("GATEWAY", firmware.path))?);
+    counts.built |= firmware.built;
     Ok(counts)
 }
 

@@ -9,6 +9,9 @@ use crate::tools::{Result, cargo, debian, quietly, root, run};
 /// WASI 0.2 components.
 pub(crate) const WASI: &str = "wasm32-wasip2";
 
+/// A Cortex-M3 without an operating system.
+pub(crate) const CORTEX_M3: &str = "thumbv7m-none-eabi";
+
 /// `cargo` with `args` for `target`. `crates` are those of the sources that have to be built where
 /// there is no rustup target.
 pub(crate) fn cross(target: &str, crates: &str, args: &[&str]) -> Result<Command> {
@@ -45,6 +48,19 @@ pub(crate) struct Component {
     pub(crate) built: bool,
 }
 
+/// Builds the firmware of `examples/gateway-qemu`, with `features`.
+pub(crate) fn gateway(features: &str) -> Result<Component> {
+    let manifest = "examples/gateway-qemu/Cargo.toml";
+    let target = built_in(&format!("gateway-qemu {features}"));
+    let build = ["build", "--locked", "--release", "--manifest-path", manifest];
+    let more = ["--no-default-features", "--features", features, "--target-dir", &target];
+    let build = [&build[..], &more].concat();
+    let mut command = cross(CORTEX_M3, "core", &build)?;
+    let built = run(command.env("DEFMT_LOG", "info"))?.built;
+    let path = PathBuf::from(target).join(CORTEX_M3).join("release/gateway-qemu");
+    Ok(Component { path, built })
+}
+
 /// Builds the component of the package in `folder`, with `features`.
 pub(crate) fn component(folder: &str, features: &str) -> Result<Component> {
     build(folder, features, false)
@@ -55,17 +71,19 @@ pub(crate) fn named_component(folder: &str, features: &str) -> Result<Component>
     build(folder, features, true)
 }
 
+/// The folder for what is built as `name`.
+fn built_in(name: &str) -> String {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |folder| root().join(folder));
+    let target = target.join("components").join(name).display().to_string();
+    target.trim_end().replace([' ', ','], "-")
+}
+
 fn build(folder: &str, features: &str, named: bool) -> Result<Component> {
     let name = folder.rsplit('/').next().unwrap_or_default();
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), |folder| root().join(folder))
-        .join("components")
-        // Each combination of features stays as it was built.
-        .join(format!("{folder} {features} {}", if named { "named" } else { "" }))
-        .display()
-        .to_string()
-        .trim_end()
-        .replace([' ', ','], "-");
+    // Each combination of features stays as it was built.
+    let target = format!("{folder} {features} {}", if named { "named" } else { "" });
+    let target = built_in(&target);
     let manifest = format!("{folder}/Cargo.toml");
     let build = ["build", "--locked", "--release", "--manifest-path", &manifest];
     let more = ["--no-default-features", "--features", features, "--target-dir", &target];

@@ -10,6 +10,7 @@ use super::exchange::{Delivery, Demand, Exchange, Failure, Outbox, State};
 use super::share::Share;
 use crate::command::Class;
 use crate::connection::{CloseReason, ConnectionHealth, Lost, Outcome, Output, SubmitError, Tag};
+use crate::resp::Value;
 use crate::time::Instant;
 
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
@@ -17,6 +18,8 @@ pub struct Desk<L: Share<State>> {
     exchange: Arc<Exchange<L>>,
     outbox: Outbox,
     timeout: Duration,
+    /// The connection's first login was refused: what went out with it may be sent again.
+    refused: bool,
 }
 
 /// No more commands are to be sent on this connection.
@@ -36,7 +39,7 @@ impl<L: Share<State>> Desk<L> {
     /// For the handles of `exchange`. A command waits for `timeout`, for a connection and then for
     /// its reply.
     pub fn new(exchange: Arc<Exchange<L>>, timeout: Duration) -> Self {
-        Self { exchange, outbox: Outbox::default(), timeout }
+        Self { exchange, outbox: Outbox::default(), timeout, refused: false }
     }
 
     /// Ready when there are commands where there were none.
@@ -69,13 +72,26 @@ impl<L: Share<State>> Desk<L> {
         self.outbox.expire(&self.exchange, now, self.timeout, unavailable);
     }
 
+    /// While there is a connection: fails the commands whose time is over that it didn't take.
+    pub fn expire_behind(&mut self, now: Instant) {
+        let too_slow = || Failure::Lost(Lost::new(Outcome::NotSent, None));
+        self.outbox.expire(&self.exchange, now, self.timeout, too_slow);
+    }
+
     /// There will be no connection for now: fails all commands that wait for one.
     pub fn refuse(&mut self, problem: impl Fn() -> Option<Error>) {
         self.outbox.fail_all(&self.exchange, || Failure::Unavailable(problem()));
     }
 
+    /// Learns that the server has refused the first login of the connection. Commands that went out
+    /// with it were not executed; their handles send them once more.
+    pub const fn login_refused(&mut self) {
+        self.refused = true;
+    }
+
     /// Learns that the connection has ended.
     pub fn disconnected(&mut self, reason: CloseReason) {
+        self.refused = false;
         self.outbox.disconnected(&self.exchange, Lost::new(Outcome::NotSent, Some(reason)));
     }
 
@@ -127,7 +143,8 @@ impl<L: Share<State>> Desk<L> {
     /// woken when all is there.
     pub fn deliver(&mut self) -> Deliveries<'_, L> {
         let none_waits = self.outbox.is_empty();
-        Deliveries { delivery: self.outbox.deliver(&self.exchange), none_waits }
+        let refused = self.refused;
+        Deliveries { delivery: self.outbox.deliver(&self.exchange), none_waits, refused }
     }
 
     /// Who waits, and who comes, hears `error` from now on.
@@ -146,12 +163,21 @@ impl<L: Share<State>> fmt::Debug for Desk<L> {
 pub struct Deliveries<'d, L: Share<State> + 'd> {
     delivery: Delivery<'d, L>,
     none_waits: bool,
+    refused: bool,
+}
+
+/// Whether a command was not executed, for want of a login.
+fn is_noauth(value: Value<'_>) -> bool {
+    value.error().is_some_and(|error| error.code() == "NOAUTH")
 }
 
 impl<L: Share<State>> Deliveries<'_, L> {
     /// Takes `output`, and gives back what is for no handle: pushes and events.
     pub fn output<'o>(&mut self, output: Output<'o>) -> Option<Output<'o>> {
         match output {
+            Output::Reply { tag, reply: Ok(value) } if self.refused && is_noauth(value) => {
+                self.delivery.fail(tag, Failure::NoLogin);
+            }
             Output::Reply { tag, reply: Ok(value) } => self.delivery.reply(tag, value.raw()),
             Output::Reply { tag, reply: Err(error) } => {
                 self.delivery.fail(tag, Failure::ReplyTooLarge(error));

@@ -65,8 +65,10 @@ pub enum Kind {
     Usage,
     /// The token source.
     Token,
-    /// The network, or TLS.
+    /// The network.
     Connect,
+    /// TLS: the server's certificate is not trusted, or not for this name.
+    Tls,
     /// The server didn't accept the login.
     Rejected,
     /// The server executed the command and reported an error.
@@ -81,6 +83,7 @@ impl Error {
         match self {
             Self::Config(_) | Self::Refused(_) | Self::TooLarge(_) | Self::Type(_) => Kind::Usage,
             Self::Token(_) => Kind::Token,
+            Self::Connect(error) if error.kind() == ConnectErrorKind::Tls => Kind::Tls,
             Self::Connect(_) => Kind::Connect,
             Self::Login(_) => Kind::Rejected,
             Self::Server(error) if error.code == "NOAUTH" => Kind::Rejected,

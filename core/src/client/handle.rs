@@ -7,7 +7,7 @@ use core::future::poll_fn;
 use core::time::Duration;
 
 use super::error::Error;
-use super::exchange::{Batch, Exchange, Replies, State};
+use super::exchange::{Batch, Exchange, Failure, Replies, State};
 use super::share::Share;
 use crate::command::{Class, Slices, TimeText};
 use crate::resp::{Arg, Value};
@@ -121,11 +121,12 @@ impl<L: Share<State>> Handle<L> {
         Ok(())
     }
 
-    /// Whether all commands were refused for want of a login.
+    /// Whether all commands were refused together with their login.
     fn is_refused(&self) -> bool {
-        self.replies() > 0
-            && (0..self.replies())
-                .all(|at| self.pick(at).is_err_and(|e| e.code() == Some("NOAUTH")))
+        let failures = &self.replies.failures;
+        !failures.is_empty()
+            && failures.len() == self.replies()
+            && failures.iter().all(|(_, failure)| matches!(failure, Failure::NoLogin))
     }
 
     /// How many replies came to the last commands.

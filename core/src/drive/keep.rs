@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::marker::PhantomData;
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 
@@ -55,7 +55,8 @@ pub trait Owner<E>: Handler {
 /// to, and serves.
 ///
 /// # Cancel safety
-/// Dropping the future gives the connection up; it may be called again.
+/// Dropping the future gives the connection up, and what was under way on it: its owner hears no
+/// more of that.
 pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
     connector: &mut K,
     endpoint: &Endpoint<'_>,
@@ -88,6 +89,7 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
                 }
             }
         };
+        let ready = pin!(ready);
         if attend(&owner, timer, Instant::FAR_FUTURE, &connected, ready).await.is_err() {
             continue;
         }
@@ -96,8 +98,9 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
         let errors = PhantomData::<K::Error>;
         let serving = Serving { connected, connection, timer, tokens, owner, errors };
         let until = timer.now().plus(owner.borrow().connect_timeout());
-        let dialed = attend(owner, timer, until, connected, connector.connect(endpoint, serving));
-        let dialed = dialed.await;
+        // Pinned here: a future that is handed over has its room twice.
+        let dialing = pin!(connector.connect(endpoint, serving));
+        let dialed = attend(owner, timer, until, connected, dialing).await;
         connected.set(false);
         let mut owner = owner.borrow_mut();
         match dialed {
@@ -142,9 +145,8 @@ async fn attend<E, C: Timer, O: Owner<E>, F: Future>(
     timer: &C,
     until: Instant,
     connected: &Cell<bool>,
-    future: F,
+    mut future: Pin<&mut F>,
 ) -> Result<F::Output, Unattended> {
-    let mut future = pin!(future);
     loop {
         let deadline = owner.borrow().deadline();
         let mut sleep = pin!(Some(timer.sleep_until(deadline.min(until))));

@@ -1,6 +1,7 @@
 //! The fetching of tokens.
 
 use core::convert::Infallible;
+use core::pin::pin;
 use core::time::Duration;
 
 use super::{Tokens, within};
@@ -76,7 +77,8 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
             Action::Fetch { deadline } => {
                 let memory = Wiped(&mut *memory);
                 let abandoned = Abandoned { tokens, timer };
-                let fetch = source.fetch(deadline, memory.0);
+                // Pinned here: a future that is handed over has its room twice.
+                let fetch = pin!(source.fetch(deadline, memory.0));
                 let (answer, error) = match within(timer, deadline, fetch).await {
                     Some(Ok(token)) => (Ok(token), None),
                     Some(Err(error)) => (Err(error.reason()), Some(error)),

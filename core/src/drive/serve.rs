@@ -78,10 +78,15 @@ pub trait Handler {
     /// Hears what came of them, and all else that happens.
     fn output(&mut self, output: Output<'_>);
 
-    /// When [`poll_commands`](Self::poll_commands) should be called at the latest, whatever
-    /// happens.
+    /// When [`expire`](Self::expire) has something to do.
     fn deadline(&self) -> Instant {
         Instant::FAR_FUTURE
+    }
+
+    /// Sees to what has waited for too long. It may be called while a write is stuck, when
+    /// [`poll_commands`](Self::poll_commands) is not.
+    fn expire(&mut self, now: Instant) {
+        let _ = now;
     }
 
     /// All that had come was heard; this is how the connection stands now.
@@ -177,19 +182,28 @@ where
         }
     };
     let timing = async {
+        // What was seen to at a handler's deadline is not due a second time, even if it is still there.
+        let mut seen = None;
         while !shared.borrow().machine.has_ended() {
-            let deadline = shared.borrow().deadline();
+            let (machine, handler) = shared.borrow().deadlines();
+            let handler = if seen == Some(handler) { Instant::FAR_FUTURE } else { handler };
             // Without a place among the waiters, it looks for news from time to time.
             let most = if crowded.get() { LOOK_EVERY } else { Duration::MAX };
-            let wake = deadline.min(timer.now().plus(most));
+            let wake = machine.min(handler).min(timer.now().plus(most));
+            let before = shared.borrow().deadlines();
             let changed = poll_fn(|_| {
-                let same = shared.borrow().deadline() == deadline;
+                let same = shared.borrow().deadlines() == before;
                 if same { Poll::Pending } else { Poll::Ready(()) }
             });
             either(timer.sleep_until(wake), changed).await;
-            if timer.now() >= wake {
+            let now = timer.now();
+            if now >= wake {
                 let mut shared = shared.borrow_mut();
-                shared.machine.tick(timer.now());
+                shared.machine.tick(now);
+                if now >= handler {
+                    shared.handler.expire(now);
+                    seen = Some(handler);
+                }
                 shared.report_losses();
                 progress.set(true);
             }
@@ -258,8 +272,9 @@ struct Shared<'s, R, H> {
 }
 
 impl<R: Storage<Pending>, H: Handler> Shared<'_, R, H> {
-    fn deadline(&self) -> Instant {
-        self.machine.next_deadline().min(self.handler.deadline())
+    /// When the machine has something to do, and when the handler.
+    fn deadlines(&self) -> (Instant, Instant) {
+        (self.machine.next_deadline(), self.handler.deadline())
     }
 
     fn report_losses(&mut self) {

@@ -21,7 +21,8 @@ pub struct Tokens<M: Storage<u8>, const WAITERS: usize = 4> {
 }
 
 impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
-    /// Shares `manager`. There should be a waiter for each connection, and one for [`refresh`](super::refresh()); what
+    /// Shares `manager`. There should be a waiter for each connection, and one for
+    /// [`refresh`](super::refresh); what
     /// finds no place among them hears news up to a second late.
     pub const fn new(manager: TokenManager<M>) -> Self {
         let wakers = RefCell::new([const { None }; WAITERS]);
@@ -33,6 +34,11 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
         let result = use_it(&mut self.manager.borrow_mut());
         self.wake();
         result
+    }
+
+    /// Looks at the manager. Nobody is woken: there is no news in looking.
+    pub fn peek<T>(&self, look: impl FnOnce(&TokenManager<M>) -> T) -> T {
+        look(&self.manager.borrow())
     }
 
     /// Has the next token fetched as soon as it is due: see [`Refresh::OnDemand`]. It is answered

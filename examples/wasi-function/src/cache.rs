@@ -22,20 +22,20 @@ const FILE: &str = "token";
 /// More than any token.
 const MOST: u64 = 64 << 10;
 
-/// The snapshot that was saved last, by whichever instance.
-pub fn load() -> Option<Bytes> {
+/// The snapshot that was saved last, by whichever instance, of this identity.
+pub fn load(identity: &str) -> Option<Bytes> {
     if let Some(snapshot) = &*MEMORY.lock() {
         return Some(snapshot.clone());
     }
-    let snapshot = seal::open(&read()?)?;
+    let snapshot = seal::open(identity, &read()?)?;
     *MEMORY.lock() = Some(snapshot.clone());
     Some(snapshot)
 }
 
 /// Saves a snapshot: without a folder or a key for others, in memory only.
-pub fn save(snapshot: &[u8]) {
+pub fn save(identity: &str, snapshot: &[u8]) {
     *MEMORY.lock() = Some(Zeroizing::new(snapshot.to_vec()));
-    if let Some(sealed) = seal::seal(snapshot) {
+    if let Some(sealed) = seal::seal(identity, snapshot) {
         // Without it, the next instance fetches a token.
         let _ = write(&sealed);
     }
@@ -57,6 +57,10 @@ fn write(bytes: &[u8]) -> Option<()> {
     let new = format!("{FILE}-{:016x}", get_random_u64());
     let (create, flags) = (OpenFlags::CREATE | OpenFlags::EXCLUSIVE, DescriptorFlags::WRITE);
     let file = folder.open_at(PathFlags::empty(), &new, create, flags).ok()?;
-    file.write(bytes, 0).ok()?;
-    folder.rename_at(&new, &folder, FILE).ok()
+    let whole = file.write(bytes, 0) == Ok(bytes.len() as u64);
+    if whole && folder.rename_at(&new, &folder, FILE).is_ok() {
+        return Some(());
+    }
+    let _ = folder.unlink_file_at(&new);
+    None
 }

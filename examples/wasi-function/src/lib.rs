@@ -13,7 +13,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use redis_entraid_wasi::core::client::Error;
-use redis_entraid_wasi::{Builder, Client, Reactor, args, run};
+use redis_entraid_wasi::{Builder, Client, args, run};
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{
     Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
@@ -25,30 +25,37 @@ wasip2::http::proxy::export!(Function);
 
 impl Guest for Function {
     fn handle(_: IncomingRequest, out: ResponseOutparam) {
-        run(async |reactor| match hit(reactor).await {
-            Ok((hits, redis)) => {
-                respond(out, 200, &format!("{hits} hits\n"));
-                // Nobody waits any more: time for the next token, if it is due.
-                let _ = redis.refresh_if_due().await;
-                if let Some(snapshot) = redis.changed_snapshot() {
-                    cache::save(&snapshot);
+        run(async |reactor| {
+            // REDIS_HOSTNAME and AZURE_* are read. Tokens are fetched if there is none.
+            let builder = match Builder::from_env(reactor) {
+                Ok(builder) => builder.one_request().deadline(Duration::from_secs(10)),
+                Err(error) => return respond(out, 500, &format!("{error}\n")),
+            };
+            let identity = format!("{:?}", builder.chosen());
+            let mut redis = match cache::load(&identity) {
+                Some(snapshot) => builder.restore(&snapshot).start(),
+                None => builder.start(),
+            };
+            match hit(&mut redis).await {
+                Ok(hits) => {
+                    respond(out, 200, &format!("{hits} hits\n"));
+                    // Nobody waits any more: time for the next token, if it is due.
+                    let _ = redis.refresh_if_due().await;
                 }
+                Err(error) => respond(out, 503, &format!("{error}\n")),
             }
-            Err(error) => respond(out, 503, &format!("{error}\n")),
+            // Whatever came of the request, a token may have been fetched for it.
+            if let Some(snapshot) = redis.changed_snapshot() {
+                cache::save(&identity, &snapshot);
+            }
         });
     }
 }
 
-async fn hit(reactor: &Reactor) -> Result<(i64, Client), Error> {
-    // REDIS_HOSTNAME and AZURE_* are read. Tokens are fetched if there is none.
-    let mut builder = Builder::from_env(reactor)?.one_request().deadline(Duration::from_secs(10));
-    if let Some(snapshot) = cache::load() {
-        builder = builder.restore(&snapshot);
-    }
-    let mut redis = builder.connect().await?;
+async fn hit(redis: &mut Client) -> Result<i64, Error> {
+    redis.connected().await?;
     // In the same flight as the login.
-    let hits = redis.command(args!["INCR", "hits"]).await?.int()?;
-    Ok((hits, redis))
+    Ok(redis.command(args!["INCR", "hits"]).await?.int()?)
 }
 
 fn respond(out: ResponseOutparam, status: u16, text: &str) {

@@ -8,25 +8,28 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use redis_entraid_wasi::core::zeroize::Zeroizing;
 use wasip2::random::random::get_random_bytes;
 
-/// What the bytes are, so that they can't be taken for something else that has the same key.
-const WHAT: &[u8] = b"redis-entraid token 1";
+/// What the bytes are, and whose: they can't be taken for something else that has the same key, nor
+/// for another identity's.
+fn what(identity: &str) -> Vec<u8> {
+    [b"redis-entraid token 1 ", identity.as_bytes()].concat()
+}
 
 /// The length of a nonce.
 const NONCE: usize = 12;
 
 /// `snapshot`, for nobody else to read; `None` without a key.
-pub fn seal(snapshot: &[u8]) -> Option<Vec<u8>> {
+pub fn seal(identity: &str, snapshot: &[u8]) -> Option<Vec<u8>> {
     let mut sealed = get_random_bytes(NONCE as u64);
-    let payload = Payload { msg: snapshot, aad: WHAT };
+    let payload = Payload { msg: snapshot, aad: &what(identity) };
     let text = cipher()?.encrypt(Nonce::from_slice(&sealed), payload).ok()?;
     sealed.extend(text);
     Some(sealed)
 }
 
 /// What was sealed, if it was with this key and nobody has touched it.
-pub fn open(sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub fn open(identity: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, text) = sealed.split_at_checked(NONCE)?;
-    let payload = Payload { msg: text, aad: WHAT };
+    let payload = Payload { msg: text, aad: &what(identity) };
     cipher()?.decrypt(Nonce::from_slice(nonce), payload).ok().map(Zeroizing::new)
 }
 

@@ -37,6 +37,7 @@ pub fn write_failure(error: &Error, out: &mut dyn Write) -> fmt::Result {
     let kind = match error.kind() {
         Kind::Usage => "usage",
         Kind::Token => "token",
+        Kind::Tls => "tls",
         Kind::Connect => "connect",
         Kind::Rejected => "rejected",
         Kind::Server => "server",

@@ -100,7 +100,7 @@ struct Served {
     _guest: Guest,
     address: String,
     emulator: Emulator,
-    _folder: tempfile::Folder,
+    folder: tempfile::Folder,
 }
 
 /// A folder that goes with its test.
@@ -145,7 +145,7 @@ fn serve(name: &str, options: Options, instances: u32, cached: bool) -> Served {
     let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
     // Nobody reads on; but it must be able to write.
     std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::stderr()));
-    Served { _guest: guest, address, emulator, _folder: folder }
+    Served { _guest: guest, address, emulator, folder }
 }
 
 impl Served {
@@ -165,6 +165,15 @@ impl Served {
             before.rsplit_once('\n').and_then(|(_, hits)| hits.parse().ok())
         });
         hits.filter(|_| answer.starts_with("HTTP/1.1 200")).ok_or(answer)
+    }
+
+    /// Waits until an instance has saved its token.
+    fn until_saved(&self) {
+        let start = Instant::now();
+        while !self.folder.0.join("token").exists() {
+            assert!(start.elapsed() < Duration::from_secs(10), "nothing was saved");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Sends so many requests, one after the other, and sees that each is counted.
@@ -212,7 +221,10 @@ fn far() -> Options {
 fn a_function_with_a_snapshot_asks_for_a_token_once_in_its_life() {
     for (name, instances) in [("fresh", 1), ("reused", 100)] {
         let served = serve(name, far(), instances, true);
-        served.hits(1000);
+        served.hits(1);
+        // It answers before it saves.
+        served.until_saved();
+        served.hits(999);
         served.at_once(50);
         let counts = served.cost(&format!("{name} instances, with the snapshot"));
         assert_eq!((counts.token_requests, counts.refused), (1, 0));
@@ -250,9 +262,27 @@ fn a_function_has_the_next_token_before_the_last_one_ends() {
 #[test]
 fn a_refused_token_makes_for_a_fresh_one_and_one_more_try() {
     let served = serve("refused", far(), 1, true);
-    served.hits(2);
+    served.hits(1);
+    served.until_saved();
+    served.hits(1);
     served.emulator.arm("auth#3 wrongpass").expect("it is a fault");
     served.hits(2);
     let counts = served.cost("the kept token refused once");
     assert_eq!((counts.token_requests, counts.refused, counts.connections), (2, 1, 5));
+}
+
+#[test]
+fn a_token_that_was_fetched_is_kept_although_the_request_fails() {
+    let served = serve("outage", far(), 1, true);
+    served.emulator.arm("connect#* cut").expect("it is a fault");
+    for _ in 0..2 {
+        let said = served.hit().expect_err("there is no server");
+        assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+        served.until_saved();
+    }
+    let counts = served.cost("no server");
+    assert_eq!((counts.token_requests, counts.logins), (1, 0));
+    served.emulator.disarm();
+    served.hits(1);
+    assert_eq!(served.emulator.counts().token_requests, 1);
 }

@@ -14,6 +14,7 @@ pub(crate) fn thrown(host: &Host, error: &Error) -> JsValue {
         Kind::Usage => "usage",
         Kind::Token => "token",
         Kind::Connect => "connect",
+        Kind::Tls => "tls",
         Kind::Rejected => "rejected",
         Kind::Server => "server",
         _ => "lost",

@@ -180,13 +180,19 @@ impl<S: TokenSource + 'static, C: Connector + 'static> Builder<S, C> {
     /// # Errors
     /// [`Error`] if there is no connection: at once if trying again can't help.
     pub async fn connect(self) -> Result<Client, Error> {
+        let client = self.start();
+        client.connected().await?;
+        Ok(client)
+    }
+
+    /// The same without waiting: what is asked of the client waits for the connection.
+    pub fn start(self) -> Client {
         let Self { reactor, settings, source, connector, snapshot, .. } = self;
         let snapshot = snapshot.as_ref().map(|bytes| &bytes[..]);
         let timer = WasiClock::new(reactor.clone());
         let (client, driver) = Local::new(settings, timer, connector, source, snapshot);
         reactor.spawn(driver);
-        client.connected().await?;
-        Ok(client)
+        client
     }
 }
 
@@ -202,9 +208,19 @@ mod env {
     use redis_entraid_core::source::Driven;
     use redis_entraid_core::storage::Growable;
     use wasip2::cli::environment::get_environment;
+    use zeroize::Zeroize;
 
     use super::*;
     use crate::http::Http;
+
+    /// Variables, among which may be secrets.
+    struct Wiped<'v>(&'v mut [(String, String)]);
+
+    impl Drop for Wiped<'_> {
+        fn drop(&mut self) {
+            self.0.iter_mut().for_each(|(_, value)| value.zeroize());
+        }
+    }
 
     /// A source of the core's, driven over `wasi:http`.
     pub type HttpSource<S> = Driven<S, Http, Growable<u8>>;
@@ -217,9 +233,10 @@ mod env {
         /// # Errors
         /// [`ConfigError`] if something is missing or can't be understood.
         pub fn from_env(reactor: &Reactor) -> Result<Builder<HttpSource<EnvSource>>, ConfigError> {
-            let variables = get_environment();
+            let mut variables = get_environment();
+            let variables = Wiped(&mut variables);
             let get = |name: &str| {
-                let found = variables.iter().find(|(known, _)| known == name);
+                let found = variables.0.iter().find(|(known, _)| known == name);
                 found.map(|(_, value)| value.clone())
             };
             let Environment { host, port, source, chosen, .. } = Environment::read(get)?;

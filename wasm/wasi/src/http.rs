@@ -13,6 +13,7 @@ use wasip2::http::types::{
     ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
 };
 use wasip2::io::streams::StreamError;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::reactor::Reactor;
 
@@ -65,7 +66,10 @@ impl Http {
         loop {
             match stream.read(4096) {
                 Ok(bytes) if bytes.is_empty() => self.0.wait(stream.subscribe()).await,
-                Ok(bytes) => response.body_chunk(&bytes).map_err(Error::TooLarge)?,
+                // It may be a part of a token.
+                Ok(bytes) => {
+                    response.body_chunk(&Zeroizing::new(bytes)).map_err(Error::TooLarge)?;
+                }
                 Err(StreamError::Closed) => return Ok(()),
                 Err(StreamError::LastOperationFailed(_)) => return Err(Error::Body),
             }
@@ -92,8 +96,10 @@ impl HttpClient for Http {
             // Else the host sends it in chunks, which not every endpoint takes.
             lines.push(("content-length".into(), length.into_bytes()));
         }
-        let headers =
-            Fields::from_list(&lines).map_err(|_| Error::Request("a header can't be sent"))?;
+        let headers = Fields::from_list(&lines);
+        // Among them may be the secret of an identity endpoint.
+        lines.iter_mut().for_each(|(_, value)| value.zeroize());
+        let headers = headers.map_err(|_| Error::Request("a header can't be sent"))?;
         let outgoing = OutgoingRequest::new(headers);
         let method = match request.method {
             Verb::Post => Method::Post,
@@ -161,11 +167,36 @@ impl fmt::Display for Error {
                 "this component may not send requests there: Spin wants an entry in \
                 allowed_outbound_hosts",
             ),
-            Self::Host(code) => write!(f, "no response: {code:?}"),
+            Self::Host(code) => f.write_str(reason(code)),
             Self::Body => f.write_str("the response broke off"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
         }
+    }
+}
+
+/// What a host says, in words. To name each of its forty codes would cost more than all else here.
+const fn reason(code: &ErrorCode) -> &'static str {
+    use ErrorCode::*;
+    match code {
+        DnsTimeout | DnsError(_) => "the name of the endpoint can't be looked up",
+        DestinationNotFound
+        | DestinationUnavailable
+        | DestinationIpProhibited
+        | DestinationIpUnroutable => "the endpoint can't be reached from here",
+        ConnectionRefused => "the endpoint refuses connections",
+        ConnectionTimeout
+        | ConnectionReadTimeout
+        | ConnectionWriteTimeout
+        | HttpResponseTimeout => "the endpoint is silent",
+        ConnectionTerminated | HttpResponseIncomplete => "the endpoint broke off",
+        TlsProtocolError | TlsAlertReceived(_) => "TLS with the endpoint failed",
+        TlsCertificateError => {
+            "the endpoint's certificate is not trusted: the roots are the host's, not this component's"
+        }
+        ConfigurationError => "the host is not set up to send requests",
+        InternalError(_) => "the host failed",
+        _ => "the host couldn't make anything of the request, or of its answer",
     }
 }
 

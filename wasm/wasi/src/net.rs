@@ -3,7 +3,9 @@
 use core::fmt;
 use core::net::IpAddr;
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::mem;
 use embedded_io_async::{ErrorType, Read, Write};
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
@@ -66,7 +68,8 @@ impl Tcp {
             match socket.finish_connect() {
                 Ok((input, output)) => {
                     let reactor = self.0.clone();
-                    return Ok(Stream { input, output, _socket: socket, reactor });
+                    let (output, socket) = (Rc::new(output), Rc::new(socket));
+                    return Ok(Stream { input, output, socket, reactor });
                 }
                 Err(ErrorCode::WouldBlock) => self.0.wait(socket.subscribe()).await,
                 Err(code) => return Err(failed(code)),
@@ -166,14 +169,25 @@ impl transport::ConnectError for ConnectError {
 #[derive(Debug)]
 pub struct Stream {
     input: InputStream,
-    output: OutputStream,
-    _socket: TcpSocket,
+    output: Rc<OutputStream>,
+    socket: Rc<TcpSocket>,
     reactor: Reactor,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if matches!(self.output.check_write(), Ok(0)) {
+            // A peer that has stopped reading: a host may wait for it while it drops the stream,
+            // and everything here with it. So the host keeps the two until the component ends.
+            mem::forget(self.output.clone());
+            mem::forget(self.socket.clone());
+        }
+    }
 }
 
 impl Stream {
     /// Its two halves.
-    pub const fn halves(&self) -> (Reader<'_>, Writer<'_>) {
+    pub fn halves(&self) -> (Reader<'_>, Writer<'_>) {
         (
             Reader { stream: &self.input, reactor: &self.reactor },
             Writer { stream: &self.output, reactor: &self.reactor },

@@ -12,6 +12,7 @@ use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::io::poll::{Pollable, poll};
 
 /// What the futures of a component wait for, and those that run beside the main one. Clones are
@@ -38,6 +39,9 @@ impl fmt::Debug for Reactor {
         write!(f, "Reactor({} waiting)", self.0.waiting.borrow().len())
     }
 }
+
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 struct Woken(AtomicBool);
 
@@ -91,17 +95,23 @@ impl Reactor {
     fn turn(&self) {
         // Whatever is asked here is asked of the host in one go: a pollable that calls itself ready
         // again and again must not keep a timer from its turn.
-        let waiting: Vec<_> =
-            self.0.waiting.borrow().iter().map(|entry| entry.pollable.clone()).collect();
+        // What is ready already waits to be looked at, and not for the host.
+        let waiting: Vec<Rc<Pollable>> = {
+            let entries = self.0.waiting.borrow();
+            let waiting = entries.iter().filter(|entry| !entry.ready);
+            waiting.map(|entry| entry.pollable.clone()).collect()
+        };
         if waiting.is_empty() {
-            // The host refuses to wait for nothing; nobody could wake us.
+            // A future that waits for nothing here; at least it shouldn't keep the host busy.
+            subscribe_duration(SECOND / 10).block();
             return;
         }
         let pollables: Vec<&Pollable> = waiting.iter().map(|pollable| &**pollable).collect();
         let ready = poll(&pollables);
         let mut entries = self.0.waiting.borrow_mut();
-        for index in ready {
-            if let Some(entry) = entries.get_mut(index as usize) {
+        for pollable in ready.iter().filter_map(|index| waiting.get(*index as usize)) {
+            let is = |entry: &&mut Entry| Rc::ptr_eq(&entry.pollable, pollable);
+            if let Some(entry) = entries.iter_mut().find(is) {
                 entry.ready = true;
                 entry.waker.wake_by_ref();
             }

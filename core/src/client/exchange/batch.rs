@@ -9,7 +9,7 @@ use crate::resp::{Arg, encode, encoded_len};
 use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
 
-use super::super::error::Error;
+use super::super::error::{Error, ServerError};
 
 /// Which command it is: of which slot, of which of its batches, and which one of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,8 @@ pub(in super::super) enum Failure {
     Lost(Lost),
     Unavailable(Option<Error>),
     StateLost,
+    /// It was refused together with its login.
+    NoLogin,
     ReplyTooLarge(ReplyTooLarge),
     TooLarge(CapacityError),
     Refused(Refused),
@@ -117,6 +119,10 @@ impl From<Failure> for Error {
             Failure::Unavailable(Some(error @ (Self::Login(_) | Self::Closed))) => error,
             Failure::Unavailable(cause) => Self::Unavailable { cause: cause.map(Box::new) },
             Failure::StateLost => Self::StateLost,
+            Failure::NoLogin => Self::Server(ServerError {
+                code: "NOAUTH".into(),
+                message: "the login was refused".into(),
+            }),
             Failure::ReplyTooLarge(error) => Self::ReplyTooLarge(error),
             Failure::TooLarge(error) => Self::TooLarge(error),
             Failure::Refused(refused) => Self::Refused(refused),

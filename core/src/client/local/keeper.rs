@@ -4,6 +4,8 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use core::cell::RefCell;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
@@ -13,7 +15,8 @@ use super::super::error::{ConnectError, Error};
 use super::super::{Desk, MAX_COMMAND, State};
 use super::{BUFFER, RESPONSE, Shared};
 use crate::connection::{CloseReason, Config, Connection, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Refresh, Submit, Wanted, keep, refresh};
+use crate::drive::{Handler, Owner, Refresh, Submit, Wanted, either, keep, refresh};
+use crate::event::Event;
 use crate::reconnect::Dial;
 use crate::source::TokenSource;
 use crate::storage::Growable;
@@ -64,8 +67,24 @@ pub(super) async fn run<T: Timer, K: Connector, S: TokenSource>(
     let fetching = refresh(tokens, &mut source, timer, &mut memory, place.refresh, report);
     let endpoint = place.endpoint();
     let keeping = keep(&mut connector, &endpoint, connection, timer, tokens, &mut keeper);
-    crate::drive::either(async { _ = fetching.await }, keeping).await;
-    keeper.desk.end(&Error::Closed);
+    {
+        let mut driving = pin!(either(async { _ = fetching.await }, keeping));
+        let mut over = pin!(timer.sleep_until(shared.until));
+        poll_fn(|cx| {
+            // When everything is over, nothing is begun any more.
+            if timer.now() >= shared.until {
+                return Poll::Ready(());
+            }
+            match driving.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => over.as_mut().poll(cx),
+            }
+        })
+        .await;
+    }
+    if timer.now() >= shared.until {
+        keeper.desk.end(&shared.too_late());
+    }
 }
 
 /// Whose connection it is.
@@ -97,6 +116,9 @@ impl<T: Timer> Handler for Keeper<T> {
     fn output(&mut self, output: Output<'_>) {
         let more = self.desk.deliver().output(output);
         if let Some(Output::Event(event)) = more {
+            if let Event::Rejected { serving: false, .. } = event {
+                self.desk.login_refused();
+            }
             self.shared.standing.borrow_mut().observe(self.shared.timer.now(), &event);
             self.shared.report(&event);
         }
@@ -104,6 +126,10 @@ impl<T: Timer> Handler for Keeper<T> {
 
     fn deadline(&self) -> Instant {
         self.desk.deadline()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.desk.expire_behind(now);
     }
 
     fn settle(&mut self, health: &ConnectionHealth) {

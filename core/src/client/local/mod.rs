@@ -46,6 +46,8 @@ const RESPONSE: usize = 32 << 10;
 struct Shared<T> {
     tokens: Tokens<Growable<u8>, WAITERS>,
     standing: RefCell<Standing>,
+    /// Why the last request for a token failed, if it did.
+    fetch_failure: RefCell<Option<Arc<FetchError>>>,
     timer: T,
     /// When everything is over.
     until: Instant,
@@ -103,6 +105,7 @@ impl<T: Timer + 'static> Local<T> {
         let shared = Rc::new(Shared {
             tokens: Tokens::new(manager),
             standing: RefCell::new(Standing::new(reconnect)),
+            fetch_failure: RefCell::default(),
             timer,
             until,
             start_until: until.min(now.plus(settings.start_timeout)),
@@ -182,7 +185,7 @@ impl<T: Timer + 'static> Local<T> {
     /// If the future is dropped, the command may still be executed.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let shared = &*self.shared;
-        let slice = || shared.tokens.with(|manager| manager.slice());
+        let slice = || shared.tokens.peek(TokenManager::slice);
         let executed = self.handle.execute(&shared.timer, slice, args);
         shared.in_time(executed).await?;
         self.pick(0)
@@ -223,7 +226,7 @@ impl<T: Timer + 'static> Local<T> {
 
     /// What a host without a background task should do about its token.
     pub fn pull(&self) -> Pull {
-        self.shared.tokens.with(|manager| manager.pull(self.shared.timer.now()))
+        self.shared.tokens.peek(|manager| manager.pull(self.shared.timer.now()))
     }
 
     /// Fetches the next token if it is due: to be called when nobody waits for an answer any more,
@@ -236,18 +239,14 @@ impl<T: Timer + 'static> Local<T> {
             return Ok(());
         }
         let shared = &*self.shared;
-        let failures = || self.token_health().failures;
-        let before = failures();
         shared.tokens.ask();
         let answered =
             shared.tokens.wait(&shared.timer, shared.until, |_| !shared.tokens.is_asked());
         if !answered.await {
             return Err(shared.too_late());
         }
-        match shared.standing.borrow().problem() {
-            Some(error @ Error::Token(_)) if failures() > before => Err(error.clone()),
-            _ => Ok(()),
-        }
+        let failure = shared.fetch_failure.borrow().clone();
+        failure.map_or(Ok(()), |error| Err(Error::Token(error)))
     }
 
     /// The token as bytes, if it isn't the one that the caller has: the one that was restored,
@@ -256,7 +255,7 @@ impl<T: Timer + 'static> Local<T> {
     pub fn changed_snapshot(&self) -> Option<Zeroizing<Vec<u8>>> {
         let shared = &*self.shared;
         let now = shared.timer.now();
-        shared.tokens.with(|manager| {
+        shared.tokens.peek(|manager| {
             let generation = manager.login(now)?.generation();
             if generation == shared.kept.get() {
                 return None;
@@ -272,7 +271,7 @@ impl<T: Timer + 'static> Local<T> {
     /// How the token stands. Never shows it.
     pub fn token_health(&self) -> TokenHealth {
         let now = self.shared.timer.now();
-        self.shared.tokens.with(|manager| manager.health(now))
+        self.shared.tokens.peek(|manager| manager.health(now))
     }
 
     /// How the connection stands, and has stood.
@@ -328,21 +327,25 @@ impl<T> fmt::Debug for Local<T> {
 impl<T: Timer> Shared<T> {
     /// Whether trying again soon can't help.
     fn is_hopeless(&self) -> bool {
+        let standing = self.standing.borrow();
         let now = self.timer.now();
-        // Against a refused token, another one may.
-        let coming = || {
-            let manager = |manager: &mut TokenManager<_>| {
-                manager.login(now).is_some() && !manager.is_worth_a_login(now)
-            };
-            self.tokens.with(manager)
-        };
-        self.standing.borrow().is_hopeless() && !coming()
+        standing.is_hopeless()
+            && match standing.problem() {
+                // A token that nobody has refused yet may be better than the one that was, or than
+                // the one that there isn't; and so may one that is on its way.
+                Some(Error::Login(_) | Error::Token(_)) => self.tokens.peek(|manager| {
+                    let known = manager.pull(now) != Pull::FetchFirst;
+                    let coming = manager.login(now).is_some() && !manager.is_worth_a_login(now);
+                    !known && !coming
+                }),
+                _ => true,
+            }
     }
 
     fn too_late(&self) -> Error {
         let problem = self.standing.borrow().problem().cloned();
         problem.unwrap_or_else(|| {
-            if self.tokens.with(|manager| manager.login(self.timer.now()).is_none()) {
+            if self.tokens.peek(|manager| manager.login(self.timer.now()).is_none()) {
                 // The source has been silent all the time.
                 return Error::Token(Arc::new(SourceError::TimedOut.into()));
             }
@@ -380,12 +383,16 @@ impl<T: Timer> Shared<T> {
 
     fn fetched<E: SourceFailure>(&self, event: Event, error: Option<E>) {
         if let Event::FetchFailed { error: reason, .. } = event {
-            let retryable = self.tokens.with(|manager| manager.is_retryable(&reason));
+            let retryable = self.tokens.peek(|manager| manager.is_retryable(&reason));
             let error = match error.map(|error| error.to_string()) {
                 Some(details) if details != reason.to_string() => FetchError::new(reason, details),
                 _ => reason.into(),
             };
-            self.standing.borrow_mut().no_token(Arc::new(error), retryable);
+            let error = Arc::new(error);
+            self.standing.borrow_mut().no_token(error.clone(), retryable);
+            *self.fetch_failure.borrow_mut() = Some(error);
+        } else {
+            *self.fetch_failure.borrow_mut() = None;
         }
         self.report(&event);
     }

@@ -1,3 +1,5 @@
+mod wire;
+
 use core::time::Duration;
 use std::rc::Rc;
 use std::string::ToString;

@@ -1,0 +1,104 @@
+//! The client, as tasks have it.
+
+use core::fmt;
+use core::time::Duration;
+
+use redis_entraid_core::connection::Pending;
+use redis_entraid_core::drive::Tokens;
+use redis_entraid_core::manager::TokenManager;
+use redis_entraid_core::resp::{Arg, Value};
+use redis_entraid_core::source::TokenSource;
+use redis_entraid_core::transport::Connector;
+
+use crate::clock::EmbassyClock;
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::error::Error;
+use crate::runner::Runner;
+use crate::storage::{Shared, Storage};
+use crate::watch::Health;
+
+/// Makes a client, and the runner that drives it, which is to be spawned.
+///
+/// `connector` opens connections: [`Tls`](crate::Tls) over [`Tcp`](crate::Tcp), or one of your own,
+/// over a modem for example. `source` yields tokens.
+pub fn new<
+    K: Connector,
+    S: TokenSource,
+    const TOKEN: usize,
+    const RESPONSE: usize,
+    const COMMAND: usize,
+    const REPLY: usize,
+>(
+    storage: &'static mut Storage<TOKEN, RESPONSE, COMMAND, REPLY>,
+    clock: &'static EmbassyClock,
+    mut config: Config,
+    connector: K,
+    source: S,
+) -> (Client, Runner<K, S>) {
+    let Storage { tokens, response, commands, replies, shared, ring } = storage;
+    let [first, second] = tokens;
+    let mut manager: TokenManager<&'static mut [u8]> =
+        TokenManager::new(config.policy.clone(), [first, second]);
+    manager.seed(config.seed);
+    let ([command, transmit], [reply, receive]) = (commands, replies);
+    let timeout = config.connection.command_timeout;
+    // A command that may take long doesn't make a server unresponsive.
+    let patience = timeout.saturating_add(Duration::from_secs(5));
+    config.connection.unresponsive_after = config.connection.unresponsive_after.max(patience);
+    let ring: &'static mut [Pending] = ring.init_with(|| [Pending::default(); _]);
+    let shared = &*shared.init(Shared {
+        desk: Desk::new(command, reply, clock, timeout),
+        tokens: Tokens::new(manager),
+        receive: core::cell::Cell::new(receive),
+        transmit: core::cell::Cell::new(transmit),
+        ring: core::cell::Cell::new(ring),
+    });
+    let client = Client { desk: &shared.desk };
+    (client, Runner::new(shared, clock, config, connector, source, response))
+}
+
+/// A client: a handle on the connection that its [`Runner`] keeps open and logged in. Copies, in any
+/// tasks, share it.
+#[derive(Clone, Copy)]
+pub struct Client {
+    desk: &'static Desk,
+}
+
+impl Client {
+    /// Sends a command and waits for its reply, which is put into `room`. One command is under way
+    /// at a time; up to eight others wait for their turn. If there is no connection, it waits for one as long as
+    /// a command may take.
+    ///
+    /// # Errors
+    /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
+    /// have been executed.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the command may still be executed. Nobody else gets its reply.
+    pub async fn command<'r>(
+        &self,
+        args: &[Arg<'_>],
+        room: &'r mut [u8],
+    ) -> Result<Value<'r>, Error> {
+        self.desk.command(args, room).await
+    }
+
+    /// How it stood when something last happened. Never shows a token.
+    pub fn health(&self) -> Health {
+        self.desk.health()
+    }
+
+    /// For how long the radio, or all of the device, may sleep: nothing is under way, and the next
+    /// thing to do by itself - to fetch a token, to log in with it, to see whether the server is
+    /// still there - is only due then. Zero if something is under way.
+    pub fn may_sleep(&self) -> Duration {
+        self.desk.rest()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.health()).finish()
+    }
+}

@@ -1,0 +1,209 @@
+//! Where clients and their runner meet: a command at a time, and what is known of it all.
+
+mod mail;
+mod turns;
+
+use core::cell::RefCell;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use embassy_sync::blocking_mutex::Mutex;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::waitqueue::WakerRegistration;
+use mail::Mail;
+use redis_entraid_core::connection::Output;
+use redis_entraid_core::drive::{Submit, within};
+use redis_entraid_core::resp::{Arg, Value};
+use redis_entraid_core::time::{Clock, Instant};
+use turns::Turns;
+
+use crate::clock::EmbassyClock;
+use crate::error::{Error, ServerError};
+use crate::watch::{Agenda, Health};
+
+pub(crate) struct Desk {
+    state: Mutex<CriticalSectionRawMutex, RefCell<State>>,
+    clock: &'static EmbassyClock,
+    /// What a command may take.
+    timeout: Duration,
+}
+
+struct State {
+    /// Who may use the mailbox.
+    turns: Turns,
+    mail: Mail,
+    caller: WakerRegistration,
+    runner: WakerRegistration,
+    health: Health,
+    agenda: Agenda,
+}
+
+impl Desk {
+    pub(crate) const fn new(
+        command: &'static mut [u8],
+        reply: &'static mut [u8],
+        clock: &'static EmbassyClock,
+        timeout: Duration,
+    ) -> Self {
+        let state = State {
+            turns: Turns::new(),
+            mail: Mail::new(command, reply),
+            caller: WakerRegistration::new(),
+            runner: WakerRegistration::new(),
+            health: Health {
+                at: Instant::from_millis(0),
+                token: None,
+                connection: None,
+                connects: 0,
+                reauths: 0,
+                problem: None,
+            },
+            agenda: Agenda::new(),
+        };
+        Self { state: Mutex::new(RefCell::new(state)), clock, timeout }
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        self.state.lock(|state| use_it(&mut state.borrow_mut()))
+    }
+
+    /// Sends a command, and waits for its reply.
+    pub(crate) async fn command<'r>(
+        &self,
+        args: &[Arg<'_>],
+        room: &'r mut [u8],
+    ) -> Result<Value<'r>, Error> {
+        let by = self.clock.now().plus(self.timeout);
+        let _turn = within(self.clock, by, self.turn()).await.ok_or(Error::Busy)??;
+        self.with(|state| state.mail.put(args, by))?;
+        // Whoever gives up takes his command back.
+        let _abandoned = Abandoned(self);
+        self.with(|state| state.runner.wake());
+        let mut answer = core::pin::pin!(poll_fn(|cx| self.poll_answer(cx, room)));
+        let len = match within(self.clock, by, answer.as_mut()).await {
+            Some(answer) => answer?,
+            // What was sent has its own time, which may be longer: it may block.
+            None if self.with(|state| state.mail.is_sent()) => answer.await?,
+            None => {
+                let cause = self.with(|state| state.health.problem);
+                return Err(Error::Unavailable { cause });
+            }
+        };
+        let value = Value::framed(room.get(..len).unwrap_or_default());
+        match value.error() {
+            Some(error) => Err(Error::Server(ServerError::new(error))),
+            None => Ok(value),
+        }
+    }
+
+    /// Waits for the turn.
+    async fn turn(&self) -> Result<Turn<'_>, Error> {
+        let mut place = Place { desk: self, number: None };
+        let taken = poll_fn(|cx| {
+            let Place { desk, number } = &mut place;
+            desk.with(|state| state.turns.take(number, cx.waker()))
+        });
+        match taken.await {
+            Ok(()) => Ok(Turn(self)),
+            Err(_) => Err(Error::Busy),
+        }
+    }
+
+    fn poll_answer(&self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<Result<usize, Error>> {
+        self.with(|state| {
+            state.caller.register(cx.waker());
+            state.mail.take(room).map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+
+    /// Submits the command that waits, if there is one, and has `cx` woken when there is.
+    pub(crate) fn poll_commands(&self, cx: &Context<'_>, connection: &mut dyn Submit) {
+        self.with(|state| {
+            state.runner.register(cx.waker());
+            if state.mail.submit(connection) {
+                state.caller.wake();
+            }
+        });
+    }
+
+    /// Whether a command waits to be sent. If there is none, has `cx` woken when there is.
+    pub(crate) fn poll_waiting(&self, cx: &Context<'_>) -> bool {
+        self.with(|state| {
+            state.runner.register(cx.waker());
+            state.mail.is_waiting()
+        })
+    }
+
+    /// Takes in what came of a command, if it is one that somebody waits for.
+    pub(crate) fn output(&self, output: &Output<'_>) {
+        self.with(|state| {
+            if state.mail.output(output) {
+                state.caller.wake();
+            }
+        });
+    }
+
+    /// Ends it: there will be no answers any more.
+    pub(crate) fn close(&self) {
+        self.with(|state| {
+            state.mail.close();
+            state.caller.wake();
+        });
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.with(|state| state.health)
+    }
+
+    /// Takes in news of how it stands.
+    pub(crate) fn tell(&self, news: impl FnOnce(&mut Health)) {
+        self.with(|state| {
+            state.health.at = self.clock.now();
+            news(&mut state.health);
+        });
+    }
+
+    /// Takes in what there is to do.
+    pub(crate) fn plan<T>(&self, change: impl FnOnce(&mut Agenda) -> T) -> T {
+        self.with(|state| change(&mut state.agenda))
+    }
+
+    /// For how long there is nothing to do.
+    pub(crate) fn rest(&self) -> Duration {
+        self.with(|state| match state.mail.is_empty() {
+            true => state.agenda.rest(self.clock.now()),
+            false => Duration::ZERO,
+        })
+    }
+}
+
+/// Takes a command back that nobody waits for any more.
+struct Abandoned<'d>(&'d Desk);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.0.with(|state| state.mail.withdraw());
+    }
+}
+
+/// A place in the line, which is left however the waiting ends.
+struct Place<'d> {
+    desk: &'d Desk,
+    number: Option<u64>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.desk.with(|state| state.turns.leave(self.number));
+    }
+}
+
+/// Somebody's turn, until it is dropped.
+struct Turn<'d>(&'d Desk);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.with(|state| state.turns.end());
+    }
+}

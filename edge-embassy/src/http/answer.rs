@@ -1,0 +1,298 @@
+//! Reading a response.
+
+use embedded_io_async::Read;
+use httparse::{EMPTY_HEADER, Status};
+use redis_entraid_core::http::ResponseWriter;
+
+use super::Broken;
+
+/// Lines of a head, at most.
+const LINES: usize = 32;
+
+/// How a body ends.
+#[derive(Clone, Copy)]
+enum Length {
+    /// After so many bytes.
+    Known(usize),
+    /// It comes in chunks.
+    Chunked,
+    /// With the connection.
+    UntilClosed,
+}
+
+/// A response, as it comes.
+pub(super) struct Answer<'a, R> {
+    reader: R,
+    buffer: &'a mut [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'a, R: Read> Answer<'a, R> {
+    pub(super) const fn new(reader: R, buffer: &'a mut [u8]) -> Self {
+        Self { reader, buffer, start: 0, end: 0 }
+    }
+
+    /// Reads all of it, to `response`.
+    pub(super) async fn read(mut self, response: &mut ResponseWriter<'_>) -> Result<(), Broken> {
+        let length = self.head(response).await?;
+        match length {
+            Length::Known(length) => self.pass(length, response).await,
+            Length::Chunked => self.chunks(response).await,
+            Length::UntilClosed => loop {
+                self.give(usize::MAX, response)?;
+                if !self.fill().await? {
+                    return Ok(());
+                }
+            },
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Reads more. Says whether there was more.
+    async fn fill(&mut self) -> Result<bool, Broken> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        if room.is_empty() {
+            return Err(Broken::Head);
+        }
+        let len = self.reader.read(room).await.map_err(|_| Broken::Io)?;
+        self.end += len;
+        Ok(len > 0)
+    }
+
+    async fn more(&mut self) -> Result<(), Broken> {
+        if self.fill().await? { Ok(()) } else { Err(Broken::Io) }
+    }
+
+    /// Reads the head.
+    async fn head(&mut self, response: &mut ResponseWriter<'_>) -> Result<Length, Broken> {
+        loop {
+            let parsed = parse(self.rest(), response)?;
+            match parsed {
+                // Something that comes before the response itself.
+                Some((len, status, _)) if (100..200).contains(&status) => self.start += len,
+                Some((len, _, length)) => {
+                    self.start += len;
+                    return Ok(length);
+                }
+                None => self.more().await?,
+            }
+        }
+    }
+
+    /// Gives what is there to `response`, at most `most` bytes. Says how many.
+    fn give(&mut self, most: usize, response: &mut ResponseWriter<'_>) -> Result<usize, Broken> {
+        let rest = self.rest();
+        let part = rest.get(..most).unwrap_or(rest);
+        response.body_chunk(part).map_err(Broken::TooLarge)?;
+        let len = part.len();
+        self.start += len;
+        Ok(len)
+    }
+
+    /// Passes `length` bytes on.
+    async fn pass(
+        &mut self,
+        mut length: usize,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), Broken> {
+        loop {
+            length -= self.give(length, response)?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.more().await?;
+        }
+    }
+
+    async fn chunks(&mut self, response: &mut ResponseWriter<'_>) -> Result<(), Broken> {
+        loop {
+            let size = match httparse::parse_chunk_size(self.rest()) {
+                Ok(Status::Complete((len, size))) => {
+                    self.start += len;
+                    usize::try_from(size).map_err(|_| Broken::NoHttp)?
+                }
+                Ok(Status::Partial) => {
+                    self.more().await?;
+                    continue;
+                }
+                Err(_) => return Err(Broken::NoHttp),
+            };
+            // What may follow the last one is of no interest.
+            if size == 0 {
+                return Ok(());
+            }
+            self.pass(size, response).await?;
+            while self.rest().len() < 2 {
+                self.more().await?;
+            }
+            if !self.rest().starts_with(b"\r\n") {
+                return Err(Broken::NoHttp);
+            }
+            self.start += 2;
+        }
+    }
+}
+
+/// Reads a head, if all of it is there: its length, the status, and how the body ends.
+fn parse(
+    bytes: &[u8],
+    response: &mut ResponseWriter<'_>,
+) -> Result<Option<(usize, u16, Length)>, Broken> {
+    let mut lines = [EMPTY_HEADER; LINES];
+    let mut head = httparse::Response::new(&mut lines);
+    let len = match head.parse(bytes) {
+        Ok(Status::Complete(len)) => len,
+        Ok(Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Broken::Head),
+        Err(_) => return Err(Broken::NoHttp),
+    };
+    let status = head.code.ok_or(Broken::NoHttp)?;
+    let mut length = match status {
+        204 | 304 => Length::Known(0),
+        _ => Length::UntilClosed,
+    };
+    response.status(status);
+    for line in head.headers.iter() {
+        response.header(line.name, line.value);
+        let value = core::str::from_utf8(line.value).unwrap_or_default().trim();
+        if line.name.eq_ignore_ascii_case("transfer-encoding") {
+            // No other encoding was asked for.
+            if !value.eq_ignore_ascii_case("chunked") {
+                return Err(Broken::NoHttp);
+            }
+            length = Length::Chunked;
+        } else if line.name.eq_ignore_ascii_case("content-length") {
+            let known = value.parse().map_err(|_| Broken::NoHttp)?;
+            // Chunks count, if there are both (RFC 9112 section 6.3).
+            if !matches!(length, Length::Chunked) {
+                length = Length::Known(known);
+            }
+        }
+    }
+    Ok(Some((len, status, length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use core::convert::Infallible;
+    use core::future::Future;
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
+    use std::string::String;
+
+    use embedded_io_async::ErrorType;
+
+    use super::*;
+
+    /// Bytes that come a few at a time, and then the end.
+    struct Tape<'t> {
+        bytes: &'t [u8],
+        step: usize,
+    }
+
+    impl ErrorType for Tape<'_> {
+        type Error = Infallible;
+    }
+
+    impl Read for Tape<'_> {
+        async fn read(&mut self, room: &mut [u8]) -> Result<usize, Infallible> {
+            let len = self.step.min(room.len()).min(self.bytes.len());
+            let (now, rest) = self.bytes.split_at(len);
+            room[..len].copy_from_slice(now);
+            self.bytes = rest;
+            Ok(len)
+        }
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("a tape needs no waiting"),
+        }
+    }
+
+    fn read(text: &str, head: usize) -> Result<(u16, String), Broken> {
+        let mut results = [1, 2, 7, 1000].map(|step| {
+            let (mut buffer, mut memory) = (std::vec![0; head], [0; 32]);
+            let mut response = ResponseWriter::new(&mut memory);
+            let tape = Tape { bytes: text.as_bytes(), step };
+            let answer = Answer::new(tape, &mut buffer);
+            now(answer.read(&mut response))?;
+            let response = response.finish();
+            Ok((response.status, String::from_utf8(response.body.to_vec()).unwrap()))
+        });
+        // How large it would have been is not known at once.
+        let same = |a: &Result<_, Broken>, b: &_| match (a, b) {
+            (Err(Broken::TooLarge(_)), Err(Broken::TooLarge(_))) => true,
+            (a, b) => a == b,
+        };
+        assert!(results.windows(2).all(|pair| same(&pair[0], &pair[1])), "{results:?}");
+        core::mem::replace(&mut results[0], Err(Broken::Io))
+    }
+
+    #[test]
+    fn a_body_ends_where_the_head_says() {
+        let ok = |status, body: &str| Ok((status, String::from(body)));
+        for (text, result) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello and more", ok(200, "hello")),
+            ("HTTP/1.1 200 OK\r\n\r\nhello", ok(200, "hello")),
+            ("HTTP/1.0 500 No\r\ncontent-length: 0\r\n\r\n", ok(500, "")),
+            ("HTTP/1.1 204 None\r\n\r\n", ok(204, "")),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+                ok(200, "hello"),
+            ),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 Bad\r\nContent-Length: 2\r\n\r\n{}",
+                ok(400, "{}"),
+            ),
+        ] {
+            assert_eq!(read(text, 128), result, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_none() {
+        for text in [
+            "",
+            "HTTP/1.1 200 OK\r\nContent-Le",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello",
+        ] {
+            assert_eq!(read(text, 128), Err(Broken::Io), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_is_refused() {
+        for text in [
+            "-ERR wrong port\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabc",
+        ] {
+            assert_eq!(read(text, 128), Err(Broken::NoHttp), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        let long = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        assert_eq!(read(long, 20), Err(Broken::Head));
+        let body =
+            "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n0123456789012345678901234567890123456789";
+        assert!(matches!(read(body, 128), Err(Broken::TooLarge(_))));
+    }
+}

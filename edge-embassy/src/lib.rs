@@ -1,0 +1,50 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+// Tasks of one executor need no `Send` futures.
+#![allow(async_fn_in_trait)]
+#![deny(
+    clippy::expect_used,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
+
+#[cfg(test)]
+extern crate std;
+
+mod client;
+mod clock;
+mod config;
+mod desk;
+mod error;
+pub mod http;
+mod lent;
+mod runner;
+mod storage;
+pub mod tcp;
+#[cfg(feature = "tls-p256")]
+pub mod tls;
+mod watch;
+
+pub use client::{Client, new};
+pub use clock::{EmbassyClock, TooEarly};
+pub use config::{Config, Hook};
+pub use error::{Error, Problem, ServerError};
+pub use http::Http;
+pub use redis_entraid_core as core;
+pub use redis_entraid_core::args;
+#[cfg(feature = "tls-p256")]
+pub use redis_entraid_tls as edge_tls;
+pub use runner::Runner;
+pub use storage::Storage;
+pub use tcp::Tcp;
+#[cfg(feature = "tls-p256")]
+pub use tls::{Roots, Tls};
+pub use watch::Health;

@@ -1,0 +1,269 @@
+//! What drives a client: its tokens and its connection.
+
+use core::fmt;
+use core::future::pending;
+use core::task::Context;
+use core::time::Duration;
+
+use embassy_futures::join::join3;
+use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
+use redis_entraid_core::drive::{Handler, Owner, Submit, Wanted, keep, refresh};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::reconnect::{Dial, Reconnect};
+use redis_entraid_core::source::TokenSource;
+use redis_entraid_core::time::{Clock, Instant, Timer};
+use redis_entraid_core::token::Token;
+use redis_entraid_core::transport::{ConnectError, Connector};
+
+use crate::clock::EmbassyClock;
+use crate::config::{Config, Hook};
+use crate::desk::Desk;
+use crate::error::Problem;
+use crate::lent::Lent;
+use crate::storage::Shared;
+
+/// What drives a client, to be spawned in a task:
+///
+/// ```
+/// # use redis_entraid_embassy::{Runner, Tcp, core::source::Fixed};
+/// type Redis = Runner<Tcp<'static>, Fixed<'static>>;
+///
+/// // #[embassy_executor::task]
+/// async fn redis(mut runner: Redis) -> ! {
+///     runner.run().await
+/// }
+/// ```
+pub struct Runner<K, S> {
+    shared: &'static Shared,
+    clock: &'static EmbassyClock,
+    config: Config,
+    connector: K,
+    source: S,
+    response: &'static mut [u8],
+}
+
+impl<K: Connector, S: TokenSource> Runner<K, S> {
+    pub(crate) const fn new(
+        shared: &'static Shared,
+        clock: &'static EmbassyClock,
+        config: Config,
+        connector: K,
+        source: S,
+        response: &'static mut [u8],
+    ) -> Self {
+        Self { shared, clock, config, connector, source, response }
+    }
+
+    /// Fetches tokens, logs in, logs in again, and connects again, for ever.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the client is of no use any more, and says so.
+    pub async fn run(&mut self) -> ! {
+        let Self { shared, clock, config, connector, source, response } = self;
+        let (shared, clock): (&'static Shared, _) = (shared, *clock);
+        let _closing = Closing(&shared.desk);
+        let timer = Alarms { clock, desk: &shared.desk };
+        let connection = || {
+            let [receive, transmit] = [&shared.receive, &shared.transmit].map(Lent::from);
+            Connection::new(config.connection.clone(), receive, transmit, Lent::from(&shared.ring))
+        };
+        let mut reconnect = Reconnect::new(config.reconnect.clone());
+        reconnect.seed(config.seed);
+        let on_event = config.on_event;
+        let mut keeper = Keeper { shared, clock, reconnect, on_event, on_demand: false };
+        let endpoint = config.endpoint();
+        let report = |event, error: Option<S::Error>| {
+            news(shared, clock, |health| health.observe(&event));
+            if let Some(hook) = on_event {
+                hook(&event, error.as_ref().map(|error| error as &dyn fmt::Display));
+            }
+        };
+        let mut source = Noted { source, desk: &shared.desk };
+        let tokens = &shared.tokens;
+        let fetching = refresh(tokens, &mut source, &timer, response, config.refresh, report);
+        let keeping = keep(connector, &endpoint, connection, &timer, tokens, &mut keeper);
+        // Instead of looking at the wall clock from time to time.
+        let telling = async {
+            let mut seen = None;
+            loop {
+                clock.changed(&mut seen).await;
+                if let Some(unix_time) = clock.unix_time() {
+                    tokens.with(|manager| manager.unix_time(clock.now(), unix_time));
+                }
+            }
+        };
+        join3(fetching, keeping, telling).await;
+        pending().await
+    }
+}
+
+impl<K, S> fmt::Debug for Runner<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Takes in news of how it stands, and how the token does.
+fn news(shared: &Shared, clock: &EmbassyClock, more: impl FnOnce(&mut crate::watch::Health)) {
+    let token = shared.tokens.peek(|manager| manager.health(clock.now()));
+    shared.desk.tell(|health| {
+        health.token = Some(token);
+        more(health);
+    });
+}
+
+/// Nobody answers any more.
+struct Closing(&'static Desk);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The timer of the runner: what it waits for is noted, so that others know.
+struct Alarms {
+    clock: &'static EmbassyClock,
+    desk: &'static Desk,
+}
+
+impl Clock for Alarms {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl Timer for Alarms {
+    async fn sleep_until(&self, deadline: Instant) {
+        let place = self.desk.plan(|agenda| agenda.note(deadline));
+        let _alarm = Alarm { place, desk: self.desk };
+        self.clock.sleep_until(deadline).await;
+    }
+}
+
+/// An alarm that was noted.
+struct Alarm {
+    place: Option<usize>,
+    desk: &'static Desk,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.desk.plan(|agenda| agenda.forget(place));
+        }
+    }
+}
+
+/// A source, of which others know when it is at work.
+struct Noted<'s, S> {
+    source: &'s mut S,
+    desk: &'static Desk,
+}
+
+impl<S: TokenSource> TokenSource for Noted<'_, S> {
+    type Error = S::Error;
+
+    async fn fetch<'b>(
+        &'b mut self,
+        deadline: Instant,
+        memory: &'b mut [u8],
+    ) -> Result<Token<'b>, S::Error> {
+        self.desk.plan(|agenda| agenda.fetching = true);
+        let _fetched = Fetched(self.desk);
+        self.source.fetch(deadline, memory).await
+    }
+}
+
+/// However it ended.
+struct Fetched(&'static Desk);
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        self.0.plan(|agenda| agenda.fetching = false);
+    }
+}
+
+/// Whose connections they are.
+struct Keeper {
+    shared: &'static Shared,
+    clock: &'static EmbassyClock,
+    reconnect: Reconnect,
+    on_event: Option<Hook>,
+    /// There need only be a connection when there is something to send.
+    on_demand: bool,
+}
+
+impl Keeper {
+    fn talking(&self, talking: bool) {
+        self.shared.desk.plan(|agenda| agenda.talking = talking);
+    }
+
+    fn report(&self, event: &Event, details: Option<&dyn fmt::Display>) {
+        if let Some(hook) = self.on_event {
+            hook(event, details);
+        }
+    }
+}
+
+impl Handler for Keeper {
+    fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
+        self.shared.desk.poll_commands(cx, connection);
+    }
+
+    fn output(&mut self, output: Output<'_>) {
+        self.shared.desk.output(&output);
+        if let Output::Event(event) = output {
+            self.reconnect.observe(self.clock.now(), &event);
+            news(self.shared, self.clock, |health| health.observe(&event));
+            self.report(&event, None);
+        }
+    }
+
+    fn settle(&mut self, health: &ConnectionHealth) {
+        self.talking(!health.ready || health.waiting > 0);
+        news(self.shared, self.clock, |known| known.connection = Some(*health));
+    }
+}
+
+impl<E: ConnectError> Owner<E> for Keeper {
+    fn poll_wanted(&mut self, cx: &mut Context<'_>, _: Instant) -> Wanted {
+        if self.shared.desk.poll_waiting(cx) || !self.on_demand {
+            return Wanted::Now;
+        }
+        self.talking(false);
+        Wanted::Later
+    }
+
+    fn dial(&self, now: Instant) -> Dial {
+        let dial = self.reconnect.poll(now);
+        self.talking(dial == Dial::Now);
+        dial
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        self.reconnect.connect_timeout()
+    }
+
+    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+        self.talking(false);
+        self.reconnect.failed(now);
+        let next_in = match self.reconnect.poll(now) {
+            Dial::Wait { until } => until.since(now),
+            Dial::Now => Duration::ZERO,
+        };
+        let kind = error.as_ref().map(ConnectError::kind);
+        let kind = kind.unwrap_or(redis_entraid_core::transport::ConnectErrorKind::Unreachable);
+        self.shared.desk.tell(|health| health.problem = Some(Problem::Connect(kind)));
+        let details: &dyn fmt::Display = match &error {
+            Some(error) => error,
+            None => &"nobody answers in time",
+        };
+        self.report(&Event::DialFailed { next_in }, Some(details));
+    }
+
+    fn disconnected(&mut self, _: Instant, reason: CloseReason) {
+        self.talking(false);
+        self.on_demand = reason == CloseReason::Idle;
+    }
+}

@@ -1,0 +1,107 @@
+//! All memory of a client, in one `static`.
+
+use core::fmt;
+
+use redis_entraid_core::connection::Pending;
+use redis_entraid_core::drive::Tokens;
+use static_cell::StaticCell;
+
+use crate::desk::Desk;
+use crate::lent::Home;
+
+/// How many commands may wait for their replies. One does, but for those that nobody waits for any
+/// more, and the connection's own.
+const RING: usize = 8;
+
+/// All memory of a client but for sockets and TLS, for a `static`:
+///
+/// ```
+/// use redis_entraid_embassy::Storage;
+/// use static_cell::ConstStaticCell;
+///
+/// static STORE: ConstStaticCell<Storage> = ConstStaticCell::new(Storage::new());
+/// let storage = STORE.take();
+/// ```
+///
+/// It takes `2 * TOKEN + RESPONSE + 2 * COMMAND + 2 * REPLY` bytes, and less than 1,600 for the
+/// rest: 14 KiB as it is by default.
+///
+/// - `TOKEN`: a token with its user name. The tokens of a managed identity have 2 kB, others up to
+///   4 kB. There are two, so that the old one serves while the new one is tried.
+/// - `RESPONSE`: what a token comes in, its JSON included.
+/// - `COMMAND`: the largest command, as it is sent: each word with about 8 bytes more. Twice, since
+///   it may have to be sent again.
+/// - `REPLY`: the largest reply. Twice, since the next one may come before it is fetched.
+///
+/// Besides that, for each socket its two buffers, for TLS the records
+/// ([`RECORDS_IN`](crate::edge_tls::RECORDS_IN) and, for example, 1,024 bytes), and what embassy-net
+/// and the tasks need.
+pub struct Storage<
+    const TOKEN: usize = 2560,
+    const RESPONSE: usize = 4096,
+    const COMMAND: usize = 512,
+    const REPLY: usize = 1536,
+> {
+    pub(crate) tokens: [[u8; TOKEN]; 2],
+    pub(crate) response: [u8; RESPONSE],
+    pub(crate) commands: [[u8; COMMAND]; 2],
+    pub(crate) replies: [[u8; REPLY]; 2],
+    // All of it begins as zeros, so that it takes no flash.
+    pub(crate) shared: StaticCell<Shared>,
+    pub(crate) ring: StaticCell<[Pending; RING]>,
+}
+
+/// What the runner, and partly its clients, share.
+pub(crate) struct Shared {
+    pub(crate) desk: Desk,
+    pub(crate) tokens: Tokens<&'static mut [u8]>,
+    pub(crate) receive: Home<u8>,
+    pub(crate) transmit: Home<u8>,
+    pub(crate) ring: Home<Pending>,
+}
+
+impl<const TOKEN: usize, const RESPONSE: usize, const COMMAND: usize, const REPLY: usize>
+    Storage<TOKEN, RESPONSE, COMMAND, REPLY>
+{
+    /// Memory, empty.
+    pub const fn new() -> Self {
+        Self {
+            tokens: [[0; TOKEN]; 2],
+            response: [0; RESPONSE],
+            commands: [[0; COMMAND]; 2],
+            replies: [[0; REPLY]; 2],
+            shared: StaticCell::new(),
+            ring: StaticCell::new(),
+        }
+    }
+}
+
+impl<const TOKEN: usize, const RESPONSE: usize, const COMMAND: usize, const REPLY: usize> Default
+    for Storage<TOKEN, RESPONSE, COMMAND, REPLY>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// There are tokens in it.
+impl<const TOKEN: usize, const RESPONSE: usize, const COMMAND: usize, const REPLY: usize> fmt::Debug
+    for Storage<TOKEN, RESPONSE, COMMAND, REPLY>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Storage({} bytes)", size_of_val(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_takes_what_its_documentation_says() {
+        let buffers = 2 * 2560 + 4096 + 2 * 512 + 2 * 1536;
+        // On a 64-bit machine pointers are larger.
+        let rest = size_of::<Storage>() - buffers;
+        assert!(rest < 2400, "{rest}");
+    }
+}

@@ -1,0 +1,115 @@
+//! How a client stands, and how long there is nothing to do for it.
+
+use core::time::Duration;
+
+use redis_entraid_core::connection::ConnectionHealth;
+use redis_entraid_core::event::Event;
+use redis_entraid_core::manager::TokenHealth;
+use redis_entraid_core::time::Instant;
+
+use crate::error::Problem;
+
+/// How a client stood when something last happened. Never shows a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Health {
+    /// When that was.
+    pub at: Instant,
+    /// The token.
+    pub token: Option<TokenHealth>,
+    /// The connection, if there is one that is logged in.
+    pub connection: Option<ConnectionHealth>,
+    /// Logins on new connections.
+    pub connects: u32,
+    /// Logins with a newer token on a live connection.
+    pub reauths: u32,
+    /// Why there is no connection, as far as that is known.
+    pub problem: Option<Problem>,
+}
+
+impl Health {
+    pub(crate) fn observe(&mut self, event: &Event) {
+        match event {
+            Event::FetchFailed { error, .. } => self.problem = Some(Problem::Token(*error)),
+            Event::LoggedIn { .. } => {
+                self.connects = self.connects.saturating_add(1);
+                self.problem = None;
+            }
+            Event::Reauthenticated { .. } => self.reauths = self.reauths.saturating_add(1),
+            Event::Disconnected { reason } => {
+                self.connection = None;
+                self.problem = Some(match reason {
+                    redis_entraid_core::connection::CloseReason::Refused(error) => {
+                        Problem::Login(*error)
+                    }
+                    reason => Problem::Ended(*reason),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What there is to do without being asked, and when.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    /// What is waited for; those that are free never come.
+    alarms: [Instant; 6],
+    /// A token is being fetched.
+    pub(crate) fetching: bool,
+    /// A connection is being made, or has something to send or to hear.
+    pub(crate) talking: bool,
+}
+
+impl Agenda {
+    pub(crate) const fn new() -> Self {
+        Self { alarms: [Instant::FAR_FUTURE; 6], fetching: false, talking: false }
+    }
+
+    /// Notes an alarm. Says where, if there is a place.
+    pub(crate) fn note(&mut self, at: Instant) -> Option<usize> {
+        let (place, alarm) =
+            self.alarms.iter_mut().enumerate().find(|(_, alarm)| **alarm == Instant::FAR_FUTURE)?;
+        *alarm = at;
+        Some(place)
+    }
+
+    /// Forgets the alarm at `place`.
+    pub(crate) fn forget(&mut self, place: usize) {
+        if let Some(alarm) = self.alarms.get_mut(place) {
+            *alarm = Instant::FAR_FUTURE;
+        }
+    }
+
+    /// For how long there is nothing to do.
+    pub(crate) fn rest(&self, now: Instant) -> Duration {
+        if self.fetching || self.talking {
+            return Duration::ZERO;
+        }
+        self.alarms.iter().min().map_or(Duration::ZERO, |next| next.since(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_something_under_way_may_not_sleep() {
+        let (now, minute) = (Instant::from_millis(0), Duration::from_secs(60));
+        let mut agenda = Agenda::new();
+        let late = agenda.note(now + minute * 2).unwrap();
+        let early = agenda.note(now + minute).unwrap();
+        assert_eq!(agenda.rest(now), minute);
+        agenda.forget(early);
+        assert_eq!(agenda.rest(now), minute * 2);
+        agenda.talking = true;
+        assert_eq!(agenda.rest(now), Duration::ZERO);
+        (agenda.talking, agenda.fetching) = (false, true);
+        assert_eq!(agenda.rest(now), Duration::ZERO);
+        agenda.fetching = false;
+        agenda.forget(late);
+        assert!(agenda.rest(now) > minute * 1_000_000);
+    }
+}
