@@ -40,7 +40,8 @@ pub async fn readings(client: Client, arguments: &Arguments) -> bool {
 async fn publish(client: Client, number: u64) -> bool {
     let (mut id, mut room) = ([0; 24], [0; 160]);
     let id = text(number, &mut id);
-    for attempt in 1..=3 {
+    // Each attempt waits for a connection, so that a few of them span an outage.
+    for attempt in 1..=10 {
         let celsius = 20 + (number % 5) as u32;
         let command = args!["XADD", "readings", id, "celsius", celsius];
         match client.command(command, &mut room).await {
