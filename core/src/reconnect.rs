@@ -95,11 +95,12 @@ impl Reconnect {
         if now >= self.not_before { Dial::Now } else { Dial::Wait { until: self.not_before } }
     }
 
-    /// Learns that dialing failed.
-    pub fn failed(&mut self, now: Instant) {
+    /// Learns that dialing failed. Says how long to wait for the next attempt.
+    pub fn failed(&mut self, now: Instant) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let wait = self.policy.backoff.delay(self.failures).max(MIN_WAIT);
         self.not_before = now.plus(self.jitter.around(wait, self.policy.jitter));
+        self.not_before.since(now)
     }
 
     /// Learns what happened to a connection: a login that worked, or its end. Only a login that

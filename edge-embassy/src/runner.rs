@@ -247,11 +247,7 @@ impl<E: ConnectError> Owner<E> for Keeper {
 
     fn dial_failed(&mut self, now: Instant, error: Option<E>) {
         self.talking(false);
-        self.reconnect.failed(now);
-        let next_in = match self.reconnect.poll(now) {
-            Dial::Wait { until } => until.since(now),
-            Dial::Now => Duration::ZERO,
-        };
+        let next_in = self.reconnect.failed(now);
         let kind = error.as_ref().map(ConnectError::kind);
         let kind = kind.unwrap_or(redis_entraid_core::transport::ConnectErrorKind::Unreachable);
         self.shared.desk.tell(|health| health.problem = Some(Problem::Connect(kind)));

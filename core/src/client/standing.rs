@@ -75,12 +75,7 @@ impl Standing {
     pub fn dial_failed(&mut self, now: Instant, error: ConnectError) -> Event {
         self.hopeless = matches!(error.kind(), ConnectErrorKind::Tls | ConnectErrorKind::Host);
         self.problem = Some(Error::Connect(Arc::new(error)));
-        self.reconnect.failed(now);
-        let next_in = match self.dial(now) {
-            Dial::Wait { until } => until.since(now),
-            Dial::Now => Duration::ZERO,
-        };
-        Event::DialFailed { next_in }
+        Event::DialFailed { next_in: self.reconnect.failed(now) }
     }
 
     /// Learns how the connection stands.
