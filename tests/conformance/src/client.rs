@@ -23,12 +23,15 @@ pub const HAS: &[&str] = &[
     "idle",
     "long-lived",
     "moved",
+    "pipeline",
     "principal",
     "resp2",
     "resp3",
+    "slices",
     "sources",
     "subscribe",
     "tls",
+    "transactions",
     "types",
 ];
 
