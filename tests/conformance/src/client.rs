@@ -21,6 +21,7 @@ use crate::{Options, Subject, commands, words};
 pub const HAS: &[&str] = &[
     "begin",
     "idle",
+    "large",
     "long-lived",
     "moved",
     "pipeline",

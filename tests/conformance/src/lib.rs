@@ -28,6 +28,8 @@ pub mod case;
 pub mod client;
 #[cfg(feature = "device")]
 pub mod device;
+#[cfg(feature = "host")]
+pub mod guest;
 #[cfg(feature = "alloc")]
 pub mod replies;
 

@@ -3,26 +3,14 @@
 //! `cargo xtask test javascript` builds and installs it, and names what runs it: `NODE`, `DENO`,
 //! `WORKERD` and `ESBUILD`, and `JS_PROJECT`, the folder where the package is installed.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amr_emulator::{Counts, Emulator, Options, Store};
 use conformance::case::environment;
-
-/// No program runs longer.
-const LIMIT: &str = "180";
-
-fn variable(name: &str) -> PathBuf {
-    std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: see the top")).into()
-}
-
-fn emulator(options: Options) -> Emulator {
-    Emulator::start(&options).expect("the emulator starts")
-}
+use conformance::guest::{Guest, Served, emulator, far, variable, within};
 
 fn real() -> Options {
     Options { store: Store::Redis("redis-server".into()), ..Options::default() }
@@ -30,8 +18,7 @@ fn real() -> Options {
 
 /// `program` in Node or Deno, with the identities of `emulator`.
 fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
-    let mut command = Command::new("timeout");
-    command.arg(LIMIT).arg(variable(&host.to_uppercase()));
+    let mut command = within(180, variable(&host.to_uppercase()));
     if host == "deno" {
         command.args(["run", "--quiet", "--allow-net", "--allow-env", "--allow-read"]);
     }
@@ -39,7 +26,7 @@ fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
     // For `fetch`.
     let root = emulator.root_file();
     command.env("NODE_EXTRA_CA_CERTS", &root).env("DENO_CERT", &root);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stdout(Stdio::piped());
     command
 }
 
@@ -49,17 +36,6 @@ fn output(command: &mut Command) -> String {
     println!("{said}");
     assert!(output.status.success(), "{said}");
     said
-}
-
-/// What is left running is killed.
-struct Guest(Child);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // Through `timeout`, which passes it on.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -78,23 +54,12 @@ fn the_examples_stay_logged_in_through_three_tokens_and_a_cut() {
     {
         let emulator = emulator(Options { life: 10, ..Options::default() });
         let mut command = javascript(host, program, &emulator);
-        let mut guest = Guest(command.env("COUNT", "90").spawn().expect("it is there"));
-        let mut lines = BufReader::new(guest.0.stdout.take().expect("it is piped")).lines();
-        let mut said = Vec::new();
-        let mut until = |what: &str, times: usize| {
-            let mut seen = 0;
-            while seen < times {
-                let line = lines.next().unwrap_or_else(|| panic!("no {what}: {said:#?}"));
-                let line = line.expect("it is text");
-                seen += usize::from(line.contains(what));
-                said.push(line);
-            }
-        };
-        until("logged in again", 3);
+        let mut guest = Guest::start(command.env("COUNT", "90"));
+        guest.until("logged in again", 3);
         assert_eq!((emulator.counts().connections, emulator.counts().reauths), (1, 3));
         emulator.cut();
-        until("disconnected", 1);
-        until("logged in with token", 1);
+        guest.until("disconnected", 1);
+        guest.until("logged in with token", 1);
         assert_eq!((emulator.counts().connections, emulator.counts().refused), (2, 0));
     }
 }
@@ -118,18 +83,14 @@ fn node_redis(provider: &str, outage: bool) -> (String, Counts) {
     ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"]
         .iter()
         .for_each(|name| _ = command.env_remove(name));
-    let mut guest = Guest(
-        command.env("PROVIDER", provider).env("SECONDS", seconds).spawn().expect("it is there"),
-    );
+    let mut guest = Guest::start(command.env("PROVIDER", provider).env("SECONDS", seconds));
     if outage {
         std::thread::sleep(Duration::from_secs(12));
         emulator.arm("token#* status 503").expect("it is a fault");
         std::thread::sleep(Duration::from_secs(30));
         emulator.disarm();
     }
-    let mut said = String::new();
-    let mut stdout = guest.0.stdout.take().expect("it is piped");
-    stdout.read_to_string(&mut said).expect("it is text");
+    let said = guest.rest();
     let counts = emulator.counts();
     let Counts { token_requests, connections, logins, reauths, refused, expired, .. } = counts;
     println!(
@@ -163,79 +124,30 @@ fn the_official_provider_runs_beside_it_for_comparison() {
     assert!(counts.token_requests > 0, "{counts:?}");
 }
 
-/// With some latency, so that a round trip is one.
-fn far() -> Options {
-    Options { latency: Duration::from_millis(20), ..Options::default() }
-}
-
-/// A Worker that is served.
-struct Worker {
-    _guest: Guest,
-    port: u16,
-    emulator: Emulator,
-}
-
-impl Worker {
-    /// The example, bundled as the tools of Workers do it, in workerd.
-    fn serve(name: &str, options: Options, variables: &[&str]) -> Self {
-        let emulator = emulator(options);
-        let folder = variable("JS_PROJECT").join(name);
-        std::fs::create_dir_all(&folder).expect("it can be made");
-        bundle(&folder);
-        std::fs::copy(variable("JS_PROJECT").join("kv.mjs"), folder.join("kv.mjs"))
-            .expect("it can be copied");
-        std::fs::write(folder.join("ca.pem"), emulator.root_pem()).expect("it can be written");
-        // Some port that is free.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.expect("there is one").port();
-        std::fs::write(folder.join("workerd.capnp"), config(port, variables))
-            .expect("it can be written");
-        let mut command = Command::new("timeout");
-        command.current_dir(&folder).arg("600").arg(variable("WORKERD"));
-        command.args(["serve", "workerd.capnp"]).envs(environment(&emulator));
-        let guest = Guest(command.stdin(Stdio::null()).spawn().expect("it is there"));
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(30), "workerd doesn't start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Self { _guest: guest, port, emulator }
+/// The example of a Worker, bundled as the tools of Workers do it, in workerd.
+fn serve(name: &str, options: Options, variables: &[&str]) -> Served {
+    let emulator = emulator(options);
+    let folder = variable("JS_PROJECT").join(name);
+    std::fs::create_dir_all(&folder).expect("it can be made");
+    bundle(&folder);
+    std::fs::copy(variable("JS_PROJECT").join("kv.mjs"), folder.join("kv.mjs"))
+        .expect("it can be copied");
+    std::fs::write(folder.join("ca.pem"), emulator.root_pem()).expect("it can be written");
+    // Some port that is free.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = port.expect("there is one").port();
+    std::fs::write(folder.join("workerd.capnp"), config(port, variables))
+        .expect("it can be written");
+    let mut command = within(600, variable("WORKERD"));
+    command.current_dir(&folder).args(["serve", "workerd.capnp"]).envs(environment(&emulator));
+    let guest = Guest::start(&mut command);
+    let address = format!("127.0.0.1:{port}");
+    let start = Instant::now();
+    while TcpStream::connect(&address).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(30), "workerd doesn't start");
+        std::thread::sleep(Duration::from_millis(50));
     }
-
-    /// Sends a request. Answers with the number of hits.
-    fn hit(&self) -> Result<u64, String> {
-        let request = || {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = request().map_err(|error| error.to_string())?;
-        let hits = answer.split_once(" hits").and_then(|(before, _)| {
-            before.rsplit_once('\n').and_then(|(_, hits)| hits.parse().ok())
-        });
-        hits.filter(|_| answer.starts_with("HTTP/1.1 200")).ok_or(answer)
-    }
-
-    fn hits(&self, count: u64) {
-        let before = self.emulator.counts().commands;
-        for number in 1..=count {
-            assert_eq!(self.hit(), Ok(before + number));
-        }
-    }
-
-    /// Shows and answers with what that cost.
-    fn cost(&self, what: &str) -> Counts {
-        let counts = self.emulator.counts();
-        let Counts { commands, token_requests, connections, rounds, .. } = counts;
-        println!(
-            "\n{what}: {commands} requests, {token_requests} token requests, \
-            {connections} connections, {rounds} round trips"
-        );
-        counts
-    }
+    Served { address, emulator, guest }
 }
 
 fn bundle(folder: &Path) {
@@ -297,25 +209,17 @@ const main :Workerd.Worker = (
 
 #[test]
 fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
-    let worker = Worker::serve("worker-far", far(), PRINCIPAL);
+    let worker = serve("worker-far", far(), PRINCIPAL);
     worker.hits(1000);
     let counts = worker.cost("Worker, one after the other");
     assert_eq!((counts.token_requests, counts.refused), (1, 0));
     assert_eq!((counts.connections, counts.rounds), (1000, 1000), "one of each for a request");
-    let (done, answers) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..50 {
-            let (done, worker) = (done.clone(), &worker);
-            scope.spawn(move || done.send(worker.hit()));
-        }
-    });
-    drop(done);
-    assert!(answers.iter().all(|answer| answer.is_ok()));
+    worker.at_once(50);
 }
 
 #[test]
 fn a_worker_has_the_next_token_before_the_last_one_ends() {
-    let worker = Worker::serve("worker-short", Options { life: 10, ..far() }, PRINCIPAL);
+    let worker = serve("worker-short", Options { life: 10, ..far() }, PRINCIPAL);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(25) {
         worker.hit().expect("each is answered");
@@ -327,7 +231,7 @@ fn a_worker_has_the_next_token_before_the_last_one_ends() {
 
 #[test]
 fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
-    let worker = Worker::serve("worker-refused", far(), PRINCIPAL);
+    let worker = serve("worker-refused", far(), PRINCIPAL);
     worker.hits(2);
     worker.emulator.arm("auth#3 wrongpass").expect("it is a fault");
     worker.hits(2);
@@ -340,7 +244,7 @@ fn a_worker_refuses_a_server_that_it_does_not_trust() {
     for chain in ["other-root", "other-name", "expired"] {
         let chain_of = amr_emulator::Chain::named(chain).expect("it is one");
         let options = Options { chain: chain_of, ..far() };
-        let worker = Worker::serve(&format!("worker-{chain}"), options, MANAGED);
+        let worker = serve(&format!("worker-{chain}"), options, MANAGED);
         let answer = worker.hit().expect_err("it is refused");
         assert!(!answer.contains(" 200 "), "{answer}");
         let counts = worker.emulator.counts();
