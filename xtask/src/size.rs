@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustc_demangle::demangle;
 
 use crate::elf;
-use crate::targets::{component, gateway, named_component};
+use crate::targets::{component, firmware, named_component};
 use crate::tools::Result;
 use crate::wasm;
 
@@ -25,7 +25,8 @@ const COMPONENTS: [(&str, &str); 6] = [
 pub(crate) fn size() -> Result<()> {
     println!("\n{:34} {:>9} {:>9}", "firmware", "flash", "RAM");
     for (what, features) in [("gateway (P-256)", ""), ("gateway (P-256, RSA)", "rsa")] {
-        let bytes = std::fs::read(gateway(features)?.path).map_err(|error| error.to_string())?;
+        let built = firmware("examples/gateway-qemu", features)?;
+        let bytes = std::fs::read(built.path).map_err(|error| error.to_string())?;
         let memory = elf::memory(&bytes).ok_or("it is no firmware")?;
         println!("{what:34} {:>9} {:>9}", memory.flash, memory.ram);
     }

@@ -48,16 +48,17 @@ pub(crate) struct Component {
     pub(crate) built: bool,
 }
 
-/// Builds the firmware of `examples/gateway-qemu`, with `features`.
-pub(crate) fn gateway(features: &str) -> Result<Component> {
-    let manifest = "examples/gateway-qemu/Cargo.toml";
-    let target = built_in(&format!("gateway-qemu {features}"));
-    let build = ["build", "--locked", "--release", "--manifest-path", manifest];
+/// Builds the firmware of the package in `folder`, with `features`.
+pub(crate) fn firmware(folder: &str, features: &str) -> Result<Component> {
+    let name = folder.rsplit('/').next().unwrap_or_default();
+    let manifest = format!("{folder}/Cargo.toml");
+    let target = built_in(&format!("{name} {features}"));
+    let build = ["build", "--locked", "--release", "--manifest-path", &manifest];
     let more = ["--no-default-features", "--features", features, "--target-dir", &target];
     let build = [&build[..], &more].concat();
     let mut command = cross(CORTEX_M3, "core", &build)?;
     let built = run(command.env("DEFMT_LOG", "info"))?.built;
-    let path = PathBuf::from(target).join(CORTEX_M3).join("release/gateway-qemu");
+    let path = PathBuf::from(target).join(CORTEX_M3).join("release").join(name);
     Ok(Component { path, built })
 }
 

@@ -8,10 +8,12 @@ use crate::targets::{CORTEX_M3, cross};
 use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
 
 /// The packages outside the workspace.
-const OUTSIDE: [&str; 9] = [
+const OUTSIDE: [&str; 11] = [
     "examples/gateway-qemu",
+    "examples/gateway-qemu/mps2",
     "examples/wasi-cli",
     "examples/wasi-function",
+    "tests/firmware",
     "tests/fuzz/libfuzzer",
     "tests/no-std",
     "tests/sizes/wasi",

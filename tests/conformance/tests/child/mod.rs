@@ -12,6 +12,8 @@ use conformance::{Options, Subject};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
+pub(crate) use device::firmware;
+
 /// The runtime and the component, if this is to run them.
 pub(crate) fn wasi() -> Option<(OsString, OsString)> {
     std::env::var_os("WASMTIME").zip(std::env::var_os("WASI_GUEST"))
@@ -24,8 +26,7 @@ pub(crate) fn javascript(host: &str) -> Option<(OsString, OsString)> {
 
 /// A host in a process of its own.
 pub(crate) struct Child {
-    /// It ends when this is dropped.
-    _process: tokio::process::Child,
+    process: tokio::process::Child,
     lines: Box<dyn AsyncWrite + Unpin>,
     answers: BufReader<Box<dyn AsyncRead + Unpin>>,
 }
@@ -65,13 +66,12 @@ impl Child {
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .expect("the subject is there");
         let lines = Box::new(process.stdin.take().expect("it is piped"));
         let answers: Box<dyn AsyncRead + Unpin> =
             Box::new(process.stdout.take().expect("it is piped"));
-        Self { _process: process, lines, answers: BufReader::new(answers) }
+        Self { process, lines, answers: BufReader::new(answers) }
     }
 
     async fn line(&mut self, line: &str, answer: &mut dyn Write) -> Result {
@@ -134,5 +134,15 @@ impl Subject for Child {
 
     async fn hear(&mut self, name: &str, answer: &mut dyn Write) -> Result {
         self.line(&format!("hear {name}"), answer).await
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Not by force: what has children of its own passes it on.
+        if let Some(id) = self.process.id() {
+            let mut kill = std::process::Command::new("kill");
+            let _ = kill.arg(id.to_string()).stderr(Stdio::null()).status();
+        }
     }
 }
