@@ -67,8 +67,11 @@ impl Agenda {
         Self { alarms: [Instant::FAR_FUTURE; 6], fetching: false, talking: false }
     }
 
-    /// Notes an alarm. Says where, if there is a place.
+    /// Notes an alarm. Says where, if there is a place. One that never comes needs none.
     pub(crate) fn note(&mut self, at: Instant) -> Option<usize> {
+        if at == Instant::FAR_FUTURE {
+            return None;
+        }
         let (place, alarm) =
             self.alarms.iter_mut().enumerate().find(|(_, alarm)| **alarm == Instant::FAR_FUTURE)?;
         *alarm = at;
@@ -111,5 +114,17 @@ mod tests {
         agenda.fetching = false;
         agenda.forget(late);
         assert!(agenda.rest(now) > minute * 1_000_000);
+    }
+
+    #[test]
+    fn who_waits_for_ever_takes_nobodys_place() {
+        let (now, minute) = (Instant::from_millis(0), Duration::from_secs(60));
+        let mut agenda = Agenda::new();
+        let never = agenda.note(Instant::FAR_FUTURE);
+        agenda.note(now + minute).unwrap();
+        if let Some(place) = never {
+            agenda.forget(place);
+        }
+        assert_eq!(agenda.rest(now), minute);
     }
 }
