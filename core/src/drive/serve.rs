@@ -89,6 +89,11 @@ pub trait Handler {
         let _ = now;
     }
 
+    /// All that there was to say is said; this is how the connection stands now.
+    fn spoken(&mut self, health: &ConnectionHealth) {
+        let _ = health;
+    }
+
     /// All that had come was heard; this is how the connection stands now.
     fn settle(&mut self, health: &ConnectionHealth) {
         let _ = health;
@@ -175,8 +180,13 @@ where
                 }
                 writer.flush().await.ok()
             };
-            if result.await.is_none() {
-                shared.borrow_mut().machine.close(CloseReason::Broken);
+            let written = result.await.is_some();
+            let mut shared = shared.borrow_mut();
+            let Shared { machine, handler } = &mut *shared;
+            if written {
+                handler.spoken(&machine.health(timer.now()));
+            } else {
+                machine.close(CloseReason::Broken);
             }
             progress.set(true);
         }
