@@ -220,7 +220,7 @@ impl Handler for Keeper {
         }
     }
 
-    fn spoken(&mut self, health: &ConnectionHealth) {
+    fn speaking(&mut self, health: &ConnectionHealth) {
         self.talking(!health.ready || health.waiting > 0);
     }
 

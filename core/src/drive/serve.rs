@@ -89,8 +89,8 @@ pub trait Handler {
         let _ = now;
     }
 
-    /// All that there was to say is said; this is how the connection stands now.
-    fn spoken(&mut self, health: &ConnectionHealth) {
+    /// There is something to say, which is written next; this is how the connection stands now.
+    fn speaking(&mut self, health: &ConnectionHealth) {
         let _ = health;
     }
 
@@ -170,6 +170,11 @@ where
                 if transmitter.is_empty() { Poll::Pending } else { Poll::Ready(()) }
             })
             .await;
+            {
+                let mut shared = shared.borrow_mut();
+                let Shared { machine, handler } = &mut *shared;
+                handler.speaking(&machine.health(timer.now()));
+            }
             let result = async {
                 while !transmitter.is_empty() {
                     shared.borrow_mut().machine.offered();
@@ -180,13 +185,8 @@ where
                 }
                 writer.flush().await.ok()
             };
-            let written = result.await.is_some();
-            let mut shared = shared.borrow_mut();
-            let Shared { machine, handler } = &mut *shared;
-            if written {
-                handler.spoken(&machine.health(timer.now()));
-            } else {
-                machine.close(CloseReason::Broken);
+            if result.await.is_none() {
+                shared.borrow_mut().machine.close(CloseReason::Broken);
             }
             progress.set(true);
         }
