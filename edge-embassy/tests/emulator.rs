@@ -110,6 +110,23 @@ fn who_waits_for_an_answer_may_not_sleep() {
 }
 
 #[test]
+fn a_connection_outlives_the_sleep_that_it_allows() {
+    on_board("rsa", 3600, |board| async move {
+        let client = board.client();
+        let mut room = [0; 64];
+        client.command(args!["SET", "k", 1], &mut room).await.unwrap();
+        until(|| client.may_sleep() > Duration::from_secs(200)).await;
+        // Nobody hears anything then, nor sends.
+        board.wire.cut(true);
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        board.wire.cut(false);
+        let value = client.command(args!["GET", "k"], &mut room).await.unwrap();
+        assert_eq!(value.int(), Ok(1));
+        assert_eq!(board.emulator.counts().connections, 1, "{}", said());
+    });
+}
+
+#[test]
 fn a_problem_that_has_passed_is_none_any_more() {
     on_board("rsa", 10, |board| async move {
         board.emulator.arm("token#2 status 503").unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use amr_emulator::{Chain, Emulator, Options, Store};
 use embassy_net::Stack;
-use network::{SERVERS, leak, memory};
+use network::{SERVERS, Wire, leak, memory};
 use rand_core::OsRng;
 use redis_entraid_embassy::core::event::Event;
 use redis_entraid_embassy::core::source::{Driven, ManagedIdentity, Selector, TokenSource};
@@ -29,6 +29,7 @@ type Source = Driven<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static
 pub(crate) struct Board {
     pub(crate) emulator: Emulator,
     pub(crate) stack: Stack<'static>,
+    pub(crate) wire: Wire,
     pub(crate) clock: &'static EmbassyClock,
     pub(crate) roots: &'static Roots,
 }
@@ -71,16 +72,20 @@ pub(crate) fn on_board<F: Future<Output = ()>>(
 impl Board {
     fn new(emulator: Emulator) -> Self {
         let port = |url: String| url.rsplit(':').next().unwrap().parse::<u16>().unwrap();
-        let stack = network::device(&[
-            (10_000, emulator.redis_port()),
-            (80, port(emulator.plain())),
-            (443, port(emulator.authority())),
-        ]);
+        let wire = Wire::default();
+        let stack = network::device_on(
+            &wire,
+            &[
+                (10_000, emulator.redis_port()),
+                (80, port(emulator.plain())),
+                (443, port(emulator.authority())),
+            ],
+        );
         let root = CertificateDer::from_pem_slice(emulator.root_pem().as_bytes()).unwrap();
         let root = anchor(leak(root)).unwrap();
         let roots = leak(Roots::new(leak([root])));
         let clock = leak(EmbassyClock::new(UnixTime(1_760_000_000)));
-        Self { emulator, stack, clock, roots }
+        Self { emulator, stack, wire, clock, roots }
     }
 
     pub(crate) fn tcp(&self) -> Tcp<'static> {

@@ -1,6 +1,8 @@
 //! The network of a device, in memory: embassy-net's stack on both ends of a wire, and servers of
 //! this machine behind the other end. For tests, in a `LocalSet` of tokio's.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use embassy_net::tcp::TcpSocket;
@@ -31,12 +33,28 @@ pub fn memory(len: usize) -> &'static mut [u8] {
     vec![0; len].leak()
 }
 
+/// The wire, which may be cut: frames are lost then, and nobody hears of that.
+#[derive(Clone, Debug, Default)]
+pub struct Wire(Rc<Cell<bool>>);
+
+impl Wire {
+    /// Cuts it, or joins it again.
+    pub fn cut(&self, cut: bool) {
+        self.0.set(cut);
+    }
+}
+
 /// The stack of a device that finds servers at [`SERVERS`]: at each port that is first of its pair
 /// the one of this machine that is second.
 pub fn device(ports: &[(u16, u16)]) -> Stack<'static> {
-    let (device, device_wire) = plug([10, 0, 2, 15]);
-    let (servers, servers_wire) = plug([10, 0, 2, 100]);
-    spawn_local(wire(device_wire, servers_wire));
+    device_on(&Wire::default(), ports)
+}
+
+/// The same, on a wire that may be cut.
+pub fn device_on(wire: &Wire, ports: &[(u16, u16)]) -> Stack<'static> {
+    let (device, device_end) = plug([10, 0, 2, 15]);
+    let (servers, servers_end) = plug([10, 0, 2, 100]);
+    spawn_local(join(wire.clone(), device_end, servers_end));
     for (outside, inside) in ports {
         for _ in 0..AT_A_TIME {
             spawn_local(forward(servers, *outside, *inside));
@@ -64,20 +82,29 @@ fn plug(address: [u8; 4]) -> (Stack<'static>, End) {
 }
 
 /// Carries frames from each end to the other.
-async fn wire(one: End, other: End) {
+async fn join(wire: Wire, one: End, other: End) {
     let (_, mut one_in, mut one_out) = one.split();
     let (_, mut other_in, mut other_out) = other.split();
-    tokio::join!(carry(&mut one_out, &mut other_in), carry(&mut other_out, &mut one_in));
+    tokio::join!(
+        carry(&wire, &mut one_out, &mut other_in),
+        carry(&wire, &mut other_out, &mut one_in)
+    );
 }
 
-async fn carry(from: &mut channel::TxRunner<'_, MTU>, to: &mut channel::RxRunner<'_, MTU>) {
+async fn carry(
+    wire: &Wire,
+    from: &mut channel::TxRunner<'_, MTU>,
+    to: &mut channel::RxRunner<'_, MTU>,
+) {
     loop {
         let frame = from.tx_buf().await;
-        let len = frame.len();
-        if let Some(room) = to.rx_buf().await.get_mut(..len) {
-            room.copy_from_slice(frame);
+        if !wire.0.get() {
+            let len = frame.len();
+            if let Some(room) = to.rx_buf().await.get_mut(..len) {
+                room.copy_from_slice(frame);
+            }
+            to.rx_done(len);
         }
-        to.rx_done(len);
         from.tx_done();
     }
 }
