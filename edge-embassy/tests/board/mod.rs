@@ -54,6 +54,20 @@ pub(crate) fn on_board<F: Future<Output = ()>>(
     life: u64,
     test: impl FnOnce(Rc<Board>) -> F,
 ) {
+    on(chain, life, network::device_on, test);
+}
+
+/// The same with a board that is told its address, and that of `localhost`.
+pub(crate) fn on_board_by_dhcp<F: Future<Output = ()>>(test: impl FnOnce(Rc<Board>) -> F) {
+    on("rsa", 3600, |wire, ports| network::device_by_dhcp(wire, "localhost", ports), test);
+}
+
+fn on<F: Future<Output = ()>>(
+    chain: &str,
+    life: u64,
+    plug: impl FnOnce(&Wire, &[(u16, u16)]) -> Stack<'static>,
+    test: impl FnOnce(Rc<Board>) -> F,
+) {
     let options = Options {
         chain: Chain::named(chain).unwrap(),
         life,
@@ -63,17 +77,17 @@ pub(crate) fn on_board<F: Future<Output = ()>>(
     let emulator = Emulator::start(&options).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(async {
-        let board = Rc::new(Board::new(emulator));
+        let board = Rc::new(Board::new(emulator, plug));
         let tested = tokio::time::timeout(Duration::from_secs(60), test(board)).await;
         assert!(tested.is_ok(), "it takes too long: {}", said());
     }));
 }
 
 impl Board {
-    fn new(emulator: Emulator) -> Self {
+    fn new(emulator: Emulator, plug: impl FnOnce(&Wire, &[(u16, u16)]) -> Stack<'static>) -> Self {
         let port = |url: String| url.rsplit(':').next().unwrap().parse::<u16>().unwrap();
         let wire = Wire::default();
-        let stack = network::device_on(
+        let stack = plug(
             &wire,
             &[
                 (10_000, emulator.redis_port()),

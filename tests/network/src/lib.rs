@@ -1,12 +1,16 @@
 //! The network of a device, in memory: embassy-net's stack on both ends of a wire, and servers of
 //! this machine behind the other end. For tests, in a `LocalSet` of tokio's.
 
+mod services;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_net::{
+    Config, DhcpConfig, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4,
+};
 use embassy_net_driver_channel as channel;
 use embassy_net_driver_channel::driver::{HardwareAddress, LinkState};
 use embedded_io_async::Write;
@@ -52,29 +56,44 @@ pub fn device(ports: &[(u16, u16)]) -> Stack<'static> {
 
 /// The same, on a wire that may be cut.
 pub fn device_on(wire: &Wire, ports: &[(u16, u16)]) -> Stack<'static> {
-    let (device, device_end) = plug([10, 0, 2, 15]);
-    let (servers, servers_end) = plug([10, 0, 2, 100]);
+    between(wire, fixed([10, 0, 2, 15]), ports).0
+}
+
+/// The same, of a device that is told its address, and the servers' by their `name`.
+pub fn device_by_dhcp(wire: &Wire, name: &'static str, ports: &[(u16, u16)]) -> Stack<'static> {
+    let (device, servers) = between(wire, Config::dhcpv4(DhcpConfig::default()), ports);
+    spawn_local(services::dhcp(servers));
+    spawn_local(services::dns(servers, name));
+    device
+}
+
+/// A device and the servers, with a wire between them.
+fn between(wire: &Wire, device: Config, ports: &[(u16, u16)]) -> (Stack<'static>, Stack<'static>) {
+    let (device, device_end) = plug(1, device);
+    let (servers, servers_end) = plug(2, fixed([10, 0, 2, 100]));
     spawn_local(join(wire.clone(), device_end, servers_end));
     for (outside, inside) in ports {
         for _ in 0..AT_A_TIME {
             spawn_local(forward(servers, *outside, *inside));
         }
     }
-    device
+    (device, servers)
+}
+
+fn fixed([a, b, c, d]: [u8; 4]) -> Config {
+    let address = Ipv4Cidr::new(Ipv4Address::new(a, b, c, d), 24);
+    let (gateway, dns_servers) = (None, Default::default());
+    Config::ipv4_static(StaticConfigV4 { address, gateway, dns_servers })
 }
 
 const MTU: usize = 1514;
 type End = channel::Runner<'static, MTU>;
 
 /// A network interface with its stack, and the end of its wire.
-fn plug(address: [u8; 4]) -> (Stack<'static>, End) {
+fn plug(number: u8, addresses: Config) -> (Stack<'static>, End) {
     let state = leak(channel::State::<MTU, 8, 8>::new());
-    let [a, b, c, d] = address;
-    let (mut end, device) = channel::new(state, HardwareAddress::Ethernet([2, 0, 0, 0, 0, d]));
+    let (mut end, device) = channel::new(state, HardwareAddress::Ethernet([2, 0, 0, 0, 0, number]));
     end.set_link_state(LinkState::Up);
-    let address = Ipv4Cidr::new(Ipv4Address::new(a, b, c, d), 24);
-    let (gateway, dns_servers) = (None, Default::default());
-    let addresses = Config::ipv4_static(StaticConfigV4 { address, gateway, dns_servers });
     let resources = leak(StackResources::<SOCKETS>::new());
     let (stack, mut runner) = embassy_net::new(device, addresses, resources, 1);
     spawn_local(async move { runner.run().await });
