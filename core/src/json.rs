@@ -2,7 +2,7 @@
 //!
 //! A [`Scanner`] takes the text in pieces of any size and says where each member of the
 //! *top-level* object lies. It doesn't recurse, keeps no copy, and refuses what is nested deeper
-//! than [`MAX_DEPTH`]. What it finds is read with `serde-json-core`, a scalar at a time:
+//! than [`MAX_DEPTH`]. What it finds is read a scalar at a time, strings with `serde-json-core`:
 //! see [`text`] and [`number`].
 //!
 //! ```
@@ -22,6 +22,8 @@
 use core::fmt;
 
 use serde_json_core::str::{EscapedStr, EscapedStringFragment};
+
+use crate::number::unsigned;
 
 /// How deep objects and arrays may lie in each other.
 pub const MAX_DEPTH: u32 = 32;
@@ -362,9 +364,10 @@ pub fn number(value: &[u8]) -> Option<u64> {
         Some(_) => return None,
         None => digits,
     };
-    match serde_json_core::from_slice(whole) {
-        Ok((number, used)) if used == whole.len() => Some(number),
-        _ => None,
+    match whole {
+        // None of these is a number in JSON.
+        [b'+', ..] | [b'0', _, ..] => None,
+        whole => unsigned(whole),
     }
 }
 

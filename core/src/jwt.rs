@@ -18,9 +18,7 @@
 
 use core::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
+use crate::base64::decode;
 use crate::json::{self, JsonError, Scanner, Span};
 use crate::time::UnixTime;
 
@@ -172,7 +170,7 @@ impl Claims {
         let mut scanner = Scanner::new();
         for piece in payload.pieces() {
             let mut decoded = [0; PIECE];
-            let decoded = decode(piece, &mut decoded)?;
+            let decoded = decode(piece, &mut decoded).ok_or(JwtError::Base64)?;
             let mut at = 0;
             while let (used, Some(member)) = scanner.feed(decoded.get(at..).unwrap_or_default())? {
                 at += used;
@@ -252,7 +250,7 @@ impl<'a> Payload<'a> {
         let mut filled = 0;
         while filled < len {
             let mut group = [0; 3];
-            let bytes = decode(groups.next()?, &mut group).ok()?.get(skip..)?;
+            let bytes = decode(groups.next()?, &mut group)?.get(skip..)?;
             skip = 0;
             let take = bytes.len().min(len - filled);
             out.get_mut(filled..filled + take)?.copy_from_slice(bytes.get(..take)?);
@@ -260,11 +258,6 @@ impl<'a> Payload<'a> {
         }
         out.get(..len)
     }
-}
-
-fn decode<'o>(text: &[u8], out: &'o mut [u8]) -> Result<&'o [u8], JwtError> {
-    let len = URL_SAFE_NO_PAD.decode_slice(text, out).map_err(|_| JwtError::Base64)?;
-    out.get(..len).ok_or(JwtError::Base64)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use core::time::Duration;
 
 use super::Word;
+use crate::number::unsigned;
 use crate::resp::{Arg, Kind, Value};
 use crate::time::{Instant, millis};
 
@@ -59,15 +60,11 @@ pub(super) fn block(args: &[Arg<'_>]) -> Option<Block> {
     let time = match (args.get(at)?, unit) {
         (Arg::Int(time), Unit::Milliseconds) => Duration::from_millis(u64::try_from(*time).ok()?),
         (Arg::Int(time), Unit::Seconds) => Duration::from_secs(u64::try_from(*time).ok()?),
-        (Arg::Bytes(text), Unit::Milliseconds) => Duration::from_millis(digits(text)?),
+        (Arg::Bytes(text), Unit::Milliseconds) => Duration::from_millis(unsigned(text)?),
         (Arg::Bytes(text), Unit::Seconds) => seconds(text)?,
     };
     let time = (!time.is_zero()).then_some(time);
     Some(Block { at, unit, time, repeatable })
-}
-
-fn digits(text: &[u8]) -> Option<u64> {
-    core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// `12.5` as a duration, to the millisecond, rounded up.
@@ -75,7 +72,7 @@ fn seconds(text: &[u8]) -> Option<Duration> {
     let dot = text.iter().position(|&byte| byte == b'.').unwrap_or(text.len());
     let whole = match text.get(..dot)? {
         b"" => 0,
-        whole => digits(whole)?,
+        whole => unsigned(whole)?,
     };
     let mut fraction = 0;
     let mut place = 1000;

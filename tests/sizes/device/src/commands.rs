@@ -104,8 +104,10 @@ fn talk(redis: &mut Redis, manager: &mut Manager, tokens: Tokens<'_>) -> Option<
         _ => false,
     })?;
     redis.closed(CloseReason::ByServer);
-    let end = Event::Disconnected { reason: CloseReason::ByServer };
-    let ended = matches!(redis.next(now), Some(Output::Event(event)) if event == end);
+    let ended = matches!(
+        redis.next(now),
+        Some(Output::Event(Event::Disconnected { reason: CloseReason::ByServer }))
+    );
     (ended && redis.health(now).reauths == 1).then_some(())
 }
 
