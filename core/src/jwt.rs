@@ -158,13 +158,13 @@ impl Claims {
     /// # Errors
     /// [`JwtError`] if it is no JWT, which an access token needn't be, or a claim is unusable.
     pub fn read(token: &str) -> Result<Self, JwtError> {
-        let mut parts = token.split('.');
+        let mut parts = token.as_bytes().split(|byte| *byte == b'.');
         let (Some(_header), Some(payload), Some(_signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(JwtError::Parts);
         };
-        let payload = Payload(payload.as_bytes());
+        let payload = Payload(payload);
         let mut claims = Self::default();
         let mut seen = [false; Claim::ALL.len()];
         let mut scanner = Scanner::new();
@@ -242,8 +242,8 @@ impl<'a> Payload<'a> {
     }
 
     /// The decoded bytes of `span`; `None` if they don't fit into `out`.
-    fn get<'o, const N: usize>(&self, span: Span, out: &'o mut [u8; N]) -> Option<&'o [u8]> {
-        let len = span.end.checked_sub(span.start).filter(|len| *len <= N)?;
+    fn get<'o>(&self, span: Span, out: &'o mut [u8]) -> Option<&'o [u8]> {
+        let len = span.end.checked_sub(span.start).filter(|len| *len <= out.len())?;
         // Group by group: three bytes from four characters.
         let mut groups = self.0.get(span.start / 3 * 4..)?.chunks(4);
         let mut skip = span.start % 3;

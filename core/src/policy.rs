@@ -47,6 +47,7 @@ impl Ratio {
     }
 
     /// This share of `duration`, in whole milliseconds, rounded down.
+    #[inline(never)]
     pub const fn of(self, duration: Duration) -> Duration {
         // u64 milliseconds times a million don't fit in u64, and u128 costs a device kilobytes:
         // so the whole millions and the rest are taken apart.
@@ -104,6 +105,7 @@ impl RefreshPolicy {
     }
 
     /// [`reauth_lead`](Self::reauth_lead), scaled down for a token that lives for `life` only.
+    #[inline(never)]
     pub fn lead(&self, life: Duration) -> Duration {
         self.reauth_lead.min(Ratio::percent(10).of(life))
     }
@@ -227,6 +229,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The wait after so many failures in a row, 1 being the first.
+    #[inline(never)]
     pub fn delay(&self, failures: u32) -> Duration {
         let mut delay = self.initial;
         // Ends early: what grows at all reaches the limit by doubling.
@@ -286,6 +289,7 @@ impl Jitter {
 }
 
 /// Scatters the bits of `x`: near numbers become far ones.
+#[inline(never)]
 pub(crate) const fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

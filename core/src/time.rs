@@ -45,18 +45,21 @@ impl Instant {
     }
 
     /// The time from `earlier` to `self`; zero if `earlier` is not earlier.
+    #[inline(never)]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.millis.saturating_sub(earlier.millis))
     }
 
     /// `self` less `by`, no earlier than the origin.
     #[must_use]
+    #[inline(never)]
     pub const fn minus(self, by: Duration) -> Self {
         Self { millis: self.millis.saturating_sub(millis(by)) }
     }
 
     /// `self` and `by`, no later than [`Instant::FAR_FUTURE`].
     #[must_use]
+    #[inline(never)]
     pub const fn plus(self, by: Duration) -> Self {
         Self { millis: self.millis.saturating_add(millis(by)) }
     }
@@ -71,6 +74,7 @@ impl Add<Duration> for Instant {
 }
 
 /// Whole milliseconds of `duration`, saturating.
+#[inline(never)]
 pub(crate) const fn millis(duration: Duration) -> u64 {
     // Not `as_millis`: its u128 costs a device hundreds of bytes.
     duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)

@@ -80,6 +80,7 @@ impl<M: Storage<u8>> Slot<M> {
         Secret::new(self.text(self.user_len, self.len))
     }
 
+    #[inline(never)]
     fn text(&self, from: usize, to: usize) -> &str {
         let bytes = self.memory.room().get(from..to).unwrap_or_default();
         core::str::from_utf8(bytes).unwrap_or_default()

@@ -90,6 +90,7 @@ pub(crate) struct Digits {
 }
 
 impl Digits {
+    #[inline(never)]
     pub(crate) fn write(&mut self, mut number: u64, negative: bool) -> &[u8] {
         // 19 digits and a sign, or 20 digits.
         let mut start = self.text.len();

@@ -253,6 +253,7 @@ fn next(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 }
 
 /// The first line behind its type, without its end; and what is behind it.
+#[inline(never)]
 fn split_line(raw: &[u8]) -> (&[u8], &[u8]) {
     let end = raw.iter().position(|&byte| byte == b'\r').unwrap_or(raw.len());
     (raw.get(1..end).unwrap_or_default(), raw.get(end + 2..).unwrap_or_default())
