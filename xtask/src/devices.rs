@@ -25,11 +25,12 @@ pub(crate) struct Part {
 }
 
 /// The firmwares, of which each has more than the one before.
-const FIRMWARES: [(&str, &str); 4] = [
+const FIRMWARES: [(&str, &str); 5] = [
     ("empty", "empty firmware"),
     ("tokens", "token manager, JSON and JWT"),
-    ("commands", "+ RESP, login and commands"),
-    ("source", "+ managed identity over HTTP"),
+    ("login", "+ RESP and the login"),
+    ("commands", "+ a connection with commands"),
+    ("source", "+ a managed identity over HTTP"),
 ];
 
 /// Builds, runs and measures the firmwares. The first one is empty, and what it takes is taken off

@@ -3,5 +3,6 @@
 
 pub mod board;
 pub mod commands;
+pub mod login;
 pub mod source;
 pub mod tokens;
