@@ -344,7 +344,9 @@ pub fn text_is(value: &[u8], wanted: &str) -> bool {
     for fragment in EscapedStr(raw).fragments() {
         let after = match fragment {
             Ok(EscapedStringFragment::NotEscaped(piece)) => rest.strip_prefix(piece),
-            Ok(EscapedStringFragment::Escaped(character)) => rest.strip_prefix(character),
+            Ok(EscapedStringFragment::Escaped(character)) => {
+                rest.strip_prefix(&*character.encode_utf8(&mut [0; 4]))
+            }
             Err(_) => None,
         };
         match after {
@@ -358,7 +360,8 @@ pub fn text_is(value: &[u8], wanted: &str) -> bool {
 /// A number that is not negative, or a string of one, as managed-identity endpoints write them;
 /// a fraction is cut off.
 pub fn number(value: &[u8]) -> Option<u64> {
-    let digits = raw_text(value).map_or(value, str::as_bytes);
+    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let digits = quoted.unwrap_or(value);
     let whole = match digits.iter().position(|&b| b == b'.') {
         Some(dot) if digits.get(dot + 1..)?.iter().all(u8::is_ascii_digit) => digits.get(..dot)?,
         Some(_) => return None,

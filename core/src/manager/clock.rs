@@ -13,6 +13,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     ///
     /// If it went further than the monotonic one, the machine slept and that stood still: what is
     /// due comes forward by the difference. A wall clock that was set, or set back, does no harm.
+    #[inline(never)]
     pub fn unix_time(&mut self, now: Instant, unix_time: UnixTime) {
         if let Some((then, unix_then)) = self.clocks {
             let passed = now.millis_since(then);

@@ -220,6 +220,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// # Errors
     /// [`TokenError`] if it can't be used. That counts as a failure, and the next attempt is
     /// scheduled.
+    #[inline(never)]
     pub fn token(&mut self, sent_at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
         self.take(sent_at, token).inspect_err(|error| {
             self.failed(sent_at, SourceError::Token(*error));

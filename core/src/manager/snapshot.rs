@@ -149,7 +149,8 @@ impl<M: Storage<u8>> TokenManager<M> {
             sent_at: now.minus(life - left),
             life,
             expires_at: now.plus(left),
-            refresh_at: now.after(self.jitter.earlier(millis(refresh_in), self.policy.refresh_jitter)),
+            refresh_at: now
+                .after(self.jitter.earlier(millis(refresh_in), self.policy.refresh_jitter)),
             ends: Some(UnixTime(kept.ends)),
             audience: Claims::read(kept.token).map(|claims| claims.audience).unwrap_or_default(),
             accepted: false,
