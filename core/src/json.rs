@@ -322,39 +322,37 @@ pub fn raw_text(value: &[u8]) -> Option<&str> {
     core::str::from_utf8(inner).ok()
 }
 
+/// Gives the text of a string to `take`, piece by piece, for as long as it says yes. Says whether it
+/// did to the end, and this is a string.
+fn read(value: &[u8], take: &mut dyn FnMut(&str) -> bool) -> bool {
+    let Some(raw) = raw_text(value) else { return false };
+    EscapedStr(raw).fragments().all(|fragment| match fragment {
+        Ok(EscapedStringFragment::NotEscaped(piece)) => take(piece),
+        Ok(EscapedStringFragment::Escaped(character)) => take(character.encode_utf8(&mut [0; 4])),
+        Err(_) => false,
+    })
+}
+
 /// Reads a string into `out`; `None` if it is no string or longer.
 pub fn text<'o>(value: &[u8], out: &'o mut [u8]) -> Option<&'o str> {
     let mut len = 0;
-    for fragment in EscapedStr(raw_text(value)?).fragments() {
-        let mut utf8 = [0; 4];
-        let piece = match fragment.ok()? {
-            EscapedStringFragment::NotEscaped(piece) => piece,
-            EscapedStringFragment::Escaped(character) => character.encode_utf8(&mut utf8),
-        };
-        out.get_mut(len..len + piece.len())?.copy_from_slice(piece.as_bytes());
+    let whole = read(value, &mut |piece| {
+        let room = out.get_mut(len..len + piece.len());
         len += piece.len();
-    }
-    core::str::from_utf8(out.get(..len)?).ok()
+        room.map(|room| room.copy_from_slice(piece.as_bytes())).is_some()
+    });
+    core::str::from_utf8(out.get(..len).filter(|_| whole)?).ok()
 }
 
 /// Whether `value` is a string that reads `wanted`, however it is escaped.
 pub fn text_is(value: &[u8], wanted: &str) -> bool {
     let mut rest = wanted;
-    let Some(raw) = raw_text(value) else { return false };
-    for fragment in EscapedStr(raw).fragments() {
-        let after = match fragment {
-            Ok(EscapedStringFragment::NotEscaped(piece)) => rest.strip_prefix(piece),
-            Ok(EscapedStringFragment::Escaped(character)) => {
-                rest.strip_prefix(&*character.encode_utf8(&mut [0; 4]))
-            }
-            Err(_) => None,
-        };
-        match after {
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
-    rest.is_empty()
+    let same = read(value, &mut |piece| {
+        let after = rest.strip_prefix(piece);
+        rest = after.unwrap_or(rest);
+        after.is_some()
+    });
+    same && rest.is_empty()
 }
 
 /// A number that is not negative, or a string of one, as managed-identity endpoints write them;

@@ -158,12 +158,11 @@ impl Claims {
     /// # Errors
     /// [`JwtError`] if it is no JWT, which an access token needn't be, or a claim is unusable.
     pub fn read(token: &str) -> Result<Self, JwtError> {
-        let mut parts = token.as_bytes().split(|byte| *byte == b'.');
-        let (Some(_header), Some(payload), Some(_signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let (_header, rest) = cut(token.as_bytes()).ok_or(JwtError::Parts)?;
+        let (payload, signature) = cut(rest).ok_or(JwtError::Parts)?;
+        if cut(signature).is_some() {
             return Err(JwtError::Parts);
-        };
+        }
         let payload = Payload(payload);
         let mut claims = Self::default();
         let mut seen = [false; Claim::ALL.len()];
@@ -205,22 +204,27 @@ impl Claims {
                 Err(JwtError::Malformed(*claim))
             };
         };
-        let malformed = JwtError::Malformed(*claim);
-        let guid = || json::text(value, &mut [0; 36]).and_then(Guid::parse).ok_or(malformed);
-        let date = || match value {
-            [b'"', ..] => Err(malformed),
-            _ => json::number(value).map(UnixTime).ok_or(malformed),
-        };
-        match claim {
-            Claim::Oid => self.oid = Some(guid()?),
-            Claim::Tid => self.tid = Some(guid()?),
-            Claim::Exp => self.exp = Some(date()?),
-            Claim::Nbf => self.nbf = Some(date()?),
-            Claim::Iat => self.iat = Some(date()?),
+        // The one that it is, as a name or as a date.
+        let (guid, date) = match claim {
+            Claim::Oid => (Some(&mut self.oid), None),
+            Claim::Tid => (Some(&mut self.tid), None),
+            Claim::Exp => (None, Some(&mut self.exp)),
+            Claim::Nbf => (None, Some(&mut self.nbf)),
+            Claim::Iat => (None, Some(&mut self.iat)),
             Claim::Aud => {
                 let ours = AUDIENCES.iter().any(|audience| json::text_is(value, audience));
                 self.audience = if ours { Audience::Redis } else { Audience::Other };
+                return Ok(());
             }
+        };
+        let malformed = JwtError::Malformed(*claim);
+        if let Some(guid) = guid {
+            let found = json::text(value, &mut [0; 36]).and_then(Guid::parse);
+            *guid = Some(found.ok_or(malformed)?);
+        }
+        if let Some(date) = date {
+            let found = json::number(value).filter(|_| !value.starts_with(b"\""));
+            *date = Some(UnixTime(found.ok_or(malformed)?));
         }
         Ok(())
     }
@@ -229,6 +233,13 @@ impl Claims {
 /// What a token for Azure Managed Redis has as `aud`: the service by name, or by application id.
 const AUDIENCES: [&str; 3] =
     ["https://redis.azure.com", "https://redis.azure.com/", "acca5fbb-b7e4-4009-81f1-37e38fd66d78"];
+
+/// What is before and behind the first dot.
+#[inline(never)]
+fn cut(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = text.iter().position(|byte| *byte == b'.')?;
+    Some((text.get(..dot)?, text.get(dot + 1..)?))
+}
 
 /// Decoded bytes of a piece; a multiple of three, so that a piece is whole groups of base64.
 const PIECE: usize = 96;

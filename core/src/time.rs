@@ -109,7 +109,7 @@ impl UnixTime {
 
     /// The same in milliseconds.
     pub(crate) const fn millis_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0).saturating_mul(1000)
+        millis(self.since(earlier))
     }
 }
 

@@ -230,8 +230,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     fn take(&mut self, sent_at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
         let unix_time = self.unix_time_at(sent_at);
         if let (Some(here), Some(there)) = (unix_time, token.server_time) {
-            let skew = i128::from(here.0) - i128::from(there.0);
-            self.clock_skew = i64::try_from(skew).ok();
+            self.clock_skew = here.0.checked_signed_diff(there.0);
         }
         let facts = token.examine(unix_time)?;
         let user = match (&facts.oid, token.user) {
