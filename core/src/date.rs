@@ -82,6 +82,7 @@ impl Text<'_> {
         self.0.first().copied()
     }
 
+    #[inline(never)]
     fn next(&mut self) -> Option<u8> {
         let (&first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -98,6 +99,7 @@ impl Text<'_> {
     }
 
     /// One to four digits.
+    #[inline(never)]
     fn number(&mut self) -> Option<u32> {
         let mut value = None;
         for _ in 0..4 {

@@ -39,6 +39,7 @@ pub struct Span {
 
 impl Span {
     /// The bytes that it covers in `text`; empty if it lies outside.
+    #[inline(never)]
     pub fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
@@ -324,6 +325,7 @@ pub fn raw_text(value: &[u8]) -> Option<&str> {
 
 /// Gives the text of a string to `take`, piece by piece, for as long as it says yes. Says whether it
 /// did to the end, and this is a string.
+#[inline(never)]
 fn read(value: &[u8], take: &mut dyn FnMut(&str) -> bool) -> bool {
     let Some(raw) = raw_text(value) else { return false };
     EscapedStr(raw).fragments().all(|fragment| match fragment {
@@ -345,6 +347,7 @@ pub fn text<'o>(value: &[u8], out: &'o mut [u8]) -> Option<&'o str> {
 }
 
 /// Whether `value` is a string that reads `wanted`, however it is escaped.
+#[inline(never)]
 pub fn text_is(value: &[u8], wanted: &str) -> bool {
     let mut rest = wanted;
     let same = read(value, &mut |piece| {

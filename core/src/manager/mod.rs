@@ -182,6 +182,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     }
 
     /// When the next request is due, and what for.
+    #[inline(never)]
     fn due(&self) -> (Instant, Reason) {
         let wanted = match &self.newest().facts {
             Some(facts) if !self.forced => facts.refresh_at,
@@ -360,6 +361,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.forced = true;
     }
 
+    #[inline(never)]
     fn newest(&self) -> &Slot<M> {
         self.slots_by_age().0
     }

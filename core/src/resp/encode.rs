@@ -151,19 +151,12 @@ pub fn encoded_len(args: &[Arg<'_>]) -> usize {
 
 /// Writes the command `args` to `put`, a piece at a time.
 pub fn encode(args: &[Arg<'_>], put: &mut impl FnMut(&[u8])) {
-    header(b'*', args.len(), put);
-    let mut digits = Digits::default();
+    let (mut line, mut digits) = (Digits::default(), Digits::default());
+    put(line.line(args.len(), b'*'));
     for arg in args {
-        bulk(arg.bytes(&mut digits), put);
+        let bytes = arg.bytes(&mut digits);
+        put(line.line(bytes.len(), b'$'));
+        put(bytes);
+        put(b"\r\n");
     }
-}
-
-pub(crate) fn header(kind: u8, number: usize, put: &mut impl FnMut(&[u8])) {
-    put(Digits::default().line(number, kind));
-}
-
-pub(crate) fn bulk(bytes: &[u8], put: &mut impl FnMut(&[u8])) {
-    header(b'$', bytes.len(), put);
-    put(bytes);
-    put(b"\r\n");
 }
