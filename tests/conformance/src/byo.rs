@@ -17,7 +17,7 @@ use crate::client::{Environment, happens};
 use crate::{Options, Subject, commands, write_error};
 
 /// What this subject can do, in the words of the cases.
-pub const HAS: &[&str] = &["long-lived", "resp3"];
+pub const HAS: &[&str] = &["long-lived", "pipeline", "resp3", "transactions"];
 
 /// Processes by name.
 #[derive(Debug)]

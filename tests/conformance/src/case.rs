@@ -22,6 +22,8 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use amr_emulator::{Chain, Counts, Emulator, Options, Policy, Store};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::client::Environment;
 use crate::{Subject, answer};
@@ -200,4 +202,10 @@ pub fn environment(emulator: &Emulator) -> Environment {
     ];
     all.extend(ids.map(|(name, value)| (name.to_owned(), value)));
     all
+}
+
+/// The certificate in `pem`, as devices want it.
+pub fn root_der(pem: &str) -> Vec<u8> {
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    BASE64_STANDARD.decode(text.trim()).unwrap_or_default()
 }

@@ -24,12 +24,15 @@ pub const HAS: &[&str] = &[
     "large",
     "long-lived",
     "moved",
+    "pipeline",
     "principal",
     "resp2",
     "resp3",
+    "slices",
     "sources",
     "subscribe",
     "tls",
+    "transactions",
     "types",
 ];
 

@@ -6,140 +6,19 @@
 //! folder where the npm package is installed. Without these such a host isn't run here. `ONLY_HOSTS` and
 //! `ONLY_CASES` are names with commas between them.
 
+mod child;
+
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Mutex;
 
 use amr_emulator::Store;
+use child::{Child, javascript, wasi};
 use conformance::byo::{self, Loops};
 use conformance::case::{Case, environment};
-use conformance::client::{self, Clients, Environment};
-use conformance::{Options, Subject};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
-
-/// A host in a process of its own.
-struct Child {
-    process: tokio::process::Child,
-}
-
-impl Child {
-    /// The tokio host.
-    fn std(environment: &Environment) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_subject-std"));
-        Self::start(command.envs(environment))
-    }
-
-    /// The WASI host.
-    fn wasi(environment: &Environment) -> Self {
-        let (wasmtime, guest) = wasi().expect("only run where there is one");
-        let mut command = Command::new(wasmtime);
-        command.args(["run", "-S", "inherit-network,allow-ip-name-lookup,http"]);
-        for (name, value) in environment {
-            command.arg("--env").arg(format!("{name}={value}"));
-        }
-        Self::start(command.arg(guest))
-    }
-
-    /// The JavaScript host, in Node or Deno.
-    fn javascript(host: &str, environment: &Environment) -> Self {
-        let (program, subject) = javascript(host).expect("only run where there is one");
-        let mut command = Command::new(program);
-        if host == "deno" {
-            command.args(["run", "--quiet", "--allow-net", "--allow-env"]);
-        }
-        command.arg(subject).envs(environment);
-        // For `fetch`.
-        let root = environment.get("SSL_CERT_FILE").expect("there is a root");
-        Self::start(command.env("NODE_EXTRA_CA_CERTS", root).env("DENO_CERT", root))
-    }
-
-    fn start(command: &mut Command) -> Self {
-        let process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the subject is there");
-        Self { process }
-    }
-
-    async fn line(&mut self, line: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
-        let stdin = self.process.stdin.as_mut().expect("it is piped");
-        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
-        let mut said = String::new();
-        let stdout = self.process.stdout.as_mut().expect("it is piped");
-        BufReader::with_capacity(1, stdout).read_line(&mut said).await.expect("it answers");
-        answer.write_str(said.trim_end())
-    }
-}
-
-impl Subject for Child {
-    async fn connect(
-        &mut self,
-        name: &str,
-        options: Options<'_>,
-        answer: &mut dyn std::fmt::Write,
-    ) -> std::fmt::Result {
-        self.line(&format!("connect {name} {}", options.as_str()), answer).await
-    }
-
-    async fn send(
-        &mut self,
-        name: &str,
-        commands: &str,
-        answer: &mut dyn std::fmt::Write,
-    ) -> std::fmt::Result {
-        self.line(&format!("send {name} {commands}"), answer).await
-    }
-
-    async fn wait(
-        &mut self,
-        name: &str,
-        what: &str,
-        count: u32,
-        patience: std::time::Duration,
-        answer: &mut dyn std::fmt::Write,
-    ) -> std::fmt::Result {
-        let seconds = patience.as_secs();
-        self.line(&format!("wait {name} {what} {count} {seconds}s"), answer).await
-    }
-
-    async fn close(&mut self, name: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
-        self.line(&format!("close {name}"), answer).await
-    }
-
-    async fn begin(
-        &mut self,
-        name: &str,
-        command: &str,
-        answer: &mut dyn std::fmt::Write,
-    ) -> std::fmt::Result {
-        self.line(&format!("begin {name} {command}"), answer).await
-    }
-
-    async fn end(&mut self, name: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
-        self.line(&format!("end {name}"), answer).await
-    }
-
-    async fn subscribe(
-        &mut self,
-        name: &str,
-        channel: &str,
-        options: Options<'_>,
-        answer: &mut dyn std::fmt::Write,
-    ) -> std::fmt::Result {
-        let options = options.as_str();
-        self.line(&format!("subscribe {name} {channel} {options}"), answer).await
-    }
-
-    async fn hear(&mut self, name: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
-        self.line(&format!("hear {name}"), answer).await
-    }
-}
+use conformance::client::{self, Clients};
+use conformance::device;
 
 /// A host under test, and how to start it.
 struct Host {
@@ -148,13 +27,20 @@ struct Host {
 }
 
 /// What the WASI host can do.
-const WASI: &[&str] =
-    &["begin", "idle", "large", "long-lived", "resp2", "resp3", "sources", "tls", "types"];
-
-/// The runtime and the component, if this is to run them.
-fn wasi() -> Option<(OsString, OsString)> {
-    std::env::var_os("WASMTIME").zip(std::env::var_os("WASI_GUEST"))
-}
+const WASI: &[&str] = &[
+    "begin",
+    "idle",
+    "large",
+    "long-lived",
+    "pipeline",
+    "resp2",
+    "resp3",
+    "slices",
+    "sources",
+    "tls",
+    "transactions",
+    "types",
+];
 
 /// What the JavaScript host can do.
 const JAVASCRIPT: &[&str] = &[
@@ -162,18 +48,16 @@ const JAVASCRIPT: &[&str] = &[
     "idle",
     "large",
     "long-lived",
+    "pipeline",
     "principal",
     "resp2",
     "resp3",
+    "slices",
     "sources",
     "tls",
+    "transactions",
     "types",
 ];
-
-/// The runtime and the program of a JavaScript host, if this is to run them.
-fn javascript(host: &str) -> Option<(OsString, OsString)> {
-    std::env::var_os(host.to_uppercase()).zip(std::env::var_os("JS_SUBJECT"))
-}
 
 /// Whether there is what runs a host.
 fn is_there(host: &Host) -> bool {
@@ -197,6 +81,7 @@ const HOSTS: &[Host] = &[
     Host { name: "wasi", has: WASI },
     Host { name: "node", has: JAVASCRIPT },
     Host { name: "deno", has: JAVASCRIPT },
+    Host { name: "embassy", has: device::HAS },
 ];
 
 fn cases() -> Vec<Case> {
@@ -240,6 +125,7 @@ async fn run(case: &Case, host: &Host, store: &Store) -> Result<(), String> {
         host @ ("node" | "deno") => {
             case.run(&emulator, &mut Child::javascript(host, &environment)).await
         }
+        "embassy" => case.run(&emulator, &mut Child::embassy(&environment).await).await,
         _ => {
             let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));
             program.set_file_name("byo-loop");
