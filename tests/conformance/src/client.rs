@@ -29,6 +29,7 @@ pub const HAS: &[&str] = &[
     "sources",
     "subscribe",
     "tls",
+    "tls-reason",
     "types",
 ];
 

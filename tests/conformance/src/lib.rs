@@ -28,6 +28,8 @@ pub mod case;
 pub mod client;
 #[cfg(feature = "alloc")]
 pub mod replies;
+#[cfg(feature = "host")]
+pub mod workerd;
 
 use core::fmt::{self, Write};
 use core::time::Duration;

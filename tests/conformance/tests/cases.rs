@@ -3,7 +3,8 @@
 //! `REDIS_SERVERS` names `redis-server` programs, with colons between them; without it, the one
 //! in the path is used. `WASMTIME` names the runtime of the WASI host and `WASI_GUEST` the component
 //! from `tests/wasi`; `NODE` and `DENO` those of the JavaScript host and `JS_SUBJECT` its program, in a
-//! folder where the npm package is installed. Without these such a host isn't run here.
+//! folder where the npm package is installed, `JS_PROJECT`; `WORKERD` and `ESBUILD` what a Worker takes.
+//! Without these such a host isn't run here.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -12,17 +13,27 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
 
-use amr_emulator::Store;
+use amr_emulator::{Emulator, Store};
 use conformance::byo::{self, Loops};
 use conformance::case::{Case, environment};
 use conformance::client::{self, Clients, Environment};
+use conformance::workerd::{Workerd, variable};
 use conformance::{Options, Subject};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 /// A host in a process of its own.
 struct Child {
-    process: tokio::process::Child,
+    to: Box<dyn AsyncWrite + Unpin>,
+    from: BufReader<Box<dyn AsyncRead + Unpin>>,
+    _process: Process,
+}
+
+/// What ends with it.
+enum Process {
+    Ours { _process: tokio::process::Child },
+    Worker { _workerd: Workerd, _request: TcpStream },
 }
 
 impl Child {
@@ -56,22 +67,41 @@ impl Child {
         Self::start(command.env("NODE_EXTRA_CA_CERTS", root).env("DENO_CERT", root))
     }
 
+    /// The JavaScript host, in workerd. A case runs within one request, which has the lines from a
+    /// connection that it makes to us: nothing that it opens could be used by another request.
+    async fn worker(name: &str, emulator: &Emulator) -> Self {
+        let folder = variable("JS_PROJECT").join("cases").join(name);
+        let workerd = Workerd::serve("worker.mjs", &folder, emulator, VARIABLES);
+        let lines = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let port = lines.local_addr().expect("it has one").port();
+        let request = TcpStream::connect(("127.0.0.1", workerd.port)).await;
+        let mut request = request.expect("it listens");
+        let line = format!("GET /{port} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        request.write_all(line.as_bytes()).await.expect("it listens");
+        let (lines, _) = lines.accept().await.expect("it connects");
+        let (from, to) = lines.into_split();
+        let from = BufReader::new(Box::new(from) as Box<dyn AsyncRead + Unpin>);
+        let _process = Process::Worker { _workerd: workerd, _request: request };
+        Self { to: Box::new(to), from, _process }
+    }
+
     fn start(command: &mut Command) -> Self {
-        let process = command
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("the subject is there");
-        Self { process }
+        let to = process.stdin.take().expect("it is piped");
+        let from = process.stdout.take().expect("it is piped");
+        let from = BufReader::new(Box::new(from) as Box<dyn AsyncRead + Unpin>);
+        Self { to: Box::new(to), from, _process: Process::Ours { _process: process } }
     }
 
     async fn line(&mut self, line: &str, answer: &mut dyn std::fmt::Write) -> std::fmt::Result {
-        let stdin = self.process.stdin.as_mut().expect("it is piped");
-        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
+        self.to.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
         let mut said = String::new();
-        let stdout = self.process.stdout.as_mut().expect("it is piped");
-        BufReader::with_capacity(1, stdout).read_line(&mut said).await.expect("it answers");
+        self.from.read_line(&mut said).await.expect("it answers");
         answer.write_str(said.trim_end())
     }
 }
@@ -147,7 +177,8 @@ struct Host {
 }
 
 /// What the WASI host can do.
-const WASI: &[&str] = &["begin", "idle", "long-lived", "resp2", "resp3", "sources", "tls", "types"];
+const WASI: &[&str] =
+    &["begin", "idle", "long-lived", "resp2", "resp3", "sources", "tls", "tls-reason", "types"];
 
 /// The runtime and the component, if this is to run them.
 fn wasi() -> Option<(OsString, OsString)> {
@@ -155,19 +186,51 @@ fn wasi() -> Option<(OsString, OsString)> {
 }
 
 /// What the JavaScript host can do.
-const JAVASCRIPT: &[&str] =
-    &["begin", "idle", "long-lived", "principal", "resp2", "resp3", "sources", "tls", "types"];
+const JAVASCRIPT: &[&str] = &[
+    "begin",
+    "idle",
+    "long-lived",
+    "principal",
+    "resp2",
+    "resp3",
+    "sources",
+    "tls",
+    "tls-reason",
+    "types",
+];
 
 /// The runtime and the program of a JavaScript host, if this is to run them.
 fn javascript(host: &str) -> Option<(OsString, OsString)> {
     std::env::var_os(host.to_uppercase()).zip(std::env::var_os("JS_SUBJECT"))
 }
 
+/// What a Worker can do. A handshake that fails is told apart from a server that isn't there in
+/// the runtime's log only.
+const WORKER: &[&str] =
+    &["begin", "idle", "long-lived", "principal", "resp2", "resp3", "sources", "tls", "types"];
+
+/// What a Worker is told of the emulator.
+const VARIABLES: &[&str] = &[
+    "REDIS_HOSTNAME",
+    "REDIS_PORT",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "EMULATOR_CLIENT_ID",
+    "EMULATOR_OBJECT_ID",
+    "EMULATOR_RESOURCE_ID",
+];
+
 /// Whether there is what runs a host.
 fn is_there(host: &Host) -> bool {
     match host.name {
         "wasi" => wasi().is_some(),
         "node" | "deno" => javascript(host.name).is_some(),
+        "workerd" => std::env::var_os("WORKERD").is_some(),
         _ => true,
     }
 }
@@ -185,6 +248,7 @@ const HOSTS: &[Host] = &[
     Host { name: "wasi", has: WASI },
     Host { name: "node", has: JAVASCRIPT },
     Host { name: "deno", has: JAVASCRIPT },
+    Host { name: "workerd", has: WORKER },
 ];
 
 fn cases() -> Vec<Case> {
@@ -228,6 +292,7 @@ async fn run(case: &Case, host: &Host, store: &Store) -> Result<(), String> {
         host @ ("node" | "deno") => {
             case.run(&emulator, &mut Child::javascript(host, &environment)).await
         }
+        "workerd" => case.run(&emulator, &mut Child::worker(&case.name, &emulator).await).await,
         _ => {
             let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));
             program.set_file_name("byo-loop");

@@ -4,21 +4,17 @@
 //! `WORKERD` and `ESBUILD`, and `JS_PROJECT`, the folder where the package is installed.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Counts, Emulator, Options, Store};
+use amr_emulator::{Chain, Counts, Emulator, Flaw, Options, Store};
 use conformance::case::environment;
+use conformance::workerd::{Workerd, variable};
 
 /// No program runs longer.
 const LIMIT: &str = "180";
-
-fn variable(name: &str) -> PathBuf {
-    std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: see the top")).into()
-}
 
 fn emulator(options: Options) -> Emulator {
     Emulator::start(&options).expect("the emulator starts")
@@ -170,42 +166,24 @@ fn far() -> Options {
 
 /// A Worker that is served.
 struct Worker {
-    _guest: Guest,
-    port: u16,
+    workerd: Workerd,
     emulator: Emulator,
 }
 
 impl Worker {
-    /// The example, bundled as the tools of Workers do it, in workerd.
+    /// The example, in workerd.
     fn serve(name: &str, options: Options, variables: &[&str]) -> Self {
         let emulator = emulator(options);
         let folder = variable("JS_PROJECT").join(name);
-        std::fs::create_dir_all(&folder).expect("it can be made");
-        bundle(&folder);
-        std::fs::copy(variable("JS_PROJECT").join("kv.mjs"), folder.join("kv.mjs"))
-            .expect("it can be copied");
-        std::fs::write(folder.join("ca.pem"), emulator.root_pem()).expect("it can be written");
-        // Some port that is free.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.expect("there is one").port();
-        std::fs::write(folder.join("workerd.capnp"), config(port, variables))
-            .expect("it can be written");
-        let mut command = Command::new("timeout");
-        command.current_dir(&folder).arg("600").arg(variable("WORKERD"));
-        command.args(["serve", "workerd.capnp"]).envs(environment(&emulator));
-        let guest = Guest(command.stdin(Stdio::null()).spawn().expect("it is there"));
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(30), "workerd doesn't start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Self { _guest: guest, port, emulator }
+        let program = "examples/worker/src/index.ts";
+        let workerd = Workerd::serve(program, &folder, &emulator, variables);
+        Self { workerd, emulator }
     }
 
     /// Sends a request. Answers with the number of hits.
     fn hit(&self) -> Result<u64, String> {
         let request = || {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            let mut stream = TcpStream::connect(("127.0.0.1", self.workerd.port))?;
             stream.set_read_timeout(Some(Duration::from_secs(60)))?;
             stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
             let mut answer = String::new();
@@ -238,14 +216,6 @@ impl Worker {
     }
 }
 
-fn bundle(folder: &Path) {
-    let mut command = Command::new(variable("ESBUILD"));
-    command.current_dir(variable("JS_PROJECT")).arg("examples/worker/src/index.ts");
-    command.args(["--bundle", "--format=esm", "--conditions=workerd", "--log-level=warning"]);
-    command.args(["--external:cloudflare:*", "--loader:.wasm=copy", "--asset-names=[name]"]);
-    output(command.arg(format!("--outdir={}", folder.display())));
-}
-
 /// What a Worker is told of the emulator, as a service principal.
 const PRINCIPAL: &[&str] = &[
     "REDIS_HOSTNAME",
@@ -258,42 +228,6 @@ const PRINCIPAL: &[&str] = &[
 
 /// The same with a managed identity, whose endpoint has no TLS.
 const MANAGED: &[&str] = &["REDIS_HOSTNAME", "REDIS_PORT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"];
-
-/// What workerd is told: the Worker, with the emulator's root for its sockets and its `fetch`.
-fn config(port: u16, variables: &[&str]) -> String {
-    let mut bindings = String::new();
-    for name in variables {
-        bindings += &format!("(name = \"{name}\", fromEnvironment = \"{name}\"), ");
-    }
-    let key = "00112233445566778899aabbccddeeff".repeat(2);
-    format!(
-        r#"using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [
-    (name = "main", worker = .main),
-    (name = "kv", worker = .kv),
-    (name = "internet", network = (
-      allow = ["public", "private", "local"],
-      tlsOptions = (trustBrowserCas = false, trustedCertificates = [embed "ca.pem"]))),
-  ],
-  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
-);
-const kv :Workerd.Worker = (
-  modules = [(name = "kv.mjs", esModule = embed "kv.mjs")],
-  compatibilityDate = "2026-10-01");
-const main :Workerd.Worker = (
-  modules = [
-    (name = "index.js", esModule = embed "index.js"),
-    (name = "redis_entraid_js_bg.wasm", wasm = embed "redis_entraid_js_bg.wasm"),
-  ],
-  bindings = [
-    {bindings}(name = "CACHE_KEY", text = "{key}"),
-    (name = "TOKENS", kvNamespace = "kv"),
-  ],
-  compatibilityDate = "2026-10-01");
-"#
-    )
-}
 
 #[test]
 fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
@@ -337,13 +271,17 @@ fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
 
 #[test]
 fn a_worker_refuses_a_server_that_it_does_not_trust() {
-    for chain in ["other-root", "other-name", "expired"] {
-        let chain_of = amr_emulator::Chain::named(chain).expect("it is one");
-        let options = Options { chain: chain_of, ..far() };
-        let worker = Worker::serve(&format!("worker-{chain}"), options, MANAGED);
-        let answer = worker.hit().expect_err("it is refused");
-        assert!(!answer.contains(" 200 "), "{answer}");
-        let counts = worker.emulator.counts();
-        assert_eq!((counts.tokens, counts.logins, counts.refused), (1, 0, 0), "{chain}");
-    }
+    // At once: each tries until its deadline, since it can't know that it is hopeless.
+    std::thread::scope(|scope| {
+        for (name, flaw) in Flaw::ALL {
+            scope.spawn(move || {
+                let options = Options { chain: Chain::Flawed(flaw), ..far() };
+                let worker = Worker::serve(&format!("worker-{name}"), options, MANAGED);
+                let answer = worker.hit().expect_err("it is refused");
+                assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+                let counts = worker.emulator.counts();
+                assert_eq!((counts.tokens, counts.logins, counts.refused), (1, 0, 0), "{name}");
+            });
+        }
+    });
 }
