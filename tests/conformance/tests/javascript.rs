@@ -105,8 +105,47 @@ fn the_first_command_goes_in_the_flight_of_the_login() {
     }
 }
 
+/// What a program with node-redis came to.
+struct Ran {
+    /// Its own last line.
+    said: String,
+    /// Whether it ended by itself.
+    exits: bool,
+    counts: Counts,
+}
+
+impl Ran {
+    /// The number that it gave as `name`, if it lived that long.
+    fn number(&self, name: &str) -> Option<f64> {
+        let mut words = self.said.split_whitespace();
+        words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    }
+
+    fn is_alive(&self) -> bool {
+        self.number("alive") == Some(1.0)
+    }
+
+    /// A line of the table.
+    fn row(&self, provider: &str, outage: bool) -> String {
+        let Counts { token_requests, logins, reauths, refused, expired, connections, .. } =
+            self.counts;
+        let number = |name| self.number(name).map_or("?".to_owned(), |number| number.to_string());
+        format!(
+            "{provider:17} {:9} {token_requests:>6} {:>6} {logins:>6} {reauths:>7} {refused:>7} \
+            {expired:>7} {connections:>11} {:>8} {:>6} {:>6} {:9} {}",
+            if outage { "for 30 s" } else { "never" },
+            logins + reauths + refused,
+            number("commands"),
+            number("failed"),
+            number("gap"),
+            if self.is_alive() { "yes" } else { "no" },
+            if self.exits { "yes" } else { "no" },
+        )
+    }
+}
+
 /// node-redis with tokens of 10 s, whose endpoint is down for 30 s, or never.
-fn node_redis(provider: &str, outage: bool) -> (String, Counts) {
+fn node_redis(provider: &str, outage: bool) -> Ran {
     let emulator = emulator(Options { life: 10, ..Options::default() });
     let seconds = if outage { "60" } else { "32" };
     let mut command = javascript("node", "node-redis.mjs", &emulator);
@@ -124,39 +163,42 @@ fn node_redis(provider: &str, outage: bool) -> (String, Counts) {
         emulator.disarm();
     }
     let mut said = String::new();
-    let mut stdout = guest.0.stdout.take().expect("it is piped");
-    stdout.read_to_string(&mut said).expect("it is text");
-    let counts = emulator.counts();
-    let Counts { token_requests, connections, logins, reauths, refused, expired, .. } = counts;
+    let mut stdout = BufReader::new(guest.0.stdout.take().expect("it is piped"));
+    stdout.read_line(&mut said).expect("it is text");
+    // It has closed its client: nothing keeps it.
+    let start = Instant::now();
+    let mut exits = false;
+    while !exits && start.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(50));
+        exits = guest.0.try_wait().expect("it is ours").is_some();
+    }
+    Ran { said, exits, counts: emulator.counts() }
+}
+
+#[test]
+fn node_redis_stays_logged_in_with_our_provider_and_is_compared_with_the_official_one() {
+    let (ours, theirs) = ("redis-entraid-js", "@redis/entraid");
+    let runs = [(ours, false), (theirs, false), (ours, true), (theirs, true)];
+    let ran = std::thread::scope(|scope| {
+        runs.map(|(provider, outage)| scope.spawn(move || node_redis(provider, outage)))
+            .map(|run| run.join().expect("it ran"))
+    });
     println!(
-        "\nnode-redis, provider: {provider}, outage: {outage}: {} token requests={token_requests} \
-        connections={connections} logins={logins} reauths={reauths} refused={refused} \
-        expired={expired}",
-        said.trim()
+        "\nnode-redis, tokens of 10 s, ten commands a second, with and without an outage of the token \
+        endpoint\nprovider          outage    tokens  AUTHs logins reauths refused expired connections \
+        commands failed  gap/s recovered exits"
     );
-    (said, counts)
-}
-
-#[test]
-fn node_redis_lives_through_three_refreshes_with_our_provider() {
-    let (said, counts) = node_redis("ours", false);
-    assert!(said.contains(" failed=0 alive=true"), "{said}");
-    assert!(counts.reauths >= 3 && counts.connections == 1, "{counts:?}");
-    assert_eq!((counts.refused, counts.expired), (0, 0));
-}
-
-#[test]
-fn node_redis_comes_back_after_an_outage_of_the_token_endpoint() {
-    let (said, counts) = node_redis("ours", true);
-    assert!(said.contains(" alive=true"), "{said}");
-    assert!(counts.logins >= 2, "{counts:?}");
-}
-
-#[test]
-fn the_official_provider_runs_beside_it_for_comparison() {
-    // Its numbers are for people: they are what it is, and not what it has to be.
-    let (_, counts) = node_redis("theirs", true);
-    assert!(counts.token_requests > 0, "{counts:?}");
+    for ((provider, outage), ran) in runs.iter().zip(&ran) {
+        println!("{}", ran.row(provider, *outage));
+    }
+    // Their numbers are for people: they are what they are, and not what they have to be.
+    let [steady, steady_theirs, after, after_theirs] = ran;
+    assert!(steady.counts.reauths >= 3 && steady.counts.connections == 1, "{:?}", steady.counts);
+    assert_eq!((steady.counts.refused, steady.counts.expired), (0, 0));
+    assert!(steady.number("failed") == Some(0.0) && steady.is_alive(), "{}", steady.said);
+    assert!(steady.exits && after.exits, "nothing keeps the process");
+    assert!(after.is_alive() && after.counts.logins >= 2, "{} {:?}", after.said, after.counts);
+    assert!(steady_theirs.counts.token_requests > 0 && after_theirs.counts.token_requests > 0);
 }
 
 /// With some latency, so that a round trip is one.
