@@ -32,6 +32,7 @@ pub const HAS: &[&str] = &[
     "sources",
     "subscribe",
     "tls",
+    "tls-reason",
     "transactions",
     "types",
 ];

@@ -3,8 +3,9 @@
 //! `REDIS_SERVERS` names `redis-server` programs, with colons between them; without it, the one
 //! in the path is used. `WASMTIME` names the runtime of the WASI host and `WASI_GUEST` the component
 //! from `tests/wasi`; `NODE` and `DENO` those of the JavaScript host and `JS_SUBJECT` its program, in a
-//! folder where the npm package is installed. Without these such a host isn't run here. `ONLY_HOSTS` and
-//! `ONLY_CASES` are names with commas between them.
+//! folder where the npm package is installed, `JS_PROJECT`; `WORKERD` and `ESBUILD` what a Worker takes.
+//! Without these such a host isn't run here. `ONLY_HOSTS` and `ONLY_CASES` are names with commas between
+//! them.
 
 mod child;
 
@@ -38,12 +39,32 @@ const WASI: &[&str] = &[
     "slices",
     "sources",
     "tls",
+    "tls-reason",
     "transactions",
     "types",
 ];
 
 /// What the JavaScript host can do.
 const JAVASCRIPT: &[&str] = &[
+    "begin",
+    "idle",
+    "large",
+    "long-lived",
+    "pipeline",
+    "principal",
+    "resp2",
+    "resp3",
+    "slices",
+    "sources",
+    "tls",
+    "tls-reason",
+    "transactions",
+    "types",
+];
+
+/// What a Worker can do. A handshake that fails is told apart from a server that isn't there in
+/// the runtime's log only.
+const WORKER: &[&str] = &[
     "begin",
     "idle",
     "large",
@@ -64,6 +85,7 @@ fn is_there(host: &Host) -> bool {
     match host.name {
         "wasi" => wasi().is_some(),
         "node" | "deno" => javascript(host.name).is_some(),
+        "workerd" => std::env::var_os("WORKERD").is_some(),
         _ => true,
     }
 }
@@ -81,6 +103,7 @@ const HOSTS: &[Host] = &[
     Host { name: "wasi", has: WASI },
     Host { name: "node", has: JAVASCRIPT },
     Host { name: "deno", has: JAVASCRIPT },
+    Host { name: "workerd", has: WORKER },
     Host { name: "embassy", has: device::HAS },
 ];
 
@@ -125,6 +148,7 @@ async fn run(case: &Case, host: &Host, store: &Store) -> Result<(), String> {
         host @ ("node" | "deno") => {
             case.run(&emulator, &mut Child::javascript(host, &environment)).await
         }
+        "workerd" => case.run(&emulator, &mut Child::worker(&case.name, &emulator).await).await,
         "embassy" => case.run(&emulator, &mut Child::embassy(&environment).await).await,
         _ => {
             let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));
