@@ -23,7 +23,7 @@ mod subscriber;
 pub mod tls;
 
 pub use builder::{Builder, DefaultConnector};
-pub use client::{Client, Health, Pipeline};
+pub use client::{Client, Pipeline};
 pub use clock::TokioClock;
 pub use connect::Connect;
 pub use error::Error;
@@ -33,7 +33,7 @@ pub use redis_entraid_core::args;
 pub use redis_entraid_core::auth::Protocol;
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use redis_entraid_core::client::{Chosen, Environment};
-pub use redis_entraid_core::client::{Delivery, Message};
+pub use redis_entraid_core::client::{Delivery, Health, Message};
 pub use redis_entraid_core::command::Topic;
 pub use redis_entraid_core::connection::{Idle, Replacement};
 pub use redis_entraid_core::event::Event;

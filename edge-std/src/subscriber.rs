@@ -9,11 +9,10 @@ use core::task::Poll;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
-use redis_entraid_core::client::{self, Delivery, Mail, Reader};
+use redis_entraid_core::client::{self, Delivery, Health, Mail, Reader};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::CloseReason;
 
-use crate::client::Health;
 use crate::connect::Connect;
 use crate::dial::{Dialer, Unstartable};
 use crate::driver::Start;
@@ -99,7 +98,7 @@ impl Subscriber {
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::of(&self.identity, &self.standing)
+        Health::new(self.identity.health(), &self.standing.now())
     }
 
     /// Why there is no connection at the moment, as far as that is known.
