@@ -147,7 +147,8 @@ struct Host {
 }
 
 /// What the WASI host can do.
-const WASI: &[&str] = &["begin", "idle", "long-lived", "resp2", "resp3", "sources", "tls", "types"];
+const WASI: &[&str] =
+    &["begin", "idle", "long-lived", "resp2", "resp3", "sources", "subscribe", "tls", "types"];
 
 /// The runtime and the component, if this is to run them.
 fn wasi() -> Option<(OsString, OsString)> {
