@@ -9,6 +9,7 @@ use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -44,6 +45,7 @@ pub(super) struct Place {
     max_reply: usize,
     pub(super) backlog: usize,
     reconnect: ReconnectPolicy,
+    start_timeout: Duration,
     refresh: Refresh,
     seed: u64,
 }
@@ -82,7 +84,6 @@ pub(super) struct Identity<T> {
     pub(super) place: Place,
     /// When everything is over.
     pub(super) until: Instant,
-    pub(super) start_until: Instant,
     on_event: Option<Hook>,
     pub(super) on_push: Option<PushHook>,
     /// The token that the caller has.
@@ -113,7 +114,6 @@ impl<T: Timer> Identity<T> {
         #[cfg(not(feature = "postcard"))]
         let _ = snapshot;
         let until = settings.deadline.map_or(Instant::FAR_FUTURE, |after| now.plus(after));
-        let start_until = until.min(now.plus(settings.start_timeout));
         let place = Place {
             host: settings.host,
             address: settings.address,
@@ -122,6 +122,7 @@ impl<T: Timer> Identity<T> {
             max_reply: settings.max_reply,
             backlog: settings.backlog,
             reconnect: settings.reconnect,
+            start_timeout: settings.start_timeout,
             refresh: settings.refresh,
             seed: settings.seed,
         };
@@ -131,7 +132,6 @@ impl<T: Timer> Identity<T> {
             timer,
             place,
             until,
-            start_until,
             on_event: settings.on_event,
             on_push: settings.on_push,
             #[cfg(feature = "postcard")]
@@ -150,7 +150,8 @@ impl<T: Timer> Identity<T> {
         let chance = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut reconnect = Reconnect::new(self.place.reconnect.clone());
         reconnect.seed(self.place.seed ^ chance);
-        let shared = Rc::new(Shared::new(self.clone(), reconnect));
+        let start_until = self.until.min(self.timer.now().plus(self.place.start_timeout));
+        let shared = Rc::new(Shared::new(self.clone(), reconnect, start_until));
         self.shares.borrow_mut().push(Rc::downgrade(&shared));
         let config = self.place.config.clone();
         (shared, Config { id: config.id ^ chance, ..config })

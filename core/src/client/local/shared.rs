@@ -26,6 +26,8 @@ pub(super) struct Shared<T> {
     pub(super) standing: RefCell<Standing>,
     /// There is a transport.
     pub(super) connected: Cell<bool>,
+    /// Until when the first one is waited for.
+    start_until: Instant,
 }
 
 impl<T> Drop for Shared<T> {
@@ -35,9 +37,13 @@ impl<T> Drop for Shared<T> {
 }
 
 impl<T: Timer> Shared<T> {
-    pub(super) const fn new(identity: Rc<Identity<T>>, reconnect: Reconnect) -> Self {
+    pub(super) const fn new(
+        identity: Rc<Identity<T>>,
+        reconnect: Reconnect,
+        start_until: Instant,
+    ) -> Self {
         let standing = RefCell::new(Standing::new(reconnect));
-        Self { identity, standing, connected: Cell::new(false) }
+        Self { identity, standing, connected: Cell::new(false), start_until }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -65,7 +71,7 @@ impl<T: Timer> Shared<T> {
             self.identity.wait(cx);
             Poll::Pending
         });
-        match within(&self.identity.timer, self.identity.start_until, started).await {
+        match within(&self.identity.timer, self.start_until, started).await {
             Some(started) => started,
             None => Err(self.too_late()),
         }

@@ -17,7 +17,7 @@ use super::identity::Identity;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::client::error::Error;
-use crate::client::{Delivery, Health, Mail, Mailbox, Reader};
+use crate::client::{Delivery, Health, Mail, Mailbox, Reader, Standing};
 use crate::command::Topic;
 use crate::drive::{either, within};
 use crate::source::TokenSource;
@@ -149,6 +149,11 @@ impl<T: Timer + 'static> Subscriber<T> {
         let now = self.shared.now();
         let token = self.shared.identity.tokens.peek(|manager| manager.health(now));
         Health::new(token, &self.shared.standing.borrow())
+    }
+
+    /// How the connection stands, and has stood.
+    pub fn standing(&self) -> Standing {
+        self.shared.standing.borrow().clone()
     }
 
     /// Why there is no connection at the moment, as far as that is known.

@@ -47,6 +47,23 @@ fn beside_a_client_it_has_the_same_tokens_and_takes_no_transaction_away() {
 }
 
 #[test]
+fn each_has_its_own_time_to_start() {
+    let mut broker = Broker::new(USUAL);
+    broker.dial = Duration::from_secs(2);
+    let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
+    let (client, driver) = Local::new(Broker::settings(false), timer, broker.clone(), source, None);
+    let using = async {
+        client.logged_in().await.unwrap();
+        broker.sleep(Duration::from_secs(7200)).await;
+        let (subscriber, listening) = client.subscriber(broker.clone());
+        let started = async { subscriber.logged_in().await.unwrap() };
+        either(started, listening).await;
+        assert_eq!(subscriber.standing().connects(), 1);
+    };
+    broker.world.run(DAY, apart(&broker.world, using, vec![Box::pin(driver)])).expect("it ends");
+}
+
+#[test]
 fn with_the_driver_of_its_client_it_is_over() {
     let broker = Broker::new(USUAL);
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
