@@ -50,7 +50,7 @@ pub enum Class {
 }
 
 /// What can be subscribed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Topic {
     /// A channel, by `SUBSCRIBE`.

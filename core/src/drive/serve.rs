@@ -38,8 +38,11 @@ pub trait Submit {
         command: &[u8],
     ) -> Result<(), SubmitError>;
 
+    /// Ends the connection when all replies are in, since another one has taken its place.
+    fn retire(&mut self);
+
     /// Ends the connection.
-    fn close(&mut self);
+    fn close(&mut self, reason: CloseReason);
 }
 
 /// What a command is submitted to.
@@ -64,8 +67,12 @@ impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
         self.machine.submit_encoded(self.now, by, self.transmitter, tag, class, command)
     }
 
-    fn close(&mut self) {
-        self.machine.close(CloseReason::Closed);
+    fn retire(&mut self) {
+        self.machine.retire();
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.machine.close(reason);
     }
 }
 
