@@ -102,7 +102,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "gateway",
         what: "a firmware without a heap, in 256 KiB of flash and 64 KiB of RAM, stays logged in",
         budget_minutes: 10,
-        least: 3,
+        least: 4,
         run: firmware,
     },
     Suite {

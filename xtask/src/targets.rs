@@ -48,10 +48,18 @@ pub(crate) struct Component {
     pub(crate) built: bool,
 }
 
-/// Builds the firmware of `examples/gateway-qemu`, with `features`.
-pub(crate) fn gateway(features: &str) -> Result<Component> {
-    let built = firmwares("examples/gateway-qemu", features, None)?;
-    Ok(Component { path: built.path.join("gateway-qemu"), ..built })
+/// Builds the firmware of the package in `folder`, with `features`.
+pub(crate) fn firmware(folder: &str, features: &str) -> Result<Component> {
+    let built = firmwares(folder, features, None)?;
+    let name = folder.rsplit('/').next().unwrap_or_default();
+    Ok(Component { path: built.path.join(name), ..built })
+}
+
+/// The firmwares of `examples/gateway-qemu`, by the variable that tells a test where each is: with
+/// the chains that Azure has, and with P-256 alone.
+pub(crate) fn gateways() -> Result<[(&'static str, Component); 2]> {
+    let gateway = |features| firmware("examples/gateway-qemu", features);
+    Ok([("GATEWAY", gateway("rsa")?), ("GATEWAY_P256", gateway("")?)])
 }
 
 /// Builds the firmwares of the package in `folder`, with `features`, at its own level of

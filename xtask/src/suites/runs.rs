@@ -3,7 +3,7 @@
 use super::counts::{Counts, check, own, tests};
 use crate::demo::start_emulator;
 use crate::npm;
-use crate::targets::{component, gateway};
+use crate::targets::{component, gateways};
 use crate::tools::{Output, Result, attempt, cargo, debian, redis_servers, run, wasmtime};
 
 /// The arguments that name the package of the conformance cases.
@@ -77,12 +77,13 @@ pub(super) fn firmware() -> Result<Counts> {
         &["qemu-system-arm", "nc", "redis-server"],
         &["qemu-system-arm", "netcat-openbsd", "redis-server"],
     )?;
-    let firmware = gateway("rsa")?;
+    let gateways = gateways()?;
     let package = ["test", "--package", "conformance", "--features", "gateway"];
     let test = ["--test", "gateway", "--", "--nocapture", "--test-threads", "2"];
     let mut command = cargo(&[&package[..], &test].concat());
-    let mut counts = Counts::from(&attempt(own(&mut command).env("GATEWAY", firmware.path))?);
-    counts.built |= firmware.built;
+    own(&mut command).envs(gateways.iter().map(|(name, firmware)| (name, &firmware.path)));
+    let mut counts = Counts::from(&attempt(&mut command)?);
+    counts.built |= gateways.iter().any(|(_, firmware)| firmware.built);
     Ok(counts)
 }
 
