@@ -16,7 +16,11 @@ use crate::time::UnixTime;
 /// Reads a date and time; what names no zone is UTC. `None` if it is none of the known forms
 /// or lies before 1970.
 pub fn parse(text: &str) -> Option<UnixTime> {
-    let mut text = Text(text.trim().as_bytes());
+    read(text.as_bytes())
+}
+
+pub(crate) fn read(text: &[u8]) -> Option<UnixTime> {
+    let mut text = Text(text.trim_ascii());
     let (year, month, day);
     if text.peek()?.is_ascii_alphabetic() {
         text.until(b' ')?;

@@ -5,7 +5,8 @@ mod board;
 
 use std::time::Duration;
 
-use board::{EMULATOR, on_board, said, until};
+use board::{on_board, said, until};
+use network::{SERVERS, memory};
 use rand_core::OsRng;
 use redis_entraid_embassy::core::connection::{Idle, Outcome};
 use redis_entraid_embassy::core::source::{Authority, Driven, ServicePrincipal};
@@ -175,7 +176,7 @@ impl Connector for Rerouted {
         endpoint: &Endpoint<'_>,
         session: S,
     ) -> Result<S::Output, Self::Error> {
-        self.0.connect(&endpoint.redirected(EMULATOR, 443), session).await
+        self.0.connect(&endpoint.redirected(SERVERS, 443), session).await
     }
 }
 
@@ -189,8 +190,8 @@ fn a_service_principal_gets_its_token_over_https() {
         let (id, secret) = (entra.principal.client_id.clone(), entra.secret.clone());
         let principal = ServicePrincipal::with_secret(authority, id, secret);
         let tls: Tls<Rerouted, OsRng> = board.tls(Rerouted(board.tcp()));
-        let http = Http::secure(tls, board::memory(1024));
-        let source = Driven::new(principal, http, board::memory(2048));
+        let http = Http::secure(tls, memory(1024));
+        let source = Driven::new(principal, http, memory(2048));
         let client = board.client_of(source, |_| {});
         client.command(args!["PING"], &mut [0; 64]).await.unwrap();
         assert_eq!(board.emulator.counts().logins, 1, "{}", said());

@@ -15,17 +15,6 @@ export const connector = async ({ pem, plain = false } = {}) => {
   return connectNode({ plain, ca: pem });
 };
 
-/** Lines of standard input. */
-export async function* lines() {
-  const decoder = new TextDecoder();
-  let left = '';
-  for await (const chunk of deno ? deno.stdin.readable : process.stdin) {
-    const parts = (left + decoder.decode(chunk, { stream: true })).split('\n');
-    left = parts.pop();
-    yield* parts;
-  }
-}
-
 /** Writes a line to standard output. */
 export const say = (line) => console.log(line);
 

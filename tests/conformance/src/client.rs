@@ -17,18 +17,23 @@ use redis_entraid::{
 use crate::replies::{write_delivery, write_failure, write_replies};
 use crate::{Options, Subject, commands, words};
 
-/// What this subject can do, in the words of the cases.
+/// What this subject can do, in the words of the cases: all that there is.
 pub const HAS: &[&str] = &[
     "begin",
     "idle",
+    "large",
     "long-lived",
     "moved",
+    "pipeline",
     "principal",
     "resp2",
     "resp3",
+    "slices",
     "sources",
     "subscribe",
     "tls",
+    "tls-reason",
+    "transactions",
     "types",
 ];
 

@@ -10,8 +10,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use amr_emulator::{Chain, Emulator, Options, Store};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use conformance::case::root_der;
 use defmt_decoder::{DecodeError, Table};
 
 /// No board runs longer, in seconds.
@@ -40,7 +39,7 @@ impl Board {
         let elf = std::fs::read(&firmware).expect("the firmware is there");
         let root = std::env::temp_dir();
         let root = root.join(format!("redis-entraid-{name}-{}.der", std::process::id()));
-        std::fs::write(&root, der(emulator.root_pem())).expect("it can be written");
+        std::fs::write(&root, root_der(emulator.root_pem())).expect("it can be written");
         let words = words.iter().map(|word| format!(",arg={word}")).collect::<String>();
         let plain = emulator.plain();
         let identity = plain.rsplit(':').next().expect("there is a port");
@@ -112,12 +111,6 @@ impl Drop for Board {
         let _ = self.qemu.wait();
         let _ = std::fs::remove_file(&self.root);
     }
-}
-
-/// The certificate in `pem`.
-fn der(pem: &str) -> Vec<u8> {
-    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    BASE64_STANDARD.decode(text.trim()).expect("it is a certificate")
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(super) fn javascript() -> Result<Counts> {
     for test in ["cases", "javascript"] {
         let mut command = cargo(&[&["test"][..], &CONFORMANCE, &["--test", test]].concat());
         command.args(["--", "--nocapture", "--test-threads", "2"]);
-        own(&mut command).envs(project.environment()?).env("ONLY_HOSTS", "node,deno");
+        own(&mut command).envs(project.environment()?).env("ONLY_HOSTS", "node,deno,workerd");
         let output = attempt(&mut command)?;
         counts.add(Counts::from(&output));
         // Each run of a case is a check of its own.

@@ -8,12 +8,13 @@ use crate::targets::{CORTEX_M3, cross};
 use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
 
 /// The packages outside the workspace.
-const OUTSIDE: [&str; 9] = [
+const OUTSIDE: [&str; 10] = [
     "examples/gateway-qemu",
     "examples/wasi-cli",
     "examples/wasi-function",
     "tests/fuzz/libfuzzer",
     "tests/no-std",
+    "tests/sizes/device",
     "tests/sizes/wasi",
     "tests/wasi",
     "wasm/bindgen",
