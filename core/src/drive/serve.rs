@@ -123,7 +123,7 @@ where
     B: Storage<u8>,
     R: Storage<Pending>,
     M: Storage<u8>,
-    H: Handler,
+    H: Handler + ?Sized,
 {
     let (machine, receiver, transmitter) = connection.parts();
     let shared = RefCell::new(Shared { machine, handler });
@@ -273,12 +273,12 @@ async fn yield_once() {
     .await;
 }
 
-struct Shared<'s, R, H> {
+struct Shared<'s, R, H: ?Sized> {
     machine: &'s mut Machine<R>,
     handler: &'s mut H,
 }
 
-impl<R: Storage<Pending>, H: Handler> Shared<'_, R, H> {
+impl<R: Storage<Pending>, H: Handler + ?Sized> Shared<'_, R, H> {
     /// When the machine has something to do, and when the handler.
     fn deadlines(&self) -> (Instant, Instant) {
         (self.machine.next_deadline(), self.handler.deadline())
