@@ -34,7 +34,8 @@
 
 use core::fmt;
 
-use crate::resp::{Arg, ErrorReply, Kind, Value, encode};
+use crate::args;
+use crate::resp::{ErrorReply, Kind, Value, encode};
 
 /// A version of the serialization protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +109,7 @@ impl Handshake {
 
     /// Writes the next piece of the command into `out`, and says how long it is. The texts must
     /// be the same in each call.
+    #[inline(never)]
     pub fn write(&mut self, user: &str, token: &str, name: Option<&str>, out: &mut [u8]) -> usize {
         let from = self.written;
         let (mut at, mut len) = (0, 0);
@@ -122,17 +124,13 @@ impl Handshake {
             }
             len += piece.len().min(room.len());
         };
-        match (self.kind, name) {
-            (Command::Hello, Some(name)) => {
-                encode(crate::args!["HELLO", 3, "AUTH", user, token, "SETNAME", name], &mut put)
-            }
-            (Command::Hello, None) => {
-                encode(crate::args!["HELLO", 3, "AUTH", user, token], &mut put)
-            }
-            (Command::Auth(_), _) => {
-                encode(&[Arg::from("AUTH"), Arg::from(user), Arg::from(token)], &mut put);
-            }
-        }
+        let all = args!["HELLO", 3, "AUTH", user, token, "SETNAME", name.unwrap_or_default()];
+        let words = match (self.kind, name) {
+            (Command::Hello, Some(_)) => 0..7,
+            (Command::Hello, None) => 0..5,
+            (Command::Auth(_), _) => 2..5,
+        };
+        encode(all.get(words).unwrap_or_default(), &mut put);
         self.len = at;
         self.written += len;
         len

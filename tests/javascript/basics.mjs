@@ -2,7 +2,7 @@
 
 import { Client, connect, fromEnv, managedIdentity, RedisError } from 'redis-entraid-js';
 
-import { connector, env, say, sleep } from './host.mjs';
+import { connector, env, say, sleep } from '#host';
 
 const check = (holds, rule) => {
   if (!holds) throw new Error(`it isn't so: ${rule}`);

@@ -2,7 +2,7 @@
 
 import { connect, managedIdentity } from 'redis-entraid-js';
 
-import { connector, env } from './host.mjs';
+import { connector, env } from '#host';
 
 const client = async () =>
   connect({

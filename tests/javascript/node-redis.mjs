@@ -24,11 +24,12 @@ const ours = () => streamingCredentials({ provider: managedIdentity({ endpoint, 
 
 const client = createClient({
   socket: { host: env.REDIS_HOSTNAME, port: Number(env.REDIS_PORT), tls: true },
-  credentialsProvider: env.PROVIDER === 'theirs' ? theirs() : ours(),
+  credentialsProvider: env.PROVIDER === '@redis/entraid' ? theirs() : ours(),
 });
 client.on('error', quiet);
 await client.connect();
-let [commands, failed] = [0, 0];
+let [commands, failed, gap] = [0, 0, 0];
+let good = performance.now();
 let last = true;
 const until = performance.now() + Number(env.SECONDS) * 1000;
 while (performance.now() < until) {
@@ -37,6 +38,8 @@ while (performance.now() < until) {
     const late = new Promise((_, reject) => patience.addEventListener('abort', () => reject(patience.reason)));
     await Promise.race([client.incr('n'), late]);
     last = true;
+    gap = Math.max(gap, performance.now() - good);
+    good = performance.now();
   } catch {
     failed += 1;
     last = false;
@@ -44,5 +47,6 @@ while (performance.now() < until) {
   commands += 1;
   await new Promise((resolve) => setTimeout(resolve, 100));
 }
-console.log(`commands=${commands} failed=${failed} alive=${last}`);
+gap = Math.max(gap, performance.now() - good);
+console.log(`commands=${commands} failed=${failed} gap=${(gap / 1000).toFixed(1)} alive=${Number(last)}`);
 client.destroy();

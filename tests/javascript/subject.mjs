@@ -1,9 +1,8 @@
-// The subject of the conformance cases: lines on standard input, answers on standard output. What
-// the lines mean is said in tests/conformance/src/lib.rs.
+// The subject of the conformance cases. What the lines mean is said in tests/conformance/src/lib.rs.
 
 import { clientSecret, connect, managedIdentity, RedisError } from 'redis-entraid-js';
 
-import { connector, env, lines, say, sleep } from './host.mjs';
+import { connector, env, sleep } from '#host';
 
 const clients = new Map();
 const begun = new Map();
@@ -125,7 +124,8 @@ const verbs = {
   },
 };
 
-for await (const line of lines()) {
+/** Does what a line says, and comes to the answer. */
+export const answer = async (line) => {
   const [, verb, name, rest] = line.match(/^(\S+) ?(\S*) ?(.*)$/);
-  say(verb in verbs ? await verbs[verb](name, rest) : 'err not a line');
-}
+  return verb in verbs ? verbs[verb](name, rest) : 'err not a line';
+};

@@ -194,7 +194,7 @@ impl Project {
             ("WORKERD", inside("workerd", WORKERD, "@cloudflare/workerd-linux-64/bin/workerd")?),
             ("ESBUILD", inside("esbuild", ESBUILD, "@esbuild/linux-x64/bin/esbuild")?),
             ("JS_PROJECT", self.folder.clone()),
-            ("JS_SUBJECT", self.folder.join("subject.mjs")),
+            ("JS_SUBJECT", self.folder.join("stdio.mjs")),
         ])
     }
 

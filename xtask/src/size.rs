@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use rustc_demangle::demangle;
 
-use crate::elf;
-use crate::targets::{component, firmware, named_component};
+use crate::targets::{component, firmwares, named_component};
 use crate::tools::Result;
 use crate::wasm;
+use crate::{devices, elf};
 
 /// Components: what they are, and the features of `tests/sizes/wasi`.
 const COMPONENTS: [(&str, &str); 6] = [
@@ -21,16 +21,63 @@ const COMPONENTS: [(&str, &str); 6] = [
     ("with HTTP and TLS (all chains)", "http,tls"),
 ];
 
-/// Prints the sizes of all that has one.
-pub(crate) fn size() -> Result<()> {
-    println!("\n{:34} {:>9} {:>9}", "firmware", "flash", "RAM");
-    for (what, features) in [("gateway (P-256)", ""), ("gateway (P-256, RSA)", "rsa")] {
-        let built = firmware("examples/gateway-qemu", features)?;
-        let bytes = std::fs::read(built.path).map_err(|error| error.to_string())?;
-        let memory = elf::memory(&bytes).ok_or("it is no firmware")?;
-        println!("{what:34} {:>9} {:>9}", memory.flash, memory.ram);
+/// Prints the sizes of what is for devices.
+pub(crate) fn devices() -> Result<()> {
+    let parts = devices::parts()?;
+    let columns = |columns: [&str; 5]| {
+        let [what, flash, ram, stack, buffers] = columns;
+        println!("{what:34} {flash:>9} {ram:>9} {stack:>9} {buffers:>9}");
+    };
+    println!("\non a Cortex-M3, at opt-level s, besides what an empty firmware takes");
+    columns(["", "flash", "RAM", "stack", "buffers"]);
+    for part in &parts {
+        let numbers = [part.flash, part.ram, part.stack, part.buffers].map(|n| n.to_string());
+        columns([part.what, &numbers[0], &numbers[1], &numbers[2], &numbers[3]]);
     }
-    println!("and the stack: cargo xtask test gateway says how much of it was used");
+    columns(["", "", "", "", ""]);
+    columns(["firmware", "flash", "RAM", "", ""]);
+    let mut shares = Vec::new();
+    for (what, features, level) in [
+        ("gateway (P-256)", "", None),
+        ("gateway (P-256, RSA)", "rsa", None),
+        ("gateway (P-256) at opt-level s", "", Some("s")),
+        ("gateway (P-256, RSA) at s", "rsa", Some("s")),
+    ] {
+        let firmware = firmwares("examples/gateway-qemu", features, level)?.path;
+        let file = std::fs::read(firmware.join("gateway-qemu"));
+        let file = file.map_err(|error| error.to_string())?;
+        let memory = elf::memory(&file).ok_or("it is no firmware")?;
+        columns([what, &memory.flash.to_string(), &memory.ram.to_string(), "", ""]);
+        shares.push((what, elf::functions(&file).ok_or("its functions can't be read")?));
+    }
+    println!("\nbytes of functions by crate");
+    let parts = parts.into_iter().map(|part| (part.what, part.functions));
+    let parts: Vec<_> = parts.collect();
+    for (what, functions) in parts.iter().chain(&shares) {
+        show(what, &by_crate(functions));
+    }
+    println!("\nthe largest functions");
+    for (what, functions) in parts.iter().skip(1) {
+        let mut functions: Vec<_> = functions
+            .iter()
+            .map(|(name, bytes)| (format!("{:#}", demangle(name)), *bytes))
+            .collect();
+        functions.sort_by_key(|(_, bytes)| core::cmp::Reverse(*bytes));
+        show(what, &functions);
+    }
+    Ok(())
+}
+
+/// The largest of what is known by name.
+fn show(what: &str, sizes: &[(String, usize)]) {
+    println!("{what}:");
+    for (name, bytes) in sizes.iter().take(14) {
+        println!("    {bytes:>9}  {name}");
+    }
+}
+
+/// Prints the sizes of what is for WASI and JavaScript.
+pub(crate) fn components() -> Result<()> {
     println!("\n{:34} {:>9} {:>9}", "component", "bytes", "gzip");
     let mut shares = Vec::new();
     let package = crate::npm::package()?;
@@ -57,10 +104,7 @@ pub(crate) fn size() -> Result<()> {
     }
     println!("\nbytes of code by crate, before the names were taken away");
     for (what, share) in shares {
-        println!("{what}:");
-        for (name, bytes) in share.iter().take(14) {
-            println!("    {name:30} {bytes:>9}");
-        }
+        show(what, &share);
     }
     Ok(())
 }

@@ -219,6 +219,7 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn silent_until(&self) -> Instant {
         // A blocking command is answered when it is.
         let blocked = if self.session.blocked { self.command_deadline } else { self.heard };
@@ -282,6 +283,7 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// See [`Connection::closed`](super::Connection::closed).
+    #[inline(never)]
     pub const fn close(&mut self, reason: CloseReason) {
         let transport = matches!(reason, CloseReason::ByServer | CloseReason::Broken);
         // An answer to a login that is cut off counts for nothing.

@@ -38,8 +38,11 @@ pub trait Submit {
         command: &[u8],
     ) -> Result<(), SubmitError>;
 
+    /// Ends the connection when all replies are in, since another one has taken its place.
+    fn retire(&mut self);
+
     /// Ends the connection.
-    fn close(&mut self);
+    fn close(&mut self, reason: CloseReason);
 }
 
 /// What a command is submitted to.
@@ -64,8 +67,12 @@ impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
         self.machine.submit_encoded(self.now, by, self.transmitter, tag, class, command)
     }
 
-    fn close(&mut self) {
-        self.machine.close(CloseReason::Closed);
+    fn retire(&mut self) {
+        self.machine.retire();
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.machine.close(reason);
     }
 }
 
@@ -121,7 +128,7 @@ where
     B: Storage<u8>,
     R: Storage<Pending>,
     M: Storage<u8>,
-    H: Handler,
+    H: Handler + ?Sized,
 {
     let (machine, receiver, transmitter) = connection.parts();
     let shared = RefCell::new(Shared { machine, handler });
@@ -276,12 +283,12 @@ async fn yield_once() {
     .await;
 }
 
-struct Shared<'s, R, H> {
+struct Shared<'s, R, H: ?Sized> {
     machine: &'s mut Machine<R>,
     handler: &'s mut H,
 }
 
-impl<R: Storage<Pending>, H: Handler> Shared<'_, R, H> {
+impl<R: Storage<Pending>, H: Handler + ?Sized> Shared<'_, R, H> {
     /// When the machine has something to do, and when the handler.
     fn deadlines(&self) -> (Instant, Instant) {
         (self.machine.next_deadline(), self.handler.deadline())

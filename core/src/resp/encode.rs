@@ -84,30 +84,46 @@ macro_rules! args {
 }
 
 /// A number in decimal, in place.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Digits {
-    text: [u8; 20],
+    /// A byte that says what it is, 20 digits, and the end of a line.
+    text: [u8; 23],
+}
+
+impl Default for Digits {
+    fn default() -> Self {
+        Self { text: *b"                     \r\n" }
+    }
 }
 
 impl Digits {
-    pub(crate) fn write(&mut self, mut number: u64, negative: bool) -> &[u8] {
-        // 19 digits and a sign, or 20 digits.
-        let mut start = self.text.len();
-        for (at, slot) in self.text.iter_mut().enumerate().rev() {
-            *slot = b'0' + (number % 10) as u8;
-            number /= 10;
-            start = at;
-            if number == 0 {
+    /// Writes a number that may be negative.
+    pub(crate) fn write(&mut self, number: u64, negative: bool) -> &[u8] {
+        let start = if negative { self.place(number, b'-') } else { self.place(number, b' ') + 1 };
+        self.text.get(start..21).unwrap_or_default()
+    }
+
+    /// Writes a line of a number, `kind` before it.
+    fn line(&mut self, number: usize, kind: u8) -> &[u8] {
+        let start = self.place(number as u64, kind);
+        self.text.get(start..).unwrap_or_default()
+    }
+
+    /// Puts `before` and a number before the end of the line, and says where.
+    #[inline(never)]
+    fn place(&mut self, mut number: u64, before: u8) -> usize {
+        let (mut start, mut done) = (21, false);
+        for slot in self.text.iter_mut().take(21).rev() {
+            start -= 1;
+            if done {
+                *slot = before;
                 break;
             }
+            *slot = b'0' + (number % 10) as u8;
+            number /= 10;
+            done = number == 0;
         }
-        if negative && start > 0 {
-            start -= 1;
-            if let Some(slot) = self.text.get_mut(start) {
-                *slot = b'-';
-            }
-        }
-        self.text.get(start..).unwrap_or_default()
+        start
     }
 }
 
@@ -135,21 +151,12 @@ pub fn encoded_len(args: &[Arg<'_>]) -> usize {
 
 /// Writes the command `args` to `put`, a piece at a time.
 pub fn encode(args: &[Arg<'_>], put: &mut impl FnMut(&[u8])) {
-    header(b'*', args.len(), put);
-    let mut digits = Digits::default();
+    let (mut line, mut digits) = (Digits::default(), Digits::default());
+    put(line.line(args.len(), b'*'));
     for arg in args {
-        bulk(arg.bytes(&mut digits), put);
+        let bytes = arg.bytes(&mut digits);
+        put(line.line(bytes.len(), b'$'));
+        put(bytes);
+        put(b"\r\n");
     }
-}
-
-pub(crate) fn header(kind: u8, number: usize, put: &mut impl FnMut(&[u8])) {
-    put(&[kind]);
-    put(Digits::default().write(number as u64, false));
-    put(b"\r\n");
-}
-
-pub(crate) fn bulk(bytes: &[u8], put: &mut impl FnMut(&[u8])) {
-    header(b'$', bytes.len(), put);
-    put(bytes);
-    put(b"\r\n");
 }

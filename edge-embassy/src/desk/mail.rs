@@ -201,7 +201,9 @@ mod tests {
             Ok(())
         }
 
-        fn close(&mut self) {}
+        fn retire(&mut self) {}
+
+        fn close(&mut self, _: CloseReason) {}
     }
 
     fn mail() -> Mail {

@@ -29,9 +29,8 @@ use self::settings::Settings;
 use self::text::{Lines, Text};
 use crate::{Options, Subject};
 
-/// What this subject can do, in the words of the cases.
-pub const HAS: &[&str] =
-    &["begin", "idle", "long-lived", "principal", "resp2", "resp3", "sources", "tls", "types"];
+/// What this subject can't do, in the words of the cases.
+pub const LACKS: &[&str] = &["large", "moved", "pipeline", "slices", "subscribe", "transactions"];
 
 /// Clients of one case. Each has memory of its own, once.
 const CLIENTS: usize = 8;

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::string::{String, ToString};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use amr_emulator::{Counts, Emulator, Options};
@@ -97,6 +98,28 @@ impl Guest {
         said
     }
 
+    /// Passes on what it says from here on: nobody waits for it, but it must be able to.
+    pub fn pass_on(&mut self) {
+        if let Some(mut stdout) = self.stdout.take() {
+            thread::spawn(move || io::copy(&mut stdout, &mut io::stderr()));
+        }
+    }
+
+    /// Whether it ends by itself in that time.
+    ///
+    /// # Panics
+    /// If nobody knows.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let start = Instant::now();
+        loop {
+            let ended = self.child.try_wait().expect("it is ours").is_some();
+            if ended || start.elapsed() > time {
+                return ended;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// What it says of errors. For those who read it to its end.
     pub fn stderr(&mut self) -> Option<impl BufRead + Send + use<>> {
         self.child.stderr.take().map(BufReader::new)
@@ -161,7 +184,7 @@ impl Served {
     /// If one hasn't.
     pub fn at_once(&self, count: usize) {
         let (done, answers) = mpsc::channel();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..count {
                 let done = done.clone();
                 scope.spawn(move || done.send(self.hit()));

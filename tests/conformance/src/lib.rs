@@ -32,6 +32,8 @@ pub mod device;
 pub mod guest;
 #[cfg(feature = "alloc")]
 pub mod replies;
+#[cfg(feature = "host")]
+pub mod workerd;
 
 use core::fmt::{self, Write};
 use core::time::Duration;

@@ -1,7 +1,8 @@
 //! Runs the firmware of `examples/gateway-qemu` on an emulated board, against the emulator and a real
 //! `redis-server`: one program for all that happens here.
 //!
-//! `GATEWAY` names the firmware: `cargo xtask test gateway` sees to that.
+//! `GATEWAY` names the firmware, and `GATEWAY_P256` the one that understands P-256 alone: `cargo xtask
+//! test gateway` sees to that.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -35,7 +36,12 @@ impl Board {
     /// Boots the firmware in a network where nobody is but the emulator, with these words on its
     /// command line.
     fn boot(emulator: &Emulator, name: &str, words: &[&str]) -> Self {
-        let firmware = std::env::var_os("GATEWAY").expect("GATEWAY is not set: see the top");
+        Self::boot_one("GATEWAY", emulator, name, words)
+    }
+
+    /// The same with the firmware that this variable names.
+    fn boot_one(firmware: &str, emulator: &Emulator, name: &str, words: &[&str]) -> Self {
+        let firmware = std::env::var_os(firmware).expect("it is not set: see the top");
         let elf = std::fs::read(&firmware).expect("the firmware is there");
         let root = std::env::temp_dir();
         let root = root.join(format!("redis-entraid-{name}-{}.der", std::process::id()));
@@ -133,6 +139,16 @@ fn it_stays_logged_in_through_three_tokens_a_cut_and_a_restart() {
     assert!(status.success() && said.contains("enough"), "{said}");
     let counts = emulator.counts();
     assert_eq!((counts.refused, counts.expired), (0, 0), "{counts:?}");
+}
+
+#[test]
+fn with_p256_alone_it_logs_in_again() {
+    let emulator = emulator("p256", 15);
+    let words = ["seed=4", "seconds=60", "readings=10", "reauths=1"];
+    let (status, said) = Board::boot_one("GATEWAY_P256", &emulator, "p256", &words).end();
+    assert!(status.success() && said.contains("enough"), "{said}");
+    let counts = emulator.counts();
+    assert_eq!((counts.connections, counts.logins, counts.reauths), (1, 1, 1), "{counts:?}");
 }
 
 #[test]

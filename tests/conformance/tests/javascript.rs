@@ -3,14 +3,14 @@
 //! `cargo xtask test javascript` builds and installs it, and names what runs it: `NODE`, `DENO`,
 //! `WORKERD` and `ESBUILD`, and `JS_PROJECT`, the folder where the package is installed.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Counts, Emulator, Options, Store};
+use amr_emulator::{Chain, Counts, Emulator, Flaw, Options, Store};
 use conformance::case::environment;
 use conformance::guest::{Guest, Served, emulator, far, variable, within};
+use conformance::workerd;
+use leaks::Secrets;
 
 fn real() -> Options {
     Options { store: Store::Redis("redis-server".into()), ..Options::default() }
@@ -30,11 +30,19 @@ fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
     command
 }
 
-fn output(command: &mut Command) -> String {
-    let output = command.output().expect("it is there");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{said}");
-    assert!(output.status.success(), "{said}");
+/// What a program says, in which no secret of `emulator` may be.
+fn output(command: &mut Command, emulator: &Emulator) -> String {
+    let output = command.stderr(Stdio::piped()).output().expect("it is there");
+    let [said, problems] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    let mut secrets = Secrets::default();
+    emulator.tokens().iter().for_each(|token| secrets.add(token));
+    secrets.add(&emulator.entra().secret);
+    secrets.add(&emulator.entra().identity_header);
+    for text in [&said, &problems] {
+        assert_eq!(secrets.found_in(text), None, "no secret is shown");
+    }
+    assert!(output.status.success(), "{said}\n{problems}");
     said
 }
 
@@ -42,8 +50,62 @@ fn output(command: &mut Command) -> String {
 fn node_and_deno_have_the_basics() {
     for host in ["node", "deno"] {
         let emulator = emulator(real());
-        let said = output(&mut javascript(host, "basics.mjs", &emulator));
+        let said = output(&mut javascript(host, "basics.mjs", &emulator), &emulator);
+        println!("{said}");
         assert!(said.ends_with("done\n"), "{said}");
+    }
+}
+
+#[test]
+fn node_and_deno_fall_into_no_trap() {
+    for host in ["node", "deno"] {
+        let emulator = emulator(real());
+        let mut command = javascript(host, "traps.mjs", &emulator);
+        command.env("NODE_OPTIONS", "--expose-gc").env("DENO_V8_FLAGS", "--expose-gc");
+        let said = output(&mut command, &emulator);
+        println!("{said}");
+        assert!(said.ends_with("done\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_process_lives_as_long_as_its_work() {
+    std::thread::scope(|scope| {
+        for host in ["node", "deno"] {
+            for mode in [
+                "waits-for-a-token",
+                "leaves-a-manager",
+                "leaves-a-provider",
+                "closes-a-client",
+                "closes-at-once",
+            ] {
+                scope.spawn(move || {
+                    let emulator = emulator(Options::default());
+                    if mode == "waits-for-a-token" {
+                        emulator.arm("token#1 status 503").expect("it is a fault");
+                    }
+                    let start = Instant::now();
+                    let mut command = javascript(host, "exits.mjs", &emulator);
+                    let said = output(command.env("MODE", mode), &emulator);
+                    assert_eq!(said, "done\n", "{host} {mode}");
+                    // What lingers for 10 s, or until the next token, doesn't keep it.
+                    let took = start.elapsed();
+                    assert!(took < Duration::from_secs(9), "{host} {mode}: {took:?}");
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn no_secret_is_shown() {
+    for host in ["node", "deno"] {
+        let emulator = emulator(real());
+        let said = output(&mut javascript(host, "leaks.mjs", &emulator), &emulator);
+        assert!(said.contains("\ndone\n"), "{said}");
+        let lines = said.lines().count();
+        assert!(lines > 200, "only {lines} lines were looked at");
+        assert!(emulator.tokens().len() > 5, "there were tokens to be shown");
     }
 }
 
@@ -68,14 +130,53 @@ fn the_examples_stay_logged_in_through_three_tokens_and_a_cut() {
 fn the_first_command_goes_in_the_flight_of_the_login() {
     for host in ["node", "deno"] {
         let emulator = emulator(far());
-        output(&mut javascript(host, "first.mjs", &emulator));
+        output(&mut javascript(host, "first.mjs", &emulator), &emulator);
         let Counts { rounds, connections, commands, .. } = emulator.counts();
         assert_eq!((rounds, connections), (1, 1), "{host}: {commands} commands");
     }
 }
 
+/// What a program with node-redis came to.
+struct Ran {
+    /// Its own last line.
+    said: String,
+    /// Whether it ended by itself.
+    exits: bool,
+    counts: Counts,
+}
+
+impl Ran {
+    /// The number that it gave as `name`, if it lived that long.
+    fn number(&self, name: &str) -> Option<f64> {
+        let mut words = self.said.split_whitespace();
+        words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    }
+
+    fn is_alive(&self) -> bool {
+        self.number("alive") == Some(1.0)
+    }
+
+    /// A line of the table.
+    fn row(&self, provider: &str, outage: bool) -> String {
+        let Counts { token_requests, logins, reauths, refused, expired, connections, .. } =
+            self.counts;
+        let number = |name| self.number(name).map_or("?".to_owned(), |number| number.to_string());
+        format!(
+            "{provider:17} {:9} {token_requests:>6} {:>6} {logins:>6} {reauths:>7} {refused:>7} \
+            {expired:>7} {connections:>11} {:>8} {:>6} {:>6} {:9} {}",
+            if outage { "for 30 s" } else { "never" },
+            logins + reauths + refused,
+            number("commands"),
+            number("failed"),
+            number("gap"),
+            if self.is_alive() { "yes" } else { "no" },
+            if self.exits { "yes" } else { "no" },
+        )
+    }
+}
+
 /// node-redis with tokens of 10 s, whose endpoint is down for 30 s, or never.
-fn node_redis(provider: &str, outage: bool) -> (String, Counts) {
+fn node_redis(provider: &str, outage: bool) -> Ran {
     let emulator = emulator(Options { life: 10, ..Options::default() });
     let seconds = if outage { "60" } else { "32" };
     let mut command = javascript("node", "node-redis.mjs", &emulator);
@@ -90,72 +191,45 @@ fn node_redis(provider: &str, outage: bool) -> (String, Counts) {
         std::thread::sleep(Duration::from_secs(30));
         emulator.disarm();
     }
-    let said = guest.rest();
-    let counts = emulator.counts();
-    let Counts { token_requests, connections, logins, reauths, refused, expired, .. } = counts;
+    let said = guest.line().unwrap_or_default().to_owned();
+    // It has closed its client: nothing keeps it.
+    let exits = guest.ends_within(Duration::from_secs(5));
+    Ran { said, exits, counts: emulator.counts() }
+}
+
+#[test]
+fn node_redis_stays_logged_in_with_our_provider_and_is_compared_with_the_official_one() {
+    let (ours, theirs) = ("redis-entraid-js", "@redis/entraid");
+    let runs = [(ours, false), (theirs, false), (ours, true), (theirs, true)];
+    let ran = std::thread::scope(|scope| {
+        runs.map(|(provider, outage)| scope.spawn(move || node_redis(provider, outage)))
+            .map(|run| run.join().expect("it ran"))
+    });
     println!(
-        "\nnode-redis, provider: {provider}, outage: {outage}: {} token requests={token_requests} \
-        connections={connections} logins={logins} reauths={reauths} refused={refused} \
-        expired={expired}",
-        said.trim()
+        "\nnode-redis, tokens of 10 s, ten commands a second, with and without an outage of the token \
+        endpoint\nprovider          outage    tokens  AUTHs logins reauths refused expired connections \
+        commands failed  gap/s recovered exits"
     );
-    (said, counts)
+    for ((provider, outage), ran) in runs.iter().zip(&ran) {
+        println!("{}", ran.row(provider, *outage));
+    }
+    // Their numbers are for people: they are what they are, and not what they have to be.
+    let [steady, steady_theirs, after, after_theirs] = ran;
+    assert!(steady.counts.reauths >= 3 && steady.counts.connections == 1, "{:?}", steady.counts);
+    assert_eq!((steady.counts.refused, steady.counts.expired), (0, 0));
+    assert!(steady.number("failed") == Some(0.0) && steady.is_alive(), "{}", steady.said);
+    assert!(steady.exits && after.exits, "nothing keeps the process");
+    assert!(after.is_alive() && after.counts.logins >= 2, "{} {:?}", after.said, after.counts);
+    assert!(steady_theirs.counts.token_requests > 0 && after_theirs.counts.token_requests > 0);
 }
 
-#[test]
-fn node_redis_lives_through_three_refreshes_with_our_provider() {
-    let (said, counts) = node_redis("ours", false);
-    assert!(said.contains(" failed=0 alive=true"), "{said}");
-    assert!(counts.reauths >= 3 && counts.connections == 1, "{counts:?}");
-    assert_eq!((counts.refused, counts.expired), (0, 0));
-}
-
-#[test]
-fn node_redis_comes_back_after_an_outage_of_the_token_endpoint() {
-    let (said, counts) = node_redis("ours", true);
-    assert!(said.contains(" alive=true"), "{said}");
-    assert!(counts.logins >= 2, "{counts:?}");
-}
-
-#[test]
-fn the_official_provider_runs_beside_it_for_comparison() {
-    // Its numbers are for people: they are what it is, and not what it has to be.
-    let (_, counts) = node_redis("theirs", true);
-    assert!(counts.token_requests > 0, "{counts:?}");
-}
-
-/// The example of a Worker, bundled as the tools of Workers do it, in workerd.
+/// The example of a Worker, in workerd.
 fn serve(name: &str, options: Options, variables: &[&str]) -> Served {
     let emulator = emulator(options);
     let folder = variable("JS_PROJECT").join(name);
-    std::fs::create_dir_all(&folder).expect("it can be made");
-    bundle(&folder);
-    std::fs::copy(variable("JS_PROJECT").join("kv.mjs"), folder.join("kv.mjs"))
-        .expect("it can be copied");
-    std::fs::write(folder.join("ca.pem"), emulator.root_pem()).expect("it can be written");
-    // Some port that is free.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = port.expect("there is one").port();
-    std::fs::write(folder.join("workerd.capnp"), config(port, variables))
-        .expect("it can be written");
-    let mut command = within(600, variable("WORKERD"));
-    command.current_dir(&folder).args(["serve", "workerd.capnp"]).envs(environment(&emulator));
-    let guest = Guest::start(&mut command);
-    let address = format!("127.0.0.1:{port}");
-    let start = Instant::now();
-    while TcpStream::connect(&address).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(30), "workerd doesn't start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Served { address, emulator, guest }
-}
-
-fn bundle(folder: &Path) {
-    let mut command = Command::new(variable("ESBUILD"));
-    command.current_dir(variable("JS_PROJECT")).arg("examples/worker/src/index.ts");
-    command.args(["--bundle", "--format=esm", "--conditions=workerd", "--log-level=warning"]);
-    command.args(["--external:cloudflare:*", "--loader:.wasm=copy", "--asset-names=[name]"]);
-    output(command.arg(format!("--outdir={}", folder.display())));
+    let program = "examples/worker/src/index.ts";
+    let (guest, port) = workerd::serve(program, &folder, &emulator, variables);
+    Served { address: format!("127.0.0.1:{port}"), emulator, guest }
 }
 
 /// What a Worker is told of the emulator, as a service principal.
@@ -170,42 +244,6 @@ const PRINCIPAL: &[&str] = &[
 
 /// The same with a managed identity, whose endpoint has no TLS.
 const MANAGED: &[&str] = &["REDIS_HOSTNAME", "REDIS_PORT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"];
-
-/// What workerd is told: the Worker, with the emulator's root for its sockets and its `fetch`.
-fn config(port: u16, variables: &[&str]) -> String {
-    let mut bindings = String::new();
-    for name in variables {
-        bindings += &format!("(name = \"{name}\", fromEnvironment = \"{name}\"), ");
-    }
-    let key = "00112233445566778899aabbccddeeff".repeat(2);
-    format!(
-        r#"using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [
-    (name = "main", worker = .main),
-    (name = "kv", worker = .kv),
-    (name = "internet", network = (
-      allow = ["public", "private", "local"],
-      tlsOptions = (trustBrowserCas = false, trustedCertificates = [embed "ca.pem"]))),
-  ],
-  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
-);
-const kv :Workerd.Worker = (
-  modules = [(name = "kv.mjs", esModule = embed "kv.mjs")],
-  compatibilityDate = "2026-10-01");
-const main :Workerd.Worker = (
-  modules = [
-    (name = "index.js", esModule = embed "index.js"),
-    (name = "redis_entraid_js_bg.wasm", wasm = embed "redis_entraid_js_bg.wasm"),
-  ],
-  bindings = [
-    {bindings}(name = "CACHE_KEY", text = "{key}"),
-    (name = "TOKENS", kvNamespace = "kv"),
-  ],
-  compatibilityDate = "2026-10-01");
-"#
-    )
-}
 
 #[test]
 fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
@@ -241,13 +279,17 @@ fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
 
 #[test]
 fn a_worker_refuses_a_server_that_it_does_not_trust() {
-    for chain in ["other-root", "other-name", "expired"] {
-        let chain_of = amr_emulator::Chain::named(chain).expect("it is one");
-        let options = Options { chain: chain_of, ..far() };
-        let worker = serve(&format!("worker-{chain}"), options, MANAGED);
-        let answer = worker.hit().expect_err("it is refused");
-        assert!(!answer.contains(" 200 "), "{answer}");
-        let counts = worker.emulator.counts();
-        assert_eq!((counts.tokens, counts.logins, counts.refused), (1, 0, 0), "{chain}");
-    }
+    // At once: each tries until its deadline, since it can't know that it is hopeless.
+    std::thread::scope(|scope| {
+        for (name, flaw) in Flaw::ALL {
+            scope.spawn(move || {
+                let options = Options { chain: Chain::Flawed(flaw), ..far() };
+                let worker = serve(&format!("worker-{name}"), options, MANAGED);
+                let answer = worker.hit().expect_err("it is refused");
+                assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+                let counts = worker.emulator.counts();
+                assert_eq!((counts.tokens, counts.logins, counts.refused), (1, 0, 0), "{name}");
+            });
+        }
+    });
 }

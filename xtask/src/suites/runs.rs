@@ -3,7 +3,7 @@
 use super::counts::{Counts, check, own, tests};
 use crate::demo::start_emulator;
 use crate::npm;
-use crate::targets::{self, component};
+use crate::targets::{self, component, gateways};
 use crate::tools::{Output, Result, attempt, cargo, debian, redis_servers, run, wasmtime};
 
 /// The arguments that name the package of the conformance cases.
@@ -63,7 +63,7 @@ pub(super) fn javascript() -> Result<Counts> {
     for test in ["cases", "javascript"] {
         let mut command = cargo(&[&["test"][..], &CONFORMANCE, &["--test", test]].concat());
         command.args(["--", "--nocapture", "--test-threads", "2"]);
-        own(&mut command).envs(project.environment()?).env("ONLY_HOSTS", "node,deno");
+        own(&mut command).envs(project.environment()?).env("ONLY_HOSTS", "node,deno,workerd");
         let output = attempt(&mut command)?;
         counts.add(Counts::from(&output));
         // Each run of a case is a check of its own.
@@ -74,18 +74,18 @@ pub(super) fn javascript() -> Result<Counts> {
 
 pub(super) fn firmware() -> Result<Counts> {
     debian(&["qemu-system-arm", "redis-server"], &["qemu-system-arm", "redis-server"])?;
-    let gateway = targets::firmware("examples/gateway-qemu", "rsa")?;
+    let gateways = gateways()?;
     let subject = targets::firmware("tests/firmware", "")?;
     let package = ["test", "--package", "conformance", "--features", "gateway"];
     let test = ["--test", "cases", "--test", "gateway", "--", "--nocapture", "--test-threads", "2"];
     let mut command = cargo(&[&package[..], &test].concat());
-    own(&mut command).env("GATEWAY", gateway.path);
+    own(&mut command).envs(gateways.iter().map(|(name, firmware)| (name, &firmware.path)));
     command.env("FIRMWARE", subject.path).env("ONLY_HOSTS", "qemu");
     let output = attempt(&mut command)?;
     let mut counts = Counts::from(&output);
     // Each run of a case is a check of its own.
     counts.passed += runs(&output);
-    counts.built |= gateway.built || subject.built;
+    counts.built |= subject.built || gateways.iter().any(|(_, firmware)| firmware.built);
     Ok(counts)
 }
 

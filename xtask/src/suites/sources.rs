@@ -8,7 +8,7 @@ use crate::targets::{CORTEX_M3, cross};
 use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
 
 /// The packages outside the workspace.
-const OUTSIDE: [&str; 11] = [
+const OUTSIDE: [&str; 12] = [
     "examples/gateway-qemu",
     "examples/gateway-qemu/mps2",
     "examples/wasi-cli",
@@ -16,6 +16,7 @@ const OUTSIDE: [&str; 11] = [
     "tests/firmware",
     "tests/fuzz/libfuzzer",
     "tests/no-std",
+    "tests/sizes/device",
     "tests/sizes/wasi",
     "tests/wasi",
     "wasm/bindgen",

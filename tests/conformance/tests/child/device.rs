@@ -6,11 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conformance::case::root_der;
 use conformance::client::Environment;
-use tokio::io::BufReader;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::Child;
+use super::{Child, Process};
 
 /// The firmware, if this is to run it.
 pub(crate) fn firmware() -> Option<OsString> {
@@ -52,12 +51,11 @@ impl Child {
         qemu.args(["-semihosting-config", &semihosting, "-kernel"]);
         qemu.arg(firmware().expect("only run where there is one"));
         qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = qemu.spawn().expect("QEMU is there");
+        let board = Board(qemu.spawn().expect("QEMU is there"));
         let called = tokio::time::timeout(Duration::from_secs(60), listener.accept()).await;
         let (stream, _) = called.expect("it boots").expect("it calls");
         let (answers, lines) = stream.into_split();
-        let (lines, answers) = (Box::new(lines), BufReader::new(Box::new(answers) as _));
-        let mut child = Self { process, lines, answers };
+        let mut child = Self::new(Process::Board { _board: board }, lines, answers);
         child.tell(environment).await;
         child
     }
@@ -110,4 +108,17 @@ fn ports(environment: &Environment) -> [(u16, u16); 3] {
         (80, port("AZURE_POD_IDENTITY_AUTHORITY_HOST")),
         (443, port("AZURE_AUTHORITY_HOST")),
     ]
+}
+
+/// A board in QEMU.
+pub(super) struct Board(tokio::process::Child);
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        // Not by force: `timeout` passes it on.
+        if let Some(id) = self.0.id() {
+            let mut kill = std::process::Command::new("kill");
+            let _ = kill.arg(id.to_string()).stderr(Stdio::null()).status();
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Hosts in processes of their own.
 
 mod device;
+mod worker;
 
 use std::ffi::OsString;
 use std::fmt::{Result, Write};
@@ -8,8 +9,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use conformance::client::Environment;
+use conformance::guest::Guest;
 use conformance::{Options, Subject};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 pub(crate) use device::firmware;
@@ -26,9 +29,16 @@ pub(crate) fn javascript(host: &str) -> Option<(OsString, OsString)> {
 
 /// A host in a process of its own.
 pub(crate) struct Child {
-    process: tokio::process::Child,
+    _process: Process,
     lines: Box<dyn AsyncWrite + Unpin>,
     answers: BufReader<Box<dyn AsyncRead + Unpin>>,
+}
+
+/// What ends when it is dropped.
+enum Process {
+    Ours { _process: tokio::process::Child },
+    Board { _board: device::Board },
+    Worker { _guest: Guest, _request: TcpStream },
 }
 
 impl Child {
@@ -66,12 +76,21 @@ impl Child {
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .expect("the subject is there");
-        let lines = Box::new(process.stdin.take().expect("it is piped"));
-        let answers: Box<dyn AsyncRead + Unpin> =
-            Box::new(process.stdout.take().expect("it is piped"));
-        Self { process, lines, answers: BufReader::new(answers) }
+        let lines = process.stdin.take().expect("it is piped");
+        let answers = process.stdout.take().expect("it is piped");
+        Self::new(Process::Ours { _process: process }, lines, answers)
+    }
+
+    fn new(
+        process: Process,
+        lines: impl AsyncWrite + Unpin + 'static,
+        answers: impl AsyncRead + Unpin + 'static,
+    ) -> Self {
+        let answers: Box<dyn AsyncRead + Unpin> = Box::new(answers);
+        Self { _process: process, lines: Box::new(lines), answers: BufReader::new(answers) }
     }
 
     async fn line(&mut self, line: &str, answer: &mut dyn Write) -> Result {
@@ -134,15 +153,5 @@ impl Subject for Child {
 
     async fn hear(&mut self, name: &str, answer: &mut dyn Write) -> Result {
         self.line(&format!("hear {name}"), answer).await
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // Not by force: what has children of its own passes it on.
-        if let Some(id) = self.process.id() {
-            let mut kill = std::process::Command::new("kill");
-            let _ = kill.arg(id.to_string()).stderr(Stdio::null()).status();
-        }
     }
 }
