@@ -81,7 +81,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "no-std",
         what: "core, TLS and the embassy host need neither std nor an allocator, here and on devices",
         budget_minutes: 8,
-        least: 9,
+        least: 14,
         run: no_std,
     },
     Suite {
@@ -102,7 +102,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "gateway",
         what: "a firmware without a heap, in 256 KiB of flash and 64 KiB of RAM, stays logged in",
         budget_minutes: 10,
-        least: 4,
+        least: 6,
         run: firmware,
     },
     Suite {

@@ -2,6 +2,7 @@
 
 use super::counts::{Counts, check, own, tests};
 use crate::demo::start_emulator;
+use crate::devices::measured_gateways;
 use crate::npm;
 use crate::targets::{component, gateways};
 use crate::tools::{Output, Result, attempt, cargo, debian, redis_servers, run, wasmtime};
@@ -84,6 +85,10 @@ pub(super) fn firmware() -> Result<Counts> {
     own(&mut command).envs(gateways.iter().map(|(name, firmware)| (name, &firmware.path)));
     let mut counts = Counts::from(&attempt(&mut command)?);
     counts.built |= gateways.iter().any(|(_, firmware)| firmware.built);
+    for gateway in measured_gateways()? {
+        gateway.check()?;
+        counts.add(Counts::one());
+    }
     Ok(counts)
 }
 
