@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use rustc_demangle::demangle;
 
+use crate::devices::Measured;
 use crate::targets::{component, firmwares, named_component};
 use crate::tools::Result;
 use crate::wasm;
@@ -23,45 +24,32 @@ const COMPONENTS: [(&str, &str); 6] = [
 
 /// Prints the sizes of what is for devices.
 pub(crate) fn devices() -> Result<()> {
-    let parts = devices::parts()?;
-    let columns = |columns: [&str; 5]| {
-        let [what, flash, ram, stack, buffers] = columns;
-        println!("{what:34} {flash:>9} {ram:>9} {stack:>9} {buffers:>9}");
+    let (parts, gateways) = (devices::parts()?, devices::run_gateways()?);
+    println!("\n{:34} {:>9} {:>9} {:>9}", "on a Cortex-M3", "flash", "RAM", "stack");
+    let row = |what: &str, flash: u32, ram: u32, stack: Option<u32>| {
+        let stack = stack.map(|stack| stack.to_string()).unwrap_or_default();
+        println!("{what:34} {flash:>9} {ram:>9} {stack:>9}");
     };
-    println!("\non a Cortex-M3, at opt-level s, besides what an empty firmware takes");
-    columns(["", "flash", "RAM", "stack", "buffers"]);
-    for part in &parts {
-        let numbers = [part.flash, part.ram, part.stack, part.buffers].map(|n| n.to_string());
-        columns([part.what, &numbers[0], &numbers[1], &numbers[2], &numbers[3]]);
+    for Measured { what, flash, ram, stack, .. } in parts.iter().chain(&gateways) {
+        row(what, *flash, *ram, *stack);
     }
-    columns(["", "", "", "", ""]);
-    columns(["firmware", "flash", "RAM", "", ""]);
-    let mut shares = Vec::new();
-    for (what, features, level) in [
-        ("gateway (P-256)", "", None),
-        ("gateway (P-256, RSA)", "rsa", None),
-        ("gateway (P-256) at opt-level s", "", Some("s")),
-        ("gateway (P-256, RSA) at s", "rsa", Some("s")),
-    ] {
-        let firmware = firmwares("examples/gateway-qemu", features, level)?.path;
-        let file = std::fs::read(firmware.join("gateway-qemu"));
+    for (what, features) in [("at s (P-256, RSA)", "rsa"), ("at s (P-256)", "")] {
+        let built = firmwares("examples/gateway-qemu", features, Some("s"))?;
+        let file = std::fs::read(built.path.join("gateway-qemu"));
         let file = file.map_err(|error| error.to_string())?;
         let memory = elf::memory(&file).ok_or("it is no firmware")?;
-        columns([what, &memory.flash.to_string(), &memory.ram.to_string(), "", ""]);
-        shares.push((what, elf::functions(&file).ok_or("its functions can't be read")?));
+        row(what, memory.flash, memory.ram, None);
     }
+    println!("parts of the core, at opt-level s, are without buffers and an empty firmware");
+    println!("the gateway, at opt-level z where nothing else is said, is all there is in it");
     println!("\nbytes of functions by crate");
-    let parts = parts.into_iter().map(|part| (part.what, part.functions));
-    let parts: Vec<_> = parts.collect();
-    for (what, functions) in parts.iter().chain(&shares) {
+    for Measured { what, functions, .. } in parts.iter().chain(&gateways) {
         show(what, &by_crate(functions));
     }
     println!("\nthe largest functions");
-    for (what, functions) in parts.iter().skip(1) {
-        let mut functions: Vec<_> = functions
-            .iter()
-            .map(|(name, bytes)| (format!("{:#}", demangle(name)), *bytes))
-            .collect();
+    for Measured { what, functions, .. } in parts.iter().skip(1) {
+        let name = |(name, bytes): &wasm::Function| (format!("{:#}", demangle(name)), *bytes);
+        let mut functions: Vec<_> = functions.iter().map(name).collect();
         functions.sort_by_key(|(_, bytes)| core::cmp::Reverse(*bytes));
         show(what, &functions);
     }

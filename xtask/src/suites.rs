@@ -81,7 +81,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "no-std",
         what: "core, TLS and the embassy host need neither std nor an allocator, here and on devices",
         budget_minutes: 8,
-        least: 9,
+        least: 14,
         run: no_std,
     },
     Suite {
@@ -102,7 +102,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "gateway",
         what: "firmwares without a heap: one of 256 KiB of flash and 64 KiB of RAM, and the cases",
         budget_minutes: 10,
-        least: 44,
+        least: 46,
         run: firmware,
     },
     Suite {

@@ -38,14 +38,18 @@ static CLOCK: EmbassyClock = EmbassyClock::new(UnixTime(built_at()));
 static ROOTS: Roots = Roots::new(&[]);
 /// Tokens of up to 2,560 bytes in responses of up to 3 KiB; short commands and replies.
 static STORE: ConstStaticCell<Storage<2560, 3072, 256, 256>> = ConstStaticCell::new(Storage::new());
-static SOCKETS: ConstStaticCell<[[u8; 1024]; 4]> = ConstStaticCell::new([[0; 1024]; 4]);
+static SOCKET: ConstStaticCell<[[u8; 1024]; 2]> = ConstStaticCell::new([[0; 1024]; 2]);
+/// For the token endpoint, which is asked once in an hour.
+static HTTP_SOCKET: ConstStaticCell<([u8; 512], [u8; 256])> =
+    ConstStaticCell::new(([0; 512], [0; 256]));
 static RECORDS_OUT: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static RECORDS: ConstStaticCell<[u8; RECORDS_IN]> = ConstStaticCell::new([0; RECORDS_IN]);
-static HEAD: ConstStaticCell<[u8; 768]> = ConstStaticCell::new([0; 768]);
+static HEAD: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static REQUEST: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
+static RUNNER: StaticCell<Redis> = StaticCell::new();
 static NETWORK: StaticCell<StackResources<2>> = StaticCell::new();
 static COMMAND_LINE: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
-static ROOT: ConstStaticCell<[u8; 1536]> = ConstStaticCell::new([0; 1536]);
+static ROOT: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static CERTIFICATE: StaticCell<CertificateDer<'static>> = StaticCell::new();
 static ANCHORS: StaticCell<[TrustAnchor<'static>; 1]> = StaticCell::new();
 
@@ -65,7 +69,7 @@ async fn network_task(mut runner: embassy_net::Runner<'static, Lan9118>) -> ! {
 }
 
 #[embassy_executor::task]
-async fn redis_task(mut runner: Redis) -> ! {
+async fn redis_task(runner: &'static mut Redis) -> ! {
     runner.run().await
 }
 
@@ -101,7 +105,8 @@ async fn main(spawner: Spawner) {
     let (stack, runner) = embassy_net::new(device, network, resources, rng.next_u64());
     spawner.spawn(unwrap!(network_task(runner)));
 
-    let [receive, transmit, http_receive, http_transmit] = SOCKETS.take();
+    let [receive, transmit] = SOCKET.take();
+    let (http_receive, http_transmit) = HTTP_SOCKET.take();
     let http = Http::plain(Tcp::new(stack, http_receive, http_transmit), HEAD.take());
     let identity = ManagedIdentity::imds_at(IDENTITY, Selector::System);
     let source = Driven::new(identity, http.setting(&CLOCK), &mut REQUEST.take()[..]);
@@ -113,7 +118,8 @@ async fn main(spawner: Spawner) {
     let buffers = Buffers { records_in: RECORDS.take(), records_out: RECORDS_OUT.take() };
     let tls = Tls::new(Tcp::new(stack, receive, transmit), &ROOTS, &CLOCK, buffers, rng);
     let (client, runner) = new(STORE.take(), &CLOCK, config, tls, source);
-    spawner.spawn(unwrap!(redis_task(runner)));
+    // In a task it would be there twice: as its argument, and as a variable of it.
+    spawner.spawn(unwrap!(redis_task(RUNNER.init(runner))));
 
     let published = publish::readings(client, &arguments).await;
     host::exit(published);

@@ -120,6 +120,14 @@ impl Drop for Board {
     }
 }
 
+/// How much of the stack was never used.
+fn spare(said: &str) -> Option<u32> {
+    let (_, stack) = said.split_once("stack: ")?;
+    let mut numbers = stack.split(' ').filter_map(|word| word.parse::<u32>().ok());
+    let (used, room) = (numbers.next()?, numbers.next()?);
+    room.checked_sub(used)
+}
+
 #[test]
 fn it_stays_logged_in_through_three_tokens_a_cut_and_a_restart() {
     let emulator = emulator("rsa", 15);
@@ -149,6 +157,8 @@ fn with_p256_alone_it_logs_in_again() {
     assert!(status.success() && said.contains("enough"), "{said}");
     let counts = emulator.counts();
     assert_eq!((counts.connections, counts.logins, counts.reauths), (1, 1, 1), "{counts:?}");
+    // 56 KiB of RAM would do.
+    assert!(spare(&said) >= Some(8 * 1024), "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::counts::{Counts, check, own, tests};
 use crate::demo::start_emulator;
+use crate::devices::measured_gateways;
 use crate::npm;
 use crate::targets::{self, component, gateways};
 use crate::tools::{Output, Result, attempt, cargo, debian, redis_servers, run, wasmtime};
@@ -86,6 +87,10 @@ pub(super) fn firmware() -> Result<Counts> {
     // Each run of a case is a check of its own.
     counts.passed += runs(&output);
     counts.built |= subject.built || gateways.iter().any(|(_, firmware)| firmware.built);
+    for gateway in measured_gateways()? {
+        gateway.check()?;
+        counts.add(Counts::one());
+    }
     Ok(counts)
 }
 

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::counts::{Counts, check, tests};
+use crate::devices::parts;
 use crate::npm;
 use crate::targets::{CORTEX_M3, cross};
 use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
@@ -131,6 +132,11 @@ pub(super) fn no_std() -> Result<Counts> {
     }
     for command in &mut checks {
         counts.add(check(command)?);
+    }
+    // And they have room for it.
+    for part in parts()? {
+        part.check()?;
+        counts.add(Counts::one());
     }
     Ok(counts)
 }
