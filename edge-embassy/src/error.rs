@@ -52,7 +52,8 @@ impl Error {
     pub const fn outcome(&self) -> Outcome {
         match self {
             Self::Lost { outcome, .. } => *outcome,
-            Self::Server(_) | Self::ReplyTooLarge { .. } => Outcome::Unknown,
+            Self::Server(error) => error.outcome,
+            Self::ReplyTooLarge { .. } => Outcome::Unknown,
             // The reply was there.
             Self::TooLarge(error) => match error.buffer {
                 redis_entraid_core::storage::Buffer::Receive => Outcome::Unknown,
@@ -155,6 +156,8 @@ impl core::error::Error for Problem {}
 pub struct ServerError {
     text: [u8; 64],
     len: u8,
+    /// Whether the command may have been executed all the same.
+    outcome: Outcome,
 }
 
 impl ServerError {
@@ -165,7 +168,11 @@ impl ServerError {
             *to = *from;
             len += 1;
         }
-        Self { text, len }
+        let outcome = match error.code() == "NOAUTH" || error.redirect().is_some() {
+            true => Outcome::NotSent,
+            false => Outcome::Unknown,
+        };
+        Self { text, len, outcome }
     }
 
     fn text(&self) -> &str {
@@ -208,5 +215,32 @@ impl fmt::Debug for ServerError {
 impl defmt::Format for ServerError {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "ServerError({=str})", self.code());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis_entraid_core::resp::Value;
+
+    use super::*;
+
+    #[test]
+    fn what_the_server_has_not_executed_may_be_repeated() {
+        for (reply, outcome) in [
+            ("-NOAUTH Authentication required.\r\n", Outcome::NotSent),
+            (
+                "-MOVED 3999 a-name-that-is-longer-than-what-is-kept-of-it.example:8501\r\n",
+                Outcome::NotSent,
+            ),
+            ("-ASK 3999 10.0.0.1:8501\r\n", Outcome::NotSent),
+            ("-TRYAGAIN not now\r\n", Outcome::NotSent),
+            ("-CLUSTERDOWN not today\r\n", Outcome::NotSent),
+            ("-MOVEDNOT a word\r\n", Outcome::Unknown),
+            ("-ERR no such command\r\n", Outcome::Unknown),
+        ] {
+            let value = Value::new(reply.as_bytes()).unwrap();
+            let error = Error::Server(ServerError::new(value.error().unwrap()));
+            assert_eq!(error.outcome(), outcome, "{reply}");
+        }
     }
 }

@@ -220,9 +220,13 @@ impl Handler for Keeper {
         }
     }
 
+    fn speaking(&mut self, health: &ConnectionHealth) {
+        self.talking(!health.ready || health.waiting > 0);
+    }
+
     fn settle(&mut self, health: &ConnectionHealth) {
         self.talking(!health.ready || health.waiting > 0);
-        news(self.shared, self.clock, |known| known.connection = Some(*health));
+        news(self.shared, self.clock, |known| known.settle(health));
     }
 }
 

@@ -91,6 +91,53 @@ fn an_idle_connection_is_let_go_and_made_again_for_a_command() {
 }
 
 #[test]
+fn who_waits_for_an_answer_may_not_sleep() {
+    on_board("rsa", 3600, |board| async move {
+        board.emulator.arm("cmd#1 hang").unwrap();
+        let keep = Idle::Keep(Duration::from_millis(500));
+        let client = board.client_of(board.source(true), |config| config.connection.idle = keep);
+        // Nothing has begun, but it will.
+        assert_eq!(client.may_sleep(), Duration::ZERO);
+        until(|| client.health().connects == 1).await;
+        assert!(client.may_sleep() > Duration::from_millis(100));
+        // A `PING` that nobody has asked for.
+        until(|| board.emulator.counts().commands == 1).await;
+        for _ in 0..10 {
+            assert_eq!(client.may_sleep(), Duration::ZERO, "{}", said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_outlives_the_sleep_that_it_allows() {
+    on_board("rsa", 3600, |board| async move {
+        let client = board.client();
+        let mut room = [0; 64];
+        client.command(args!["SET", "k", 1], &mut room).await.unwrap();
+        until(|| client.may_sleep() > Duration::from_secs(200)).await;
+        // Nobody hears anything then, nor sends.
+        board.wire.cut(true);
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        board.wire.cut(false);
+        let value = client.command(args!["GET", "k"], &mut room).await.unwrap();
+        assert_eq!(value.int(), Ok(1));
+        assert_eq!(board.emulator.counts().connections, 1, "{}", said());
+    });
+}
+
+#[test]
+fn a_problem_that_has_passed_is_none_any_more() {
+    on_board("rsa", 10, |board| async move {
+        board.emulator.arm("token#2 status 503").unwrap();
+        let client = board.client();
+        until(|| matches!(client.health().problem, Some(Problem::Token(_)))).await;
+        until(|| client.health().reauths == 1).await;
+        assert_eq!(client.health().problem, None, "{}", said());
+    });
+}
+
+#[test]
 fn a_server_that_cant_show_who_it_is_never_sees_a_token() {
     for (chain, why) in [
         ("other-name", "the certificate is for another name"),

@@ -20,3 +20,25 @@ export const say = (line) => console.log(line);
 
 /** Waits. */
 export const sleep = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
+
+/** Listens on some port, and hands out the connections. */
+export const serve = async (onConnection) => {
+  if (deno) {
+    const listener = deno.listen({ hostname: '127.0.0.1', port: 0 });
+    (async () => {
+      for await (const connection of listener) {
+        let isClosed = false;
+        onConnection({ isClosed: () => isClosed, close: () => isClosed || connection.close() });
+        connection.readable.pipeTo(new WritableStream()).then(() => (isClosed = true), () => (isClosed = true));
+      }
+    })().catch(() => {});
+    return { port: listener.addr.port, close: () => listener.close() };
+  }
+  const { createServer } = await import('node:net');
+  const server = createServer((socket) => {
+    onConnection({ isClosed: () => socket.closed, close: () => socket.destroy() });
+    socket.on('error', () => {}).resume();
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { port: server.address().port, close: () => server.close() };
+};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use amr_emulator::{Chain, Emulator, Options, Store};
 use embassy_net::Stack;
-use network::{SERVERS, leak, memory};
+use network::{SERVERS, Wire, leak, memory};
 use rand_core::OsRng;
 use redis_entraid_embassy::core::event::Event;
 use redis_entraid_embassy::core::source::{Driven, ManagedIdentity, Selector, TokenSource};
@@ -29,6 +29,7 @@ type Source = Driven<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static
 pub(crate) struct Board {
     pub(crate) emulator: Emulator,
     pub(crate) stack: Stack<'static>,
+    pub(crate) wire: Wire,
     pub(crate) clock: &'static EmbassyClock,
     pub(crate) roots: &'static Roots,
 }
@@ -53,6 +54,20 @@ pub(crate) fn on_board<F: Future<Output = ()>>(
     life: u64,
     test: impl FnOnce(Rc<Board>) -> F,
 ) {
+    on(chain, life, network::device_on, test);
+}
+
+/// The same with a board that is told its address, and that of `localhost`.
+pub(crate) fn on_board_by_dhcp<F: Future<Output = ()>>(test: impl FnOnce(Rc<Board>) -> F) {
+    on("rsa", 3600, |wire, ports| network::device_by_dhcp(wire, "localhost", ports), test);
+}
+
+fn on<F: Future<Output = ()>>(
+    chain: &str,
+    life: u64,
+    plug: impl FnOnce(&Wire, &[(u16, u16)]) -> Stack<'static>,
+    test: impl FnOnce(Rc<Board>) -> F,
+) {
     let options = Options {
         chain: Chain::named(chain).unwrap(),
         life,
@@ -62,25 +77,29 @@ pub(crate) fn on_board<F: Future<Output = ()>>(
     let emulator = Emulator::start(&options).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(async {
-        let board = Rc::new(Board::new(emulator));
+        let board = Rc::new(Board::new(emulator, plug));
         let tested = tokio::time::timeout(Duration::from_secs(60), test(board)).await;
         assert!(tested.is_ok(), "it takes too long: {}", said());
     }));
 }
 
 impl Board {
-    fn new(emulator: Emulator) -> Self {
+    fn new(emulator: Emulator, plug: impl FnOnce(&Wire, &[(u16, u16)]) -> Stack<'static>) -> Self {
         let port = |url: String| url.rsplit(':').next().unwrap().parse::<u16>().unwrap();
-        let stack = network::device(&[
-            (10_000, emulator.redis_port()),
-            (80, port(emulator.plain())),
-            (443, port(emulator.authority())),
-        ]);
+        let wire = Wire::default();
+        let stack = plug(
+            &wire,
+            &[
+                (10_000, emulator.redis_port()),
+                (80, port(emulator.plain())),
+                (443, port(emulator.authority())),
+            ],
+        );
         let root = CertificateDer::from_pem_slice(emulator.root_pem().as_bytes()).unwrap();
         let root = anchor(leak(root)).unwrap();
         let roots = leak(Roots::new(leak([root])));
         let clock = leak(EmbassyClock::new(UnixTime(1_760_000_000)));
-        Self { emulator, stack, clock, roots }
+        Self { emulator, stack, wire, clock, roots }
     }
 
     pub(crate) fn tcp(&self) -> Tcp<'static> {

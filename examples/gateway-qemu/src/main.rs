@@ -7,10 +7,7 @@
 #![no_std]
 #![no_main]
 
-mod host;
-mod lan9118;
 mod publish;
-mod time_driver;
 
 use core::fmt::Display;
 
@@ -18,6 +15,7 @@ use defmt::{Display2Format, error, info, unwrap};
 use defmt_semihosting as _;
 use embassy_executor::Spawner;
 use embassy_net::{Ipv4Address, Ipv4Cidr, StackResources, StaticConfigV4};
+use mps2_an385::{Lan9118, host, time_driver};
 use rand_chacha::ChaCha8Rng;
 use redis_entraid_embassy::core::event::Event;
 use redis_entraid_embassy::core::source::{Driven, ManagedIdentity, Selector};
@@ -27,8 +25,6 @@ use redis_entraid_embassy::edge_tls::rand_core::{RngCore, SeedableRng};
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
 use redis_entraid_embassy::{Config, EmbassyClock, Http, Roots, Runner, Storage, Tcp, Tls, new};
 use static_cell::{ConstStaticCell, StaticCell};
-
-use crate::lan9118::Lan9118;
 
 type Source = Driven<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static mut [u8]>;
 type Redis = Runner<Tls<Tcp<'static>, ChaCha8Rng>, Source>;

@@ -102,7 +102,7 @@ impl Devices<'_> {
 }
 
 /// How often is looked.
-const LOOK: embassy_time::Duration = embassy_time::Duration::from_millis(5);
+const LOOK: embassy_time::Duration = embassy_time::Duration::from_millis(10);
 
 /// What the others call their start timeout.
 const PATIENCE: embassy_time::Duration = embassy_time::Duration::from_secs(30);

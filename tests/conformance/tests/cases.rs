@@ -4,8 +4,8 @@
 //! in the path is used. `WASMTIME` names the runtime of the WASI host and `WASI_GUEST` the component
 //! from `tests/wasi`; `NODE` and `DENO` those of the JavaScript host and `JS_SUBJECT` its program, in a
 //! folder where the npm package is installed, `JS_PROJECT`; `WORKERD` and `ESBUILD` what a Worker takes.
-//! Without these such a host isn't run here. `ONLY_HOSTS` and `ONLY_CASES` are names with commas between
-//! them.
+//! `FIRMWARE` is the one from `tests/firmware`, for a board in QEMU. Without these such a host isn't run
+//! here. `ONLY_HOSTS` and `ONLY_CASES` are names with commas between them.
 
 mod child;
 
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use amr_emulator::Store;
-use child::{Child, javascript, wasi};
+use child::{Child, firmware, javascript, wasi};
 use conformance::byo::{self, Loops};
 use conformance::case::{Case, environment};
 use conformance::client::{self, Clients};
@@ -34,6 +34,7 @@ fn is_there(host: &Host) -> bool {
         "wasi" => wasi().is_some(),
         "node" | "deno" => javascript(host.name).is_some(),
         "workerd" => std::env::var_os("WORKERD").is_some(),
+        "qemu" => firmware().is_some(),
         _ => true,
     }
 }
@@ -55,6 +56,7 @@ const HOSTS: &[Host] = &[
     // A handshake that fails is told apart from a server that isn't there in the runtime's log only.
     Host { name: "workerd", lacks: &["moved", "subscribe", "tls-reason"] },
     Host { name: "embassy", lacks: device::LACKS },
+    Host { name: "qemu", lacks: device::LACKS },
 ];
 
 fn cases() -> Vec<Case> {
@@ -86,6 +88,8 @@ fn stores() -> Vec<(String, Store, bool)> {
 fn lacks<'c>(case: &'c Case, host: &Host, real: bool) -> Option<&'c str> {
     let has = |need: &&String| match need.as_str() {
         "redis" => real,
+        // An emulated board does some hundreds of commands in a second, others thousands.
+        "quick" => host.name != "qemu",
         need => client::HAS.contains(&need) && !host.lacks.contains(&need),
     };
     case.needs.iter().find(|need| !has(need)).map(String::as_str)
@@ -102,6 +106,7 @@ async fn run(case: &Case, host: &Host, store: &Store) -> Result<(), String> {
             case.run(&emulator, &mut Child::javascript(host, &environment)).await
         }
         "workerd" => case.run(&emulator, &mut Child::worker(&case.name, &emulator).await).await,
+        "qemu" => case.run(&emulator, &mut Child::qemu(&environment).await).await,
         "embassy" => case.run(&emulator, &mut Child::embassy(&environment).await).await,
         _ => {
             let mut program = PathBuf::from(env!("CARGO_BIN_EXE_subject-std"));

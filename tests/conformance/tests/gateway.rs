@@ -50,10 +50,11 @@ impl Board {
         let plain = emulator.plain();
         let identity = plain.rsplit(':').next().expect("there is a port");
         // One connection of ours for each of the board's.
+        let forward = env!("CARGO_BIN_EXE_forward").replace(',', ",,");
         let network = format!(
             "user,model=lan9118,restrict=on,\
-            guestfwd=tcp:10.0.2.100:10000-cmd:nc 127.0.0.1 {},\
-            guestfwd=tcp:10.0.2.101:80-cmd:nc 127.0.0.1 {identity}",
+            guestfwd=tcp:10.0.2.100:10000-cmd:'{forward}' {},\
+            guestfwd=tcp:10.0.2.101:80-cmd:'{forward}' {identity}",
             emulator.redis_port()
         );
         let semihosting = format!(

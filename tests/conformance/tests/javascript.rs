@@ -10,6 +10,7 @@ use amr_emulator::{Chain, Counts, Emulator, Flaw, Options, Store};
 use conformance::case::environment;
 use conformance::guest::{Guest, Served, emulator, far, variable, within};
 use conformance::workerd;
+use leaks::Secrets;
 
 fn real() -> Options {
     Options { store: Store::Redis("redis-server".into()), ..Options::default() }
@@ -29,11 +30,19 @@ fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
     command
 }
 
-fn output(command: &mut Command) -> String {
-    let output = command.output().expect("it is there");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{said}");
-    assert!(output.status.success(), "{said}");
+/// What a program says, in which no secret of `emulator` may be.
+fn output(command: &mut Command, emulator: &Emulator) -> String {
+    let output = command.stderr(Stdio::piped()).output().expect("it is there");
+    let [said, problems] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    let mut secrets = Secrets::default();
+    emulator.tokens().iter().for_each(|token| secrets.add(token));
+    secrets.add(&emulator.entra().secret);
+    secrets.add(&emulator.entra().identity_header);
+    for text in [&said, &problems] {
+        assert_eq!(secrets.found_in(text), None, "no secret is shown");
+    }
+    assert!(output.status.success(), "{said}\n{problems}");
     said
 }
 
@@ -41,8 +50,62 @@ fn output(command: &mut Command) -> String {
 fn node_and_deno_have_the_basics() {
     for host in ["node", "deno"] {
         let emulator = emulator(real());
-        let said = output(&mut javascript(host, "basics.mjs", &emulator));
+        let said = output(&mut javascript(host, "basics.mjs", &emulator), &emulator);
+        println!("{said}");
         assert!(said.ends_with("done\n"), "{said}");
+    }
+}
+
+#[test]
+fn node_and_deno_fall_into_no_trap() {
+    for host in ["node", "deno"] {
+        let emulator = emulator(real());
+        let mut command = javascript(host, "traps.mjs", &emulator);
+        command.env("NODE_OPTIONS", "--expose-gc").env("DENO_V8_FLAGS", "--expose-gc");
+        let said = output(&mut command, &emulator);
+        println!("{said}");
+        assert!(said.ends_with("done\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_process_lives_as_long_as_its_work() {
+    std::thread::scope(|scope| {
+        for host in ["node", "deno"] {
+            for mode in [
+                "waits-for-a-token",
+                "leaves-a-manager",
+                "leaves-a-provider",
+                "closes-a-client",
+                "closes-at-once",
+            ] {
+                scope.spawn(move || {
+                    let emulator = emulator(Options::default());
+                    if mode == "waits-for-a-token" {
+                        emulator.arm("token#1 status 503").expect("it is a fault");
+                    }
+                    let start = Instant::now();
+                    let mut command = javascript(host, "exits.mjs", &emulator);
+                    let said = output(command.env("MODE", mode), &emulator);
+                    assert_eq!(said, "done\n", "{host} {mode}");
+                    // What lingers for 10 s, or until the next token, doesn't keep it.
+                    let took = start.elapsed();
+                    assert!(took < Duration::from_secs(9), "{host} {mode}: {took:?}");
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn no_secret_is_shown() {
+    for host in ["node", "deno"] {
+        let emulator = emulator(real());
+        let said = output(&mut javascript(host, "leaks.mjs", &emulator), &emulator);
+        assert!(said.contains("\ndone\n"), "{said}");
+        let lines = said.lines().count();
+        assert!(lines > 200, "only {lines} lines were looked at");
+        assert!(emulator.tokens().len() > 5, "there were tokens to be shown");
     }
 }
 
@@ -67,7 +130,7 @@ fn the_examples_stay_logged_in_through_three_tokens_and_a_cut() {
 fn the_first_command_goes_in_the_flight_of_the_login() {
     for host in ["node", "deno"] {
         let emulator = emulator(far());
-        output(&mut javascript(host, "first.mjs", &emulator));
+        output(&mut javascript(host, "first.mjs", &emulator), &emulator);
         let Counts { rounds, connections, commands, .. } = emulator.counts();
         assert_eq!((rounds, connections), (1, 1), "{host}: {commands} commands");
     }

@@ -38,6 +38,7 @@ pub struct Entra {
     issuer: Issuer,
     life: u64,
     last: Mutex<HashMap<String, Granted>>,
+    pub(crate) given_out: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,6 +110,7 @@ impl Entra {
             identity_header: random_hex(),
             life,
             last: Mutex::default(),
+            given_out: Mutex::default(),
         })
     }
 
@@ -327,6 +329,8 @@ impl Entra {
         let answer = match answer(&granted, identity) {
             Ok(body) => {
                 counters.add(|counts| &mut counts.tokens);
+                let mut all = self.given_out.lock().expect("nobody panics with it");
+                all.push(granted.token.clone());
                 last.insert(identity.object_id.clone(), granted);
                 Answer { status: 200, retry_after: None, body: body.to_string() }
             }

@@ -163,6 +163,14 @@ impl Emulator {
         &self.shared.entra
     }
 
+    /// All tokens that it has given out: nobody may show them.
+    ///
+    /// # Panics
+    /// If a thread did while it held them.
+    pub fn tokens(&self) -> Vec<String> {
+        self.entra().given_out.lock().expect("nobody panics with it").clone()
+    }
+
     /// The root to trust, in PEM.
     pub fn root_pem(&self) -> &str {
         &self.shared.pki.root_pem

@@ -1,10 +1,16 @@
 //! The network of a device, in memory: embassy-net's stack on both ends of a wire, and servers of
 //! this machine behind the other end. For tests, in a `LocalSet` of tokio's.
 
+mod services;
+
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_net::{
+    Config, DhcpConfig, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4,
+};
 use embassy_net_driver_channel as channel;
 use embassy_net_driver_channel::driver::{HardwareAddress, LinkState};
 use embedded_io_async::Write;
@@ -31,32 +37,63 @@ pub fn memory(len: usize) -> &'static mut [u8] {
     vec![0; len].leak()
 }
 
+/// The wire, which may be cut: frames are lost then, and nobody hears of that.
+#[derive(Clone, Debug, Default)]
+pub struct Wire(Rc<Cell<bool>>);
+
+impl Wire {
+    /// Cuts it, or joins it again.
+    pub fn cut(&self, cut: bool) {
+        self.0.set(cut);
+    }
+}
+
 /// The stack of a device that finds servers at [`SERVERS`]: at each port that is first of its pair
 /// the one of this machine that is second.
 pub fn device(ports: &[(u16, u16)]) -> Stack<'static> {
-    let (device, device_wire) = plug([10, 0, 2, 15]);
-    let (servers, servers_wire) = plug([10, 0, 2, 100]);
-    spawn_local(wire(device_wire, servers_wire));
+    device_on(&Wire::default(), ports)
+}
+
+/// The same, on a wire that may be cut.
+pub fn device_on(wire: &Wire, ports: &[(u16, u16)]) -> Stack<'static> {
+    between(wire, fixed([10, 0, 2, 15]), ports).0
+}
+
+/// The same, of a device that is told its address, and the servers' by their `name`.
+pub fn device_by_dhcp(wire: &Wire, name: &'static str, ports: &[(u16, u16)]) -> Stack<'static> {
+    let (device, servers) = between(wire, Config::dhcpv4(DhcpConfig::default()), ports);
+    spawn_local(services::dhcp(servers));
+    spawn_local(services::dns(servers, name));
+    device
+}
+
+/// A device and the servers, with a wire between them.
+fn between(wire: &Wire, device: Config, ports: &[(u16, u16)]) -> (Stack<'static>, Stack<'static>) {
+    let (device, device_end) = plug(1, device);
+    let (servers, servers_end) = plug(2, fixed([10, 0, 2, 100]));
+    spawn_local(join(wire.clone(), device_end, servers_end));
     for (outside, inside) in ports {
         for _ in 0..AT_A_TIME {
             spawn_local(forward(servers, *outside, *inside));
         }
     }
-    device
+    (device, servers)
+}
+
+fn fixed([a, b, c, d]: [u8; 4]) -> Config {
+    let address = Ipv4Cidr::new(Ipv4Address::new(a, b, c, d), 24);
+    let (gateway, dns_servers) = (None, Default::default());
+    Config::ipv4_static(StaticConfigV4 { address, gateway, dns_servers })
 }
 
 const MTU: usize = 1514;
 type End = channel::Runner<'static, MTU>;
 
 /// A network interface with its stack, and the end of its wire.
-fn plug(address: [u8; 4]) -> (Stack<'static>, End) {
+fn plug(number: u8, addresses: Config) -> (Stack<'static>, End) {
     let state = leak(channel::State::<MTU, 8, 8>::new());
-    let [a, b, c, d] = address;
-    let (mut end, device) = channel::new(state, HardwareAddress::Ethernet([2, 0, 0, 0, 0, d]));
+    let (mut end, device) = channel::new(state, HardwareAddress::Ethernet([2, 0, 0, 0, 0, number]));
     end.set_link_state(LinkState::Up);
-    let address = Ipv4Cidr::new(Ipv4Address::new(a, b, c, d), 24);
-    let (gateway, dns_servers) = (None, Default::default());
-    let addresses = Config::ipv4_static(StaticConfigV4 { address, gateway, dns_servers });
     let resources = leak(StackResources::<SOCKETS>::new());
     let (stack, mut runner) = embassy_net::new(device, addresses, resources, 1);
     spawn_local(async move { runner.run().await });
@@ -64,20 +101,29 @@ fn plug(address: [u8; 4]) -> (Stack<'static>, End) {
 }
 
 /// Carries frames from each end to the other.
-async fn wire(one: End, other: End) {
+async fn join(wire: Wire, one: End, other: End) {
     let (_, mut one_in, mut one_out) = one.split();
     let (_, mut other_in, mut other_out) = other.split();
-    tokio::join!(carry(&mut one_out, &mut other_in), carry(&mut other_out, &mut one_in));
+    tokio::join!(
+        carry(&wire, &mut one_out, &mut other_in),
+        carry(&wire, &mut other_out, &mut one_in)
+    );
 }
 
-async fn carry(from: &mut channel::TxRunner<'_, MTU>, to: &mut channel::RxRunner<'_, MTU>) {
+async fn carry(
+    wire: &Wire,
+    from: &mut channel::TxRunner<'_, MTU>,
+    to: &mut channel::RxRunner<'_, MTU>,
+) {
     loop {
         let frame = from.tx_buf().await;
-        let len = frame.len();
-        if let Some(room) = to.rx_buf().await.get_mut(..len) {
-            room.copy_from_slice(frame);
+        if !wire.0.get() {
+            let len = frame.len();
+            if let Some(room) = to.rx_buf().await.get_mut(..len) {
+                room.copy_from_slice(frame);
+            }
+            to.rx_done(len);
         }
-        to.rx_done(len);
         from.tx_done();
     }
 }

@@ -31,7 +31,6 @@ use crate::value::value;
 pub struct RawClient {
     host: Host,
     handles: Rc<Handles>,
-    ending: Rc<Ending>,
 }
 
 #[wasm_bindgen]
@@ -51,8 +50,8 @@ impl RawClient {
         let ending = Rc::new(Ending::default());
         spawn_local(until(ending.clone(), Box::pin(driver)));
         let (door, first) = (client.door(), RefCell::new(Some(client)));
-        let handles = Rc::new(Handles { door, first, waiting: RefCell::default() });
-        Ok(Self { host, handles, ending })
+        let handles = Rc::new(Handles { door, first, waiting: RefCell::default(), ending });
+        Ok(Self { host, handles })
     }
 
     /// Waits for a connection, on which nothing was heard yet.
@@ -76,9 +75,9 @@ impl RawClient {
         &self,
         waiting: impl AsyncFnOnce(&Local<JsClock>) -> Result<(), Error> + 'static,
     ) -> Promise {
-        let (host, client) = (self.host.clone(), self.handles.door.enter());
+        let (host, handles) = (self.host.clone(), self.handles.clone());
         promised(async move {
-            let done = waiting(&client).await;
+            let done = waiting(&handles.door.enter()).await;
             done.map(|()| JsValue::UNDEFINED).map_err(|error| thrown(&host, &error))
         })
     }
@@ -152,13 +151,7 @@ impl RawClient {
 
     /// Ends it, and the connection with it.
     pub fn close(&self) {
-        self.ending.end();
-    }
-}
-
-impl Drop for RawClient {
-    fn drop(&mut self) {
-        self.ending.end();
+        self.handles.ending.end();
     }
 }
 
@@ -193,11 +186,19 @@ pub(crate) fn report(host: &Host, event: &Event) {
     host.event(name, &alloc::format!("{event}"));
 }
 
-/// The handles of one client: the first, and others for calls that come while it is in use.
+/// The handles of one client: the first, and others for calls that come while it is in use. It ends
+/// with the last call, and not before: JavaScript may have let go of the client and still wait.
 struct Handles {
     door: Door<JsClock>,
     first: RefCell<Option<Local<JsClock>>>,
     waiting: RefCell<Vec<Waker>>,
+    ending: Rc<Ending>,
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.ending.end();
+    }
 }
 
 impl Handles {

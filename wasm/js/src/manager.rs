@@ -36,9 +36,15 @@ const WAITERS: usize = 8;
 #[wasm_bindgen]
 pub struct RawManager {
     host: Host,
+    owned: Rc<Owned>,
+    patience: Duration,
+}
+
+/// What has an end with the last that waits, and not before: JavaScript may have let go of the
+/// manager.
+struct Owned {
     shared: Rc<Shared>,
     ending: Rc<Ending>,
-    patience: Duration,
 }
 
 struct Shared {
@@ -73,15 +79,17 @@ impl RawManager {
         };
         let ending = Rc::new(Ending::default());
         spawn_local(until(ending.clone(), Box::pin(driver)));
-        Ok(Self { host, shared, ending, patience: settings.start_timeout })
+        let owned = Rc::new(Owned { shared, ending });
+        Ok(Self { host, owned, patience: settings.start_timeout })
     }
 
     /// Comes to the next token behind number `have`: its number, user and text, and for how many
     /// milliseconds it lives. The first one is waited for as long as a start may take.
     pub fn next(&self, have: u32) -> Promise {
-        let (host, shared) = (self.host.clone(), self.shared.clone());
+        let (host, owned) = (self.host.clone(), self.owned.clone());
         let patience = self.patience;
         promised(async move {
+            let shared = &owned.shared;
             let clock = JsClock(host.clone());
             let first = have == 0;
             let until = if first { clock.now().plus(patience) } else { Instant::FAR_FUTURE };
@@ -113,23 +121,29 @@ impl RawManager {
     /// Hears that a server refused token number `have`: another one is fetched.
     pub fn rejected(&self, have: u32) {
         let now = JsClock(self.host.clone()).now();
-        self.shared.tokens.with(|manager| manager.rejected(now, Generation(have)));
+        self.owned.shared.tokens.with(|manager| manager.rejected(now, Generation(have)));
     }
 
     /// Hears that a server took token number `have`.
     pub fn accepted(&self, have: u32) {
-        self.shared.tokens.with(|manager| manager.accepted(Generation(have)));
+        self.owned.shared.tokens.with(|manager| manager.accepted(Generation(have)));
     }
 
     /// Ends it. Who waits for a token hears that.
     pub fn close(&self) {
+        self.owned.close();
+    }
+}
+
+impl Owned {
+    fn close(&self) {
         self.shared.is_over.set(true);
         self.ending.end();
         self.shared.tokens.with(|_| ());
     }
 }
 
-impl Drop for RawManager {
+impl Drop for Owned {
     fn drop(&mut self) {
         self.close();
     }

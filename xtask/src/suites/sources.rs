@@ -9,10 +9,12 @@ use crate::targets::{CORTEX_M3, cross};
 use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
 
 /// The packages outside the workspace.
-const OUTSIDE: [&str; 10] = [
+const OUTSIDE: [&str; 12] = [
     "examples/gateway-qemu",
+    "examples/gateway-qemu/mps2",
     "examples/wasi-cli",
     "examples/wasi-function",
+    "tests/firmware",
     "tests/fuzz/libfuzzer",
     "tests/no-std",
     "tests/sizes/device",

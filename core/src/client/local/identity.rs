@@ -18,14 +18,14 @@ use super::shared::Shared;
 use crate::client::MAX_COMMAND;
 use crate::client::error::FetchError;
 use crate::connection::{Config, Connection, Pending};
-use crate::drive::{Refresh, Tokens, refresh};
+use crate::drive::{Owner, Refresh, Tokens, keep, refresh};
 use crate::event::Event;
 use crate::manager::TokenManager;
 use crate::reconnect::{Reconnect, ReconnectPolicy};
 use crate::source::{SourceFailure, TokenSource};
 use crate::storage::Growable;
 use crate::time::{Instant, Timer};
-use crate::transport::Endpoint;
+use crate::transport::{Connector, Endpoint};
 
 /// How many connections and others may wait for news of a token.
 const WAITERS: usize = 8;
@@ -51,7 +51,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn endpoint(&self) -> Endpoint<'_> {
+    fn endpoint(&self) -> Endpoint<'_> {
         let endpoint = Endpoint::new(&self.host, self.port);
         match &self.address {
             Some(address) => endpoint.redirected(address, self.port),
@@ -64,14 +64,16 @@ impl Place {
         alloc::format!("{address}:{port}")
     }
 
-    /// A connection that behaves by `config`.
-    pub(super) fn connection(
+    /// Makes connections that behave by `config`.
+    fn connections(
         &self,
         config: &Config,
-    ) -> Connection<Growable<u8>, Growable<Pending>> {
-        let receive = Growable::new(BUFFER, self.max_reply);
-        let transmit = Growable::new(BUFFER, MAX_COMMAND);
-        Connection::new(config.clone(), receive, transmit, Growable::new(16, 1 << 20))
+    ) -> impl FnMut() -> Connection<Growable<u8>, Growable<Pending>> {
+        || {
+            let receive = Growable::new(BUFFER, self.max_reply);
+            let transmit = Growable::new(BUFFER, MAX_COMMAND);
+            Connection::new(config.clone(), receive, transmit, Growable::new(16, 1 << 20))
+        }
     }
 }
 
@@ -198,6 +200,19 @@ impl<T: Timer> Identity<T> {
             *self.failure.borrow_mut() = None;
         }
         self.report(&event);
+    }
+
+    /// Keeps a connection that behaves by `config` for as long as `owner` wants one. Whoever that is:
+    /// it is the same code for all of them.
+    pub(super) async fn keep<K: Connector>(
+        &self,
+        connector: &mut K,
+        config: &Config,
+        owner: &mut dyn Owner<K::Error>,
+    ) {
+        let (place, endpoint) = (&self.place, self.place.endpoint());
+        let connections = place.connections(config);
+        keep(connector, &endpoint, connections, &self.timer, &self.tokens, owner).await;
     }
 
     /// Runs `driving` until it ends, or everything does. Says whether it was everything.

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use crate::client::error::Error;
 use crate::client::{Desk, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted, either, keep};
+use crate::drive::{Handler, Owner, Submit, Wanted, either};
 use crate::event::Event;
 use crate::reconnect::Dial;
 use crate::source::TokenSource;
@@ -27,11 +27,8 @@ pub(super) async fn run<T: Timer, K: Connector, S: TokenSource>(
 ) {
     let shared = keeper.shared.clone();
     let identity = &*shared.identity;
-    let endpoint = identity.place.endpoint();
-    let connection = || identity.place.connection(&config);
-    let (timer, tokens) = (&identity.timer, &identity.tokens);
     let keeping = async {
-        keep(&mut connector, &endpoint, connection, timer, tokens, &mut keeper).await;
+        identity.keep(&mut connector, &config, &mut keeper).await;
         identity.alone().await;
     };
     let is_late = {

@@ -1,9 +1,10 @@
 //! One connection of a subscriber.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::task::Context;
 
@@ -18,13 +19,26 @@ use crate::event::Event;
 use crate::pubsub::Notice;
 use crate::resp::Arg;
 
+/// What the server is to know.
+struct Task {
+    /// Its number on this connection: they are told one after the other.
+    number: u64,
+    /// That of the wish.
+    id: u64,
+    name: Name,
+    told: Told,
+}
+
 /// How it stands with a name on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     NotYet,
     Sent,
     Confirmed,
 }
+
+/// The tag of what ends: nobody waits for the answer.
+const ENDS: Tag = Tag::MAX;
 
 /// One connection of a subscriber: tells the server what is wanted, and hears it.
 ///
@@ -33,12 +47,13 @@ enum Told {
 /// another one [`succeeds`](Self::succeeds) it.
 pub struct Line<L: Share<Mail>> {
     mailbox: Arc<Mailbox<L>>,
-    /// What the server is to know, by the number of the wish.
-    names: BTreeMap<u64, (Name, Told)>,
-    /// What of that it is told next: later wishes have higher numbers.
+    /// By number.
+    tasks: Vec<Task>,
+    /// The number of what it is told next, and of what comes behind all.
     next: u64,
+    number: u64,
     /// What is to end.
-    ends: VecDeque<(u64, Name)>,
+    ends: VecDeque<Name>,
     /// Up to which change of the mailbox that is all.
     changes: u64,
     confirmed: usize,
@@ -59,8 +74,9 @@ impl<L: Share<Mail>> Line<L> {
     pub const fn new(mailbox: Arc<Mailbox<L>>) -> Self {
         Self {
             mailbox,
-            names: BTreeMap::new(),
+            tasks: Vec::new(),
             next: 0,
+            number: 0,
             ends: VecDeque::new(),
             changes: 0,
             confirmed: 0,
@@ -93,7 +109,7 @@ impl<L: Share<Mail>> Line<L> {
     pub fn is_settled(&self) -> bool {
         self.logged_in
             && self.ends.is_empty()
-            && self.confirmed == self.names.len()
+            && self.confirmed == self.tasks.len()
             && self.changes == self.mailbox.changes()
     }
 
@@ -144,28 +160,37 @@ impl<L: Share<Mail>> Line<L> {
 
     /// Finds out what has to be told.
     fn plan(&mut self, changes: u64) {
-        self.changes = changes;
-        let Self { mailbox, names, ends, confirmed, .. } = self;
-        names.retain(|id, (name, told)| {
+        let before = core::mem::replace(&mut self.changes, changes);
+        let Self { mailbox, tasks, ends, confirmed, number, .. } = self;
+        tasks.retain(|Task { id, name, told, .. }| {
             let wanted = mailbox.wants(*id, name);
             if !wanted && *told != Told::NotYet {
                 *confirmed -= usize::from(*told == Told::Confirmed);
-                ends.push_back((*id, name.clone()));
+                ends.push_back(name.clone());
             }
             wanted
         });
-        mailbox.wanted(|id, name| {
-            names.entry(id).or_insert_with(|| (name.clone(), Told::NotYet));
+        // All others were seen before.
+        mailbox.wanted(|wish| {
+            if wish.id > before {
+                let (id, name) = (wish.id, wish.name.clone());
+                tasks.push(Task { number: *number, id, name, told: Told::NotYet });
+                *number += 1;
+            }
         });
     }
 
-    /// What is to be told next, and whether it begins.
-    fn task(&self) -> Option<(u64, &Name, bool)> {
-        if let Some((id, name)) = self.ends.front() {
-            return Some((*id, name, false));
+    fn find(&self, number: u64) -> Option<usize> {
+        self.tasks.binary_search_by(|task| task.number.cmp(&number)).ok()
+    }
+
+    /// What is to be told next, and by which tag it is known.
+    fn task(&self) -> Option<(Tag, &Name)> {
+        if let Some(name) = self.ends.front() {
+            return Some((ENDS, name));
         }
-        let (id, (name, _)) = self.names.range(self.next..).next()?;
-        Some((*id, name, true))
+        let next = self.tasks.partition_point(|task| task.number < self.next);
+        self.tasks.get(next).map(|task| (task.number, &task.name))
     }
 
     /// Tells the server what there is to tell, as much as the connection takes, and has `cx` woken
@@ -180,7 +205,8 @@ impl<L: Share<Mail>> Line<L> {
             self.plan(changes);
         }
         let mut progress = false;
-        while let Some((id, name, begins)) = self.task() {
+        while let Some((tag, name)) = self.task() {
+            let begins = tag != ENDS;
             let command = match (name.topic, begins) {
                 (Topic::Channel, true) => "SUBSCRIBE",
                 (Topic::Pattern, true) => "PSUBSCRIBE",
@@ -190,7 +216,7 @@ impl<L: Share<Mail>> Line<L> {
                 (Topic::Shard, false) => "SUNSUBSCRIBE",
             };
             let args = [Arg::from(command), Arg::Bytes(&name.name)];
-            let refused = match tell(id << 1 | u64::from(begins), &args) {
+            let refused = match tell(tag, &args) {
                 Ok(()) => None,
                 Err(SubmitError::Full | SubmitError::Ended) => break,
                 Err(error) => {
@@ -198,16 +224,18 @@ impl<L: Share<Mail>> Line<L> {
                 }
             };
             progress = true;
-            if let Some(error) = refused {
-                self.mailbox.refused(name, error);
-                self.names.remove(&id);
-            } else if let Some((_, told)) = self.names.get_mut(&id) {
-                *told = Told::Sent;
-            }
-            if begins {
-                self.next = id + 1;
-            } else {
+            if !begins {
                 self.ends.pop_front();
+                continue;
+            }
+            self.next = tag + 1;
+            match refused {
+                Some(error) => self.refused(tag, error),
+                None => {
+                    if let Some(task) = self.find(tag).and_then(|at| self.tasks.get_mut(at)) {
+                        task.told = Told::Sent;
+                    }
+                }
             }
         }
         if planned || progress {
@@ -227,17 +255,12 @@ impl<L: Share<Mail>> Line<L> {
             }
             Output::Push(Err(_)) => self.mailbox.message(None),
             Output::Reply { tag, reply } => {
-                let (id, began) = (tag >> 1, tag & 1 == 1);
                 match reply.ok().and_then(|value| value.error()) {
-                    Some(error) if began => {
-                        if let Some((name, _)) = self.names.remove(&id) {
-                            self.mailbox.refused(&name, error.into());
-                            self.settle();
-                        }
-                    }
-                    _ if began => self.confirmed(id),
-                    _ => self.settle(),
+                    _ if tag == ENDS => {}
+                    Some(error) => self.refused(tag, error.into()),
+                    None => self.confirmed(tag),
                 }
+                self.settle();
             }
             Output::Lost { lost, .. } => self.unknown |= lost.reason.is_none(),
             Output::Event(event) => {
@@ -254,15 +277,24 @@ impl<L: Share<Mail>> Line<L> {
         None
     }
 
-    fn confirmed(&mut self, id: u64) {
-        let Some((name, told @ Told::Sent)) = self.names.get_mut(&id) else { return };
-        *told = Told::Confirmed;
+    fn refused(&mut self, number: u64, error: ServerError) {
+        if let Some(at) = self.find(number) {
+            let Task { id, name, .. } = self.tasks.remove(at);
+            self.mailbox.refused(id, &name, error);
+        }
+    }
+
+    fn confirmed(&mut self, number: u64) {
+        let Some(task) = self.find(number).and_then(|at| self.tasks.get_mut(at)) else { return };
+        if task.told != Told::Sent {
+            return;
+        }
+        task.told = Told::Confirmed;
         if self.confirmed == 0 && self.replaces {
             self.mailbox.notice(Delivery::Overlap);
         }
         self.confirmed += 1;
-        self.mailbox.confirmed(name);
-        self.settle();
+        self.mailbox.confirmed(task.id, &task.name);
     }
 
     /// Tells if that was all. What comes from here on is complete.

@@ -1,6 +1,6 @@
 //! Where who reads and what drives the connections meet: what is wanted, and what came.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -25,9 +25,20 @@ impl Name {
     }
 }
 
+/// Something that is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) name: Name,
+    /// Its number. Later wishes have higher ones, of the same thing too.
+    pub(super) id: u64,
+    state: State,
+    /// How many wait for it to be confirmed.
+    waiting: u32,
+}
+
 /// How it stands with something that is wanted.
 #[derive(Clone, Debug)]
-enum Wish {
+enum State {
     /// No connection has confirmed it yet.
     New,
     /// One has.
@@ -36,13 +47,18 @@ enum Wish {
     Refused(ServerError, bool),
 }
 
+impl Wish {
+    pub(super) const fn is_refused(&self) -> bool {
+        matches!(self.state, State::Refused(..))
+    }
+}
+
 /// What a [`Mailbox`] shares.
 #[derive(Default)]
 pub struct Mail {
-    wishes: BTreeMap<Name, (u64, Wish)>,
-    /// What somebody waits for to be confirmed; twice, if two do.
-    awaited: Vec<Name>,
-    /// Counts the changes of what is wanted; each wish is numbered by the one that made it.
+    /// By name.
+    wishes: Vec<Wish>,
+    /// Counts the changes of what is wanted.
     changes: u64,
     deliveries: VecDeque<Delivery>,
     size: usize,
@@ -55,10 +71,20 @@ pub struct Mail {
 }
 
 impl Mail {
-    fn tell_refused(&mut self, name: &Name, error: ServerError) {
-        self.wishes.remove(name);
-        let (topic, name) = (name.topic, name.name.to_vec());
-        self.deliveries.push_back(Delivery::Refused { topic, name, error });
+    fn find(&self, name: &Name) -> Result<usize, usize> {
+        self.wishes.binary_search_by(|wish| wish.name.cmp(name))
+    }
+
+    /// The wish for `name` that has this number, and where it is.
+    fn wish(&mut self, id: u64, name: &Name) -> Option<(usize, &mut Wish)> {
+        let at = self.find(name).ok()?;
+        self.wishes.get_mut(at).filter(|wish| wish.id == id).map(|wish| (at, wish))
+    }
+
+    /// The wish there has come to nothing.
+    fn tell_refused(&mut self, at: usize, error: ServerError) {
+        let Name { topic, name } = self.wishes.remove(at).name;
+        self.deliveries.push_back(Delivery::Refused { topic, name: name.to_vec(), error });
     }
 
     fn wait<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
@@ -96,37 +122,56 @@ impl<L: Share<Mail>> Mailbox<L> {
 
     // The side of who reads.
 
-    /// Wants `names`, and waits for them until [`stop_waiting`](Self::stop_waiting).
-    pub(super) fn want(&self, names: &[Name]) {
+    /// Wants `names`, and waits for them until [`stop_waiting`](Self::stop_waiting). Answers with
+    /// the numbers of the wishes.
+    pub(super) fn want(&self, names: &[Name]) -> Vec<u64> {
         self.change(|mail| {
-            mail.awaited.extend_from_slice(names);
+            let known = mail.wishes.len();
             for name in names {
-                let refused = |(_, wish): &_| matches!(wish, Wish::Refused(..));
-                if mail.wishes.get(name).is_none_or(refused) {
+                let Ok(at) = mail.find(name) else { continue };
+                let Some(wish) = mail.wishes.get_mut(at).filter(|wish| wish.is_refused()) else {
+                    continue;
+                };
+                mail.changes += 1;
+                (wish.id, wish.state, wish.waiting) = (mail.changes, State::New, 0);
+            }
+            for name in names {
+                let before = mail.wishes.get(..known).unwrap_or_default();
+                if before.binary_search_by(|wish| wish.name.cmp(name)).is_err() {
                     mail.changes += 1;
-                    mail.wishes.insert(name.clone(), (mail.changes, Wish::New));
+                    let (name, id) = (name.clone(), mail.changes);
+                    mail.wishes.push(Wish { name, id, state: State::New, waiting: 0 });
                 }
             }
-        });
+            if mail.wishes.len() > known {
+                // At once: there may be many.
+                mail.wishes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+                mail.wishes.dedup_by(|one, other| one.name == other.name);
+            }
+            let wished = |name| {
+                let wish = mail.find(name).ok().and_then(|at| mail.wishes.get_mut(at));
+                wish.map_or(0, |wish| {
+                    wish.waiting += 1;
+                    wish.id
+                })
+            };
+            names.iter().map(wished).collect()
+        })
     }
 
-    /// One who waited for `names` does no more. What was refused and not told becomes news.
-    pub(super) fn stop_waiting(&self, names: &[Name]) {
+    /// One who waited for these does no more. What was refused and not told becomes news.
+    pub(super) fn stop_waiting<'n>(&self, names: impl Iterator<Item = (u64, &'n Name)>) {
         self.put(|mail| {
-            for name in names {
-                if let Some(place) = mail.awaited.iter().position(|awaited| awaited == name) {
-                    mail.awaited.swap_remove(place);
-                }
-                if mail.awaited.contains(name) {
-                    continue;
-                }
-                match mail.wishes.get(name) {
-                    Some((_, Wish::Refused(_, true))) => {
-                        mail.wishes.remove(name);
+            for (id, name) in names {
+                let Some((at, wish)) = mail.wish(id, name) else { continue };
+                wish.waiting = wish.waiting.saturating_sub(1);
+                match &wish.state {
+                    State::Refused(_, true) if wish.waiting == 0 => {
+                        mail.wishes.remove(at);
                     }
-                    Some((_, Wish::Refused(error, false))) => {
+                    State::Refused(error, false) if wish.waiting == 0 => {
                         let error = error.clone();
-                        mail.tell_refused(name, error);
+                        mail.tell_refused(at, error);
                     }
                     _ => {}
                 }
@@ -137,7 +182,9 @@ impl<L: Share<Mail>> Mailbox<L> {
     pub(super) fn unwant(&self, names: &[Name]) {
         self.change(|mail| {
             for name in names {
-                mail.wishes.remove(name);
+                if let Ok(at) = mail.find(name) {
+                    mail.wishes.remove(at);
+                }
             }
             mail.changes += 1;
         });
@@ -148,29 +195,34 @@ impl<L: Share<Mail>> Mailbox<L> {
         self.change(|mail| mail.left = true);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Mail)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Mail) -> T) -> T {
         let mut mail = self.mail.lock();
-        change(&mut mail);
+        let changed = change(&mut mail);
         let driver = mail.driver.take();
         drop(mail);
         wake(driver);
+        changed
     }
 
-    /// Waits until each of `names` was confirmed, or one refused.
-    pub(super) fn poll_known(&self, cx: &Context<'_>, names: &[Name]) -> Poll<Result<(), Error>> {
+    /// Waits until each of these was confirmed, or one refused.
+    pub(super) fn poll_known<'n>(
+        &self,
+        cx: &Context<'_>,
+        names: impl Iterator<Item = (u64, &'n Name)>,
+    ) -> Poll<Result<(), Error>> {
         let mut mail = self.mail.lock();
         if let Some(error) = &mail.over {
             return Poll::Ready(Err(error.clone()));
         }
         let mut waiting = false;
-        for name in names {
-            match mail.wishes.get_mut(name) {
-                Some((_, Wish::New)) => waiting = true,
-                Some((_, Wish::Refused(error, told))) => {
+        for (id, name) in names {
+            match mail.wish(id, name).map(|(_, wish)| &mut wish.state) {
+                Some(State::New) => waiting = true,
+                Some(State::Refused(error, told)) => {
                     *told = true;
                     return Poll::Ready(Err(Error::Server(error.clone())));
                 }
-                Some((_, Wish::Known)) | None => {}
+                Some(State::Known) | None => {}
             }
         }
         if waiting { mail.wait(cx) } else { Poll::Ready(Ok(())) }
@@ -204,38 +256,31 @@ impl<L: Share<Mail>> Mailbox<L> {
         self.mail.lock().changes
     }
 
-    /// Shows all that is wanted, each with its number.
-    pub(super) fn wanted(&self, mut show: impl FnMut(u64, &Name)) {
-        for (name, (id, wish)) in &self.mail.lock().wishes {
-            if !matches!(wish, Wish::Refused(..)) {
-                show(*id, name);
-            }
-        }
+    /// Shows all that is wanted.
+    pub(super) fn wanted(&self, show: impl FnMut(&Wish)) {
+        self.mail.lock().wishes.iter().filter(|wish| !wish.is_refused()).for_each(show);
     }
 
     /// Whether `name` is still wanted as it was under this number.
     pub(super) fn wants(&self, id: u64, name: &Name) -> bool {
-        match self.mail.lock().wishes.get(name) {
-            Some((known, wish)) => *known == id && !matches!(wish, Wish::Refused(..)),
-            None => false,
-        }
+        self.mail.lock().wish(id, name).is_some_and(|(_, wish)| !wish.is_refused())
     }
 
-    pub(super) fn confirmed(&self, name: &Name) {
+    pub(super) fn confirmed(&self, id: u64, name: &Name) {
         self.put(|mail| {
-            if let Some((_, wish)) = mail.wishes.get_mut(name) {
-                *wish = Wish::Known;
+            if let Some((_, wish)) = mail.wish(id, name) {
+                wish.state = State::Known;
             }
         });
     }
 
     /// The server refused `name`. If nobody waits for it, it is news.
-    pub(super) fn refused(&self, name: &Name, error: ServerError) {
-        self.put(|mail| match mail.wishes.get_mut(name) {
-            Some((_, wish @ Wish::New)) if mail.awaited.contains(name) => {
-                *wish = Wish::Refused(error, false);
+    pub(super) fn refused(&self, id: u64, name: &Name, error: ServerError) {
+        self.put(|mail| match mail.wish(id, name) {
+            Some((_, wish)) if matches!(wish.state, State::New) && wish.waiting > 0 => {
+                wish.state = State::Refused(error, false);
             }
-            Some((_, Wish::New | Wish::Known)) => mail.tell_refused(name, error),
+            Some((at, wish)) if !wish.is_refused() => mail.tell_refused(at, error),
             _ => {}
         });
     }

@@ -40,9 +40,9 @@ impl<L: Share<Mail>> Reader<L> {
         names: impl IntoIterator<Item = N>,
     ) -> Result<(), Error> {
         let names = named(topic, names);
-        self.mailbox.want(&names);
-        let waiting = Waiting { mailbox: &self.mailbox, names };
-        poll_fn(|cx| self.mailbox.poll_known(cx, &waiting.names)).await
+        let ids = self.mailbox.want(&names);
+        let waiting = Waiting { mailbox: &self.mailbox, ids, names };
+        poll_fn(|cx| self.mailbox.poll_known(cx, waiting.wishes())).await
     }
 
     /// Ends the subscription to `names`. What was published before may still come.
@@ -77,11 +77,18 @@ impl<L: Share<Mail>> fmt::Debug for Reader<L> {
 /// Somebody waits for a confirmation.
 struct Waiting<'m, L: Share<Mail>> {
     mailbox: &'m Mailbox<L>,
+    ids: Vec<u64>,
     names: Vec<Name>,
+}
+
+impl<L: Share<Mail>> Waiting<'_, L> {
+    fn wishes(&self) -> impl Iterator<Item = (u64, &Name)> {
+        self.ids.iter().copied().zip(&self.names)
+    }
 }
 
 impl<L: Share<Mail>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
-        self.mailbox.stop_waiting(&self.names);
+        self.mailbox.stop_waiting(self.wishes());
     }
 }

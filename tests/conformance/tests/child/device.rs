@@ -1,12 +1,23 @@
-//! The embassy host: on a network in memory.
+//! The embassy host: on a network in memory, and on a board that QEMU emulates.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ffi::OsString;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conformance::case::root_der;
 use conformance::client::Environment;
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::Child;
+use super::{Child, Process};
+
+/// The firmware, if this is to run it.
+pub(crate) fn firmware() -> Option<OsString> {
+    std::env::var_os("FIRMWARE")
+}
+
+/// No board runs longer, in seconds.
+const LIMIT: &str = "240";
 
 impl Child {
     /// The embassy host, as a process.
@@ -14,6 +25,37 @@ impl Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_subject-embassy"));
         let ports = ports(environment).map(|(outside, inside)| format!("{outside}={inside}"));
         let mut child = Self::start(command.env("PORTS", ports.join(" ")));
+        child.tell(environment).await;
+        child
+    }
+
+    /// The embassy host, as a firmware. It hears its lines over the network, in which there is nobody
+    /// but the emulator and this.
+    pub(crate) async fn qemu(environment: &Environment) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        let lines = listener.local_addr().expect("it has an address").port();
+        // One connection of ours for each of the board's.
+        let program = env!("CARGO_BIN_EXE_forward").replace(',', ",,");
+        let forward = |address: &str, outside: u16, inside: u16| {
+            format!(",guestfwd=tcp:{address}:{outside}-cmd:'{program}' {inside}")
+        };
+        let mut network = "user,model=lan9118,restrict=on".to_owned();
+        for (outside, inside) in ports(environment) {
+            network += &forward("10.0.2.100", outside, inside);
+        }
+        network += &forward("10.0.2.101", 7, lines);
+        let semihosting = format!("enable=on,target=native,arg=firmware,arg=seed={lines}");
+        let mut qemu = Command::new("timeout");
+        qemu.args([LIMIT, "qemu-system-arm", "-M", "mps2-an385", "-nographic"]);
+        qemu.args(["-monitor", "none", "-serial", "none", "-nic", &network]);
+        qemu.args(["-semihosting-config", &semihosting, "-kernel"]);
+        qemu.arg(firmware().expect("only run where there is one"));
+        qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let board = Board(qemu.spawn().expect("QEMU is there"));
+        let called = tokio::time::timeout(Duration::from_secs(60), listener.accept()).await;
+        let (stream, _) = called.expect("it boots").expect("it calls");
+        let (answers, lines) = stream.into_split();
+        let mut child = Self::new(Process::Board { _board: board }, lines, answers);
         child.tell(environment).await;
         child
     }
@@ -66,4 +108,17 @@ fn ports(environment: &Environment) -> [(u16, u16); 3] {
         (80, port("AZURE_POD_IDENTITY_AUTHORITY_HOST")),
         (443, port("AZURE_AUTHORITY_HOST")),
     ]
+}
+
+/// A board in QEMU.
+pub(super) struct Board(tokio::process::Child);
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        // Not by force: `timeout` passes it on.
+        if let Some(id) = self.0.id() {
+            let mut kill = std::process::Command::new("kill");
+            let _ = kill.arg(id.to_string()).stderr(Stdio::null()).status();
+        }
+    }
 }

@@ -15,6 +15,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
+pub(crate) use device::firmware;
+
 /// The runtime and the component, if this is to run them.
 pub(crate) fn wasi() -> Option<(OsString, OsString)> {
     std::env::var_os("WASMTIME").zip(std::env::var_os("WASI_GUEST"))
@@ -35,6 +37,7 @@ pub(crate) struct Child {
 /// What ends when it is dropped.
 enum Process {
     Ours { _process: tokio::process::Child },
+    Board { _board: device::Board },
     Worker { _guest: Guest, _request: TcpStream },
 }
 

@@ -1,5 +1,5 @@
 import { makeHost } from './host.js';
-import { rawOptions } from './options.js';
+import { rawOptions, snapshotOf } from './options.js';
 import { pack } from './pack.js';
 import { wasm } from './wasm.js';
 
@@ -18,7 +18,8 @@ export class Client {
       throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
     }
     const { RawClient } = wasm();
-    this.#raw = new RawClient(makeHost(options), rawOptions(options), options.snapshot);
+    const snapshot = snapshotOf(options.snapshot);
+    this.#raw = new RawClient(makeHost(options), rawOptions(options), snapshot);
   }
 
   /** Waits until there is a connection, on which nothing was heard yet. */

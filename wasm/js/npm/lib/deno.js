@@ -1,22 +1,29 @@
 /** Connects by TCP and, unless `plain`, TLS with a verified server. */
 export const connectDeno =
   ({ plain = false, caCerts } = {}) =>
-  async ({ address, port, serverName }) => {
-    const tcp = await Deno.connect({ hostname: address, port });
+  async ({ address, port, serverName, signal }) => {
+    const tcp = await Deno.connect({ hostname: address, port, signal });
+    let connection = tcp;
+    const close = () => {
+      try {
+        connection.close();
+      } catch {
+        // It went with the handshake.
+      }
+    };
+    signal?.addEventListener('abort', close);
     try {
       tcp.setNoDelay(true);
       tcp.setKeepAlive(true);
       if (plain) return tcp;
       // The name is verified, whatever was dialed.
-      const connection = await Deno.startTls(tcp, { hostname: serverName, caCerts });
+      connection = await Deno.startTls(tcp, { hostname: serverName, caCerts });
       await connection.handshake();
       return connection;
     } catch (error) {
-      try {
-        tcp.close();
-      } catch {
-        // It went with the handshake.
-      }
+      close();
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', close);
     }
   };

@@ -27,8 +27,17 @@ export const networkKind = (error) => {
 };
 
 /** What is said of an error, with what is inside it. */
-export const messageOf = (error) => {
+const messageOf = (error) => {
   const message = String(error?.message ?? error);
   const cause = error?.cause?.message;
   return cause ? `${message}: ${cause}` : message;
+};
+
+/** Anything that was thrown, as the module takes it. */
+export const reasonOf = (error, kindOf) => {
+  try {
+    return { kind: kindOf(error), message: messageOf(error) };
+  } catch {
+    return { kind: 'unknown', message: 'what was thrown has no text' };
+  }
 };

@@ -1,16 +1,20 @@
 // What the module needs of JavaScript: clocks, timers, streams, tokens and HTTP. Nothing of it
 // throws; what fails rejects its promise with `{ kind, message }`.
 
-import { messageOf, networkKind, RedisError } from './errors.js';
+import { networkKind, reasonOf, RedisError } from './errors.js';
 import { issued } from './token.js';
 
 /** Something that was begun and can be given up. */
 const task = (begin, kindOf) => {
   const abort = new AbortController();
   const promise = Promise.resolve()
-    .then(() => begin(abort.signal))
+    .then(() => {
+      // Who gave it up before it began hears nothing of that.
+      abort.signal.throwIfAborted();
+      return begin(abort.signal);
+    })
     .catch((error) => {
-      throw { kind: kindOf(error), message: messageOf(error) };
+      throw reasonOf(error, kindOf);
     });
   return { promise, cancel: () => abort.abort() };
 };
@@ -33,32 +37,37 @@ const timer = (start, stop) => {
 
 const ignored = () => {};
 
+/** Does all of it, whatever becomes of each. */
+const tryAll = (...all) => all.forEach((does) => (async () => does())().catch(ignored));
+
 /** Two streams as the module reads and writes them. */
-const transport = ({ readable, writable, close }, signal) => {
-  const reader = readable.getReader();
-  const writer = writable.getWriter();
-  const shut = () => {
-    // What was read or is being written is lost with it.
-    Promise.resolve(reader.cancel()).catch(ignored);
-    Promise.resolve(writer.abort()).catch(ignored);
-    Promise.resolve(close?.()).catch(ignored);
-  };
+const transport = (given, signal) => {
+  let reader, writer;
+  // What was read or is being written is lost with it.
+  const close = () => tryAll(() => reader?.cancel(), () => writer?.abort(), () => given.close?.());
+  try {
+    reader = given.readable.getReader();
+    writer = given.writable.getWriter();
+    signal.throwIfAborted();
+  } catch (error) {
+    if (given) close();
+    if (given?.readable && given?.writable) throw error;
+    const wrong = new Error('what `connect` gave has no `readable` and `writable`');
+    throw Object.assign(wrong, { kind: 'host' });
+  }
   writer.closed?.catch(ignored);
   reader.closed?.catch(ignored);
-  if (signal.aborted) shut();
   const failed = (error) => {
-    throw { kind: 'unreachable', message: messageOf(error) };
+    throw reasonOf(error, networkKind);
+  };
+  const bytes = ({ value, done }) => {
+    if (!done && !(value instanceof Uint8Array)) throw new Error('a stream of something else than bytes');
+    return done ? undefined : value;
   };
   return {
-    read: () => reader.read().then(({ value, done }) => (done ? undefined : value), failed),
+    read: () => reader.read().then(bytes).catch(failed),
     write: (bytes) => writer.write(bytes).catch(failed),
-    close: () => {
-      try {
-        shut();
-      } catch {
-        // It is gone already.
-      }
-    },
+    close,
   };
 };
 
@@ -66,13 +75,12 @@ const transport = ({ readable, writable, close }, signal) => {
 const once = (given) => {
   let left = given;
   return () => {
-    const { readable, writable, close } = left ?? {};
     if (!left) {
       const error = new Error('the transport is used up: give a `connect` function instead');
       throw Object.assign(error, { kind: 'host' });
     }
     left = undefined;
-    return { readable, writable, close: close && (() => given.close()) };
+    return given;
   };
 };
 
@@ -103,7 +111,9 @@ const number = (text, whole) => {
     return special[text] ?? Number(text);
   }
   const value = Number(text);
-  return Number.isSafeInteger(value) ? value : BigInt(text);
+  if (Number.isSafeInteger(value)) return value;
+  // What a server calls a large number may be anything.
+  return /^[+-]?\d+$/.test(text) ? BigInt(text.replace('+', '')) : text;
 };
 
 /** The host for one client, as far as its options have a say. In the `background`, it is no reason
@@ -136,15 +146,8 @@ export const makeHost = (options, { background = false } = {}) => {
       task((signal) => request(fetch, method, url, lines, body, signal), networkKind),
     error: (message, code, kind, outcome) => new RedisError(message, code, kind, outcome),
     number,
-    event: (name, message) => {
-      try {
-        onEvent?.({ name, message });
-      } catch (error) {
-        // It is the user's: let it be seen, but not here.
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    },
+    // Later, when the module has nothing in its hands: it may be called back, and what is thrown is
+    // the user's to see.
+    event: (name, message) => onEvent && queueMicrotask(() => onEvent({ name, message })),
   };
 };

@@ -1,7 +1,8 @@
 /** The scope of Azure Managed Redis, for providers of your own. */
 export const SCOPE = 'https://redis.azure.com/.default';
 
-const identity = (variables, fetch) => ({ variables, fetch });
+// In a function, a secret among them isn't shown when somebody looks at what it is part of.
+const identity = (variables, fetch) => ({ variable: (name) => variables[name], fetch });
 
 /** A service principal with a secret. */
 export const clientSecret = ({ tenantId, clientId, clientSecret, authorityHost, fetch }) =>

@@ -17,7 +17,7 @@ export const connectNode =
         tls.checkServerIdentity(serverName, certificate);
       const socket = plain
         ? net.connect(tcp)
-        : tls.connect({ ...more, ...tcp, ca, servername, checkServerIdentity, rejectUnauthorized: true });
+        : tls.connect({ ...more, ...tcp, ca: ca ?? more?.ca, servername, checkServerIdentity, rejectUnauthorized: true });
       let reached = false;
       const failed = (error) => {
         socket.destroy();

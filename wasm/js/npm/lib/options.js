@@ -1,37 +1,69 @@
+const wrong = (name, wanted) => new TypeError(`${name} is ${wanted}`);
+
 const ratio = (share) => {
   if (share === undefined) return undefined;
-  if (!(share >= 0 && share <= 1)) {
-    throw new TypeError('policy.expirationRefreshRatio is a number from 0 to 1');
+  if (!(typeof share === 'number' && share >= 0 && share <= 1)) {
+    throw wrong('policy.expirationRefreshRatio', 'a number from 0 to 1');
   }
   return Math.round(share * 1e6);
+};
+
+const checked = (kind, name, value) => {
+  if (value != null && typeof value !== kind) throw wrong(name, `a ${kind}`);
+  return value ?? undefined;
+};
+
+/** Milliseconds; `Infinity` is no limit. */
+const millis = (name, value) => {
+  if (checked('number', name, value) !== undefined && !(value >= 0)) {
+    throw wrong(name, 'a number of milliseconds');
+  }
+  return value;
+};
+
+const whole = (name, value, most) => {
+  if (value === undefined || (Number.isInteger(value) && value > 0 && value <= most)) return value;
+  throw wrong(name, `a whole number up to ${most}`);
+};
+
+/** A token that was kept, as bytes; or as what KV gives. */
+export const snapshotOf = (given) => {
+  if (given == null || given instanceof Uint8Array) return given ?? undefined;
+  if (given instanceof ArrayBuffer) return new Uint8Array(given);
+  throw wrong('snapshot', 'a Uint8Array');
 };
 
 /** The options as the module takes them. */
 export const rawOptions = (options) => {
   const { provider, policy = {} } = options;
-  if (typeof provider !== 'function' && !provider?.variables) {
+  if (typeof provider !== 'function' && typeof provider?.variable !== 'function') {
     throw new TypeError('`provider` is missing: an async function that yields a token, or an identity');
   }
-  const host = options.host ?? 'localhost';
+  const text = (name) => checked('string', name, options[name]);
+  const time = (name) => millis(name, options[name]);
+  const host = text('host') ?? 'localhost';
+  checked('function', 'connect', options.connect);
+  checked('function', 'onEvent', options.onEvent);
+  checked('function', 'fetch', options.fetch);
   return {
     host,
-    port: options.port,
-    address: options.address,
-    name: options.name,
+    port: whole('port', options.port, 65_535),
+    address: text('address'),
+    name: text('name'),
     resp2: options.protocol === 2,
     oneRequest: !!options.oneRequest,
-    idle: options.pingInterval,
-    commandTimeout: options.commandTimeout,
-    startTimeout: options.startTimeout,
-    deadline: options.deadline,
-    maxReply: options.maxReply,
+    idle: time('pingInterval'),
+    commandTimeout: time('commandTimeout'),
+    startTimeout: time('startTimeout'),
+    deadline: time('deadline'),
+    maxReply: whole('maxReply', options.maxReply, 2 ** 32 - 1),
     refreshRatio: ratio(policy.expirationRefreshRatio),
-    lowerRefreshBound: policy.lowerRefreshBound,
-    tokenRequestTimeout: policy.tokenRequestTimeout,
+    lowerRefreshBound: millis('policy.lowerRefreshBound', policy.lowerRefreshBound),
+    tokenRequestTimeout: millis('policy.tokenRequestTimeout', policy.tokenRequestTimeout),
     seed: Math.floor(Math.random() * 2 ** 53),
     hasProvider: typeof provider === 'function',
     variable: (name) => {
-      const value = name === 'REDIS_HOSTNAME' ? host : provider.variables[name];
+      const value = name === 'REDIS_HOSTNAME' ? host : provider.variable(name);
       // The server is said elsewhere.
       return name === 'REDIS_ENDPOINT' || value == null ? undefined : String(value);
     },

@@ -6,7 +6,8 @@ const bytesOf = (arg) => {
   if (typeof arg === 'bigint' || (typeof arg === 'number' && Number.isFinite(arg))) {
     return encoder.encode(String(arg));
   }
-  throw new TypeError(`an argument is a string, a number or a Uint8Array, not ${typeof arg}`);
+  const what = typeof arg === 'number' ? arg : typeof arg;
+  throw new TypeError(`an argument is a string, a number or a Uint8Array, not ${what}`);
 };
 
 /** Commands in one piece of memory: counts and lengths in four bytes each, little end first. */

@@ -6,6 +6,9 @@ import { wasm } from './wasm.js';
 export class TokenManager {
   #options;
   #raw;
+  // How many tokens came before it was closed: numbers go on.
+  #before = 0;
+  #newest = 0;
 
   constructor(options) {
     // Checked here, so that a mistake is seen where it was made.
@@ -25,34 +28,52 @@ export class TokenManager {
   }
 
   async #next(have) {
-    const [generation, user, token, expiresIn] = await this.#started().next(have);
+    const before = this.#before;
+    const next = this.#started().next(have);
+    const [number, user, token, expiresIn] = await next;
+    const generation = before + number;
+    this.#newest = Math.max(this.#newest, generation);
     return { generation, user, token, expiresIn };
   }
 
+  /** The module's own number of `token`; 0 if it is from before it was closed. */
+  #number({ generation }) {
+    return Math.max(0, generation - this.#before);
+  }
+
   /** A token that is live now; waits for the first one. */
-  token() {
-    return this.#next(0);
+  async token() {
+    // Its timers don't keep a process; who waits for them does.
+    const waiting = setInterval(() => {}, 2 ** 30);
+    try {
+      return await this.#next(0);
+    } finally {
+      clearInterval(waiting);
+    }
   }
 
   /** The next token behind `token`, when it comes. */
   after(token) {
-    return this.#next(token.generation);
+    return this.#next(this.#number(token));
   }
 
   /** Tells that a server refused `token`: another one is fetched. */
   rejected(token) {
-    this.#raw?.rejected(token.generation);
+    const number = this.#number(token);
+    if (number > 0) this.#raw?.rejected(number);
   }
 
   /** Tells that a server took `token`. */
   accepted(token) {
-    this.#raw?.accepted(token.generation);
+    const number = this.#number(token);
+    if (number > 0) this.#raw?.accepted(number);
   }
 
   /** Ends it. The next call begins anew. */
   close() {
     this.#raw?.close();
     this.#raw = undefined;
+    this.#before = this.#newest;
   }
 }
 
@@ -77,7 +98,7 @@ export const streamingCredentials = (options) => {
   return {
     type: 'streaming-credentials-provider',
 
-    async subscribe({ onNext }) {
+    async subscribe({ onNext, onError }) {
       clearTimeout(linger);
       subscribers += 1;
       let live = true;
@@ -92,7 +113,11 @@ export const streamingCredentials = (options) => {
           while (live) {
             token = await manager.after(token);
             newest = token;
-            if (live) onNext(credentials(token));
+            try {
+              if (live) onNext(credentials(token));
+            } catch (error) {
+              onError?.(error);
+            }
           }
         };
         // It only fails when the manager is closed. The stream itself never does: who can't get a
@@ -106,7 +131,8 @@ export const streamingCredentials = (options) => {
     },
 
     onReAuthenticationError(error) {
-      if (newest) manager.rejected(newest);
+      // What a server says begins with a code. A client that is closed says nothing of the token.
+      if (newest && /(^|: )[A-Z]{3,} /.test(error?.message)) manager.rejected(newest);
       options.onReAuthenticationError?.(error);
     },
   };

@@ -2,7 +2,7 @@
  * that it dials: the address is not apart from it here. */
 export const connectWorkers =
   (connect, { plain = false } = {}) =>
-  async ({ address, port, serverName }) => {
+  async ({ address, port, serverName, signal }) => {
     if (address !== serverName) {
       const error = new Error(`Workers verify the name that they dial: ${address} is not ${serverName}`);
       throw Object.assign(error, { kind: 'host' });
@@ -10,6 +10,7 @@ export const connectWorkers =
     const secureTransport = plain ? 'off' : 'on';
     const socket = connect({ hostname: address, port }, { secureTransport, allowHalfOpen: false });
     socket.closed.catch(() => {});
+    signal?.addEventListener('abort', () => socket.close().catch(() => {}), { once: true });
     await socket.opened;
     return { readable: socket.readable, writable: socket.writable, close: () => socket.close() };
   };

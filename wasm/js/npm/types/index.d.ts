@@ -56,7 +56,7 @@ export type TokenFunction = (options: { signal: AbortSignal }) => Promise<Token 
 
 /** An identity that is asked for over `fetch`: see `clientSecret`, `managedIdentity`, `fromEnv`. */
 export interface Identity {
-  readonly variables: Readonly<Record<string, unknown>>;
+  readonly variable: (name: string) => unknown;
   readonly fetch?: Fetch | undefined;
 }
 
@@ -159,7 +159,7 @@ export interface Options extends TokenOptions {
   /** The largest reply, in bytes. The default is 64 MiB. */
   maxReply?: number | undefined;
   /** A token that was kept: see `changedSnapshot`. */
-  snapshot?: Uint8Array | undefined;
+  snapshot?: Uint8Array | ArrayBuffer | null | undefined;
 }
 
 /** A part of a command. */

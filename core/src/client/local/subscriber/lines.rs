@@ -13,7 +13,7 @@ use super::Shared;
 use crate::client::error::Error;
 use crate::client::{Line, Mail, Mailbox};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted, keep};
+use crate::drive::{Handler, Owner, Submit, Wanted};
 use crate::reconnect::Dial;
 use crate::time::{Instant, Timer};
 use crate::transport::{ConnectError, Connector};
@@ -59,13 +59,10 @@ impl<T: Timer> Lines<T> {
     /// Keeps them for as long as somebody reads, and tokens are fetched.
     pub(super) async fn keep<K: Connector + Clone>(&self, connector: K) {
         let identity = &*self.shared.identity;
-        let endpoint = identity.place.endpoint();
-        let connection = || identity.place.connection(&self.config);
-        let (timer, tokens) = (&identity.timer, &identity.tokens);
         let (mut one, mut other) = (connector.clone(), connector);
         let (mut first, mut second) = (self.keeper(0), self.keeper(1));
-        let mut first = pin!(keep(&mut one, &endpoint, connection, timer, tokens, &mut first));
-        let mut second = pin!(keep(&mut other, &endpoint, connection, timer, tokens, &mut second));
+        let mut first = pin!(identity.keep(&mut one, &self.config, &mut first));
+        let mut second = pin!(identity.keep(&mut other, &self.config, &mut second));
         poll_fn(|cx| {
             loop {
                 self.news.set(false);

@@ -1,0 +1,39 @@
+// When a process ends: MODE says what it does last. Only its own work keeps it, and that does.
+
+import { Client, connect, managedIdentity, streamingCredentials, TokenManager } from 'redis-entraid-js';
+
+import { connector, env, say } from '#host';
+
+const provider = managedIdentity({ imds: env.AZURE_POD_IDENTITY_AUTHORITY_HOST });
+const common = {
+  host: env.REDIS_HOSTNAME,
+  port: Number(env.REDIS_PORT),
+  connect: await connector({ pem: env.REDIS_CA_PEM }),
+  provider,
+};
+
+const modes = {
+  // The token endpoint fails at first.
+  async 'waits-for-a-token'() {
+    await new TokenManager({ provider }).token();
+  },
+  async 'leaves-a-manager'() {
+    await new TokenManager({ provider }).token();
+  },
+  async 'leaves-a-provider'() {
+    const [, subscription] = await streamingCredentials({ provider }).subscribe({ onNext() {}, onError() {} });
+    subscription.dispose();
+  },
+  async 'closes-a-client'() {
+    const redis = await connect(common);
+    await redis.command('PING');
+    redis.command('BLPOP', 'nothing', 0).catch(() => {});
+    redis.close();
+  },
+  async 'closes-at-once'() {
+    new Client(common).close();
+  },
+};
+
+await modes[env.MODE]();
+say('done');

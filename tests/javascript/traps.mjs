@@ -1,0 +1,258 @@
+// What JavaScript programs do that no conformance case has: one program for Node and Deno, run with
+// `--expose-gc`. It ends well or says why not.
+
+import { Client, clientSecret, connect, managedIdentity, RedisError, streamingCredentials, TokenManager } from 'redis-entraid-js';
+
+import { connector, env, say, serve, sleep } from '#host';
+
+const failures = [];
+const check = (holds, rule) => {
+  if (!holds) failures.push(rule);
+  say(`${holds ? 'ok' : 'NOT OK'} ${rule}`);
+};
+const failure = async (promise) => {
+  try {
+    await promise;
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+};
+const thrown = (does) => {
+  try {
+    does();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+};
+/** What `promise` comes to, if that is soon. */
+const soon = (promise, millis = 5_000) => {
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, millis, 'late');
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+};
+
+const uncaught = [];
+globalThis.process?.on('unhandledRejection', (error) => uncaught.push(error));
+globalThis.process?.on('uncaughtException', (error) => uncaught.push(error));
+
+const host = env.REDIS_HOSTNAME;
+const dial = await connector({ pem: env.REDIS_CA_PEM });
+const imds = managedIdentity({ imds: env.AZURE_POD_IDENTITY_AUTHORITY_HOST });
+const common = { host, port: Number(env.REDIS_PORT), connect: dial, provider: imds };
+
+// Whatever a provider throws or gives.
+for (const [what, provider] of [
+  ['nothing', () => Promise.reject()],
+  ['null', () => Promise.reject(null)],
+  ['a string', () => { throw 'no token'; }],
+  ['a symbol', () => { throw Symbol('no token'); }],
+  ['an object that is no text', () => { throw Object.create(null); }],
+  ['an error whose message is no text', () => { throw Object.assign(new Error(), { message: Object.create(null), kind: 5 }); }],
+]) {
+  const error = await soon(failure(connect({ ...common, provider, startTimeout: 300 })));
+  check(error?.kind === 'token' && !/timed out/.test(error.message), `a provider may throw ${what}: ${String(error?.message ?? error)}`);
+}
+for (const [what, given] of [
+  ['nothing', undefined], ['null', null], ['a number', 5], ['an empty text', ''], ['an object', {}],
+  ['a token that is none', { token: 5 }], ['a time that is a bigint', { token: 'x', expiresOnTimestamp: 5n }],
+]) {
+  const error = await soon(failure(connect({ ...common, provider: async () => given, startTimeout: 300 })));
+  check(error instanceof RedisError && !/timed out/.test(error.message), `a provider may give ${what}: ${String(error?.message ?? error)}`);
+}
+let wasAborted = false;
+const never = ({ signal }) => {
+  signal.addEventListener('abort', () => { wasAborted = true; });
+  return new Promise(() => {});
+};
+const unsettled = await soon(failure(connect({ ...common, provider: never, startTimeout: 300 })));
+await sleep(0);
+check(unsettled?.kind === 'token' && wasAborted, `a provider may never settle, and is told: ${unsettled?.message} ${wasAborted}`);
+
+// Hooks that call back.
+{
+  let client;
+  const heard = [];
+  const onEvent = ({ name }) => {
+    heard.push(name);
+    if (!client) return;
+    client.health();
+    client.pull();
+    client.changedSnapshot();
+    client.command('PING').catch(() => {});
+    if (name === 'logged-in') client.close();
+  };
+  client = new Client({ ...common, onEvent });
+  const error = await soon(failure(client.command('BLPOP', 'none', 0)));
+  check(error instanceof RedisError && heard.includes('logged-in'), `a hook may use the client: ${String(error)} ${heard}`);
+}
+
+// Garbage collection.
+{
+  const reply = (async () => (await connect({ ...common })).command('BLPOP', 'gc', 0))();
+  const other = await connect({ ...common });
+  for (let round = 0; round < 10; round += 1) {
+    globalThis.gc?.();
+    await sleep(20);
+  }
+  await other.command('RPUSH', 'gc', 'x');
+  const got = await soon(reply.catch((error) => error), 2000);
+  check(String(got) === 'gc,x', `a command outlives the last reference to its client: ${got}`);
+  other.close();
+}
+{
+  const slow = async () => {
+    await sleep(300);
+    return { token: 'x', user: 'y', expiresIn: 3600 };
+  };
+  const token = new TokenManager({ provider: slow }).token();
+  for (let round = 0; round < 10; round += 1) {
+    globalThis.gc?.();
+    await sleep(20);
+  }
+  const got = await soon(token.catch((error) => error), 2000);
+  check(got?.token === 'x', `so does a token that is waited for: ${got}`);
+}
+
+// Wrong options.
+for (const wrong of [
+  { port: 70_000 }, { port: 0.5 }, { port: 'redis' }, { host: 5 }, { name: 5 }, { commandTimeout: NaN }, { commandTimeout: -1 },
+  { startTimeout: '1s' }, { deadline: {} }, { maxReply: 2 ** 32 }, { pingInterval: 5n }, { address: {} },
+  { policy: { lowerRefreshBound: 'x' } }, { policy: { expirationRefreshRatio: '0.5' } }, { snapshot: 'x' }, { connect: 5 }, { onEvent: 5 },
+]) {
+  const error = thrown(() => new Client({ ...common, ...wrong }).close());
+  check(error instanceof TypeError, `${JSON.stringify(wrong, (_, value) => typeof value === 'bigint' ? `${value}n` : value)} is a mistake: ${error?.message}`);
+}
+{
+  const patient = await connect({ ...common, commandTimeout: Infinity, startTimeout: Infinity, pingInterval: 2 ** 40 });
+  check((await soon(patient.command('PING'))) === 'PONG', 'patience may be without end');
+  const before = patient.changedSnapshot();
+  patient.close();
+  const never = () => Promise.reject(new Error('it is not asked'));
+  const kept = await soon(failure(connect({ ...common, provider: never, startTimeout: 1000, snapshot: before.buffer })));
+  check(kept === undefined, `a snapshot may be an ArrayBuffer: ${kept?.message}`);
+}
+
+// Arguments.
+{
+  const redis = await connect({ ...common });
+  check((await soon(failure(redis.command())))?.kind === 'usage', 'a command has a name');
+  check((await soon(redis.pipeline([])))?.length === 0, 'a pipeline may be empty');
+  check((await failure(redis.pipeline('PING'))) instanceof TypeError, 'a pipeline is an array');
+  check((await failure(redis.pipeline(['PING']))) instanceof TypeError, 'of arrays');
+  check(/NaN/.test((await failure(redis.command('SET', 'k', NaN)))?.message), 'what is no number is named');
+  redis.close();
+  redis.close();
+  check((await soon(failure(redis.command('PING'))))?.kind !== undefined && redis.health().isConnected === false, 'a client may be closed twice');
+  check((await soon(failure(redis.refreshIfDue()))) !== 'late', 'and asked');
+  check(await soon(failure(redis.connected())) !== 'late', 'and waited for');
+}
+
+// Transports.
+{
+  const bad = (transport) => soon(failure(connect({ ...common, connect: async () => transport, startTimeout: 1000 })));
+  for (const [what, transport] of [['nothing', undefined], ['no streams', {}]]) {
+    const error = await bad(transport);
+    check(error?.kind === 'connect' && /readable/.test(error.message), `a transport may be ${what}: ${error?.message}`);
+  }
+  let closed = 0;
+  const locked = new ReadableStream();
+  locked.getReader();
+  await bad({ readable: locked, writable: new WritableStream(), close: () => { closed += 1; } });
+  check(closed > 0, 'a transport that can’t be used is closed');
+  closed = 0;
+  let dials = 0;
+  const texts = async () => {
+    dials += 1;
+    const readable = new ReadableStream({ start: (controller) => controller.enqueue('+OK\r\n') });
+    return { readable, writable: new WritableStream() };
+  };
+  const talking = new Client({ ...common, startTimeout: 1000, connect: texts });
+  const error = await soon(failure(talking.loggedIn()));
+  check(error instanceof RedisError && dials > 1, `a stream of something else than bytes is broken: ${error?.message ?? error}`);
+  talking.close();
+  class Closing {
+    #closed = 0;
+    readable = new ReadableStream();
+    writable = new WritableStream();
+    close() { this.#closed += 1; }
+    get closed() { return this.#closed; }
+  }
+  const mine = new Closing();
+  const client = await connect({ ...common, connect: async () => mine });
+  client.close();
+  await sleep(20);
+  check(mine.closed === 1, 'a transport is closed as a method');
+}
+
+// Servers that say nothing.
+{
+  const accepted = [];
+  const { port, close } = await serve((socket) => accepted.push(socket));
+  const error = await soon(failure(connect({ ...common, port, startTimeout: 300 })));
+  check(error instanceof RedisError, `a server may accept and say nothing: ${error?.message ?? error}`);
+  await sleep(300);
+  // Deno 2.9 gives the handshake up, but keeps its socket until the server closes it.
+  const left = accepted.every((socket) => socket.isClosed()) || globalThis.Deno;
+  check(accepted.length > 0 && left, 'and is left');
+  accepted.forEach((socket) => socket.close());
+  close();
+}
+
+// Token managers.
+{
+  let number = 0;
+  const provider = async () => ({ token: `token-${(number += 1)}`, user: 'u', expiresIn: 3600 });
+  const manager = new TokenManager({ provider, policy: {} });
+  const first = await manager.token();
+  manager.rejected(first);
+  const second = await soon(manager.after(first), 10_000);
+  check(second.token === 'token-2', `a refused token is followed by another one: ${second.token}`);
+  manager.close();
+  const third = await soon(manager.after(second));
+  check(third.token === 'token-3', `what was closed begins anew: ${third.token ?? third}`);
+  manager.rejected(first);
+  await sleep(200);
+  check(number === 3, 'an old token is no news');
+  manager.close();
+  const waiting = new TokenManager({ provider: () => new Promise(() => {}) });
+  const token = failure(waiting.token());
+  waiting.close();
+  check((await soon(token)) instanceof RedisError, 'close ends who waits');
+}
+{
+  let number = 0;
+  const provider = async () => ({ token: `token-${(number += 1)}`, user: 'u', expiresIn: 3600 });
+  const credentials = streamingCredentials({ provider });
+  const heard = [];
+  const [, one] = await credentials.subscribe({ onNext: () => { throw new Error('mine'); }, onError: () => {} });
+  const [, two] = await credentials.subscribe({ onNext: ({ password }) => heard.push(password), onError: () => {} });
+  for (let round = 0; round < 2; round += 1) {
+    credentials.onReAuthenticationError(new Error('Re-authentication with latest credentials failed: WRONGPASS invalid username-password pair'));
+    for (let turns = 0; turns < 100 && heard.length <= round; turns += 1) await sleep(100);
+  }
+  check(String(heard) === 'token-2,token-3', `a subscriber that throws harms no other: ${heard}`);
+  credentials.onReAuthenticationError(new Error('Re-authentication with latest credentials failed: The client is closed'));
+  await sleep(6000);
+  check(number === 3, 'a client that is closed says nothing of a token');
+  one.dispose();
+  two.dispose();
+  two.dispose();
+}
+
+// Secrets.
+{
+  const secret = 'the-secret-itself';
+  const principal = clientSecret({ tenantId: 't', clientId: 'c', clientSecret: secret });
+  const inspect = globalThis.Deno?.inspect ?? (await import('node:util')).inspect;
+  const options = { ...common, provider: principal };
+  const shown = inspect(options, { depth: 9, showHidden: false }) + JSON.stringify(options);
+  check(!shown.includes(secret), 'options may be logged');
+}
+
+check(uncaught.length === 0, `nothing is uncaught: ${uncaught.map(String)}`);
+for (const rule of failures) say(`it isn't so: ${rule}`);
+if (failures.length === 0) say('done');
