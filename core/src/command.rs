@@ -153,19 +153,50 @@ const WORDS: [(&str, Effect); 31] = [
     ("", Effect::Refused(Refused::Empty)),
 ];
 
+/// The letters that known words begin with, a bit each, by the length of the word: so that others,
+/// which is nearly all, are not looked for.
+const LETTERS: [u32; 13] = {
+    let mut letters = [0; 13];
+    let mut at = 0;
+    #[allow(clippy::indexing_slicing, reason = "when this is compiled")]
+    while at < WORDS.len() {
+        let word = WORDS[at].0.as_bytes();
+        letters[word.len()] |= if word.is_empty() { letter(0) } else { letter(word[0]) };
+        at += 1;
+    }
+    letters
+};
+
+/// The bit of a letter, in capitals or not.
+const fn letter(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
 impl Effect {
     fn of(args: &[Arg<'_>]) -> Option<Self> {
-        let known = |(word, _): &&(&str, Self)| is(args, 0, word);
+        let word = text(args, 0);
+        let first = letter(word.first().copied().unwrap_or_default());
+        if LETTERS.get(word.len()).copied().unwrap_or_default() & first == 0 {
+            return None;
+        }
+        let known = |(known, _): &&(&str, Self)| same(word, known);
         WORDS.iter().find(known).map(|(_, effect)| *effect)
     }
 }
 
 /// Whether the argument `at` is this word, in capitals or not.
 fn is(args: &[Arg<'_>], at: usize, word: &str) -> bool {
-    let text = match args.get(at) {
+    same(text(args, at), word)
+}
+
+fn text<'a>(args: &[Arg<'a>], at: usize) -> &'a [u8] {
+    match args.get(at) {
         Some(Arg::Bytes(text)) => text,
-        _ => &[][..],
-    };
+        _ => &[],
+    }
+}
+
+fn same(text: &[u8], word: &str) -> bool {
     text.len() == word.len() && text.eq_ignore_ascii_case(word.as_bytes())
 }
 

@@ -84,46 +84,30 @@ macro_rules! args {
 }
 
 /// A number in decimal, in place.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Digits {
-    /// A byte that says what it is, 20 digits, and the end of a line.
-    text: [u8; 23],
-}
-
-impl Default for Digits {
-    fn default() -> Self {
-        Self { text: *b"                     \r\n" }
-    }
+    text: [u8; 20],
 }
 
 impl Digits {
-    /// Writes a number that may be negative.
-    pub(crate) fn write(&mut self, number: u64, negative: bool) -> &[u8] {
-        let start = if negative { self.place(number, b'-') } else { self.place(number, b' ') + 1 };
-        self.text.get(start..21).unwrap_or_default()
-    }
-
-    /// Writes a line of a number, `kind` before it.
-    fn line(&mut self, number: usize, kind: u8) -> &[u8] {
-        let start = self.place(number as u64, kind);
-        self.text.get(start..).unwrap_or_default()
-    }
-
-    /// Puts `before` and a number before the end of the line, and says where.
-    #[inline(never)]
-    fn place(&mut self, mut number: u64, before: u8) -> usize {
-        let (mut start, mut done) = (21, false);
-        for slot in self.text.iter_mut().take(21).rev() {
-            start -= 1;
-            if done {
-                *slot = before;
-                break;
-            }
+    pub(crate) fn write(&mut self, mut number: u64, negative: bool) -> &[u8] {
+        // 19 digits and a sign, or 20 digits.
+        let mut start = self.text.len();
+        for (at, slot) in self.text.iter_mut().enumerate().rev() {
             *slot = b'0' + (number % 10) as u8;
             number /= 10;
-            done = number == 0;
+            start = at;
+            if number == 0 {
+                break;
+            }
         }
-        start
+        if negative && start > 0 {
+            start -= 1;
+            if let Some(slot) = self.text.get_mut(start) {
+                *slot = b'-';
+            }
+        }
+        self.text.get(start..).unwrap_or_default()
     }
 }
 
@@ -151,12 +135,16 @@ pub fn encoded_len(args: &[Arg<'_>]) -> usize {
 
 /// Writes the command `args` to `put`, a piece at a time.
 pub fn encode(args: &[Arg<'_>], put: &mut impl FnMut(&[u8])) {
-    let (mut line, mut digits) = (Digits::default(), Digits::default());
-    put(line.line(args.len(), b'*'));
+    let mut digits = Digits::default();
+    put(b"*");
+    put(digits.write(args.len() as u64, false));
     for arg in args {
-        let bytes = arg.bytes(&mut digits);
-        put(line.line(bytes.len(), b'$'));
-        put(bytes);
+        // What a number says is needed twice: for its length, and as it is.
+        let len = arg.bytes(&mut digits).len();
+        put(b"\r\n$");
+        put(digits.write(len as u64, false));
         put(b"\r\n");
+        put(arg.bytes(&mut digits));
     }
+    put(b"\r\n");
 }
