@@ -43,8 +43,10 @@ const tryAll = (...all) => all.forEach((does) => (async () => does())().catch(ig
 /** Two streams as the module reads and writes them. */
 const transport = (given, signal) => {
   let reader, writer;
-  // What was read or is being written is lost with it.
-  const close = () => tryAll(() => reader?.cancel(), () => writer?.abort(), () => given.close?.());
+  // What was read or is being written is lost with it. A stream that is aborted keeps its socket in
+  // workerd, for as long as the request lives: what has a `close` of its own is closed by that.
+  const shut = () => (given.close ? given.close() : writer?.abort());
+  const close = () => tryAll(() => reader?.cancel(), shut);
   try {
     reader = given.readable.getReader();
     writer = given.writable.getWriter();
