@@ -121,7 +121,7 @@ const number = (text, whole) => {
 /** The host for one client, as far as its options have a say. In the `background`, it is no reason
  * for a process to live on. */
 export const makeHost = (options, { background = false } = {}) => {
-  const { provider, onEvent } = options;
+  const { provider, onEvent, onPush } = options;
   const connect = options.connect ?? (options.transport && once(options.transport));
   const fetch = provider?.fetch ?? options.fetch ?? globalThis.fetch;
   return {
@@ -151,5 +151,6 @@ export const makeHost = (options, { background = false } = {}) => {
     // Later, when the module has nothing in its hands: it may be called back, and what is thrown is
     // the user's to see.
     event: (name, message) => onEvent && queueMicrotask(() => onEvent({ name, message })),
+    push: (push) => onPush && queueMicrotask(() => onPush(push)),
   };
 };
