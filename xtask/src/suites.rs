@@ -46,7 +46,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "unit",
         what: "the tests of the crates and of their documentation",
         budget_minutes: 15,
-        least: 715,
+        least: 790,
         run: unit,
     },
     Suite {
