@@ -250,7 +250,9 @@ mod tests {
             Ok(())
         }
 
-        fn close(&mut self) {}
+        fn close(&mut self, _: CloseReason) {}
+
+        fn retire(&mut self) {}
     }
 
     #[test]

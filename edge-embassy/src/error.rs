@@ -118,6 +118,8 @@ impl core::error::Error for Error {}
 pub enum Problem {
     /// There is no token.
     Token(SourceError),
+    /// Nobody has set the wall clock, without which no certificate can be judged.
+    Clock,
     /// The server can't be reached, or not trusted. The event hook hears the details.
     Connect(ConnectErrorKind),
     /// The server refused the login.
@@ -131,6 +133,7 @@ impl Problem {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Token(_) => "see what the source of the tokens says",
+            Self::Clock => "set the clock: from SNTP, or from the Date of a trusted token endpoint",
             Self::Connect(kind) => kind.advice(),
             Self::Login(_) => "see that the identity is a user of the cache, with an access policy",
             Self::Ended(_) => "wait: it is made again",
@@ -142,6 +145,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(error) => write!(f, "no token: {error}"),
+            Self::Clock => write!(f, "the wall clock is not set: {}", self.advice()),
             Self::Connect(kind) => write!(f, "can't connect: {}", kind.advice()),
             Self::Login(error) => error.fmt(f),
             Self::Ended(reason) => reason.fmt(f),

@@ -169,8 +169,9 @@ fn without_a_wall_clock_there_is_no_connection_and_then_there_is() {
         });
         let mut room = [0; 64];
         let error = client.command(args!["PING"], &mut room).await.unwrap_err();
-        let cause = Some(Problem::Connect(ConnectErrorKind::Host));
+        let cause = Some(Problem::Clock);
         assert_eq!((error, error.outcome()), (Error::Unavailable { cause }, Outcome::NotSent));
+        assert!(error.to_string().contains("the wall clock is not set"), "{error}");
         assert!(said().contains("nobody has set the wall clock"), "{}", said());
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         board.clock.set(UnixTime(now.as_secs())).unwrap();

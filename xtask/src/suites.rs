@@ -101,7 +101,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "gateway",
         what: "firmwares without a heap: one of 256 KiB of flash and 64 KiB of RAM, and the cases",
-        budget_minutes: 10,
+        budget_minutes: 15,
         least: 46,
         run: firmware,
     },

@@ -48,7 +48,7 @@ fn hear(event: &Event, details: Option<&dyn Display>) {
     SAID.with(|said| said.borrow_mut().push(format!("{event}{details}")));
 }
 
-/// Runs `test` with a board, for at most a minute.
+/// Runs `test` with a board, for at most two minutes.
 pub(crate) fn on_board<F: Future<Output = ()>>(
     chain: &str,
     life: u64,
@@ -78,7 +78,7 @@ fn on<F: Future<Output = ()>>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(async {
         let board = Rc::new(Board::new(emulator, plug));
-        let tested = tokio::time::timeout(Duration::from_secs(60), test(board)).await;
+        let tested = tokio::time::timeout(Duration::from_secs(120), test(board)).await;
         assert!(tested.is_ok(), "it takes too long: {}", said());
     }));
 }

@@ -51,10 +51,10 @@ const HOSTS: &[Host] = &[
     Host { name: "byo-loop", lacks: byo::LACKS },
     // wasmtime's HTTPS trusts public roots only.
     Host { name: "wasi", lacks: &["moved", "principal"] },
-    Host { name: "node", lacks: &["moved", "subscribe"] },
-    Host { name: "deno", lacks: &["moved", "subscribe"] },
+    Host { name: "node", lacks: &["moved"] },
+    Host { name: "deno", lacks: &["moved"] },
     // A handshake that fails is told apart from a server that isn't there in the runtime's log only.
-    Host { name: "workerd", lacks: &["moved", "subscribe", "tls-reason"] },
+    Host { name: "workerd", lacks: &["moved", "tls-reason"] },
     Host { name: "embassy", lacks: device::LACKS },
     Host { name: "qemu", lacks: device::LACKS },
 ];

@@ -57,6 +57,15 @@ fn node_and_deno_have_the_basics() {
 }
 
 #[test]
+fn node_and_deno_hear_what_is_published() {
+    for host in ["node", "deno"] {
+        let emulator = emulator(real());
+        let said = output(&mut javascript(host, "pubsub.mjs", &emulator), &emulator);
+        assert!(said.ends_with("done\n"), "{said}");
+    }
+}
+
+#[test]
 fn node_and_deno_fall_into_no_trap() {
     for host in ["node", "deno"] {
         let emulator = emulator(real());

@@ -16,6 +16,7 @@ mod manager;
 mod net;
 mod settings;
 mod source;
+mod subscriber;
 mod value;
 
 #[cfg(target_family = "wasm")]

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use redis_entraid_core::auth::Protocol;
 use redis_entraid_core::client::{ConfigError, EnvSource, Environment, Error, Settings, Text};
-use redis_entraid_core::connection::{ClientName, Idle};
+use redis_entraid_core::connection::{ClientName, Idle, Replacement};
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::policy::{Ratio, RefreshPolicy};
 use redis_entraid_core::source::{ManagedIdentity, Selector};
@@ -52,6 +52,17 @@ extern "C" {
     /// In bytes.
     #[wasm_bindgen(method, getter, js_name = maxReply)]
     fn max_reply(this: &Options) -> Option<u32>;
+
+    /// How many bytes a subscriber keeps.
+    #[wasm_bindgen(method, getter)]
+    fn backlog(this: &Options) -> Option<u32>;
+
+    #[wasm_bindgen(method, getter)]
+    fn overlap(this: &Options) -> bool;
+
+    /// Whether somebody hears what a server sends unasked.
+    #[wasm_bindgen(method, getter, js_name = hearsPushes)]
+    pub(crate) fn hears_pushes(this: &Options) -> bool;
 
     /// In parts per million.
     #[wasm_bindgen(method, getter, js_name = refreshRatio)]
@@ -103,6 +114,9 @@ impl Options {
             settings.refresh = Refresh::OnDemand;
             config.set_info = false;
         }
+        if self.overlap() {
+            config.replacement = Replacement::Overlap;
+        }
         if let Some(after) = self.idle() {
             config.idle = Idle::Keep(millis(after));
         }
@@ -115,6 +129,9 @@ impl Options {
         settings.deadline = self.deadline().map(millis);
         if let Some(bytes) = self.max_reply() {
             settings.max_reply = usize::try_from(bytes).unwrap_or(settings.max_reply);
+        }
+        if let Some(bytes) = self.backlog() {
+            settings.backlog = usize::try_from(bytes).unwrap_or(settings.backlog);
         }
         Ok(settings)
     }

@@ -281,6 +281,7 @@ pub(super) fn is_hopeless(problem: &Problem) -> bool {
         Problem::Token(error) => !error.kind().is_retryable(),
         Problem::Connect(kind) => matches!(kind, ConnectErrorKind::Tls | ConnectErrorKind::Host),
         Problem::Login(error) => !error.is_transient(),
+        Problem::Clock => true,
         _ => false,
     }
 }
@@ -296,7 +297,7 @@ pub(super) fn failure(error: &Error, out: &mut dyn Write) -> fmt::Result {
         Error::Unavailable { cause: Some(cause) } => match cause {
             Problem::Token(_) => (None, "token"),
             Problem::Connect(ConnectErrorKind::Tls) => (None, "tls"),
-            Problem::Connect(_) => (None, "connect"),
+            Problem::Connect(_) | Problem::Clock => (None, "connect"),
             Problem::Login(error) => (code(*error), "rejected"),
             _ => (None, "lost"),
         },

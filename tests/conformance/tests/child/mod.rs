@@ -29,16 +29,17 @@ pub(crate) fn javascript(host: &str) -> Option<(OsString, OsString)> {
 
 /// A host in a process of its own.
 pub(crate) struct Child {
-    _process: Process,
     lines: Box<dyn AsyncWrite + Unpin>,
     answers: BufReader<Box<dyn AsyncRead + Unpin>>,
+    // Behind the lines: workerd waits for its requests to end, and those for the lines.
+    _process: Process,
 }
 
 /// What ends when it is dropped.
 enum Process {
     Ours { _process: tokio::process::Child },
     Board { _board: device::Board },
-    Worker { _guest: Guest, _request: TcpStream },
+    Worker { _request: TcpStream, _guest: Guest },
 }
 
 impl Child {

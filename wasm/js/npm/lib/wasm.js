@@ -1,4 +1,4 @@
-import { initSync, RawClient, RawManager } from '../wasm/redis_entraid_js.js';
+import { initSync, RawClient, RawManager, RawSubscriber } from '../wasm/redis_entraid_js.js';
 
 let compile;
 let ready = false;
@@ -14,5 +14,5 @@ export const wasm = () => {
     initSync({ module: compile() });
     ready = true;
   }
-  return { RawClient, RawManager };
+  return { RawClient, RawManager, RawSubscriber };
 };
