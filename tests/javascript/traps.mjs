@@ -53,14 +53,14 @@ for (const [what, provider] of [
   ['an object that is no text', () => { throw Object.create(null); }],
   ['an error whose message is no text', () => { throw Object.assign(new Error(), { message: Object.create(null), kind: 5 }); }],
 ]) {
-  const error = await soon(failure(connect({ ...common, provider, startTimeout: 300 })));
+  const error = await soon(failure(connect({ ...common, provider, startTimeout: 1500 })));
   check(error?.kind === 'token' && !/timed out/.test(error.message), `a provider may throw ${what}: ${String(error?.message ?? error)}`);
 }
 for (const [what, given] of [
   ['nothing', undefined], ['null', null], ['a number', 5], ['an empty text', ''], ['an object', {}],
   ['a token that is none', { token: 5 }], ['a time that is a bigint', { token: 'x', expiresOnTimestamp: 5n }],
 ]) {
-  const error = await soon(failure(connect({ ...common, provider: async () => given, startTimeout: 300 })));
+  const error = await soon(failure(connect({ ...common, provider: async () => given, startTimeout: 1500 })));
   check(error instanceof RedisError && !/timed out/.test(error.message), `a provider may give ${what}: ${String(error?.message ?? error)}`);
 }
 let wasAborted = false;

@@ -80,7 +80,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "no-std",
         what: "core, TLS and the embassy host need neither std nor an allocator, here and on devices",
-        budget_minutes: 8,
+        budget_minutes: 10,
         least: 14,
         run: no_std,
     },
