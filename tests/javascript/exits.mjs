@@ -1,6 +1,6 @@
 // When a process ends: MODE says what it does last. Only its own work keeps it, and that does.
 
-import { Client, connect, managedIdentity, streamingCredentials, TokenManager } from 'redis-entraid-js';
+import { Client, connect, listen, managedIdentity, streamingCredentials, TokenManager } from 'redis-entraid-js';
 
 import { connector, env, say } from '#host';
 
@@ -29,6 +29,12 @@ const modes = {
     await redis.command('PING');
     redis.command('BLPOP', 'nothing', 0).catch(() => {});
     redis.close();
+  },
+  async 'closes-a-subscriber'() {
+    const subscriber = await listen(common);
+    await subscriber.subscribe('news');
+    subscriber.next();
+    subscriber.close();
   },
   async 'closes-at-once'() {
     new Client(common).close();

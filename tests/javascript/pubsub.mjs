@@ -21,6 +21,8 @@ const until = async (holds, rule) => {
   for (let left = 500; left > 0 && !(await holds()); left -= 1) await sleep(10);
   check(await holds(), rule);
 };
+const connections = async () => (await redis.command('CLIENT', 'LIST')).split('\n').filter(Boolean).length;
+const before = await connections();
 const hear = async (channel) => (await redis.command('PUBSUB', 'NUMSUB', channel))[1];
 
 // As the README has it.
@@ -65,8 +67,7 @@ let delivery;
 while ((delivery = (await slow.next()).value).type === 'message') read += 1;
 check(delivery.type === 'missed' && read > 5 && read + delivery.count === 100, 'what is too much is dropped and counted');
 slow.close();
-// Both are closed: only the connection of commands is left.
-await until(async () => (await redis.command('CLIENT', 'LIST')).split('\n').filter(Boolean).length === 1, 'no connection is left behind');
+await until(async () => (await connections()) === before, 'no connection is left behind');
 
 try {
   await redis.command('SUBSCRIBE', 'x');
@@ -82,6 +83,19 @@ await other.command('SET', 'k', 2);
 await until(() => pushes.length > 0, 'what the server sends unasked is heard');
 check(pushes[0][0] === 'invalidate' && pushes[0][1][0] === 'k', 'as it is');
 check((await redis.command('GET', 'k')) === '2', 'and disturbs no command');
+
+// Nobody has this one, nor its client: somebody only waits.
+const { heard: kept } = await (async () => {
+  const client = await connect(options);
+  return { heard: (await client.subscribe('kept')).next() };
+})();
+for (let round = 0; round < 5; round += 1) {
+  globalThis.gc();
+  await sleep(20);
+}
+await redis.command('PUBLISH', 'kept', 'alive');
+check((await kept).value.message === 'alive', 'who waits keeps a subscriber, and its client');
+await until(async () => (globalThis.gc(), (await hear('kept')) === 0), 'and then nobody does');
 
 const last = await other.subscribe('last');
 const end = last.next();

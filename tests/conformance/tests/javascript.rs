@@ -60,7 +60,9 @@ fn node_and_deno_have_the_basics() {
 fn node_and_deno_hear_what_is_published() {
     for host in ["node", "deno"] {
         let emulator = emulator(real());
-        let said = output(&mut javascript(host, "pubsub.mjs", &emulator), &emulator);
+        let mut command = javascript(host, "pubsub.mjs", &emulator);
+        command.env("NODE_OPTIONS", "--expose-gc").env("DENO_V8_FLAGS", "--expose-gc");
+        let said = output(&mut command, &emulator);
         assert!(said.ends_with("done\n"), "{said}");
     }
 }
@@ -86,6 +88,7 @@ fn a_process_lives_as_long_as_its_work() {
                 "leaves-a-manager",
                 "leaves-a-provider",
                 "closes-a-client",
+                "closes-a-subscriber",
                 "closes-at-once",
             ] {
                 scope.spawn(move || {

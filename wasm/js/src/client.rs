@@ -129,8 +129,7 @@ impl RawClient {
 
     /// A subscriber with the same tokens.
     pub fn subscriber(&self) -> RawSubscriber {
-        let kept = self.handles.clone();
-        RawSubscriber::new(&self.host, &self.handles.door.enter(), Some(kept))
+        RawSubscriber::beside(&self.host, self.handles.clone())
     }
 
     /// Ends it, and the connection with it.
@@ -229,6 +228,11 @@ impl Drop for Handles {
 }
 
 impl Handles {
+    /// One more handle.
+    pub(crate) fn enter(&self) -> Local<JsClock> {
+        self.door.enter()
+    }
+
     /// A handle for one call. Within a transaction there is only the one that began it, for one
     /// call after the other.
     async fn take(self: Rc<Self>) -> Taken {

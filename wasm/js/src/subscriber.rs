@@ -4,15 +4,17 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::future::poll_fn;
+use core::task::Poll;
 
 use js_sys::{Array, Promise};
-use redis_entraid_core::client::{Delivery, Error, Local, Subscriber};
+use redis_entraid_core::client::{Delivery, Error, Subscriber};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::resp::Arg;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use crate::client::{Ending, Handles, health, made, promised, until};
+use crate::client::{Driver, Ending, Handles, health, made, promised, until};
 use crate::clock::JsClock;
 use crate::commands::unpack;
 use crate::failure::thrown;
@@ -44,14 +46,32 @@ impl Drop for Owned {
 }
 
 impl RawSubscriber {
-    /// One that has the tokens of `client`, whose handles are `kept`.
-    pub(crate) fn new(host: &Host, client: &Local<JsClock>, kept: Option<Rc<Handles>>) -> Self {
-        let (subscriber, driver) = client.subscriber(Dialer(host.clone()));
+    /// One that has the tokens of `client`, whose handles it keeps.
+    pub(crate) fn beside(host: &Host, client: Rc<Handles>) -> Self {
+        let (subscriber, driver) = client.enter().subscriber(Dialer(host.clone()));
+        Self::new(host, subscriber, Box::pin(driver), Some(client))
+    }
+
+    fn new(
+        host: &Host,
+        subscriber: Subscriber<JsClock>,
+        driver: Driver,
+        client: Option<Rc<Handles>>,
+    ) -> Self {
         let ending = Rc::new(Ending::default());
-        spawn_local(until(ending.clone(), Box::pin(driver)));
-        let owned = Rc::new(Owned { subscriber, ending, _client: kept });
+        spawn_local(until(ending.clone(), driver));
+        let owned = Rc::new(Owned { subscriber, ending, _client: client });
         Self { host: host.clone(), owned }
     }
+}
+
+/// Drives both until one ends.
+async fn either(mut first: Driver, mut second: Driver) {
+    poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => second.as_mut().poll(cx),
+    })
+    .await;
 }
 
 fn topic(number: u8) -> Topic {
@@ -76,11 +96,10 @@ impl RawSubscriber {
     #[wasm_bindgen(constructor)]
     pub fn alone(host: Host, options: Options, snapshot: Option<Vec<u8>>) -> Result<Self, JsValue> {
         let (client, driver) = made(&host, &options, snapshot.as_deref())?;
-        // Without its client, the driver only sees to tokens, for as long as there is a subscriber.
-        let subscriber = Self::new(&host, &client, None);
-        drop(client);
-        spawn_local(driver);
-        Ok(subscriber)
+        let (subscriber, listening) = client.subscriber(Dialer(host.clone()));
+        // Without its client, the other driver only sees to tokens.
+        let both = Box::pin(either(Box::pin(listening), driver));
+        Ok(Self::new(&host, subscriber, both, None))
     }
 
     /// Waits for the answer to the login.
