@@ -1,4 +1,3 @@
 export { Client, connect } from './client.js';
 export { RedisError } from './errors.js';
 export { clientSecret, fromEnv, managedIdentity, SCOPE } from './identities.js';
-export { streamingCredentials, TokenManager } from './tokens.js';

@@ -1,7 +1,11 @@
+import { initSync, RawClient } from '../wasm/client.js';
 import { makeHost } from './host.js';
+import { Lazy } from './lazy.js';
 import { rawOptions, snapshotOf } from './options.js';
 import { pack } from './pack.js';
-import { wasm } from './wasm.js';
+
+/** The module of the client. */
+export const clientModule = new Lazy(initSync);
 
 const PULL = ['use', 'use-then-refresh', 'fetch-first'];
 
@@ -17,7 +21,7 @@ export class Client {
     if (!options.host && !options.transport) {
       throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
     }
-    const { RawClient } = wasm();
+    clientModule.load();
     const snapshot = snapshotOf(options.snapshot);
     this.#raw = new RawClient(makeHost(options), rawOptions(options), snapshot);
   }
