@@ -34,7 +34,8 @@
 
 use core::fmt;
 
-use crate::resp::{Arg, ErrorReply, Kind, Value, encode};
+use crate::args;
+use crate::resp::{Kind, Value, encode};
 
 /// A version of the serialization protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +109,7 @@ impl Handshake {
 
     /// Writes the next piece of the command into `out`, and says how long it is. The texts must
     /// be the same in each call.
+    #[inline(never)]
     pub fn write(&mut self, user: &str, token: &str, name: Option<&str>, out: &mut [u8]) -> usize {
         let from = self.written;
         let (mut at, mut len) = (0, 0);
@@ -122,17 +124,13 @@ impl Handshake {
             }
             len += piece.len().min(room.len());
         };
-        match (self.kind, name) {
-            (Command::Hello, Some(name)) => {
-                encode(crate::args!["HELLO", 3, "AUTH", user, token, "SETNAME", name], &mut put)
-            }
-            (Command::Hello, None) => {
-                encode(crate::args!["HELLO", 3, "AUTH", user, token], &mut put)
-            }
-            (Command::Auth(_), _) => {
-                encode(&[Arg::from("AUTH"), Arg::from(user), Arg::from(token)], &mut put);
-            }
-        }
+        let all = args!["HELLO", 3, "AUTH", user, token, "SETNAME", name.unwrap_or_default()];
+        let words = match (self.kind, name) {
+            (Command::Hello, Some(_)) => 0..7,
+            (Command::Hello, None) => 0..5,
+            (Command::Auth(_), _) => 2..5,
+        };
+        encode(all.get(words).unwrap_or_default(), &mut put);
         self.len = at;
         self.written += len;
         len
@@ -146,20 +144,17 @@ impl Handshake {
     /// Takes the server's answer.
     pub fn reply(&mut self, reply: Value<'_>) -> Verdict {
         if let Some(error) = reply.error() {
-            let unknown = error.code() == "ERR" && error.message().starts_with("unknown command");
-            if self.kind == Command::Hello && (unknown || error.code() == "NOPROTO") {
+            let (code, message) = (error.code(), error.message());
+            let unknown = code == "ERR" && message.starts_with("unknown command");
+            if self.kind == Command::Hello && (unknown || code == "NOPROTO") {
                 *self = Self::first(Protocol::Resp2);
                 return Verdict::Again;
             }
-            return Verdict::Refused(LoginError::of(error));
+            return Verdict::Refused(LoginError::of(code, message));
         }
         match (self.kind, reply.kind()) {
-            (Command::Hello, Kind::Map) => Verdict::LoggedIn {
-                protocol: Protocol::Resp3,
-                client_id: reply.get("id").and_then(|id| id.int().ok()),
-            },
-            (Command::Hello, Kind::Array) => Verdict::LoggedIn {
-                protocol: Protocol::Resp2,
+            (Command::Hello, kind @ (Kind::Map | Kind::Array)) => Verdict::LoggedIn {
+                protocol: if kind == Kind::Map { Protocol::Resp3 } else { Protocol::Resp2 },
                 client_id: reply.get("id").and_then(|id| id.int().ok()),
             },
             (Command::Auth(protocol), Kind::Simple) if reply.bytes() == Ok(b"OK") => {
@@ -194,15 +189,15 @@ pub enum LoginError {
 }
 
 impl LoginError {
-    fn of(error: ErrorReply<'_>) -> Self {
-        match error.code() {
+    fn of(code: &str, message: &str) -> Self {
+        match code {
             "WRONGPASS" | "NOAUTH" => Self::WrongPass,
             "NOPERM" => Self::NoPerm,
             "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" => Self::Unavailable,
             "DENIED" => Self::Denied,
-            "ERR" if error.message().starts_with("max number of clients") => Self::MaxClients,
+            "ERR" if message.starts_with("max number of clients") => Self::MaxClients,
             // Seen from a proxy: the code behind a generic one.
-            "ERR" if error.message().starts_with("WRONGPASS") => Self::WrongPass,
+            "ERR" if message.starts_with("WRONGPASS") => Self::WrongPass,
             code => Self::Other(ErrorCode::new(code)),
         }
     }

@@ -18,7 +18,7 @@ mod block;
 use core::fmt;
 use core::time::Duration;
 
-use block::block;
+use block::{Block, Shape};
 pub use block::{Slices, TimeText};
 
 use crate::resp::Arg;
@@ -50,7 +50,7 @@ pub enum Class {
 }
 
 /// What can be subscribed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Topic {
     /// A channel, by `SUBSCRIBE`.
@@ -104,56 +104,124 @@ impl fmt::Display for Refused {
 
 impl core::error::Error for Refused {}
 
+/// What a command does that begins with a known word.
+#[derive(Clone, Copy)]
+enum Effect {
+    Multi,
+    Exec,
+    Watch,
+    Unwatch,
+    Client,
+    Subscribe(Topic),
+    Unsubscribe(Topic),
+    Block(Shape),
+    Refused(Refused),
+}
+
+/// The known words. A table takes less of a device's flash than comparisons.
+const WORDS: [(&str, Effect); 31] = [
+    ("MULTI", Effect::Multi),
+    ("EXEC", Effect::Exec),
+    ("DISCARD", Effect::Exec),
+    ("WATCH", Effect::Watch),
+    ("UNWATCH", Effect::Unwatch),
+    ("AUTH", Effect::Refused(Refused::Login)),
+    ("HELLO", Effect::Refused(Refused::Login)),
+    ("RESET", Effect::Refused(Refused::Login)),
+    ("MONITOR", Effect::Refused(Refused::Replies)),
+    ("SYNC", Effect::Refused(Refused::Replies)),
+    ("PSYNC", Effect::Refused(Refused::Replies)),
+    ("CLIENT", Effect::Client),
+    ("SUBSCRIBE", Effect::Subscribe(Topic::Channel)),
+    ("PSUBSCRIBE", Effect::Subscribe(Topic::Pattern)),
+    ("SSUBSCRIBE", Effect::Subscribe(Topic::Shard)),
+    ("UNSUBSCRIBE", Effect::Unsubscribe(Topic::Channel)),
+    ("PUNSUBSCRIBE", Effect::Unsubscribe(Topic::Pattern)),
+    ("SUNSUBSCRIBE", Effect::Unsubscribe(Topic::Shard)),
+    ("BLPOP", Effect::Block(Shape::SecondsLast)),
+    ("BRPOP", Effect::Block(Shape::SecondsLast)),
+    ("BRPOPLPUSH", Effect::Block(Shape::SecondsLast)),
+    ("BLMOVE", Effect::Block(Shape::SecondsLast)),
+    ("BZPOPMIN", Effect::Block(Shape::SecondsLast)),
+    ("BZPOPMAX", Effect::Block(Shape::SecondsLast)),
+    ("BLMPOP", Effect::Block(Shape::SecondsFirst)),
+    ("BZMPOP", Effect::Block(Shape::SecondsFirst)),
+    ("XREAD", Effect::Block(Shape::Streams)),
+    ("XREADGROUP", Effect::Block(Shape::Streams)),
+    ("WAIT", Effect::Block(Shape::Replicas { at: 2 })),
+    ("WAITAOF", Effect::Block(Shape::Replicas { at: 3 })),
+    ("", Effect::Refused(Refused::Empty)),
+];
+
+/// The letters that known words begin with, a bit each, by the length of the word: so that others,
+/// which is nearly all, are not looked for.
+const LETTERS: [u32; 13] = {
+    let mut letters = [0; 13];
+    let mut at = 0;
+    #[allow(clippy::indexing_slicing, reason = "when this is compiled")]
+    while at < WORDS.len() {
+        let word = WORDS[at].0.as_bytes();
+        letters[word.len()] |= if word.is_empty() { letter(0) } else { letter(word[0]) };
+        at += 1;
+    }
+    letters
+};
+
+/// The bit of a letter, in capitals or not.
+const fn letter(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
+impl Effect {
+    fn of(args: &[Arg<'_>]) -> Option<Self> {
+        let word = text(args, 0);
+        let first = letter(word.first().copied().unwrap_or_default());
+        if LETTERS.get(word.len()).copied().unwrap_or_default() & first == 0 {
+            return None;
+        }
+        let known = |(known, _): &&(&str, Self)| same(word, known);
+        WORDS.iter().find(known).map(|(_, effect)| *effect)
+    }
+}
+
+/// Whether the argument `at` is this word, in capitals or not.
+fn is(args: &[Arg<'_>], at: usize, word: &str) -> bool {
+    same(text(args, at), word)
+}
+
+fn text<'a>(args: &[Arg<'a>], at: usize) -> &'a [u8] {
+    match args.get(at) {
+        Some(Arg::Bytes(text)) => text,
+        _ => &[],
+    }
+}
+
+fn same(text: &[u8], word: &str) -> bool {
+    text.len() == word.len() && text.eq_ignore_ascii_case(word.as_bytes())
+}
+
 /// Says what the command `args` does to its connection.
 ///
 /// # Errors
 /// [`Refused`] if it would take the connection out of our hands.
 pub fn classify(args: &[Arg<'_>]) -> Result<Class, Refused> {
-    let word = |at: usize| Word::of(args.get(at));
-    let is = |at: usize, text: &[u8]| word(at).is_some_and(|word| word.as_bytes() == text);
     let others = u32::try_from(args.len().saturating_sub(1)).unwrap_or(u32::MAX);
-    let first = word(0).ok_or(Refused::Empty)?;
-    Ok(match first.as_bytes() {
-        b"MULTI" => Class::Multi,
-        b"EXEC" | b"DISCARD" => Class::Exec,
-        b"WATCH" => Class::Watch,
-        b"UNWATCH" => Class::Unwatch,
-        b"AUTH" | b"HELLO" | b"RESET" => return Err(Refused::Login),
-        b"MONITOR" | b"SYNC" | b"PSYNC" => return Err(Refused::Replies),
-        b"CLIENT" if is(1, b"REPLY") => return Err(Refused::Replies),
-        b"CLIENT" if is(1, b"TRACKING") => Class::Tracking(is(2, b"ON")),
-        b"SUBSCRIBE" => Class::Subscribe(Topic::Channel, others),
-        b"PSUBSCRIBE" => Class::Subscribe(Topic::Pattern, others),
-        b"SSUBSCRIBE" => Class::Subscribe(Topic::Shard, others),
-        b"UNSUBSCRIBE" => Class::Unsubscribe(Topic::Channel, others),
-        b"PUNSUBSCRIBE" => Class::Unsubscribe(Topic::Pattern, others),
-        b"SUNSUBSCRIBE" => Class::Unsubscribe(Topic::Shard, others),
-        _ => block(args).map_or(Class::Plain, |block| Class::Blocking(block.time)),
-    })
-}
-
-/// A word in upper case; a longer one than any that we look for is cut off.
-struct Word {
-    text: [u8; 16],
-    len: usize,
-}
-
-impl Word {
-    fn of(arg: Option<&Arg<'_>>) -> Option<Self> {
-        let bytes = match arg? {
-            Arg::Bytes(bytes) if !bytes.is_empty() => bytes,
-            _ => return None,
-        };
-        let mut text = [0; 16];
-        for (to, from) in text.iter_mut().zip(*bytes) {
-            *to = from.to_ascii_uppercase();
+    Ok(match Effect::of(args) {
+        None => Class::Plain,
+        Some(Effect::Multi) => Class::Multi,
+        Some(Effect::Exec) => Class::Exec,
+        Some(Effect::Watch) => Class::Watch,
+        Some(Effect::Unwatch) => Class::Unwatch,
+        Some(Effect::Client) if is(args, 1, "REPLY") => return Err(Refused::Replies),
+        Some(Effect::Client) if is(args, 1, "TRACKING") => Class::Tracking(is(args, 2, "ON")),
+        Some(Effect::Client) => Class::Plain,
+        Some(Effect::Subscribe(topic)) => Class::Subscribe(topic, others),
+        Some(Effect::Unsubscribe(topic)) => Class::Unsubscribe(topic, others),
+        Some(Effect::Block(shape)) => {
+            Block::of(shape, args).map_or(Class::Plain, |block| Class::Blocking(block.time))
         }
-        Some(Self { text, len: bytes.len().min(16) })
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.text.get(..self.len).unwrap_or_default()
-    }
+        Some(Effect::Refused(refused)) => return Err(refused),
+    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,11 @@ use crate::time::UnixTime;
 /// Reads a date and time; what names no zone is UTC. `None` if it is none of the known forms
 /// or lies before 1970.
 pub fn parse(text: &str) -> Option<UnixTime> {
-    let mut text = Text(text.trim().as_bytes());
+    read(text.as_bytes())
+}
+
+pub(crate) fn read(text: &[u8]) -> Option<UnixTime> {
+    let mut text = Text(text.trim_ascii());
     let (year, month, day);
     if text.peek()?.is_ascii_alphabetic() {
         text.until(b' ')?;
@@ -78,6 +82,7 @@ impl Text<'_> {
         self.0.first().copied()
     }
 
+    #[inline(never)]
     fn next(&mut self) -> Option<u8> {
         let (&first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -94,6 +99,7 @@ impl Text<'_> {
     }
 
     /// One to four digits.
+    #[inline(never)]
     fn number(&mut self) -> Option<u32> {
         let mut value = None;
         for _ in 0..4 {

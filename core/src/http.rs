@@ -21,6 +21,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::date;
+use crate::number::unsigned;
 use crate::storage::{Buffer, CapacityError};
 use crate::time::{Instant, UnixTime};
 
@@ -203,13 +204,12 @@ impl<'a> ResponseWriter<'a> {
 
     /// One header line. To be called for each; the core picks.
     pub fn header(&mut self, name: &str, value: &[u8]) {
-        let Ok(value) = core::str::from_utf8(value) else { return };
-        let value = value.trim();
+        let value = value.trim_ascii();
         if name.eq_ignore_ascii_case("retry-after") {
-            let seconds = value.parse().ok().map(|s| RetryAfter::In(Duration::from_secs(s)));
-            self.retry_after = seconds.or_else(|| date::parse(value).map(RetryAfter::At));
+            let seconds = unsigned(value).map(|s| RetryAfter::In(Duration::from_secs(s)));
+            self.retry_after = seconds.or_else(|| date::read(value).map(RetryAfter::At));
         } else if name.eq_ignore_ascii_case("date") {
-            self.date = date::parse(value);
+            self.date = date::read(value);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Scanner`] takes the text in pieces of any size and says where each member of the
 //! *top-level* object lies. It doesn't recurse, keeps no copy, and refuses what is nested deeper
-//! than [`MAX_DEPTH`]. What it finds is read with `serde-json-core`, a scalar at a time:
+//! than [`MAX_DEPTH`]. What it finds is read a scalar at a time, strings with `serde-json-core`:
 //! see [`text`] and [`number`].
 //!
 //! ```
@@ -23,6 +23,8 @@ use core::fmt;
 
 use serde_json_core::str::{EscapedStr, EscapedStringFragment};
 
+use crate::number::unsigned;
+
 /// How deep objects and arrays may lie in each other.
 pub const MAX_DEPTH: u32 = 32;
 
@@ -37,6 +39,7 @@ pub struct Span {
 
 impl Span {
     /// The bytes that it covers in `text`; empty if it lies outside.
+    #[inline(never)]
     pub fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
@@ -320,51 +323,55 @@ pub fn raw_text(value: &[u8]) -> Option<&str> {
     core::str::from_utf8(inner).ok()
 }
 
+/// Gives the text of a string to `take`, piece by piece, for as long as it says yes. Says whether it
+/// did to the end, and this is a string.
+#[inline(never)]
+fn read(value: &[u8], take: &mut dyn FnMut(&str) -> bool) -> bool {
+    let Some(raw) = raw_text(value) else { return false };
+    EscapedStr(raw).fragments().all(|fragment| match fragment {
+        Ok(EscapedStringFragment::NotEscaped(piece)) => take(piece),
+        Ok(EscapedStringFragment::Escaped(character)) => take(character.encode_utf8(&mut [0; 4])),
+        Err(_) => false,
+    })
+}
+
 /// Reads a string into `out`; `None` if it is no string or longer.
 pub fn text<'o>(value: &[u8], out: &'o mut [u8]) -> Option<&'o str> {
     let mut len = 0;
-    for fragment in EscapedStr(raw_text(value)?).fragments() {
-        let mut utf8 = [0; 4];
-        let piece = match fragment.ok()? {
-            EscapedStringFragment::NotEscaped(piece) => piece,
-            EscapedStringFragment::Escaped(character) => character.encode_utf8(&mut utf8),
-        };
-        out.get_mut(len..len + piece.len())?.copy_from_slice(piece.as_bytes());
+    let whole = read(value, &mut |piece| {
+        let room = out.get_mut(len..len + piece.len());
         len += piece.len();
-    }
-    core::str::from_utf8(out.get(..len)?).ok()
+        room.map(|room| room.copy_from_slice(piece.as_bytes())).is_some()
+    });
+    core::str::from_utf8(out.get(..len).filter(|_| whole)?).ok()
 }
 
 /// Whether `value` is a string that reads `wanted`, however it is escaped.
+#[inline(never)]
 pub fn text_is(value: &[u8], wanted: &str) -> bool {
     let mut rest = wanted;
-    let Some(raw) = raw_text(value) else { return false };
-    for fragment in EscapedStr(raw).fragments() {
-        let after = match fragment {
-            Ok(EscapedStringFragment::NotEscaped(piece)) => rest.strip_prefix(piece),
-            Ok(EscapedStringFragment::Escaped(character)) => rest.strip_prefix(character),
-            Err(_) => None,
-        };
-        match after {
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
-    rest.is_empty()
+    let same = read(value, &mut |piece| {
+        let after = rest.strip_prefix(piece);
+        rest = after.unwrap_or(rest);
+        after.is_some()
+    });
+    same && rest.is_empty()
 }
 
 /// A number that is not negative, or a string of one, as managed-identity endpoints write them;
 /// a fraction is cut off.
 pub fn number(value: &[u8]) -> Option<u64> {
-    let digits = raw_text(value).map_or(value, str::as_bytes);
+    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let digits = quoted.unwrap_or(value);
     let whole = match digits.iter().position(|&b| b == b'.') {
         Some(dot) if digits.get(dot + 1..)?.iter().all(u8::is_ascii_digit) => digits.get(..dot)?,
         Some(_) => return None,
         None => digits,
     };
-    match serde_json_core::from_slice(whole) {
-        Ok((number, used)) if used == whole.len() => Some(number),
-        _ => None,
+    match whole {
+        // None of these is a number in JSON.
+        [b'+', ..] | [b'0', _, ..] => None,
+        whole => unsigned(whole),
     }
 }
 

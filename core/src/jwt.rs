@@ -18,9 +18,7 @@
 
 use core::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
+use crate::base64::decode;
 use crate::json::{self, JsonError, Scanner, Span};
 use crate::time::UnixTime;
 
@@ -160,19 +158,18 @@ impl Claims {
     /// # Errors
     /// [`JwtError`] if it is no JWT, which an access token needn't be, or a claim is unusable.
     pub fn read(token: &str) -> Result<Self, JwtError> {
-        let mut parts = token.split('.');
-        let (Some(_header), Some(payload), Some(_signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let (_header, rest) = cut(token.as_bytes()).ok_or(JwtError::Parts)?;
+        let (payload, signature) = cut(rest).ok_or(JwtError::Parts)?;
+        if cut(signature).is_some() {
             return Err(JwtError::Parts);
-        };
-        let payload = Payload(payload.as_bytes());
+        }
+        let payload = Payload(payload);
         let mut claims = Self::default();
         let mut seen = [false; Claim::ALL.len()];
         let mut scanner = Scanner::new();
         for piece in payload.pieces() {
             let mut decoded = [0; PIECE];
-            let decoded = decode(piece, &mut decoded)?;
+            let decoded = decode(piece, &mut decoded).ok_or(JwtError::Base64)?;
             let mut at = 0;
             while let (used, Some(member)) = scanner.feed(decoded.get(at..).unwrap_or_default())? {
                 at += used;
@@ -207,22 +204,27 @@ impl Claims {
                 Err(JwtError::Malformed(*claim))
             };
         };
-        let malformed = JwtError::Malformed(*claim);
-        let guid = || json::text(value, &mut [0; 36]).and_then(Guid::parse).ok_or(malformed);
-        let date = || match value {
-            [b'"', ..] => Err(malformed),
-            _ => json::number(value).map(UnixTime).ok_or(malformed),
-        };
-        match claim {
-            Claim::Oid => self.oid = Some(guid()?),
-            Claim::Tid => self.tid = Some(guid()?),
-            Claim::Exp => self.exp = Some(date()?),
-            Claim::Nbf => self.nbf = Some(date()?),
-            Claim::Iat => self.iat = Some(date()?),
+        // The one that it is, as a name or as a date.
+        let (guid, date) = match claim {
+            Claim::Oid => (Some(&mut self.oid), None),
+            Claim::Tid => (Some(&mut self.tid), None),
+            Claim::Exp => (None, Some(&mut self.exp)),
+            Claim::Nbf => (None, Some(&mut self.nbf)),
+            Claim::Iat => (None, Some(&mut self.iat)),
             Claim::Aud => {
                 let ours = AUDIENCES.iter().any(|audience| json::text_is(value, audience));
                 self.audience = if ours { Audience::Redis } else { Audience::Other };
+                return Ok(());
             }
+        };
+        let malformed = JwtError::Malformed(*claim);
+        if let Some(guid) = guid {
+            let found = json::text(value, &mut [0; 36]).and_then(Guid::parse);
+            *guid = Some(found.ok_or(malformed)?);
+        }
+        if let Some(date) = date {
+            let found = json::number(value).filter(|_| !value.starts_with(b"\""));
+            *date = Some(UnixTime(found.ok_or(malformed)?));
         }
         Ok(())
     }
@@ -231,6 +233,13 @@ impl Claims {
 /// What a token for Azure Managed Redis has as `aud`: the service by name, or by application id.
 const AUDIENCES: [&str; 3] =
     ["https://redis.azure.com", "https://redis.azure.com/", "acca5fbb-b7e4-4009-81f1-37e38fd66d78"];
+
+/// What is before and behind the first dot.
+#[inline(never)]
+fn cut(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = text.iter().position(|byte| *byte == b'.')?;
+    Some((text.get(..dot)?, text.get(dot + 1..)?))
+}
 
 /// Decoded bytes of a piece; a multiple of three, so that a piece is whole groups of base64.
 const PIECE: usize = 96;
@@ -244,15 +253,15 @@ impl<'a> Payload<'a> {
     }
 
     /// The decoded bytes of `span`; `None` if they don't fit into `out`.
-    fn get<'o, const N: usize>(&self, span: Span, out: &'o mut [u8; N]) -> Option<&'o [u8]> {
-        let len = span.end.checked_sub(span.start).filter(|len| *len <= N)?;
+    fn get<'o>(&self, span: Span, out: &'o mut [u8]) -> Option<&'o [u8]> {
+        let len = span.end.checked_sub(span.start).filter(|len| *len <= out.len())?;
         // Group by group: three bytes from four characters.
         let mut groups = self.0.get(span.start / 3 * 4..)?.chunks(4);
         let mut skip = span.start % 3;
         let mut filled = 0;
         while filled < len {
             let mut group = [0; 3];
-            let bytes = decode(groups.next()?, &mut group).ok()?.get(skip..)?;
+            let bytes = decode(groups.next()?, &mut group)?.get(skip..)?;
             skip = 0;
             let take = bytes.len().min(len - filled);
             out.get_mut(filled..filled + take)?.copy_from_slice(bytes.get(..take)?);
@@ -260,11 +269,6 @@ impl<'a> Payload<'a> {
         }
         out.get(..len)
     }
-}
-
-fn decode<'o>(text: &[u8], out: &'o mut [u8]) -> Result<&'o [u8], JwtError> {
-    let len = URL_SAFE_NO_PAD.decode_slice(text, out).map_err(|_| JwtError::Base64)?;
-    out.get(..len).ok_or(JwtError::Base64)
 }
 
 #[cfg(test)]

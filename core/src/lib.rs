@@ -22,6 +22,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod auth;
+mod base64;
 #[cfg(feature = "alloc")]
 pub mod client;
 pub mod command;
@@ -33,6 +34,7 @@ pub mod http;
 pub mod json;
 pub mod jwt;
 pub mod manager;
+mod number;
 pub mod policy;
 pub mod pubsub;
 pub mod reconnect;

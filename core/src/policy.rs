@@ -48,13 +48,17 @@ impl Ratio {
 
     /// This share of `duration`, in whole milliseconds, rounded down.
     pub const fn of(self, duration: Duration) -> Duration {
+        Duration::from_millis(self.of_millis(millis(duration)))
+    }
+
+    #[inline(never)]
+    pub(crate) const fn of_millis(self, total: u64) -> u64 {
         // u64 milliseconds times a million don't fit in u64, and u128 costs a device kilobytes:
         // so the whole millions and the rest are taken apart.
-        let total = millis(duration);
         let ppm = self.0 as u64;
         let million = Self::ONE.0 as u64;
         let whole = (total / million).saturating_mul(ppm);
-        Duration::from_millis(whole.saturating_add(total % million * ppm / million))
+        whole.saturating_add(total % million * ppm / million)
     }
 }
 
@@ -97,15 +101,23 @@ impl RefreshPolicy {
     /// `life` is counted from when the request was sent; `refresh_in` is the server's own word,
     /// where it gave one.
     pub fn refresh_after(&self, life: Duration, refresh_in: Option<Duration>) -> Duration {
-        let by_ratio = self.expiration_refresh_ratio.of(life);
-        let bound = self.lower_refresh_bound.max(self.lead(life));
+        Duration::from_millis(self.refresh_after_millis(millis(life), refresh_in))
+    }
+
+    pub(crate) fn refresh_after_millis(&self, life: u64, refresh_in: Option<Duration>) -> u64 {
+        let by_ratio = self.expiration_refresh_ratio.of_millis(life);
+        let bound = millis(self.lower_refresh_bound).max(self.lead_millis(life));
         let by_bound = life.saturating_sub(bound);
-        by_ratio.min(by_bound).min(refresh_in.unwrap_or(Duration::MAX))
+        by_ratio.min(by_bound).min(refresh_in.map_or(u64::MAX, millis))
     }
 
     /// [`reauth_lead`](Self::reauth_lead), scaled down for a token that lives for `life` only.
     pub fn lead(&self, life: Duration) -> Duration {
-        self.reauth_lead.min(Ratio::percent(10).of(life))
+        Duration::from_millis(self.lead_millis(millis(life)))
+    }
+
+    pub(crate) fn lead_millis(&self, life: u64) -> u64 {
+        millis(self.reauth_lead).min(Ratio::percent(10).of_millis(life))
     }
 }
 
@@ -167,24 +179,35 @@ impl RetryPolicy {
     /// The wait after so many failures in a row (1 = the first), without jitter; `None` when the
     /// quick attempts are used up.
     pub fn delay(&self, failures: u32) -> Option<Duration> {
-        (1..=self.max_attempts).contains(&failures).then(|| self.backoff().delay(failures))
+        self.delay_millis(failures).map(Duration::from_millis)
+    }
+
+    fn delay_millis(&self, failures: u32) -> Option<u64> {
+        (1..=self.max_attempts).contains(&failures).then(|| self.backoff().delay_millis(failures))
+    }
+
+    /// The same; the slow one when the quick attempts are used up.
+    pub(crate) fn quick_millis(&self, failures: u32) -> u64 {
+        self.delay_millis(failures).unwrap_or_else(|| millis(self.slow_delay))
     }
 
     /// The wait after a failure of this kind, the last of so many in a row, without jitter.
     pub fn wait(&self, kind: ErrorKind, failures: u32) -> Duration {
-        let quick = || self.delay(failures).unwrap_or(self.slow_delay);
+        Duration::from_millis(self.wait_millis(kind, failures))
+    }
+
+    pub(crate) fn wait_millis(&self, kind: ErrorKind, failures: u32) -> u64 {
         let retryable = (self.is_retryable)(kind);
-        match kind {
-            ErrorKind::Throttled(None) if retryable => quick().max(self.throttled_delay),
-            ErrorKind::Throttled(asked) => {
-                let wait = if retryable { quick() } else { self.slow_delay };
-                wait.max(asked.unwrap_or_default())
-            }
-            _ if retryable => quick(),
-            ErrorKind::Parse => self.parse_delay,
-            ErrorKind::Clock => self.clock_delay,
-            ErrorKind::Transient | ErrorKind::Configuration => self.slow_delay,
-        }
+        let least = match kind {
+            ErrorKind::Throttled(None) if retryable => self.throttled_delay,
+            ErrorKind::Throttled(asked) => asked.unwrap_or_default(),
+            _ if retryable => Duration::ZERO,
+            ErrorKind::Parse => return millis(self.parse_delay),
+            ErrorKind::Clock => return millis(self.clock_delay),
+            ErrorKind::Transient | ErrorKind::Configuration => Duration::ZERO,
+        };
+        // When the quick attempts are used up there are only slow ones.
+        self.quick_millis(if retryable { failures } else { 0 }).max(millis(least))
     }
 
     pub(crate) const fn backoff(&self) -> Backoff {
@@ -228,15 +251,20 @@ pub struct Backoff {
 impl Backoff {
     /// The wait after so many failures in a row, 1 being the first.
     pub fn delay(&self, failures: u32) -> Duration {
-        let mut delay = self.initial;
+        Duration::from_millis(self.delay_millis(failures))
+    }
+
+    #[inline(never)]
+    pub(crate) fn delay_millis(&self, failures: u32) -> u64 {
+        let (mut delay, max) = (millis(self.initial), millis(self.max));
         // Ends early: what grows at all reaches the limit by doubling.
         for _ in 1..failures {
-            if delay >= self.max || delay.is_zero() || self.multiplier <= 1 {
+            if delay >= max || delay == 0 || self.multiplier <= 1 {
                 break;
             }
-            delay = delay.saturating_mul(self.multiplier);
+            delay = delay.saturating_mul(self.multiplier.into());
         }
-        delay.min(self.max)
+        delay.min(max)
     }
 }
 
@@ -258,26 +286,25 @@ impl Jitter {
         self.state = Some(seed);
     }
 
-    /// A duration up to, not with, `range`; `None` without a seed.
-    fn up_to(&mut self, range: Duration) -> Option<Duration> {
+    /// A number up to, not with, `range`; `None` without a seed.
+    fn up_to(&mut self, range: u64) -> Option<u64> {
         let state = self.state.as_mut()?;
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         // 32 good bits: a share of the range in 2^32 parts, in u64 as long as it fits.
         let share = mix(*state) >> 32;
-        let range = millis(range);
         let high = (range >> 32).saturating_mul(share);
         let low = ((range & 0xffff_ffff) * share) >> 32;
-        Some(Duration::from_millis(high.saturating_add(low)))
+        Some(high.saturating_add(low))
     }
 
-    /// `delay` less up to `share` of it.
-    pub(crate) fn earlier(&mut self, delay: Duration, share: Ratio) -> Duration {
-        delay.saturating_sub(self.up_to(share.of(delay)).unwrap_or_default())
+    /// `delay` less up to `share` of it, in milliseconds.
+    pub(crate) fn earlier(&mut self, delay: u64, share: Ratio) -> u64 {
+        delay.saturating_sub(self.up_to(share.of_millis(delay)).unwrap_or_default())
     }
 
-    /// `delay` less or more up to `share` of it.
-    pub(crate) fn around(&mut self, delay: Duration, share: Ratio) -> Duration {
-        let share = share.of(delay);
+    /// `delay` less or more up to `share` of it, in milliseconds.
+    pub(crate) fn around(&mut self, delay: u64, share: Ratio) -> u64 {
+        let share = share.of_millis(delay);
         match self.up_to(share.saturating_mul(2)) {
             Some(extra) => delay.saturating_sub(share).saturating_add(extra),
             None => delay,
@@ -286,6 +313,7 @@ impl Jitter {
 }
 
 /// Scatters the bits of `x`: near numbers become far ones.
+#[inline(never)]
 pub(crate) const fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -50,30 +50,42 @@ pub struct Confirmation<'a> {
     pub count: i64,
 }
 
+/// What a notice is about.
+#[derive(Clone, Copy)]
+enum Shape {
+    Message,
+    Begins,
+    Ends,
+}
+
+/// What a notice begins with.
+const WORDS: [(&str, Topic, Shape); 9] = [
+    ("message", Topic::Channel, Shape::Message),
+    ("pmessage", Topic::Pattern, Shape::Message),
+    ("smessage", Topic::Shard, Shape::Message),
+    ("subscribe", Topic::Channel, Shape::Begins),
+    ("psubscribe", Topic::Pattern, Shape::Begins),
+    ("ssubscribe", Topic::Shard, Shape::Begins),
+    ("unsubscribe", Topic::Channel, Shape::Ends),
+    ("punsubscribe", Topic::Pattern, Shape::Ends),
+    ("sunsubscribe", Topic::Shard, Shape::Ends),
+];
+
 impl<'a> Notice<'a> {
     /// What `value` is, if it is about subscriptions.
     pub fn of(value: Value<'a>) -> Option<Self> {
         let mut items = value.items();
         let kind = items.next()?.bytes().ok()?;
-        let (shape, topic) = match kind.split_first()? {
-            (b'p', shape) => (shape, Topic::Pattern),
-            // "subscribe" begins with an s of its own.
-            (b's', shape) if shape != b"ubscribe" => (shape, Topic::Shard),
-            _ => (kind, Topic::Channel),
-        };
-        let began = match shape {
-            b"message" => {
-                let pattern = match topic {
-                    Topic::Pattern => Some(items.next()?.bytes().ok()?),
-                    Topic::Channel | Topic::Shard => None,
-                };
-                let (channel, payload) = (items.next()?.bytes().ok()?, items.next()?);
-                return Some(Self::Message(Message { topic, pattern, channel, payload }));
-            }
-            b"subscribe" => true,
-            b"unsubscribe" => false,
-            _ => return None,
-        };
+        let (_, topic, shape) = WORDS.iter().find(|(word, ..)| word.as_bytes() == kind)?;
+        let (topic, began) = (*topic, matches!(shape, Shape::Begins));
+        if let Shape::Message = shape {
+            let pattern = match topic {
+                Topic::Pattern => Some(items.next()?.bytes().ok()?),
+                Topic::Channel | Topic::Shard => None,
+            };
+            let (channel, payload) = (items.next()?.bytes().ok()?, items.next()?);
+            return Some(Self::Message(Message { topic, pattern, channel, payload }));
+        }
         let name = items.next()?.bytes().ok();
         let count = items.next().and_then(|count| count.int().ok()).unwrap_or_default();
         Some(Self::Confirmation(Confirmation { topic, began, name, count }))

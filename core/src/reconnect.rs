@@ -59,8 +59,8 @@ pub enum Dial {
     },
 }
 
-/// No policy makes a hot loop.
-const MIN_WAIT: Duration = Duration::from_millis(50);
+/// Milliseconds: no policy makes a hot loop.
+const MIN_WAIT: u64 = 50;
 
 /// Schedules the attempts to get a connection.
 #[derive(Clone, Debug)]
@@ -98,8 +98,8 @@ impl Reconnect {
     /// Learns that dialing failed. Says how long to wait for the next attempt.
     pub fn failed(&mut self, now: Instant) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let wait = self.policy.backoff.delay(self.failures).max(MIN_WAIT);
-        self.not_before = now.plus(self.jitter.around(wait, self.policy.jitter));
+        let wait = self.policy.backoff.delay_millis(self.failures).max(MIN_WAIT);
+        self.not_before = now.after(self.jitter.around(wait, self.policy.jitter));
         self.not_before.since(now)
     }
 

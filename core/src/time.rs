@@ -45,20 +45,39 @@ impl Instant {
     }
 
     /// The time from `earlier` to `self`; zero if `earlier` is not earlier.
+    #[inline(never)]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.millis.saturating_sub(earlier.millis))
+        Duration::from_millis(self.millis_since(earlier))
+    }
+
+    /// The same in milliseconds. A `Duration` is twice as large, and to make and to compare one
+    /// takes a device far more.
+    pub(crate) const fn millis_since(self, earlier: Self) -> u64 {
+        self.millis.saturating_sub(earlier.millis)
+    }
+
+    /// `self` and so many milliseconds, no later than [`Instant::FAR_FUTURE`].
+    pub(crate) const fn after(self, millis: u64) -> Self {
+        Self { millis: self.millis.saturating_add(millis) }
+    }
+
+    /// `self` less so many milliseconds, no earlier than the origin.
+    pub(crate) const fn before(self, millis: u64) -> Self {
+        Self { millis: self.millis.saturating_sub(millis) }
     }
 
     /// `self` less `by`, no earlier than the origin.
     #[must_use]
+    #[inline(never)]
     pub const fn minus(self, by: Duration) -> Self {
-        Self { millis: self.millis.saturating_sub(millis(by)) }
+        self.before(millis(by))
     }
 
     /// `self` and `by`, no later than [`Instant::FAR_FUTURE`].
     #[must_use]
+    #[inline(never)]
     pub const fn plus(self, by: Duration) -> Self {
-        Self { millis: self.millis.saturating_add(millis(by)) }
+        self.after(millis(by))
     }
 }
 
@@ -71,6 +90,7 @@ impl Add<Duration> for Instant {
 }
 
 /// Whole milliseconds of `duration`, saturating.
+#[inline(never)]
 pub(crate) const fn millis(duration: Duration) -> u64 {
     // Not `as_millis`: its u128 costs a device hundreds of bytes.
     duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
@@ -85,6 +105,11 @@ impl UnixTime {
     /// The time from `earlier` to `self`; zero if `earlier` is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The same in milliseconds.
+    pub(crate) const fn millis_since(self, earlier: Self) -> u64 {
+        millis(self.since(earlier))
     }
 }
 

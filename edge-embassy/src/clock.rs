@@ -1,13 +1,13 @@
 //! The time: embassy's for schedules, and a wall clock that is set from outside.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::{Future, pending, poll_fn};
 use core::task::Poll;
 
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use embassy_sync::waitqueue::AtomicWaker;
+use embassy_sync::waitqueue::MultiWakerRegistration;
 use embassy_time::{Duration, Timer};
 use redis_entraid_core::time::{self, Clock, Instant, UnixTime};
 
@@ -15,12 +15,13 @@ use redis_entraid_core::time::{self, Clock, Instant, UnixTime};
 ///
 /// The wall clock is unknown until somebody [sets](Self::set) it: from SNTP, from a clock chip, or
 /// from the `Date` of a token endpoint that is trusted (see [`Http`](crate::Http)). Schedules do
-/// without it; TLS can't.
+/// without it; TLS can't. Up to four clients may share it.
 pub struct EmbassyClock {
     not_before: UnixTime,
     /// What to add to embassy's milliseconds for those since 1970.
     ahead: Mutex<CriticalSectionRawMutex, Cell<Option<u64>>>,
-    news: AtomicWaker,
+    /// The runners: each hears of it.
+    news: Mutex<CriticalSectionRawMutex, RefCell<MultiWakerRegistration<4>>>,
 }
 
 /// A time before the program was built: it is not believed.
@@ -41,7 +42,8 @@ impl EmbassyClock {
     /// A clock that is not set. A time before `built_at` is not believed: who can set a device's
     /// clock back can show it certificates that have expired.
     pub const fn new(built_at: UnixTime) -> Self {
-        Self { not_before: built_at, ahead: Mutex::new(Cell::new(None)), news: AtomicWaker::new() }
+        let news = Mutex::new(RefCell::new(MultiWakerRegistration::new()));
+        Self { not_before: built_at, ahead: Mutex::new(Cell::new(None)), news }
     }
 
     /// Sets the wall clock. It may be set again, at any time.
@@ -54,14 +56,14 @@ impl EmbassyClock {
         }
         let millis = now.0.saturating_mul(1000).saturating_sub(self.now().as_millis());
         self.ahead.lock(|ahead| ahead.set(Some(millis)));
-        self.news.wake();
+        self.news.lock(|news| news.borrow_mut().wake());
         Ok(())
     }
 
     /// Waits until the clock was set, since it was last seen at `seen`.
     pub(crate) fn changed(&self, seen: &mut Option<u64>) -> impl Future<Output = ()> {
         poll_fn(move |cx| {
-            self.news.register(cx.waker());
+            self.news.lock(|news| news.borrow_mut().register(cx.waker()));
             let ahead = self.ahead.lock(Cell::get);
             let changed = ahead != *seen;
             *seen = ahead;
@@ -108,7 +110,35 @@ impl time::Timer for EmbassyClock {
 
 #[cfg(test)]
 mod tests {
+    use core::pin::pin;
+    use core::task::{Context, Waker};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    #[test]
+    fn everybody_hears_of_a_new_time() {
+        struct Count(AtomicU32);
+
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let clock = EmbassyClock::new(UnixTime(0));
+        let woken = [(); 3].map(|()| Arc::new(Count(AtomicU32::new(0))));
+        for count in &woken {
+            let waker = Waker::from(count.clone());
+            let mut seen = None;
+            let changed = pin!(clock.changed(&mut seen));
+            assert!(changed.poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        clock.set(UnixTime(1_760_000_000)).unwrap();
+        assert_eq!(woken.map(|count| count.0.load(Ordering::Relaxed)), [1; 3]);
+    }
 
     #[test]
     fn a_time_before_the_build_is_not_believed() {

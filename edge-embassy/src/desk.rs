@@ -80,15 +80,11 @@ impl Desk {
         // Whoever gives up takes his command back.
         let _abandoned = Abandoned(self);
         self.with(|state| state.runner.wake());
-        let mut answer = core::pin::pin!(poll_fn(|cx| self.poll_answer(cx, room)));
+        let mut answer = core::pin::pin!(poll_fn(|cx| self.poll_answer(cx, by, room)));
         let len = match within(self.clock, by, answer.as_mut()).await {
             Some(answer) => answer?,
             // What was sent has its own time, which may be longer: it may block.
-            None if self.with(|state| state.mail.is_sent()) => answer.await?,
-            None => {
-                let cause = self.with(|state| state.health.problem);
-                return Err(Error::Unavailable { cause });
-            }
+            None => answer.await?,
         };
         let value = Value::framed(room.get(..len).unwrap_or_default());
         match value.error() {
@@ -110,10 +106,23 @@ impl Desk {
         }
     }
 
-    fn poll_answer(&self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<Result<usize, Error>> {
+    /// Takes the answer, if it is there. What is still to be sent when its time is over is given up.
+    fn poll_answer(
+        &self,
+        cx: &mut Context<'_>,
+        by: Instant,
+        room: &mut [u8],
+    ) -> Poll<Result<usize, Error>> {
+        let late = self.clock.now() >= by;
         self.with(|state| {
             state.caller.register(cx.waker());
-            state.mail.take(room).map_or(Poll::Pending, Poll::Ready)
+            match state.mail.take(room) {
+                Some(answer) => Poll::Ready(answer),
+                None if late && state.mail.is_waiting() => {
+                    Poll::Ready(Err(Error::Unavailable { cause: state.health.problem }))
+                }
+                None => Poll::Pending,
+            }
         })
     }
 
@@ -205,5 +214,66 @@ struct Turn<'d>(&'d Desk);
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.with(|state| state.turns.end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::future::Future;
+    use core::pin::pin;
+    use core::task::Waker;
+    use std::boxed::Box;
+
+    use redis_entraid_core::args;
+    use redis_entraid_core::command::Class;
+    use redis_entraid_core::connection::{CloseReason, Lost, Outcome, SubmitError, Tag};
+    use redis_entraid_core::time::UnixTime;
+
+    use super::*;
+
+    /// A connection that takes everything.
+    struct Line(Option<Tag>);
+
+    impl Submit for Line {
+        fn submit(&mut self, _: Tag, _: &[Arg<'_>]) -> Result<(), SubmitError> {
+            Err(SubmitError::Ended)
+        }
+
+        fn submit_encoded(
+            &mut self,
+            _: Instant,
+            tag: Tag,
+            _: Class,
+            _: &[u8],
+        ) -> Result<(), SubmitError> {
+            self.0 = Some(tag);
+            Ok(())
+        }
+
+        fn close(&mut self, _: CloseReason) {}
+
+        fn retire(&mut self) {}
+    }
+
+    #[test]
+    fn a_command_that_comes_back_unsent_when_its_time_is_over_waits_for_no_other_connection() {
+        static CLOCK: EmbassyClock = EmbassyClock::new(UnixTime(0));
+        let memory = || std::vec![0; 64].leak();
+        let patience = Duration::from_millis(30);
+        let desk: &Desk = Box::leak(Box::new(Desk::new(memory(), memory(), &CLOCK, patience)));
+        let (mut line, mut room) = (Line(None), [0; 16]);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let blpop = args!["BLPOP", "k", 5];
+        let mut command = pin!(desk.command(blpop, &mut room));
+        assert!(command.as_mut().poll(cx).is_pending());
+        desk.poll_commands(cx, &mut line);
+        let tag = line.0.unwrap();
+        std::thread::sleep(patience * 2);
+        // It may block, so that its reply may still come.
+        assert!(command.as_mut().poll(cx).is_pending());
+        let lost = Lost::new(Outcome::NotSent, Some(CloseReason::Broken));
+        desk.output(&Output::Lost { tag, lost });
+        let answer = command.as_mut().poll(cx);
+        assert!(matches!(answer, Poll::Ready(Err(Error::Unavailable { .. }))), "{answer:?}");
     }
 }

@@ -52,7 +52,8 @@ impl Error {
     pub const fn outcome(&self) -> Outcome {
         match self {
             Self::Lost { outcome, .. } => *outcome,
-            Self::Server(_) | Self::ReplyTooLarge { .. } => Outcome::Unknown,
+            Self::Server(error) => error.outcome,
+            Self::ReplyTooLarge { .. } => Outcome::Unknown,
             // The reply was there.
             Self::TooLarge(error) => match error.buffer {
                 redis_entraid_core::storage::Buffer::Receive => Outcome::Unknown,
@@ -117,6 +118,8 @@ impl core::error::Error for Error {}
 pub enum Problem {
     /// There is no token.
     Token(SourceError),
+    /// Nobody has set the wall clock, without which no certificate can be judged.
+    Clock,
     /// The server can't be reached, or not trusted. The event hook hears the details.
     Connect(ConnectErrorKind),
     /// The server refused the login.
@@ -130,6 +133,7 @@ impl Problem {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Token(_) => "see what the source of the tokens says",
+            Self::Clock => "set the clock: from SNTP, or from the Date of a trusted token endpoint",
             Self::Connect(kind) => kind.advice(),
             Self::Login(_) => "see that the identity is a user of the cache, with an access policy",
             Self::Ended(_) => "wait: it is made again",
@@ -141,6 +145,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(error) => write!(f, "no token: {error}"),
+            Self::Clock => write!(f, "the wall clock is not set: {}", self.advice()),
             Self::Connect(kind) => write!(f, "can't connect: {}", kind.advice()),
             Self::Login(error) => error.fmt(f),
             Self::Ended(reason) => reason.fmt(f),
@@ -155,6 +160,8 @@ impl core::error::Error for Problem {}
 pub struct ServerError {
     text: [u8; 64],
     len: u8,
+    /// Whether the command may have been executed all the same.
+    outcome: Outcome,
 }
 
 impl ServerError {
@@ -165,7 +172,11 @@ impl ServerError {
             *to = *from;
             len += 1;
         }
-        Self { text, len }
+        let outcome = match error.code() == "NOAUTH" || error.redirect().is_some() {
+            true => Outcome::NotSent,
+            false => Outcome::Unknown,
+        };
+        Self { text, len, outcome }
     }
 
     fn text(&self) -> &str {
@@ -208,5 +219,32 @@ impl fmt::Debug for ServerError {
 impl defmt::Format for ServerError {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "ServerError({=str})", self.code());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis_entraid_core::resp::Value;
+
+    use super::*;
+
+    #[test]
+    fn what_the_server_has_not_executed_may_be_repeated() {
+        for (reply, outcome) in [
+            ("-NOAUTH Authentication required.\r\n", Outcome::NotSent),
+            (
+                "-MOVED 3999 a-name-that-is-longer-than-what-is-kept-of-it.example:8501\r\n",
+                Outcome::NotSent,
+            ),
+            ("-ASK 3999 10.0.0.1:8501\r\n", Outcome::NotSent),
+            ("-TRYAGAIN not now\r\n", Outcome::NotSent),
+            ("-CLUSTERDOWN not today\r\n", Outcome::NotSent),
+            ("-MOVEDNOT a word\r\n", Outcome::Unknown),
+            ("-ERR no such command\r\n", Outcome::Unknown),
+        ] {
+            let value = Value::new(reply.as_bytes()).unwrap();
+            let error = Error::Server(ServerError::new(value.error().unwrap()));
+            assert_eq!(error.outcome(), outcome, "{reply}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use redis_entraid_core::reconnect::{Dial, Reconnect};
 use redis_entraid_core::source::TokenSource;
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::token::Token;
-use redis_entraid_core::transport::{ConnectError, Connector};
+use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector};
 
 use crate::clock::EmbassyClock;
 use crate::config::{Config, Hook};
@@ -220,9 +220,13 @@ impl Handler for Keeper {
         }
     }
 
+    fn speaking(&mut self, health: &ConnectionHealth) {
+        self.talking(!health.ready || health.waiting > 0);
+    }
+
     fn settle(&mut self, health: &ConnectionHealth) {
         self.talking(!health.ready || health.waiting > 0);
-        news(self.shared, self.clock, |known| known.connection = Some(*health));
+        news(self.shared, self.clock, |known| known.settle(health));
     }
 }
 
@@ -248,9 +252,12 @@ impl<E: ConnectError> Owner<E> for Keeper {
     fn dial_failed(&mut self, now: Instant, error: Option<E>) {
         self.talking(false);
         let next_in = self.reconnect.failed(now);
-        let kind = error.as_ref().map(ConnectError::kind);
-        let kind = kind.unwrap_or(redis_entraid_core::transport::ConnectErrorKind::Unreachable);
-        self.shared.desk.tell(|health| health.problem = Some(Problem::Connect(kind)));
+        let problem = match error.as_ref().map_or(Kind::Unreachable, ConnectError::kind) {
+            // The kinds of the core know nothing of it.
+            Kind::Host if self.clock.unix_time().is_none() => Problem::Clock,
+            kind => Problem::Connect(kind),
+        };
+        self.shared.desk.tell(|health| health.problem = Some(problem));
         let details: &dyn fmt::Display = match &error {
             Some(error) => error,
             None => &"nobody answers in time",

@@ -10,12 +10,6 @@ use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint,
 
 use crate::lent::Wiped;
 
-/// A peer that doesn't acknowledge anything for so long is gone.
-const SILENT: Duration = Duration::from_secs(20);
-
-/// How often a silent peer is asked whether it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
 /// What saying goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -71,8 +65,8 @@ impl Connector for Tcp<'_> {
         let address = resolve(self.stack, endpoint.address).await?;
         let (receive, transmit) = (Wiped(self.receive), Wiped(self.transmit));
         let mut socket = TcpSocket::new(self.stack, receive.0, transmit.0);
-        socket.set_timeout(Some(SILENT));
-        socket.set_keep_alive(Some(KEEP_ALIVE));
+        // Neither a timeout nor keep-alives: the stack would end a connection whose device has slept.
+        // Whoever waits for something knows for how long.
         // Commands are written whole.
         socket.set_nagle_enabled(false);
         socket.connect((address, endpoint.port)).await.map_err(ConnectError::Dial)?;

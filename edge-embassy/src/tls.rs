@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use core::fmt;
+use core::pin::{Pin, pin};
 use core::time::Duration;
 
 use embassy_sync::blocking_mutex::Mutex;
@@ -118,7 +119,9 @@ impl<R: CryptoRngCore, S: Session> Session for Secured<'_, R, S> {
         let buffers = Buffers { records_in: records_in.0, records_out: records_out.0 };
         let mut tls = tls::Tls::connect(&halves, buffers, &self.config, self.rng).await?;
         let (reader, writer) = tls.split();
-        Ok(self.session.run(reader, writer).await)
+        // By itself, so that the stack of a handshake, which is the deepest, hasn't got its room too.
+        let session: Pin<&mut dyn Future<Output = _>> = pin!(self.session.run(reader, writer));
+        Ok(session.await)
     }
 }
 

@@ -29,6 +29,14 @@ pub struct Health {
 }
 
 impl Health {
+    /// Takes in how the connection stands. One that serves is no problem any more.
+    pub(crate) fn settle(&mut self, connection: &ConnectionHealth) {
+        self.connection = Some(*connection);
+        if connection.ready && connection.generation.is_some() {
+            self.problem = None;
+        }
+    }
+
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::FetchFailed { error, .. } => self.problem = Some(Problem::Token(*error)),
@@ -64,11 +72,15 @@ pub(crate) struct Agenda {
 
 impl Agenda {
     pub(crate) const fn new() -> Self {
-        Self { alarms: [Instant::FAR_FUTURE; 6], fetching: false, talking: false }
+        // It begins by fetching.
+        Self { alarms: [Instant::FAR_FUTURE; 6], fetching: true, talking: false }
     }
 
-    /// Notes an alarm. Says where, if there is a place.
+    /// Notes an alarm. Says where, if there is a place. One that never comes needs none.
     pub(crate) fn note(&mut self, at: Instant) -> Option<usize> {
+        if at == Instant::FAR_FUTURE {
+            return None;
+        }
         let (place, alarm) =
             self.alarms.iter_mut().enumerate().find(|(_, alarm)| **alarm == Instant::FAR_FUTURE)?;
         *alarm = at;
@@ -99,6 +111,8 @@ mod tests {
     fn who_has_something_under_way_may_not_sleep() {
         let (now, minute) = (Instant::from_millis(0), Duration::from_secs(60));
         let mut agenda = Agenda::new();
+        assert_eq!(agenda.rest(now), Duration::ZERO);
+        agenda.fetching = false;
         let late = agenda.note(now + minute * 2).unwrap();
         let early = agenda.note(now + minute).unwrap();
         assert_eq!(agenda.rest(now), minute);
@@ -111,5 +125,17 @@ mod tests {
         agenda.fetching = false;
         agenda.forget(late);
         assert!(agenda.rest(now) > minute * 1_000_000);
+    }
+
+    #[test]
+    fn who_waits_for_ever_takes_nobodys_place() {
+        let (now, minute) = (Instant::from_millis(0), Duration::from_secs(60));
+        let mut agenda = Agenda { fetching: false, ..Agenda::new() };
+        let never = agenda.note(Instant::FAR_FUTURE);
+        agenda.note(now + minute).unwrap();
+        if let Some(place) = never {
+            agenda.forget(place);
+        }
+        assert_eq!(agenda.rest(now), minute);
     }
 }

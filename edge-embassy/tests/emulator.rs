@@ -5,7 +5,8 @@ mod board;
 
 use std::time::Duration;
 
-use board::{EMULATOR, on_board, said, until};
+use board::{on_board, said, until};
+use network::{SERVERS, memory};
 use rand_core::OsRng;
 use redis_entraid_embassy::core::connection::{Idle, Outcome};
 use redis_entraid_embassy::core::source::{Authority, Driven, ServicePrincipal};
@@ -90,6 +91,53 @@ fn an_idle_connection_is_let_go_and_made_again_for_a_command() {
 }
 
 #[test]
+fn who_waits_for_an_answer_may_not_sleep() {
+    on_board("rsa", 3600, |board| async move {
+        board.emulator.arm("cmd#1 hang").unwrap();
+        let keep = Idle::Keep(Duration::from_millis(500));
+        let client = board.client_of(board.source(true), |config| config.connection.idle = keep);
+        // Nothing has begun, but it will.
+        assert_eq!(client.may_sleep(), Duration::ZERO);
+        until(|| client.health().connects == 1).await;
+        assert!(client.may_sleep() > Duration::from_millis(100));
+        // A `PING` that nobody has asked for.
+        until(|| board.emulator.counts().commands == 1).await;
+        for _ in 0..10 {
+            assert_eq!(client.may_sleep(), Duration::ZERO, "{}", said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_outlives_the_sleep_that_it_allows() {
+    on_board("rsa", 3600, |board| async move {
+        let client = board.client();
+        let mut room = [0; 64];
+        client.command(args!["SET", "k", 1], &mut room).await.unwrap();
+        until(|| client.may_sleep() > Duration::from_secs(200)).await;
+        // Nobody hears anything then, nor sends.
+        board.wire.cut(true);
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        board.wire.cut(false);
+        let value = client.command(args!["GET", "k"], &mut room).await.unwrap();
+        assert_eq!(value.int(), Ok(1));
+        assert_eq!(board.emulator.counts().connections, 1, "{}", said());
+    });
+}
+
+#[test]
+fn a_problem_that_has_passed_is_none_any_more() {
+    on_board("rsa", 10, |board| async move {
+        board.emulator.arm("token#2 status 503").unwrap();
+        let client = board.client();
+        until(|| matches!(client.health().problem, Some(Problem::Token(_)))).await;
+        until(|| client.health().reauths == 1).await;
+        assert_eq!(client.health().problem, None, "{}", said());
+    });
+}
+
+#[test]
 fn a_server_that_cant_show_who_it_is_never_sees_a_token() {
     for (chain, why) in [
         ("other-name", "the certificate is for another name"),
@@ -121,8 +169,9 @@ fn without_a_wall_clock_there_is_no_connection_and_then_there_is() {
         });
         let mut room = [0; 64];
         let error = client.command(args!["PING"], &mut room).await.unwrap_err();
-        let cause = Some(Problem::Connect(ConnectErrorKind::Host));
+        let cause = Some(Problem::Clock);
         assert_eq!((error, error.outcome()), (Error::Unavailable { cause }, Outcome::NotSent));
+        assert!(error.to_string().contains("the wall clock is not set"), "{error}");
         assert!(said().contains("nobody has set the wall clock"), "{}", said());
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         board.clock.set(UnixTime(now.as_secs())).unwrap();
@@ -175,7 +224,7 @@ impl Connector for Rerouted {
         endpoint: &Endpoint<'_>,
         session: S,
     ) -> Result<S::Output, Self::Error> {
-        self.0.connect(&endpoint.redirected(EMULATOR, 443), session).await
+        self.0.connect(&endpoint.redirected(SERVERS, 443), session).await
     }
 }
 
@@ -189,8 +238,8 @@ fn a_service_principal_gets_its_token_over_https() {
         let (id, secret) = (entra.principal.client_id.clone(), entra.secret.clone());
         let principal = ServicePrincipal::with_secret(authority, id, secret);
         let tls: Tls<Rerouted, OsRng> = board.tls(Rerouted(board.tcp()));
-        let http = Http::secure(tls, board::memory(1024));
-        let source = Driven::new(principal, http, board::memory(2048));
+        let http = Http::secure(tls, memory(1024));
+        let source = Driven::new(principal, http, memory(2048));
         let client = board.client_of(source, |_| {});
         client.command(args!["PING"], &mut [0; 64]).await.unwrap();
         assert_eq!(board.emulator.counts().logins, 1, "{}", said());

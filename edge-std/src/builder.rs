@@ -260,8 +260,7 @@ impl<C: Connect> Builder<C> {
     /// [`Error`] if the first login doesn't work: at once if trying again can't help, and at
     /// the start timeout else.
     pub async fn connect(mut self) -> Result<Client, Error> {
-        // Commands can't overlap: they have one connection.
-        self.shared.config.replacement = Replacement::BreakThenMake;
+        self.shared.config = self.shared.config.for_commands();
         let Parts { dialer, start, on_push, started } = self.prepare()?;
         let exchange = Arc::new(Exchange::default());
         let handle = Handle::new(exchange.clone());
@@ -286,10 +285,7 @@ impl<C: Connect> Builder<C> {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn subscriber(mut self) -> Result<Subscriber, Error> {
-        if let Idle::LetGo(_) = self.shared.config.idle {
-            // It is never idle: it listens.
-            self.shared.config.idle = Idle::default();
-        }
+        self.shared.config = self.shared.config.for_subscriptions();
         let backlog = self.shared.backlog;
         let Parts { dialer, start, started, .. } = self.prepare()?;
         let (subscriber, driver) = subscriber(dialer, start, backlog);
@@ -301,10 +297,6 @@ impl<C: Connect> Builder<C> {
     fn prepare(self) -> Result<Parts<C>, Error> {
         let Self { connector, identity, shared } = self;
         let start_identity = identity.ok_or(ConfigError::NoSource)?;
-        let mut config = shared.config;
-        // A command that may take long doesn't make a server unresponsive.
-        let patience = config.command_timeout.saturating_add(Duration::from_secs(5));
-        config.unresponsive_after = config.unresponsive_after.max(patience);
         let standing = Standing::new(shared.reconnect, shared.settings.hook.clone());
         let (waiter, started) = oneshot::channel();
         let start = Start { until: TokioClock.now() + shared.start_timeout, waiter };
@@ -315,7 +307,7 @@ impl<C: Connect> Builder<C> {
             host: shared.host.into(),
             address: shared.address.map(Into::into),
             port: shared.port,
-            config,
+            config: shared.config,
             max_reply: shared.max_reply,
         };
         Ok(Parts { dialer, start, on_push: shared.on_push, started })

@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use redis_entraid_core::client as core;
+use redis_entraid_core::client::Health;
 use redis_entraid_core::command::{Class, classify};
-use redis_entraid_core::connection::ConnectionHealth;
-use redis_entraid_core::manager::TokenHealth;
 use redis_entraid_core::resp::{Arg, Redirect, Value};
 
 use crate::clock::TokioClock;
@@ -149,7 +147,7 @@ impl Client {
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::of(&self.identity, &self.standing)
+        Health::new(self.identity.health(), &self.standing.now())
     }
 
     /// Why there is no connection at the moment, as far as that is known.
@@ -205,39 +203,3 @@ impl<'r> Iterator for Pipeline<'r> {
 }
 
 impl ExactSizeIterator for Pipeline<'_> {}
-
-/// How a client stands.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Health {
-    /// The identity's token.
-    pub token: TokenHealth,
-    /// The connection, while there is one, as it was when it last had something to do.
-    pub connection: Option<ConnectionHealth>,
-    /// Connections that were made after the first.
-    pub reconnects: u32,
-    /// Logins with a newer token on a live connection.
-    pub reauths: u32,
-}
-
-impl Health {
-    pub(crate) fn of(identity: &Identity, standing: &Standing) -> Self {
-        let now = standing.now();
-        Self {
-            token: identity.health(),
-            connection: now.connection().copied(),
-            reconnects: now.connects().saturating_sub(1),
-            reauths: now.reauths(),
-        }
-    }
-
-    /// Whether there is a connection that takes commands.
-    pub fn is_ready(&self) -> bool {
-        self.connection.is_some_and(|connection| connection.ready)
-    }
-
-    /// How old the token is.
-    pub const fn token_age(&self) -> Option<Duration> {
-        self.token.age
-    }
-}

@@ -23,7 +23,7 @@ mod subscriber;
 pub mod tls;
 
 pub use builder::{Builder, DefaultConnector};
-pub use client::{Client, Health, Pipeline};
+pub use client::{Client, Pipeline};
 pub use clock::TokioClock;
 pub use connect::Connect;
 pub use error::Error;
@@ -33,13 +33,14 @@ pub use redis_entraid_core::args;
 pub use redis_entraid_core::auth::Protocol;
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use redis_entraid_core::client::{Chosen, Environment};
+pub use redis_entraid_core::client::{Delivery, Health, Message};
 pub use redis_entraid_core::command::Topic;
 pub use redis_entraid_core::connection::{Idle, Replacement};
 pub use redis_entraid_core::event::Event;
 pub use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
 pub use redis_entraid_core::reconnect::ReconnectPolicy;
 pub use redis_entraid_core::resp::{Arg, Kind, Value};
-pub use subscriber::{Delivery, Message, Subscriber};
+pub use subscriber::Subscriber;
 #[cfg(feature = "tls")]
 pub use tls::Roots;
 

@@ -1,30 +1,29 @@
 //! A subscriber: a connection of its own, on which messages come.
 
 mod line;
-mod mailbox;
 
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use redis_entraid_core::client::{self, Delivery, Health, Mail, Reader};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::CloseReason;
-use redis_entraid_core::pubsub::{self, Notice};
-use redis_entraid_core::resp::Value;
 
-use crate::client::Health;
 use crate::connect::Connect;
 use crate::dial::{Dialer, Unstartable};
 use crate::driver::Start;
-use crate::error::{Error, ServerError};
+use crate::error::Error;
 use crate::identity::Identity;
 use crate::pump::Unneeded;
 use crate::standing::Standing;
 use line::Line;
-use mailbox::{Mailbox, Name};
+
+/// Where who reads and the task meet.
+type Mailbox = client::Mailbox<Mutex<Mail>>;
 
 /// Hears what is published, and stays subscribed through all that happens to its connection.
 ///
@@ -48,98 +47,10 @@ use mailbox::{Mailbox, Name};
 /// # }
 /// ```
 pub struct Subscriber {
-    mailbox: Arc<Mailbox>,
+    reader: Reader<Mutex<Mail>>,
     identity: Identity,
     standing: Arc<Standing>,
     patience: Duration,
-}
-
-/// What a subscriber hears.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Delivery {
-    /// Somebody published something.
-    Message(Message),
-    /// The connection was lost and made again: what was published in between is missing. From
-    /// here on nothing is: who reads now what he missed has all.
-    Gap,
-    /// Another connection takes the place of this one: from here to
-    /// [`Settled`](Self::Settled), messages may come twice.
-    Overlap,
-    /// The earlier connection has ended.
-    Settled,
-    /// So many messages were dropped here, since too many wait to be read or one was too large.
-    Missed(u64),
-    /// The server refuses what it granted before, or what nobody waits for any more: that
-    /// subscription has ended.
-    Refused {
-        /// Of which kind it was.
-        topic: Topic,
-        /// To what.
-        name: Vec<u8>,
-        /// What the server says.
-        error: ServerError,
-    },
-}
-
-/// What somebody published.
-#[derive(Clone)]
-pub struct Message {
-    raw: Box<[u8]>,
-}
-
-impl Message {
-    fn new(value: Value<'_>) -> Self {
-        Self { raw: value.raw().into() }
-    }
-
-    const fn size(&self) -> usize {
-        // With what the queue itself takes for it.
-        self.raw.len() + 64
-    }
-
-    fn value(&self) -> Value<'_> {
-        Value::framed(&self.raw)
-    }
-
-    fn notice(&self) -> Option<pubsub::Message<'_>> {
-        match Notice::of(self.value()) {
-            Some(Notice::Message(message)) => Some(message),
-            _ => None,
-        }
-    }
-
-    /// The channel that it was published on.
-    pub fn channel(&self) -> &[u8] {
-        self.notice().map_or(b"", |message| message.channel)
-    }
-
-    /// The pattern by which it came, if it came by one.
-    pub fn pattern(&self) -> Option<&[u8]> {
-        self.notice()?.pattern
-    }
-
-    /// What was published.
-    pub fn payload(&self) -> &[u8] {
-        self.notice().and_then(|message| message.payload.bytes().ok()).unwrap_or_default()
-    }
-
-    /// What was published, if it is UTF-8.
-    ///
-    /// # Errors
-    /// [`Error::Type`] if it is not.
-    pub fn text(&self) -> Result<&str, Error> {
-        Ok(self.notice().map_or(self.value(), |message| message.payload).str()?)
-    }
-}
-
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("channel", &String::from_utf8_lossy(self.channel()))
-            .field("bytes", &self.payload().len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Subscriber {
@@ -157,10 +68,7 @@ impl Subscriber {
         topic: Topic,
         names: impl IntoIterator<Item = N>,
     ) -> Result<(), Error> {
-        let names: Vec<_> = names.into_iter().map(|name| Name::new(topic, name.as_ref())).collect();
-        self.mailbox.want(&names);
-        let _waiting = Waiting(&self.mailbox);
-        let known = poll_fn(|cx| self.mailbox.poll_known(cx, &names));
+        let known = self.reader.subscribe(topic, names);
         tokio::time::timeout(self.patience, known).await.unwrap_or_else(|_| {
             let cause = self.standing.problem().map(Box::new);
             Err(Error::Unavailable { cause })
@@ -173,8 +81,7 @@ impl Subscriber {
         topic: Topic,
         names: impl IntoIterator<Item = N>,
     ) {
-        let names: Vec<_> = names.into_iter().map(|name| Name::new(topic, name.as_ref())).collect();
-        self.mailbox.unwant(&names);
+        self.reader.unsubscribe(topic, names);
     }
 
     /// Waits for what comes next.
@@ -186,32 +93,17 @@ impl Subscriber {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Delivery, Error> {
-        poll_fn(|cx| self.mailbox.poll_next(cx)).await
+        self.reader.next().await
     }
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::of(&self.identity, &self.standing)
+        Health::new(self.identity.health(), &self.standing.now())
     }
 
     /// Why there is no connection at the moment, as far as that is known.
     pub fn problem(&self) -> Option<Error> {
         self.standing.problem()
-    }
-}
-
-/// Somebody waits for a confirmation.
-struct Waiting<'m>(&'m Mailbox);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.stop_waiting();
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        self.mailbox.leave();
     }
 }
 
@@ -233,7 +125,7 @@ struct End(Arc<Mailbox>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.end(Error::Closed);
+        self.0.end(&Error::Closed);
     }
 }
 
@@ -245,7 +137,7 @@ pub(crate) fn subscriber<C>(
 ) -> (Subscriber, Driver<C>) {
     let mailbox = Arc::new(Mailbox::new(backlog));
     let subscriber = Subscriber {
-        mailbox: mailbox.clone(),
+        reader: Reader::new(mailbox.clone()),
         identity: dialer.identity.clone(),
         standing: dialer.standing.clone(),
         patience: dialer.config.command_timeout,
@@ -261,7 +153,7 @@ impl<C: Connect> Driver<C> {
     }
 
     async fn keep(&mut self) -> Result<(), Unneeded> {
-        let mailbox = &*self.mailbox.0;
+        let mailbox = &self.mailbox.0;
         loop {
             let until = self.start.as_ref().map(|start| start.until);
             let open = self.dialer.open(until);
@@ -297,20 +189,21 @@ async fn wanted<F: Future>(mailbox: &Mailbox, future: F) -> Result<F::Output, Un
 /// Keeps `line`, and what takes its place, until there is none. Says why.
 async fn serve<'s, C: Connect>(
     dialer: &'s Dialer<C>,
-    mailbox: &'s Mailbox,
+    mailbox: &'s Arc<Mailbox>,
     start: &mut Option<Start>,
     mut line: Line<'s, C::Stream>,
 ) -> Result<CloseReason, Unneeded> {
     loop {
-        while !line.names.to_be_replaced {
+        while !line.names().is_to_be_replaced() {
             let ended = line.turn().await?;
-            if line.names.logged_in
+            if line.names().is_logged_in()
                 && let Some(start) = start.take()
             {
                 let _ = start.waiter.send(Ok(()));
             }
             if let Some(reason) = ended {
-                return Ok(lost(mailbox, &line, reason));
+                line.names().lost();
+                return Ok(reason);
             }
         }
         let mut next = {
@@ -318,50 +211,35 @@ async fn serve<'s, C: Connect>(
             loop {
                 tokio::select! {
                     opened = &mut open => match opened {
-                        Ok(pump) => break Line::new(pump, mailbox, &dialer.standing),
+                        Ok(pump) => break Line::replacing(pump, mailbox, &dialer.standing),
                         // Once started, it doesn't give up.
                         Err(Unstartable) => return Err(Unneeded),
                     },
                     ended = line.turn() => if let Some(reason) = ended? {
-                        return Ok(lost(mailbox, &line, reason));
+                        line.names().lost();
+                        return Ok(reason);
                     },
                 }
             }
         };
-        next.names.replaces = true;
         loop {
             tokio::select! {
                 ended = next.turn() => {
                     if ended?.is_some() {
                         // Another attempt, as long as this one lives.
-                        if next.names.has_subscriptions() {
-                            mailbox.notice(Delivery::Settled);
-                        }
+                        next.names().failed();
                         break;
                     }
-                    if next.names.is_settled() {
+                    if next.names().is_settled() {
                         line.retire();
                     }
                 }
                 ended = line.turn() => if ended?.is_some() {
-                    if next.names.has_subscriptions() {
-                        mailbox.notice(Delivery::Settled);
-                    }
-                    if !next.names.is_settled() && line.names.has_subscriptions() {
-                        mailbox.gap_begins();
-                    }
-                    next.stand_alone();
+                    next.succeeds(&line);
                     line = next;
                     break;
                 },
             }
         }
     }
-}
-
-fn lost<S>(mailbox: &Mailbox, line: &Line<'_, S>, reason: CloseReason) -> CloseReason {
-    if line.names.has_subscriptions() {
-        mailbox.gap_begins();
-    }
-    reason
 }

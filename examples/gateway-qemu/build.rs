@@ -7,7 +7,7 @@ fn main() {
     println!("cargo:rustc-link-search={here}");
     println!("cargo:rustc-link-arg=-Tlink.x");
     println!("cargo:rustc-link-arg=-Tdefmt.x");
-    for file in ["memory.x", "device.x", "build.rs"] {
+    for file in ["memory.x", "build.rs"] {
         println!("cargo:rerun-if-changed={file}");
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,6 +1,6 @@
 // The subject of the conformance cases. What the lines mean is said in tests/conformance/src/lib.rs.
 
-import { clientSecret, connect, managedIdentity, RedisError } from 'redis-entraid-js';
+import { clientSecret, connect, listen, managedIdentity, RedisError } from 'redis-entraid-js';
 
 import { connector, env, sleep } from '#host';
 
@@ -72,27 +72,56 @@ const happened = (client, what) => {
   return times[what];
 };
 
+const optionsOf = async (words) => {
+  const { source, resp, idle, replacement } = Object.fromEntries(words.map((word) => word.split('=')));
+  return {
+    host: env.REDIS_HOSTNAME,
+    port: Number(env.REDIS_PORT),
+    connect: await connector({ pem: env.REDIS_CA_PEM }),
+    provider: identity(source),
+    protocol: resp === '2' ? 2 : 3,
+    pingInterval: idle && idle * 1000,
+    replacement,
+  };
+};
+
+/** Keeps what can be opened under its name. */
+const opened = async (name, open) => {
+  try {
+    clients.set(name, await open());
+    return 'ok';
+  } catch (error) {
+    return failure(error);
+  }
+};
+
 const verbs = {
-  async connect(name, rest) {
-    const options = Object.fromEntries(rest.split(' ').map((word) => word.split('=')));
-    try {
-      const client = await connect({
-        host: env.REDIS_HOSTNAME,
-        port: Number(env.REDIS_PORT),
-        connect: await connector({ pem: env.REDIS_CA_PEM }),
-        provider: identity(options.source),
-        protocol: options.resp === '2' ? 2 : 3,
-        pingInterval: options.idle && options.idle * 1000,
-      });
+  connect: (name, rest) =>
+    opened(name, async () => {
+      const client = await connect(await optionsOf(rest.split(' ')));
       // The cases want to know whether the login was good.
       try {
         await client.loggedIn();
+        return client;
       } catch (error) {
         client.close();
         throw error;
       }
-      clients.set(name, client);
-      return 'ok';
+    }),
+
+  subscribe: (name, rest) =>
+    opened(name, async () => {
+      const [channel, ...words] = rest.split(' ');
+      const subscriber = await listen(await optionsOf(words));
+      await subscriber.subscribe(channel);
+      return subscriber;
+    }),
+
+  async hear(name) {
+    const timeout = sleep(30_000).then(() => ({ value: { type: 'err timeout' } }));
+    try {
+      const { value } = await Promise.race([clients.get(name).next(), timeout]);
+      return value.type === 'message' ? `message ${value.message}` : value.type;
     } catch (error) {
       return failure(error);
     }

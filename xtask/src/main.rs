@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask` says which there are.
 
 mod demo;
+mod devices;
 mod elf;
 mod fuzz;
 mod npm;
@@ -20,7 +21,8 @@ cargo xtask demo             the main job: against the emulator, or the server t
 cargo xtask test [SUITE...]  all checks, or the named ones; installs what they need
 cargo xtask suites           their names
 cargo xtask npm              builds the npm package
-cargo xtask size             how large components are, and where the bytes are
+cargo xtask size [devices]   how large all is, or only what is for devices, and where the bytes
+                             are
 cargo xtask sim [--seeds N] [--first SEED] [--days N] [--connections N]
                              more of the simulation than the tests have time for
 cargo xtask fuzz [TARGET...] [--seconds N] [--keep]
@@ -41,7 +43,8 @@ fn main() -> ExitCode {
             done(run(&mut cargo(&[&sim, more].concat())).map(drop))
         }
         ["npm"] => done(npm::package().map(|package| println!("{}", package.tarball.display()))),
-        ["size"] => done(size::size()),
+        ["size"] => done(size::devices().and_then(|()| size::components())),
+        ["size", "devices"] => done(size::devices()),
         ["fuzz", more @ ..] => done(fuzz::fuzz(more)),
         _ => {
             eprintln!("{USAGE}");

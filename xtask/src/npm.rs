@@ -11,8 +11,10 @@ use crate::tools::{Result, cache, cargo, debian, quietly, root, run};
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
 /// The modules of the package, which are features of `wasm/js`.
-const MODULES: [(&str, &[&str]); 2] =
-    [("client", &["initSync", "RawClient"]), ("tokens", &["initSync", "RawManager"])];
+const MODULES: [(&str, &[&str]); 2] = [
+    ("client", &["initSync", "RawClient", "RawSubscriber"]),
+    ("tokens", &["initSync", "RawManager"]),
+];
 
 /// What is not asked for here makes a module that older hosts refuse.
 const FEATURES: [&str; 6] = [

@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 
 use rustc_demangle::demangle;
 
-use crate::targets::{component, gateway, named_component};
+use crate::devices::Measured;
+use crate::targets::{component, firmwares, named_component};
 use crate::tools::Result;
 use crate::wasm;
-use crate::{elf, npm};
+use crate::{devices, elf, npm};
 
 /// Components: what they are, and the features of `tests/sizes/wasi`.
 const COMPONENTS: [(&str, &str); 6] = [
@@ -24,17 +25,52 @@ const COMPONENTS: [(&str, &str); 6] = [
 
 /// The modules of the npm package, and what they may have with their bindings, compressed: a little
 /// more than they have.
-const MODULES: [(&str, usize); 2] = [("client", 84_000), ("tokens", 47_000)];
+const MODULES: [(&str, usize); 2] = [("client", 92_500), ("tokens", 44_500)];
 
-/// Prints the sizes of all that has one.
-pub(crate) fn size() -> Result<()> {
-    println!("\n{:34} {:>9} {:>9}", "firmware", "flash", "RAM");
-    for (what, features) in [("gateway (P-256)", ""), ("gateway (P-256, RSA)", "rsa")] {
-        let bytes = std::fs::read(gateway(features)?.path).map_err(|error| error.to_string())?;
-        let memory = elf::memory(&bytes).ok_or("it is no firmware")?;
-        println!("{what:34} {:>9} {:>9}", memory.flash, memory.ram);
+/// Prints the sizes of what is for devices.
+pub(crate) fn devices() -> Result<()> {
+    let (parts, gateways) = (devices::parts()?, devices::run_gateways()?);
+    println!("\n{:34} {:>9} {:>9} {:>9}", "on a Cortex-M3", "flash", "RAM", "stack");
+    let row = |what: &str, flash: u32, ram: u32, stack: Option<u32>| {
+        let stack = stack.map(|stack| stack.to_string()).unwrap_or_default();
+        println!("{what:34} {flash:>9} {ram:>9} {stack:>9}");
+    };
+    for Measured { what, flash, ram, stack, .. } in parts.iter().chain(&gateways) {
+        row(what, *flash, *ram, *stack);
     }
-    println!("and the stack: cargo xtask test gateway says how much of it was used");
+    for (what, features) in [("at s (P-256, RSA)", "rsa"), ("at s (P-256)", "")] {
+        let built = firmwares("examples/gateway-qemu", features, Some("s"))?;
+        let file = std::fs::read(built.path.join("gateway-qemu"));
+        let file = file.map_err(|error| error.to_string())?;
+        let memory = elf::memory(&file).ok_or("it is no firmware")?;
+        row(what, memory.flash, memory.ram, None);
+    }
+    println!("parts of the core, at opt-level s, are without buffers and an empty firmware");
+    println!("the gateway, at opt-level z where nothing else is said, is all there is in it");
+    println!("\nbytes of functions by crate");
+    for Measured { what, functions, .. } in parts.iter().chain(&gateways) {
+        show(what, &by_crate(functions));
+    }
+    println!("\nthe largest functions");
+    for Measured { what, functions, .. } in parts.iter().skip(1) {
+        let name = |(name, bytes): &wasm::Function| (format!("{:#}", demangle(name)), *bytes);
+        let mut functions: Vec<_> = functions.iter().map(name).collect();
+        functions.sort_by_key(|(_, bytes)| core::cmp::Reverse(*bytes));
+        show(what, &functions);
+    }
+    Ok(())
+}
+
+/// The largest of what is known by name.
+fn show(what: &str, sizes: &[(String, usize)]) {
+    println!("{what}:");
+    for (name, bytes) in sizes.iter().take(14) {
+        println!("    {bytes:>9}  {name}");
+    }
+}
+
+/// Prints the sizes of what is for WASI and JavaScript.
+pub(crate) fn components() -> Result<()> {
     println!("\n{:34} {:>9} {:>9}", "component", "bytes", "gzip");
     let mut shares = Vec::new();
     let package = npm::package()?;
@@ -60,10 +96,7 @@ pub(crate) fn size() -> Result<()> {
     }
     println!("\nbytes of code by crate, before the names were taken away");
     for (what, share) in shares {
-        println!("{what}:");
-        for (name, bytes) in share.iter().take(14) {
-            println!("    {name:30} {bytes:>9}");
-        }
+        show(&what, &share);
     }
     Ok(())
 }

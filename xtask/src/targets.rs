@@ -48,17 +48,34 @@ pub(crate) struct Component {
     pub(crate) built: bool,
 }
 
-/// Builds the firmware of `examples/gateway-qemu`, with `features`.
-pub(crate) fn gateway(features: &str) -> Result<Component> {
-    let manifest = "examples/gateway-qemu/Cargo.toml";
-    let target = built_in(&format!("gateway-qemu {features}"));
-    let build = ["build", "--locked", "--release", "--manifest-path", manifest];
+/// Builds the firmware of the package in `folder`, with `features`.
+pub(crate) fn firmware(folder: &str, features: &str) -> Result<Component> {
+    let built = firmwares(folder, features, None)?;
+    let name = folder.rsplit('/').next().unwrap_or_default();
+    Ok(Component { path: built.path.join(name), ..built })
+}
+
+/// The firmwares of `examples/gateway-qemu`, by the variable that tells a test where each is: with
+/// the chains that Azure has, and with P-256 alone.
+pub(crate) fn gateways() -> Result<[(&'static str, Component); 2]> {
+    let gateway = |features| firmware("examples/gateway-qemu", features);
+    Ok([("GATEWAY", gateway("rsa")?), ("GATEWAY_P256", gateway("")?)])
+}
+
+/// Builds the firmwares of the package in `folder`, with `features`, at its own level of
+/// optimization or at another one. Answers with the folder that they are in.
+pub(crate) fn firmwares(folder: &str, features: &str, level: Option<&str>) -> Result<Component> {
+    let manifest = format!("{folder}/Cargo.toml");
+    let name = folder.rsplit('/').next().unwrap_or_default();
+    let target = built_in(&format!("{name} {features} {}", level.unwrap_or_default()));
+    let build = ["build", "--locked", "--release", "--manifest-path", &manifest];
     let more = ["--no-default-features", "--features", features, "--target-dir", &target];
-    let build = [&build[..], &more].concat();
-    let mut command = cross(CORTEX_M3, "core", &build)?;
+    let mut command = cross(CORTEX_M3, "core", &[&build[..], &more].concat())?;
+    // Names of functions that say whose they are.
+    command.env("CARGO_TARGET_THUMBV7M_NONE_EABI_RUSTFLAGS", "-Csymbol-mangling-version=v0");
+    command.envs(level.map(|level| ("CARGO_PROFILE_RELEASE_OPT_LEVEL", level)));
     let built = run(command.env("DEFMT_LOG", "info"))?.built;
-    let path = PathBuf::from(target).join(CORTEX_M3).join("release/gateway-qemu");
-    Ok(Component { path, built })
+    Ok(Component { path: PathBuf::from(target).join(CORTEX_M3).join("release"), built })
 }
 
 /// Builds the component of the package in `folder`, with `features`.

@@ -2,7 +2,8 @@
 //! connection, errors for people, and how the environment chooses an identity.
 //!
 //! A host makes a [`Desk`] for each connection and a [`Handle`] for each user of it, and gives the
-//! desk to whatever drives the connection.
+//! desk to whatever drives the connection. For a subscriber it makes a [`Mailbox`], a [`Reader`],
+//! and a [`Line`] for each of its connections.
 //!
 //! ```
 //! use core::cell::RefCell;
@@ -21,6 +22,7 @@ mod error;
 mod exchange;
 mod handle;
 mod local;
+mod mail;
 mod share;
 mod standing;
 
@@ -29,6 +31,7 @@ pub use environment::{Chosen, EnvSource, Environment, Text};
 pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
 pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use handle::Handle;
-pub use local::{Door, Hook, Local, Settings};
+pub use local::{Door, Hook, Local, PushHook, Settings, Subscriber};
+pub use mail::{Delivery, Line, Mail, Mailbox, Message, Reader, Tell};
 pub use share::Share;
-pub use standing::Standing;
+pub use standing::{Health, Standing};

@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::error::{ConnectError, Error, FetchError};
 use crate::connection::{CloseReason, ConnectionHealth, Lost, Outcome};
 use crate::event::Event;
+use crate::manager::TokenHealth;
 use crate::reconnect::{Dial, Reconnect};
 use crate::time::Instant;
 use crate::transport::ConnectErrorKind;
@@ -108,5 +109,37 @@ impl Standing {
             }
             _ => {}
         }
+    }
+}
+
+/// How a client or a subscriber stands. Never shows the token.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// The identity's token.
+    pub token: TokenHealth,
+    /// The connection, while there is one, as it was when it last had something to do.
+    pub connection: Option<ConnectionHealth>,
+    /// Connections that were made after the first.
+    pub reconnects: u32,
+    /// Logins with a newer token on a live connection.
+    pub reauths: u32,
+}
+
+impl Health {
+    /// As token and connection stand.
+    pub const fn new(token: TokenHealth, standing: &Standing) -> Self {
+        let Standing { connection, connects, reauths, .. } = *standing;
+        Self { token, connection, reconnects: connects.saturating_sub(1), reauths }
+    }
+
+    /// Whether there is a connection that takes commands.
+    pub fn is_ready(&self) -> bool {
+        self.connection.is_some_and(|connection| connection.ready)
+    }
+
+    /// How old the token is.
+    pub const fn token_age(&self) -> Option<Duration> {
+        self.token.age
     }
 }

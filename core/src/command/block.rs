@@ -8,7 +8,8 @@
 
 use core::time::Duration;
 
-use super::Word;
+use super::{Effect, is};
+use crate::number::unsigned;
 use crate::resp::{Arg, Kind, Value};
 use crate::time::{Instant, millis};
 
@@ -31,43 +32,56 @@ enum Unit {
     Milliseconds,
 }
 
-/// How `args` block, if they do.
-pub(super) fn block(args: &[Arg<'_>]) -> Option<Block> {
-    let word = |at: usize| Word::of(args.get(at));
-    let last = args.len().checked_sub(1)?;
-    let (at, unit, repeatable) = match word(0)?.as_bytes() {
-        b"BLPOP" | b"BRPOP" | b"BRPOPLPUSH" | b"BLMOVE" | b"BZPOPMIN" | b"BZPOPMAX" => {
-            (last, Unit::Seconds, true)
-        }
-        b"BLMPOP" | b"BZMPOP" => (1, Unit::Seconds, true),
-        b"XREAD" | b"XREADGROUP" => {
-            let option = |name: &[u8]| {
-                (1..args.len()).find(|at| word(*at).is_some_and(|word| word.as_bytes() == name))
-            };
-            let streams = option(b"STREAMS")?;
-            let at = option(b"BLOCK").filter(|at| *at < streams)? + 1;
-            // `$` is what is new from now on: said again later, it would leave something out.
-            let from_now =
-                (streams..args.len()).any(|at| matches!(args.get(at), Some(Arg::Bytes(b"$"))));
-            (at, Unit::Milliseconds, !from_now)
-        }
-        b"WAIT" => (2, Unit::Milliseconds, false),
-        b"WAITAOF" => (3, Unit::Milliseconds, false),
-        _ => return None,
-    };
-    // What is no time is an error, which the server reports at once.
-    let time = match (args.get(at)?, unit) {
-        (Arg::Int(time), Unit::Milliseconds) => Duration::from_millis(u64::try_from(*time).ok()?),
-        (Arg::Int(time), Unit::Seconds) => Duration::from_secs(u64::try_from(*time).ok()?),
-        (Arg::Bytes(text), Unit::Milliseconds) => Duration::from_millis(digits(text)?),
-        (Arg::Bytes(text), Unit::Seconds) => seconds(text)?,
-    };
-    let time = (!time.is_zero()).then_some(time);
-    Some(Block { at, unit, time, repeatable })
+/// Where a command says it.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    /// In seconds, in the first argument or the last one.
+    SecondsFirst,
+    SecondsLast,
+    /// In milliseconds behind `BLOCK`, which may be left out.
+    Streams,
+    /// In milliseconds in this argument, for replicas that the command before is to reach.
+    Replicas {
+        at: u8,
+    },
 }
 
-fn digits(text: &[u8]) -> Option<u64> {
-    core::str::from_utf8(text).ok()?.parse().ok()
+impl Block {
+    /// How `args` block, which are of this shape, if they do.
+    pub(super) fn of(shape: Shape, args: &[Arg<'_>]) -> Option<Self> {
+        let last = args.len().checked_sub(1)?;
+        let (at, unit, repeatable) = match shape {
+            Shape::SecondsLast => (last, Unit::Seconds, true),
+            Shape::SecondsFirst => (1, Unit::Seconds, true),
+            Shape::Streams => {
+                let option = |name| (1..args.len()).find(|at| is(args, *at, name));
+                let streams = option("STREAMS")?;
+                let at = option("BLOCK").filter(|at| *at < streams)? + 1;
+                // `$` is what is new from now on: said again later, it would leave something out.
+                (at, Unit::Milliseconds, !(streams..args.len()).any(|at| is(args, at, "$")))
+            }
+            Shape::Replicas { at } => (at.into(), Unit::Milliseconds, false),
+        };
+        // What is no time is an error, which the server reports at once.
+        let time = match (args.get(at)?, unit) {
+            (Arg::Int(time), Unit::Milliseconds) => {
+                Duration::from_millis(u64::try_from(*time).ok()?)
+            }
+            (Arg::Int(time), Unit::Seconds) => Duration::from_secs(u64::try_from(*time).ok()?),
+            (Arg::Bytes(text), Unit::Milliseconds) => Duration::from_millis(unsigned(text)?),
+            (Arg::Bytes(text), Unit::Seconds) => seconds(text)?,
+        };
+        let time = (!time.is_zero()).then_some(time);
+        Some(Self { at, unit, time, repeatable })
+    }
+}
+
+/// How `args` block, if they do.
+fn block(args: &[Arg<'_>]) -> Option<Block> {
+    match Effect::of(args)? {
+        Effect::Block(shape) => Block::of(shape, args),
+        _ => None,
+    }
 }
 
 /// `12.5` as a duration, to the millisecond, rounded up.
@@ -75,7 +89,7 @@ fn seconds(text: &[u8]) -> Option<Duration> {
     let dot = text.iter().position(|&byte| byte == b'.').unwrap_or(text.len());
     let whole = match text.get(..dot)? {
         b"" => 0,
-        whole => digits(whole)?,
+        whole => unsigned(whole)?,
     };
     let mut fraction = 0;
     let mut place = 1000;

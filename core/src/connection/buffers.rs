@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::resp::{Framer, RespError};
+use crate::resp::{Arg, Framer, RespError, encode};
 use crate::secret::wipe;
 use crate::storage::Storage;
 
@@ -88,6 +88,7 @@ impl<B: Storage<u8>> Receiver<B> {
     }
 
     /// The reply that [`next`](Self::next) found.
+    #[inline(never)]
     pub(super) fn frame(&self) -> &[u8] {
         let end = self.start + self.handed_out;
         self.buffer.room().get(self.start..end).unwrap_or_default()
@@ -167,6 +168,19 @@ impl<B: Storage<u8>> Transmitter<B> {
             room.copy_from_slice(bytes);
             self.end += bytes.len();
         }
+    }
+
+    /// Appends a command, for which there is room.
+    pub(super) fn encode(&mut self, args: &[Arg<'_>]) {
+        let mut end = self.end;
+        let room = self.buffer.room_mut();
+        encode(args, &mut |piece| {
+            if let Some(room) = room.get_mut(end..end + piece.len()) {
+                room.copy_from_slice(piece);
+                end += piece.len();
+            }
+        });
+        self.end = end;
     }
 
     /// Lets `write` fill the empty buffer with a piece of a login. Answers with its length.

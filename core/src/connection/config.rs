@@ -57,6 +57,30 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// For a client's commands: they have one connection, and can't overlap.
+    #[must_use]
+    pub fn for_commands(self) -> Self {
+        Self { replacement: Replacement::BreakThenMake, ..self }.patient()
+    }
+
+    /// For a subscriber, which is never idle: it listens.
+    #[must_use]
+    pub fn for_subscriptions(self) -> Self {
+        let idle = match self.idle {
+            Idle::LetGo(_) => Idle::default(),
+            kept @ Idle::Keep(_) => kept,
+        };
+        Self { idle, ..self }.patient()
+    }
+
+    /// A command that may take long doesn't make a server unresponsive.
+    fn patient(self) -> Self {
+        let patience = self.command_timeout.saturating_add(Duration::from_secs(5));
+        Self { unresponsive_after: self.unresponsive_after.max(patience), ..self }
+    }
+}
+
 /// What becomes of a connection when there is nothing to do. Azure Managed Redis closes one that
 /// is idle for ten minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

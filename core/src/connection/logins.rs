@@ -7,7 +7,6 @@ use super::output::CloseReason;
 use super::ring::Pending;
 use crate::args;
 use crate::auth::{Handshake, Protocol};
-use crate::event::Event;
 use crate::manager::{Generation, TokenManager};
 use crate::storage::Storage;
 use crate::time::Instant;
@@ -147,7 +146,7 @@ impl<R: Storage<Pending>> Machine<R> {
             }
             Replacement::Overlap if self.replacement_due < Some(generation) => {
                 self.replacement_due = Some(generation);
-                self.notice = Some(Event::ReplacementDue { ends_in: ends.since(now) });
+                self.replaced_within = Some(ends.since(now));
             }
             Replacement::Overlap => {}
         }

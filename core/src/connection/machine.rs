@@ -9,7 +9,6 @@ use super::output::CloseReason;
 use super::ring::{Owner, Pending, Ring};
 use super::session::Session;
 use crate::auth::{Handshake, Protocol};
-use crate::event::Event;
 use crate::jwt::Audience;
 use crate::manager::{Generation, TokenManager};
 use crate::storage::Storage;
@@ -61,8 +60,8 @@ pub struct Machine<R> {
     pub(super) logged_in: Instant,
     /// The token for whose sake a replacement was asked for.
     pub(super) replacement_due: Option<Generation>,
-    /// Something to tell the host at the next opportunity.
-    pub(super) notice: Option<Event>,
+    /// How long its login lasted when it was to be replaced, which the host is still to be told.
+    pub(super) replaced_within: Option<Duration>,
     /// Bytes that were given to the transmitter so far.
     pub(super) appended: u64,
     /// Bytes that were shown to the transport: it may have sent them, whatever it says.
@@ -138,7 +137,7 @@ impl<R: Storage<Pending>> Machine<R> {
             asked: Instant::default(),
             logged_in: Instant::default(),
             replacement_due: None,
-            notice: None,
+            replaced_within: None,
             appended: 0,
             offered: 0,
             sent: 0,
@@ -219,6 +218,7 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn silent_until(&self) -> Instant {
         // A blocking command is answered when it is.
         let blocked = if self.session.blocked { self.command_deadline } else { self.heard };
@@ -282,6 +282,7 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// See [`Connection::closed`](super::Connection::closed).
+    #[inline(never)]
     pub const fn close(&mut self, reason: CloseReason) {
         let transport = matches!(reason, CloseReason::ByServer | CloseReason::Broken);
         // An answer to a login that is cut off counts for nothing.

@@ -39,7 +39,7 @@ impl<R: Storage<Pending>> Machine<R> {
             // What came before the transport went is heard to its end.
             let frame = match self.phase {
                 Phase::Ended { heard: true, .. } => return self.next_loss(),
-                _ if self.late > 0 || self.notice.is_some() => return self.next_loss(),
+                _ if self.late > 0 || self.replaced_within.is_some() => return self.next_loss(),
                 _ => receiver.next(),
             };
             let frame = match frame {
@@ -231,8 +231,8 @@ impl<R: Storage<Pending>> Machine<R> {
         {
             return Some(output);
         }
-        if let Some(event) = self.notice.take() {
-            return Some(Output::Event(event));
+        if let Some(ends_in) = self.replaced_within.take() {
+            return Some(Output::Event(Event::ReplacementDue { ends_in }));
         }
         match self.phase {
             Phase::Ended { reason, reported, .. } => self.next_of_the_end(reason, reported),

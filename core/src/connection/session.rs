@@ -109,7 +109,7 @@ impl Session {
     pub(super) fn exec_answered(&mut self, error: Option<ErrorReply<'_>>) {
         match error {
             // There was none.
-            Some(error) if error.message().contains("without MULTI") => {}
+            Some(error) if error.message().ends_with(" without MULTI") => {}
             // It was thrown away.
             Some(error) if error.code() == "EXECABORT" => {
                 self.unclosed = self.unclosed.saturating_sub(1);

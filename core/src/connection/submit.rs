@@ -8,12 +8,13 @@ use super::output::SubmitError;
 use super::ring::{Owner, Pending, Role, Tag};
 use crate::args;
 use crate::command::{Class, Refused, classify};
-use crate::resp::{Arg, encode, encoded_len};
+use crate::resp::{Arg, encoded_len};
 use crate::storage::{Buffer, CapacityError, Storage};
 use crate::time::Instant;
 
-/// What `CLIENT SETINFO` calls this library.
-const LIB_NAME: &str = "redis-entraid";
+/// What `CLIENT SETINFO` says of this library.
+const LIBRARY: [(&str, &str); 2] =
+    [("LIB-NAME", "redis-entraid"), ("LIB-VER", env!("CARGO_PKG_VERSION"))];
 
 impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::submit`](super::Connection::submit).
@@ -30,7 +31,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let class = classify(args).map_err(SubmitError::Refused)?;
         let by = now.plus(self.config.command_timeout);
         self.admit(now, by, out, tag, class, encoded_len(args))?;
-        encode(args, &mut |piece| out.append(piece));
+        out.encode(args);
         self.introduce(now, out, class);
         Ok(())
     }
@@ -115,9 +116,9 @@ impl<R: Storage<Pending>> Machine<R> {
             self.set_name_due = !sent;
         }
         if core::mem::take(&mut self.set_info_due) {
-            let version = env!("CARGO_PKG_VERSION");
-            self.send_own(now, out, args!["CLIENT", "SETINFO", "LIB-NAME", LIB_NAME]);
-            self.send_own(now, out, args!["CLIENT", "SETINFO", "LIB-VER", version]);
+            for (name, value) in LIBRARY {
+                self.send_own(now, out, args!["CLIENT", "SETINFO", name, value]);
+            }
         }
     }
 
@@ -133,7 +134,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let room = self.ring.reserve(1) && out.reserve(len);
         if room {
             self.push(now, len, 0, Owner::Connection, Role::Plain, Instant::FAR_FUTURE);
-            encode(args, &mut |piece| out.append(piece));
+            out.encode(args);
         }
         room
     }

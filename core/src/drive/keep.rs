@@ -70,7 +70,7 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
     B: Storage<u8>,
     R: Storage<Pending>,
     M: Storage<u8>,
-    O: Owner<K::Error>,
+    O: Owner<K::Error> + ?Sized,
 {
     let owner = RefCell::new(owner);
     let connected = Cell::new(false);
@@ -113,7 +113,10 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
 }
 
 /// Waits until the owner wants a connection, or never will.
-async fn owner_wants<E, C: Timer, O: Owner<E>>(owner: &RefCell<&mut O>, timer: &C) -> Wanted {
+async fn owner_wants<E, C: Timer, O: Owner<E> + ?Sized>(
+    owner: &RefCell<&mut O>,
+    timer: &C,
+) -> Wanted {
     loop {
         let deadline = owner.borrow().deadline();
         let mut sleep = pin!(timer.sleep_until(deadline));
@@ -140,7 +143,7 @@ enum Unattended {
 
 /// Waits for `future`, and sees to the owner until there is a connection: that must be there by
 /// `until`.
-async fn attend<E, C: Timer, O: Owner<E>, F: Future>(
+async fn attend<E, C: Timer, O: Owner<E> + ?Sized, F: Future>(
     owner: &RefCell<&mut O>,
     timer: &C,
     until: Instant,
@@ -180,7 +183,12 @@ async fn attend<E, C: Timer, O: Owner<E>, F: Future>(
 }
 
 /// Serves a connection over the transport that was opened for it.
-struct Serving<'s, 'o, C, B: Storage<u8>, R, M: Storage<u8>, O, E, const WAITERS: usize> {
+struct Serving<'s, 'o, C, B, R, M, O, E, const WAITERS: usize>
+where
+    B: Storage<u8>,
+    M: Storage<u8>,
+    O: ?Sized,
+{
     connected: &'s Cell<bool>,
     connection: &'s mut Connection<B, R>,
     timer: &'s C,
@@ -195,7 +203,7 @@ where
     B: Storage<u8>,
     R: Storage<Pending>,
     M: Storage<u8>,
-    O: Owner<E>,
+    O: Owner<E> + ?Sized,
 {
     type Output = CloseReason;
 

@@ -38,8 +38,11 @@ pub trait Submit {
         command: &[u8],
     ) -> Result<(), SubmitError>;
 
+    /// Ends the connection when all replies are in, since another one has taken its place.
+    fn retire(&mut self);
+
     /// Ends the connection.
-    fn close(&mut self);
+    fn close(&mut self, reason: CloseReason);
 }
 
 /// What a command is submitted to.
@@ -64,8 +67,12 @@ impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
         self.machine.submit_encoded(self.now, by, self.transmitter, tag, class, command)
     }
 
-    fn close(&mut self) {
-        self.machine.close(CloseReason::Closed);
+    fn retire(&mut self) {
+        self.machine.retire();
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.machine.close(reason);
     }
 }
 
@@ -87,6 +94,11 @@ pub trait Handler {
     /// [`poll_commands`](Self::poll_commands) is not.
     fn expire(&mut self, now: Instant) {
         let _ = now;
+    }
+
+    /// There is something to say, which is written next; this is how the connection stands now.
+    fn speaking(&mut self, health: &ConnectionHealth) {
+        let _ = health;
     }
 
     /// All that had come was heard; this is how the connection stands now.
@@ -116,7 +128,7 @@ where
     B: Storage<u8>,
     R: Storage<Pending>,
     M: Storage<u8>,
-    H: Handler,
+    H: Handler + ?Sized,
 {
     let (machine, receiver, transmitter) = connection.parts();
     let shared = RefCell::new(Shared { machine, handler });
@@ -165,6 +177,11 @@ where
                 if transmitter.is_empty() { Poll::Pending } else { Poll::Ready(()) }
             })
             .await;
+            {
+                let mut shared = shared.borrow_mut();
+                let Shared { machine, handler } = &mut *shared;
+                handler.speaking(&machine.health(timer.now()));
+            }
             let result = async {
                 while !transmitter.is_empty() {
                     shared.borrow_mut().machine.offered();
@@ -266,12 +283,12 @@ async fn yield_once() {
     .await;
 }
 
-struct Shared<'s, R, H> {
+struct Shared<'s, R, H: ?Sized> {
     machine: &'s mut Machine<R>,
     handler: &'s mut H,
 }
 
-impl<R: Storage<Pending>, H: Handler> Shared<'_, R, H> {
+impl<R: Storage<Pending>, H: Handler + ?Sized> Shared<'_, R, H> {
     /// When the machine has something to do, and when the handler.
     fn deadlines(&self) -> (Instant, Instant) {
         (self.machine.next_deadline(), self.handler.deadline())

@@ -1,4 +1,6 @@
 use super::*;
+use ::base64::Engine;
+use ::base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::string::String;
 
 fn jwt(payload: impl AsRef<[u8]>) -> String {

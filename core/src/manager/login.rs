@@ -8,7 +8,7 @@ use crate::jwt::Audience;
 use crate::policy::mix;
 use crate::secret::Secret;
 use crate::storage::Storage;
-use crate::time::Instant;
+use crate::time::{Instant, millis};
 
 /// Whom to log in as: a borrowed view of a stored token.
 #[derive(Clone, Copy, Debug)]
@@ -86,9 +86,9 @@ impl<M: Storage<u8>> TokenManager<M> {
             self.forced = true;
             if self.rejections_in_a_row > 0 {
                 let retry = &self.policy.retry;
-                let wait = retry.delay(self.rejections_in_a_row).unwrap_or(retry.slow_delay);
+                let wait = retry.quick_millis(self.rejections_in_a_row);
                 let wait = self.jitter.around(wait, retry.jitter);
-                self.not_before = self.not_before.max(now.plus(wait));
+                self.not_before = self.not_before.max(now.after(wait));
             }
             self.rejections_in_a_row = self.rejections_in_a_row.saturating_add(1);
         }
@@ -135,11 +135,11 @@ impl<M: Storage<u8>> TokenManager<M> {
     pub fn reauth_at(&self, id: u64, ends: Instant) -> Instant {
         let Some(facts) = &self.newest().facts else { return Instant::FAR_FUTURE };
         let from = facts.sent_at;
-        let lead = self.policy.lead(ends.since(from));
-        let window = self.policy.reauth_spread.min(ends.minus(lead).since(from) / 2);
+        let life = ends.millis_since(from);
+        let spare = life.saturating_sub(self.policy.lead_millis(life)) / 2;
+        let window = millis(self.policy.reauth_spread).min(spare).min(u64::from(u32::MAX));
         let share = mix(id ^ u64::from(facts.generation.0) << 32) >> 32;
-        let window = crate::time::millis(window).min(u64::from(u32::MAX));
-        from.plus(Duration::from_millis((window * share) >> 32))
+        from.after((window * share) >> 32)
     }
 
     /// The policy's lead, for a token that lives for `life`.

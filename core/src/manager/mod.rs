@@ -81,7 +81,7 @@ use crate::event::Event;
 use crate::policy::{Jitter, RefreshPolicy};
 use crate::source::{ErrorKind, SourceError};
 use crate::storage::Storage;
-use crate::time::{Instant, UnixTime};
+use crate::time::{Instant, UnixTime, millis};
 use crate::token::{Token, TokenError};
 
 /// The number of a token: each new one has a higher one. The first is 1; 0 is none.
@@ -174,13 +174,15 @@ impl<M: Storage<u8>> TokenManager<M> {
         if now < due {
             return Action::Wait { until: due, why };
         }
-        let deadline = now.plus(self.policy.token_request_timeout.max(MIN_TIMEOUT));
+        // A timeout of zero would have every request fail before it is sent.
+        let deadline = now.after(millis(self.policy.token_request_timeout).max(1));
         self.in_flight = Some(deadline);
         self.counts.requests = self.counts.requests.saturating_add(1);
         Action::Fetch { deadline }
     }
 
     /// When the next request is due, and what for.
+    #[inline(never)]
     fn due(&self) -> (Instant, Reason) {
         let wanted = match &self.newest().facts {
             Some(facts) if !self.forced => facts.refresh_at,
@@ -219,6 +221,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// # Errors
     /// [`TokenError`] if it can't be used. That counts as a failure, and the next attempt is
     /// scheduled.
+    #[inline(never)]
     pub fn token(&mut self, sent_at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
         self.take(sent_at, token).inspect_err(|error| {
             self.failed(sent_at, SourceError::Token(*error));
@@ -228,8 +231,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     fn take(&mut self, sent_at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
         let unix_time = self.unix_time_at(sent_at);
         if let (Some(here), Some(there)) = (unix_time, token.server_time) {
-            let skew = i128::from(here.0) - i128::from(there.0);
-            self.clock_skew = i64::try_from(skew).ok();
+            self.clock_skew = here.0.checked_signed_diff(there.0);
         }
         let facts = token.examine(unix_time)?;
         let user = match (&facts.oid, token.user) {
@@ -246,15 +248,16 @@ impl<M: Storage<u8>> TokenManager<M> {
             }
             facts.rejected = false;
             let generation = facts.generation;
-            let half = facts.expires_at.since(sent_at) / 2;
-            let refresh_at = sent_at.plus(half.max(self.policy.token_floor));
+            let half = facts.expires_at.millis_since(sent_at) / 2;
+            let refresh_at = sent_at.after(half.max(millis(self.policy.token_floor)));
             if let Some(newest) = &mut self.newest_mut().0.facts {
                 newest.refresh_at = refresh_at;
             }
             self.counts.same_tokens = self.counts.same_tokens.saturating_add(1);
             Refreshed::Same(generation)
         } else {
-            let wait = self.policy.refresh_after(facts.life, token.refresh_in);
+            let life = millis(facts.life);
+            let wait = self.policy.refresh_after_millis(life, token.refresh_in);
             let wait = self.jitter.earlier(wait, self.policy.refresh_jitter);
             let generation = Generation(self.last.0.saturating_add(1));
             let facts = Facts {
@@ -263,7 +266,7 @@ impl<M: Storage<u8>> TokenManager<M> {
                 #[cfg(feature = "postcard")]
                 life: facts.life,
                 expires_at,
-                refresh_at: sent_at.plus(wait),
+                refresh_at: sent_at.after(wait),
                 ends: facts.ends,
                 audience: facts.audience,
                 accepted: false,
@@ -295,14 +298,14 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.counts.failures = self.counts.failures.saturating_add(1);
         self.last_error = Some(error);
         let retry = &self.policy.retry;
-        let wait = retry.wait(error.kind(), self.failures_in_a_row);
+        let wait = retry.wait_millis(error.kind(), self.failures_in_a_row);
         let jittered = self.jitter.around(wait.min(MAX_ASKED), retry.jitter);
         // What the endpoint asked for is not shortened.
         let asked = match error.kind() {
-            ErrorKind::Throttled(asked) => asked.unwrap_or_default().min(MAX_ASKED),
-            _ => Duration::ZERO,
+            ErrorKind::Throttled(Some(asked)) => millis(asked).min(MAX_ASKED),
+            _ => 0,
         };
-        self.not_before = now.plus(jittered.max(asked).max(self.policy.failure_floor));
+        self.not_before = now.after(jittered.max(asked).max(millis(self.policy.failure_floor)));
     }
 
     /// Whether trying again soon may help against `error`, by the policy.
@@ -358,6 +361,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.forced = true;
     }
 
+    #[inline(never)]
     fn newest(&self) -> &Slot<M> {
         self.slots_by_age().0
     }
@@ -374,11 +378,8 @@ impl<M: Storage<u8>> TokenManager<M> {
     }
 }
 
-/// The longest that is waited after a failure, whoever asks for it.
-const MAX_ASKED: Duration = Duration::from_secs(3600);
-
-/// A timeout of zero would have every request fail before it is sent.
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// The longest that is waited after a failure, whoever asks for it, in milliseconds.
+const MAX_ASKED: u64 = 3_600_000;
 
 impl<M: Storage<u8>> fmt::Debug for TokenManager<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! One of the manager's two places for a token.
 
 use core::fmt;
+#[cfg(feature = "postcard")]
 use core::time::Duration;
 
 use subtle::ConstantTimeEq;
@@ -11,8 +12,9 @@ use crate::secret::{Secret, wipe};
 use crate::storage::{Buffer, CapacityError, Storage};
 use crate::time::{Instant, UnixTime};
 
-/// A wall clock that is right may differ from Entra's by this much: so far tokens are dated back.
-const TOLERANCE: Duration = Duration::from_secs(300);
+/// A wall clock that is right may differ from Entra's by so many milliseconds: so far tokens are dated
+/// back.
+const TOLERANCE: u64 = 300_000;
 
 /// Memory for a user name and a token, and what is known of them.
 pub(super) struct Slot<M: Storage<u8>> {
@@ -80,6 +82,7 @@ impl<M: Storage<u8>> Slot<M> {
         Secret::new(self.text(self.user_len, self.len))
     }
 
+    #[inline(never)]
     fn text(&self, from: usize, to: usize) -> &str {
         let bytes = self.memory.room().get(from..to).unwrap_or_default();
         core::str::from_utf8(bytes).unwrap_or_default()
@@ -92,21 +95,21 @@ impl<M: Storage<u8>> Slot<M> {
             && bool::from(self.secret().expose().as_bytes().ct_eq(secret.expose().as_bytes()))
     }
 
-    /// Brings forward what was due, since the machine slept for `slept` and the monotonic clock
+    /// Brings forward what was due, since the machine slept for `slept` milliseconds and the monotonic clock
     /// didn't count it. `awake` is what the wall clock would say if it hadn't.
     ///
     /// That the token is nearer its end is believed only if the wall clock was right before, by
     /// the token's own date: else it may just have been set.
-    pub(super) fn slept(&mut self, now: Instant, slept: Duration, awake: UnixTime) {
+    pub(super) fn slept(&mut self, now: Instant, slept: u64, awake: UnixTime) {
         let Some(facts) = &mut self.facts else { return };
-        facts.refresh_at = facts.refresh_at.minus(slept);
-        let left = facts.expires_at.since(now);
+        facts.refresh_at = facts.refresh_at.before(slept);
+        let left = facts.expires_at.millis_since(now);
         let was_right = facts.ends.is_some_and(|ends| {
-            let by_wall = ends.since(awake);
+            let by_wall = ends.millis_since(awake);
             by_wall.abs_diff(left) <= TOLERANCE
         });
         if was_right {
-            facts.expires_at = facts.expires_at.minus(slept.min(left));
+            facts.expires_at = facts.expires_at.before(slept.min(left));
         }
     }
 

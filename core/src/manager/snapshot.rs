@@ -10,7 +10,7 @@ use super::{Generation, TokenManager};
 use crate::jwt::Claims;
 use crate::secret::Secret;
 use crate::storage::{Buffer, CapacityError, Storage};
-use crate::time::{Instant, UnixTime};
+use crate::time::{Instant, UnixTime, millis};
 
 /// The first byte: what the others mean.
 const VERSION: u8 = 1;
@@ -99,7 +99,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         let left = facts.expires_at.since(now);
         let by_clock = self.unix_time_at(now).map(|t| UnixTime(t.0.saturating_add(left.as_secs())));
         let Some(UnixTime(ends)) = facts.ends.or(by_clock) else { return Ok(None) };
-        let life = crate::time::millis(facts.life);
+        let life = millis(facts.life);
         let kept = Kept { user: login.user(), token: login.expose(), ends, life };
         let needed = kept.user.len().saturating_add(kept.token.len()).saturating_add(32);
         let capacity = out.len();
@@ -149,7 +149,8 @@ impl<M: Storage<u8>> TokenManager<M> {
             sent_at: now.minus(life - left),
             life,
             expires_at: now.plus(left),
-            refresh_at: now.plus(self.jitter.earlier(refresh_in, self.policy.refresh_jitter)),
+            refresh_at: now
+                .after(self.jitter.earlier(millis(refresh_in), self.policy.refresh_jitter)),
             ends: Some(UnixTime(kept.ends)),
             audience: Claims::read(kept.token).map(|claims| claims.audience).unwrap_or_default(),
             accepted: false,

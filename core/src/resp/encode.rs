@@ -135,21 +135,16 @@ pub fn encoded_len(args: &[Arg<'_>]) -> usize {
 
 /// Writes the command `args` to `put`, a piece at a time.
 pub fn encode(args: &[Arg<'_>], put: &mut impl FnMut(&[u8])) {
-    header(b'*', args.len(), put);
     let mut digits = Digits::default();
+    put(b"*");
+    put(digits.write(args.len() as u64, false));
     for arg in args {
-        bulk(arg.bytes(&mut digits), put);
+        // What a number says is needed twice: for its length, and as it is.
+        let len = arg.bytes(&mut digits).len();
+        put(b"\r\n$");
+        put(digits.write(len as u64, false));
+        put(b"\r\n");
+        put(arg.bytes(&mut digits));
     }
-}
-
-pub(crate) fn header(kind: u8, number: usize, put: &mut impl FnMut(&[u8])) {
-    put(&[kind]);
-    put(Digits::default().write(number as u64, false));
-    put(b"\r\n");
-}
-
-pub(crate) fn bulk(bytes: &[u8], put: &mut impl FnMut(&[u8])) {
-    header(b'$', bytes.len(), put);
-    put(bytes);
     put(b"\r\n");
 }

@@ -9,10 +9,16 @@ use core::fmt;
 #[derive(Clone, Debug)]
 pub struct Framer {
     state: State,
-    /// Values to come until the reply is complete.
-    missing: u64,
+    /// What the value is that is being read: its first byte.
+    kind: u8,
+    /// The number in its line has a minus.
+    negative: bool,
     /// The reply's first byte, behind attributes.
     first: Option<u8>,
+    /// The number in its line; then the bytes to come of a string, with the two behind it.
+    number: u64,
+    /// Values to come until the reply is complete.
+    missing: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -21,24 +27,14 @@ enum State {
     Type,
     /// In a line whose text doesn't concern us.
     Line,
-    /// In the number behind the byte `of`.
-    Number { of: u8, value: Option<u64>, negative: bool },
-    /// Behind the carriage return of a line or number; then this.
-    LineFeed { then: After },
-    /// In a string, of which so many bytes are to come, with the two behind it.
-    Bytes { left: u64 },
-}
-
-#[derive(Clone, Copy, Debug)]
-enum After {
-    /// A value ends.
-    Value,
-    /// So many values follow instead of one.
-    Values(u64),
-    /// So many values follow, and then still the one.
-    Attribute(u64),
-    /// A string of this length follows.
-    Bytes(u64),
+    /// Before the digits of a number.
+    Number,
+    /// Behind one of them.
+    Digits,
+    /// Behind the carriage return of a line.
+    LineFeed,
+    /// In a string.
+    Bytes,
 }
 
 /// How far a [`Framer`] came.
@@ -73,7 +69,7 @@ impl Default for Framer {
 impl Framer {
     /// Before the first byte of a reply.
     pub const fn new() -> Self {
-        Self { state: State::Type, missing: 1, first: None }
+        Self { state: State::Type, kind: 0, negative: false, first: None, number: 0, missing: 1 }
     }
 
     /// The byte that says what the reply is (`+ - : $ * _ # , ( ! = % ~ >`), once it has come.
@@ -91,65 +87,47 @@ impl Framer {
         }
         let mut used = 0;
         while let Some(&byte) = bytes.get(used) {
-            match &mut self.state {
-                State::Type => {
-                    self.begin(byte)?;
-                    used += 1;
-                }
+            match self.state {
+                State::Type => self.begin(byte)?,
                 State::Line => {
                     let rest = bytes.get(used..).unwrap_or_default();
                     match rest.iter().position(|b| matches!(b, b'\r' | b'\n')) {
                         Some(end) if rest.get(end) == Some(&b'\r') => {
-                            self.state = State::LineFeed { then: After::Value };
-                            used += end + 1;
+                            self.state = State::LineFeed;
+                            used += end;
                         }
                         Some(_) => return Err(RespError),
-                        None => used = bytes.len(),
-                    }
-                }
-                State::Number { of, value, negative } => {
-                    match (byte, *value) {
-                        (b'0'..=b'9', _) => {
-                            let tens = value.unwrap_or(0).checked_mul(10).ok_or(RespError)?;
-                            let sum = tens.checked_add(u64::from(byte - b'0'));
-                            *value = Some(sum.filter(|sum| *sum <= MAX_LEN).ok_or(RespError)?);
+                        None => {
+                            used = bytes.len();
+                            break;
                         }
-                        (b'-', None) if !*negative => *negative = true,
-                        (b'\r', Some(value)) => {
-                            let then = after(*of, value, *negative)?;
-                            self.state = State::LineFeed { then };
-                        }
-                        _ => return Err(RespError),
-                    }
-                    used += 1;
-                }
-                State::LineFeed { then } => {
-                    let then = *then;
-                    if byte != b'\n' {
-                        return Err(RespError);
-                    }
-                    used += 1;
-                    if self.line_ends(then)? {
-                        return Ok(Framed { used, complete: true });
                     }
                 }
-                State::Bytes { left: left @ 3.. } => {
-                    let text = usize::try_from(*left - 2).unwrap_or(usize::MAX);
+                State::Number | State::Digits => self.number(byte)?,
+                State::LineFeed if byte == b'\n' => {
+                    if self.line_ends()? {
+                        return Ok(Framed { used: used + 1, complete: true });
+                    }
+                }
+                State::LineFeed => return Err(RespError),
+                State::Bytes if self.number > 2 => {
+                    let text = usize::try_from(self.number - 2).unwrap_or(usize::MAX);
                     let take = text.min(bytes.len() - used);
+                    self.number -= take as u64;
                     used += take;
-                    *left -= take as u64;
+                    continue;
                 }
-                State::Bytes { left } => {
-                    if byte != if *left == 2 { b'\r' } else { b'\n' } {
+                State::Bytes => {
+                    if byte != if self.number == 2 { b'\r' } else { b'\n' } {
                         return Err(RespError);
                     }
-                    used += 1;
-                    *left -= 1;
-                    if *left == 0 && self.value_ends() {
-                        return Ok(Framed { used, complete: true });
+                    self.number -= 1;
+                    if self.number == 0 && self.value_ends() {
+                        return Ok(Framed { used: used + 1, complete: true });
                     }
                 }
             }
+            used += 1;
         }
         Ok(Framed { used, complete: false })
     }
@@ -157,28 +135,46 @@ impl Framer {
     fn begin(&mut self, byte: u8) -> Result<(), RespError> {
         self.state = match byte {
             b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => State::Line,
-            b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => {
-                State::Number { of: byte, value: None, negative: false }
-            }
+            b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => State::Number,
             _ => return Err(RespError),
         };
+        (self.kind, self.number, self.negative) = (byte, 0, false);
         if byte != b'|' && self.first.is_none() && self.missing == 1 {
             self.first = Some(byte);
         }
         Ok(())
     }
 
+    fn number(&mut self, byte: u8) -> Result<(), RespError> {
+        match (byte, self.state) {
+            (b'0'..=b'9', _) => {
+                self.number = self.number * 10 + u64::from(byte - b'0');
+                self.state = State::Digits;
+            }
+            (b'-', State::Number) if !self.negative => self.negative = true,
+            (b'\r', State::Digits) => self.state = State::LineFeed,
+            _ => return Err(RespError),
+        }
+        if self.number > MAX_LEN { Err(RespError) } else { Ok(()) }
+    }
+
     /// Says whether the reply is complete.
-    fn line_ends(&mut self, then: After) -> Result<bool, RespError> {
-        let more = match then {
-            After::Value => return Ok(self.value_ends()),
-            After::Bytes(len) => {
-                self.state = State::Bytes { left: len + 2 };
+    fn line_ends(&mut self) -> Result<bool, RespError> {
+        let more = match (self.kind, self.number) {
+            // Null, in RESP2.
+            (b'$' | b'*', 1) if self.negative => return Ok(self.value_ends()),
+            _ if self.negative => return Err(RespError),
+            (b'$' | b'!' | b'=', _) => {
+                self.number += 2;
+                self.state = State::Bytes;
                 return Ok(false);
             }
-            After::Values(0) => return Ok(self.value_ends()),
-            After::Values(count) => count - 1,
-            After::Attribute(count) => count,
+            // So many values follow, and then still the one.
+            (b'|', pairs) => pairs * 2,
+            // So many values follow instead of one.
+            (b'%', pairs @ 1..) => pairs * 2 - 1,
+            (b'*' | b'~' | b'>', count @ 1..) => count - 1,
+            _ => return Ok(self.value_ends()),
         };
         self.missing = self.missing.checked_add(more).ok_or(RespError)?;
         self.state = State::Type;
@@ -194,15 +190,3 @@ impl Framer {
 
 /// More than any server sends, and so little that sums don't overflow.
 const MAX_LEN: u64 = 1 << 48;
-
-fn after(of: u8, value: u64, negative: bool) -> Result<After, RespError> {
-    match (of, value, negative) {
-        // Null, in RESP2.
-        (b'$' | b'*', 1, true) => Ok(After::Value),
-        (_, _, true) => Err(RespError),
-        (b'$' | b'!' | b'=', len, _) => Ok(After::Bytes(len)),
-        (b'%', pairs, _) => Ok(After::Values(pairs * 2)),
-        (b'|', pairs, _) => Ok(After::Attribute(pairs * 2)),
-        (_, count, _) => Ok(After::Values(count)),
-    }
-}

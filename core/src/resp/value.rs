@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::frame::{Framer, RespError};
+use crate::number::{signed, unsigned};
 
 /// One whole value as it was received: a view, without a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -156,8 +157,7 @@ impl<'a> Value<'a> {
     /// # Errors
     /// [`TypeError`] if it is none, or too large.
     pub fn int(&self) -> Result<i64, TypeError> {
-        let text = self.bytes().ok().and_then(|bytes| core::str::from_utf8(bytes).ok());
-        text.and_then(|text| text.parse().ok()).ok_or_else(|| self.not("an integer"))
+        self.bytes().ok().and_then(signed).ok_or_else(|| self.not("an integer"))
     }
 
     /// True or false: RESP3's own, or the number 1 or 0.
@@ -253,13 +253,14 @@ fn next(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 }
 
 /// The first line behind its type, without its end; and what is behind it.
+#[inline(never)]
 fn split_line(raw: &[u8]) -> (&[u8], &[u8]) {
     let end = raw.iter().position(|&byte| byte == b'\r').unwrap_or(raw.len());
     (raw.get(1..end).unwrap_or_default(), raw.get(end + 2..).unwrap_or_default())
 }
 
 fn number(raw: &[u8]) -> Option<u64> {
-    core::str::from_utf8(split_line(raw).0).ok()?.parse().ok()
+    unsigned(split_line(raw).0)
 }
 
 /// An error that the server reported: a code, mostly, and a sentence.
@@ -283,7 +284,7 @@ impl<'a> ErrorReply<'a> {
     /// What is behind the code.
     pub fn message(&self) -> &'a str {
         let rest = self.text.get(self.code().len()..).unwrap_or_default();
-        core::str::from_utf8(rest).unwrap_or_default().trim_start()
+        core::str::from_utf8(rest.trim_ascii_start()).unwrap_or_default()
     }
 }
 

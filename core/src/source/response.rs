@@ -9,6 +9,7 @@ use super::error::{ErrorKind, OAuthError, SourceError};
 use crate::date;
 use crate::http::Response;
 use crate::json::{self, JsonError, Scanner, Span};
+use crate::number::unsigned;
 use crate::time::UnixTime;
 
 /// Whose answer it is: they differ in what a status means.
@@ -140,13 +141,14 @@ fn unescape(body: &mut [u8], span: Span) -> Option<Span> {
 
 /// The first number of an array of numbers.
 fn first_number(value: &[u8]) -> Option<u32> {
-    let inner = core::str::from_utf8(value).ok()?.strip_prefix('[')?.strip_suffix(']')?;
-    inner.split(',').next()?.trim().parse().ok()
+    let inner = value.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    let first = inner.split(|byte| *byte == b',').next()?;
+    unsigned(first.trim_ascii())?.try_into().ok()
 }
 
 /// The number behind `AADSTS` in a description, which starts with it.
 fn aadsts(value: &[u8]) -> Option<u32> {
-    let text = json::raw_text(value)?.strip_prefix("AADSTS")?;
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text.get(..digits)?.parse().ok()
+    let text = value.strip_prefix(b"\"AADSTS")?;
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    unsigned(text.get(..digits)?)?.try_into().ok()
 }

@@ -81,7 +81,7 @@ impl Mail {
         matches!(self.phase, Phase::Waiting)
     }
 
-    pub(super) const fn is_sent(&self) -> bool {
+    const fn is_sent(&self) -> bool {
         matches!(self.phase, Phase::Sent)
     }
 
@@ -130,7 +130,7 @@ impl Mail {
             }
             _ => return false,
         };
-        !self.is_waiting()
+        true
     }
 
     /// Takes the answer out, if it is there. A reply goes to `room`, and its length is said.
@@ -201,7 +201,9 @@ mod tests {
             Ok(())
         }
 
-        fn close(&mut self) {}
+        fn retire(&mut self) {}
+
+        fn close(&mut self, _: CloseReason) {}
     }
 
     fn mail() -> Mail {
@@ -251,7 +253,8 @@ mod tests {
         mail.put(args!["GET", "k"], BY).unwrap();
         mail.submit(&mut line);
         let lost = |outcome| Lost::new(outcome, Some(CloseReason::Broken));
-        assert!(!mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::NotSent) }));
+        assert!(mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::NotSent) }));
+        assert!(mail.is_waiting() && mail.take(&mut []).is_none());
         assert!(!mail.submit(&mut line) && line.taken.len() == 2);
         assert!(mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::Unknown) }));
         let error = mail.take(&mut []).unwrap().unwrap_err();

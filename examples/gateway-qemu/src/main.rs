@@ -7,10 +7,7 @@
 #![no_std]
 #![no_main]
 
-mod host;
-mod lan9118;
 mod publish;
-mod time_driver;
 
 use core::fmt::Display;
 
@@ -18,6 +15,7 @@ use defmt::{Display2Format, error, info, unwrap};
 use defmt_semihosting as _;
 use embassy_executor::Spawner;
 use embassy_net::{Ipv4Address, Ipv4Cidr, StackResources, StaticConfigV4};
+use mps2_an385::{Lan9118, host, time_driver};
 use rand_chacha::ChaCha8Rng;
 use redis_entraid_embassy::core::event::Event;
 use redis_entraid_embassy::core::source::{Driven, ManagedIdentity, Selector};
@@ -27,8 +25,6 @@ use redis_entraid_embassy::edge_tls::rand_core::{RngCore, SeedableRng};
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
 use redis_entraid_embassy::{Config, EmbassyClock, Http, Roots, Runner, Storage, Tcp, Tls, new};
 use static_cell::{ConstStaticCell, StaticCell};
-
-use crate::lan9118::Lan9118;
 
 type Source = Driven<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static mut [u8]>;
 type Redis = Runner<Tls<Tcp<'static>, ChaCha8Rng>, Source>;
@@ -42,14 +38,18 @@ static CLOCK: EmbassyClock = EmbassyClock::new(UnixTime(built_at()));
 static ROOTS: Roots = Roots::new(&[]);
 /// Tokens of up to 2,560 bytes in responses of up to 3 KiB; short commands and replies.
 static STORE: ConstStaticCell<Storage<2560, 3072, 256, 256>> = ConstStaticCell::new(Storage::new());
-static SOCKETS: ConstStaticCell<[[u8; 1024]; 4]> = ConstStaticCell::new([[0; 1024]; 4]);
+static SOCKET: ConstStaticCell<[[u8; 1024]; 2]> = ConstStaticCell::new([[0; 1024]; 2]);
+/// For the token endpoint, which is asked once in an hour.
+static HTTP_SOCKET: ConstStaticCell<([u8; 512], [u8; 256])> =
+    ConstStaticCell::new(([0; 512], [0; 256]));
 static RECORDS_OUT: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static RECORDS: ConstStaticCell<[u8; RECORDS_IN]> = ConstStaticCell::new([0; RECORDS_IN]);
-static HEAD: ConstStaticCell<[u8; 768]> = ConstStaticCell::new([0; 768]);
+static HEAD: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static REQUEST: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
+static RUNNER: StaticCell<Redis> = StaticCell::new();
 static NETWORK: StaticCell<StackResources<2>> = StaticCell::new();
 static COMMAND_LINE: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
-static ROOT: ConstStaticCell<[u8; 1536]> = ConstStaticCell::new([0; 1536]);
+static ROOT: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static CERTIFICATE: StaticCell<CertificateDer<'static>> = StaticCell::new();
 static ANCHORS: StaticCell<[TrustAnchor<'static>; 1]> = StaticCell::new();
 
@@ -69,7 +69,7 @@ async fn network_task(mut runner: embassy_net::Runner<'static, Lan9118>) -> ! {
 }
 
 #[embassy_executor::task]
-async fn redis_task(mut runner: Redis) -> ! {
+async fn redis_task(runner: &'static mut Redis) -> ! {
     runner.run().await
 }
 
@@ -105,7 +105,8 @@ async fn main(spawner: Spawner) {
     let (stack, runner) = embassy_net::new(device, network, resources, rng.next_u64());
     spawner.spawn(unwrap!(network_task(runner)));
 
-    let [receive, transmit, http_receive, http_transmit] = SOCKETS.take();
+    let [receive, transmit] = SOCKET.take();
+    let (http_receive, http_transmit) = HTTP_SOCKET.take();
     let http = Http::plain(Tcp::new(stack, http_receive, http_transmit), HEAD.take());
     let identity = ManagedIdentity::imds_at(IDENTITY, Selector::System);
     let source = Driven::new(identity, http.setting(&CLOCK), &mut REQUEST.take()[..]);
@@ -117,7 +118,8 @@ async fn main(spawner: Spawner) {
     let buffers = Buffers { records_in: RECORDS.take(), records_out: RECORDS_OUT.take() };
     let tls = Tls::new(Tcp::new(stack, receive, transmit), &ROOTS, &CLOCK, buffers, rng);
     let (client, runner) = new(STORE.take(), &CLOCK, config, tls, source);
-    spawner.spawn(unwrap!(redis_task(runner)));
+    // In a task it would be there twice: as its argument, and as a variable of it.
+    spawner.spawn(unwrap!(redis_task(RUNNER.init(runner))));
 
     let published = publish::readings(client, &arguments).await;
     host::exit(published);

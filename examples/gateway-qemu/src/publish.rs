@@ -2,10 +2,9 @@
 
 use defmt::{error, info};
 use embassy_time::{Duration, Instant, Timer};
+use mps2_an385::host::Arguments;
 use redis_entraid_embassy::core::connection::Outcome;
 use redis_entraid_embassy::{Client, Error, args};
-
-use crate::host::Arguments;
 
 /// Publishes readings until there were as many as the command line says, and as many logins. Says
 /// whether all went well.

@@ -16,8 +16,21 @@ use std::vec::Vec;
 use crate::client::{Environment, happens};
 use crate::{Options, Subject, commands, write_error};
 
-/// What this subject can do, in the words of the cases.
-pub const HAS: &[&str] = &["long-lived", "resp3"];
+/// What this subject can't do, in the words of the cases.
+pub const LACKS: &[&str] = &[
+    "begin",
+    "idle",
+    "large",
+    "moved",
+    "principal",
+    "resp2",
+    "slices",
+    "sources",
+    "subscribe",
+    "tls",
+    "tls-reason",
+    "types",
+];
 
 /// Processes by name.
 #[derive(Debug)]

@@ -22,6 +22,8 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use amr_emulator::{Chain, Counts, Emulator, Options, Policy, Store};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::client::Environment;
 use crate::{Subject, answer};
@@ -106,8 +108,10 @@ impl Case {
         let mut transcript = String::new();
         let mut answered = String::new();
         for (kind, text) in &self.steps {
-            let text = placed(text, emulator);
-            transcript += &format!("{kind} {text}\n");
+            let line = text;
+            let text = placed(line, emulator);
+            let shown = if text.len() > 1000 { line } else { &text };
+            transcript += &format!("{kind} {shown}\n");
             match kind {
                 '>' => {
                     answered.clear();
@@ -141,9 +145,16 @@ impl Case {
     }
 }
 
-/// Puts the emulator's ids where a case names them.
+/// More than what lies between two hosts takes in when nobody reads.
+const LARGE: usize = 16 << 20;
+
+/// Puts the emulator's ids where a case names them, and much where it says so.
 fn placed(text: &str, emulator: &Emulator) -> String {
     let entra = emulator.entra();
+    let text = match text.contains("$LARGE") {
+        true => &text.replace("$LARGE", &"x".repeat(LARGE)),
+        false => text,
+    };
     text.replace("$PRINCIPAL", &entra.principal.object_id)
         .replace("$SYSTEM", &entra.system_assigned.object_id)
         .replace("$USER", &entra.user_assigned.object_id)
@@ -191,4 +202,10 @@ pub fn environment(emulator: &Emulator) -> Environment {
     ];
     all.extend(ids.map(|(name, value)| (name.to_owned(), value)));
     all
+}
+
+/// The certificate in `pem`, as devices want it.
+pub fn root_der(pem: &str) -> Vec<u8> {
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    BASE64_STANDARD.decode(text.trim()).unwrap_or_default()
 }

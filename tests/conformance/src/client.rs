@@ -11,25 +11,29 @@ use std::vec::Vec;
 
 use redis_entraid::source::{ManagedIdentity, Selector};
 use redis_entraid::{
-    Arg, Builder, Client, Delivery, Error, Idle, Protocol, Replacement, Roots, Subscriber, Topic,
+    Arg, Builder, Client, Error, Idle, Protocol, Replacement, Roots, Subscriber, Topic,
 };
 
-use crate::replies::{write_failure, write_replies};
+use crate::replies::{write_delivery, write_failure, write_replies};
 use crate::{Options, Subject, commands, words};
 
-/// What this subject can do, in the words of the cases.
+/// What this subject can do, in the words of the cases: all that there is.
 pub const HAS: &[&str] = &[
     "begin",
     "idle",
+    "large",
     "long-lived",
     "moved",
+    "pipeline",
     "principal",
     "resp2",
     "resp3",
+    "slices",
     "sources",
     "subscribe",
     "tls",
     "tls-reason",
+    "transactions",
     "types",
 ];
 
@@ -178,16 +182,7 @@ impl Subject for Clients {
         let Ok(heard) = tokio::time::timeout(patience, subscriber.next()).await else {
             return answer.write_str("err timeout");
         };
-        match heard {
-            Ok(Delivery::Message(message)) => {
-                write!(answer, "message {}", String::from_utf8_lossy(message.payload()))
-            }
-            Ok(Delivery::Gap) => answer.write_str("gap"),
-            Ok(Delivery::Overlap) => answer.write_str("overlap"),
-            Ok(Delivery::Settled) => answer.write_str("settled"),
-            Ok(other) => write!(answer, "{other:?}"),
-            Err(error) => write_failure(&error, answer),
-        }
+        write_delivery(heard, answer)
     }
 
     async fn wait(

@@ -26,6 +26,10 @@ pub mod byo;
 pub mod case;
 #[cfg(feature = "host")]
 pub mod client;
+#[cfg(feature = "device")]
+pub mod device;
+#[cfg(feature = "host")]
+pub mod guest;
 #[cfg(feature = "alloc")]
 pub mod replies;
 #[cfg(feature = "host")]

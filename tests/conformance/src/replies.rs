@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use redis_entraid_core::client::{Error, Kind};
+use redis_entraid_core::client::{Delivery, Error, Kind};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::resp::Value;
 
@@ -49,4 +49,22 @@ pub fn write_failure(error: &Error, out: &mut dyn Write) -> fmt::Result {
         _ => "Unknown",
     };
     write_error(error.code(), kind, outcome, out)
+}
+
+/// Writes what a subscriber hears.
+///
+/// # Errors
+/// If `out` is full.
+pub fn write_delivery(heard: Result<Delivery, Error>, out: &mut dyn Write) -> fmt::Result {
+    match heard {
+        Ok(Delivery::Message(message)) => {
+            let payload = core::str::from_utf8(message.payload()).unwrap_or("(bytes)");
+            write!(out, "message {payload}")
+        }
+        Ok(Delivery::Gap) => out.write_str("gap"),
+        Ok(Delivery::Overlap) => out.write_str("overlap"),
+        Ok(Delivery::Settled) => out.write_str("settled"),
+        Ok(other) => write!(out, "{other:?}"),
+        Err(error) => write_failure(&error, out),
+    }
 }

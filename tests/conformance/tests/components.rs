@@ -3,50 +3,27 @@
 //! `WASMTIME` names the runtime, `WASI_CLI` and `WASI_FUNCTION` the components that were built from
 //! `examples/`: `cargo xtask test components` sees to all that.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::io::{self, BufRead};
+use std::ops::Deref;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Counts, Emulator, Options};
+use amr_emulator::{Emulator, Options};
 use conformance::case::environment;
-
-/// No guest runs longer.
-const LIMIT: &str = "120";
-
-fn emulator(options: Options) -> Emulator {
-    Emulator::start(&options).expect("the emulator starts")
-}
-
-fn variable(name: &str) -> PathBuf {
-    std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: see the top")).into()
-}
+use conformance::guest::{self, Guest, emulator, far, variable, within};
 
 /// `wasmtime` as the READMEs say, with the managed identity of `emulator`.
 fn wasmtime(verb: &str, permissions: &str, emulator: &Emulator) -> Command {
-    let mut command = Command::new("timeout");
-    command.arg(LIMIT).arg(variable("WASMTIME")).args([verb, "-S", permissions]);
+    let mut command = within(120, variable("WASMTIME"));
+    command.args([verb, "-S", permissions]);
     for (name, value) in environment(emulator) {
         // The service principal's endpoint is HTTPS, for which wasmtime trusts public roots only.
         if !["AZURE_CLIENT_SECRET", "AZURE_CLIENT_ID", "IDENTITY_ENDPOINT"].contains(&&*name) {
             command.arg("--env").arg(format!("{name}={value}"));
         }
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-/// What is left running is killed.
-struct Guest(Child);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // Through `timeout`, which passes it on.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
 }
 
 const ALL: &str = "inherit-network,allow-ip-name-lookup,http";
@@ -56,28 +33,21 @@ fn a_component_stays_logged_in_through_three_tokens_and_a_cut() {
     let emulator = emulator(Options { life: 10, ..Options::default() });
     let mut command = wasmtime("run", ALL, &emulator);
     command.args(["--env", "COUNT=60"]).arg(variable("WASI_CLI"));
-    let mut guest = Guest(command.spawn().expect("wasmtime is there"));
-    let mut lines = BufReader::new(guest.0.stdout.take().expect("it is piped")).lines();
-    let mut said = Vec::new();
-    let mut until = |what: &str, times: usize| {
-        let mut seen = 0;
-        while seen < times {
-            let line = lines.next().unwrap_or_else(|| panic!("no {what}: {said:#?}"));
-            let line = line.expect("it is text");
-            seen += usize::from(line.contains(what));
-            said.push(line);
-        }
-    };
-    until("logged in again", 3);
+    let mut guest = Guest::start(&mut command);
+    guest.until("logged in again", 3);
     assert_eq!((emulator.counts().connections, emulator.counts().reauths), (1, 3));
     emulator.cut();
-    until("disconnected", 1);
-    until("logged in with token", 1);
+    guest.until("disconnected", 1);
+    let said = guest.until("logged in with token", 1);
     // It counts on.
     let hits = |line: &str| line.parse::<u32>().ok();
-    let before = said.iter().rev().find_map(|line| hits(line));
-    let next = lines.find_map(|line| hits(&line.ok()?));
-    assert!(next > before, "{before:?} {next:?}");
+    let before = said.iter().rev().find_map(|line| hits(line)).expect("it has counted");
+    let next = loop {
+        if let Some(next) = hits(guest.line().expect("it goes on")) {
+            break next;
+        }
+    };
+    assert!(next > before, "{before} {next}");
     assert_eq!((emulator.counts().connections, emulator.counts().refused), (2, 0));
 }
 
@@ -95,12 +65,18 @@ fn a_missing_permission_is_named() {
     }
 }
 
-/// A function that is served.
+/// A function that is served, with a folder for its cache.
 struct Served {
-    _guest: Guest,
-    address: String,
-    emulator: Emulator,
+    function: guest::Served,
     folder: tempfile::Folder,
+}
+
+impl Deref for Served {
+    type Target = guest::Served;
+
+    fn deref(&self) -> &guest::Served {
+        &self.function
+    }
 }
 
 /// A folder that goes with its test.
@@ -136,37 +112,18 @@ fn serve(name: &str, options: Options, instances: u32, cached: bool) -> Served {
         command.arg("--env").arg(format!("CACHE_KEY={key}"));
         command.arg("--dir").arg(format!("{}::/cache", folder.0.display()));
     }
-    let mut child = command.arg(variable("WASI_FUNCTION")).spawn().expect("wasmtime is there");
-    let mut said = BufReader::new(child.stderr.take().expect("it is piped"));
-    let guest = Guest(child);
+    let mut guest = Guest::start(command.arg(variable("WASI_FUNCTION")));
+    let mut said = guest.stderr().expect("it is piped");
     let mut line = String::new();
     said.read_line(&mut line).expect("it is text");
     let address = line.trim().rsplit_once("http://").map(|(_, address)| address.trim_matches('/'));
     let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
     // Nobody reads on; but it must be able to write.
-    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::stderr()));
-    Served { _guest: guest, address, emulator, folder }
+    std::thread::spawn(move || io::copy(&mut said, &mut io::stderr()));
+    Served { function: guest::Served { address, emulator, guest }, folder }
 }
 
 impl Served {
-    /// Sends a request. Answers with the number of hits.
-    fn hit(&self) -> Result<u64, String> {
-        let request = || {
-            let mut stream = TcpStream::connect(&self.address)?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = request().map_err(|error| error.to_string())?;
-        // The body may come in chunks.
-        let hits = answer.split_once(" hits").and_then(|(before, _)| {
-            before.rsplit_once('\n').and_then(|(_, hits)| hits.parse().ok())
-        });
-        hits.filter(|_| answer.starts_with("HTTP/1.1 200")).ok_or(answer)
-    }
-
     /// Waits until an instance has saved its token.
     fn until_saved(&self) {
         let start = Instant::now();
@@ -175,46 +132,6 @@ impl Served {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-
-    /// Sends so many requests, one after the other, and sees that each is counted.
-    fn hits(&self, count: u64) {
-        let before = self.emulator.counts().commands;
-        for number in 1..=count {
-            assert_eq!(self.hit(), Ok(before + number));
-        }
-    }
-
-    /// Sends so many requests at once.
-    fn at_once(&self, count: usize) {
-        let (done, answers) = mpsc::channel();
-        std::thread::scope(|scope| {
-            for _ in 0..count {
-                let done = done.clone();
-                scope.spawn(move || done.send(self.hit()));
-            }
-        });
-        drop(done);
-        let mut hits: Vec<u64> = answers.iter().map(|hit| hit.expect("each is answered")).collect();
-        hits.sort_unstable();
-        hits.dedup();
-        assert_eq!(hits.len(), count, "each has its own number");
-    }
-
-    /// Shows and answers with what that cost.
-    fn cost(&self, what: &str) -> Counts {
-        let counts = self.emulator.counts();
-        let Counts { commands, token_requests, connections, rounds, .. } = counts;
-        println!(
-            "\n{what}: {commands} requests, {token_requests} token requests, {connections} connections, \
-            {rounds} round trips"
-        );
-        counts
-    }
-}
-
-/// With some latency, so that a round trip is one.
-fn far() -> Options {
-    Options { latency: Duration::from_millis(20), ..Options::default() }
 }
 
 #[test]

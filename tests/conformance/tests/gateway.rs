@@ -1,7 +1,8 @@
 //! Runs the firmware of `examples/gateway-qemu` on an emulated board, against the emulator and a real
 //! `redis-server`: one program for all that happens here.
 //!
-//! `GATEWAY` names the firmware: `cargo xtask test gateway` sees to that.
+//! `GATEWAY` names the firmware, and `GATEWAY_P256` the one that understands P-256 alone: `cargo xtask
+//! test gateway` sees to that.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -10,8 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use amr_emulator::{Chain, Emulator, Options, Store};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use conformance::case::root_der;
 use defmt_decoder::{DecodeError, Table};
 
 /// No board runs longer, in seconds.
@@ -36,19 +36,25 @@ impl Board {
     /// Boots the firmware in a network where nobody is but the emulator, with these words on its
     /// command line.
     fn boot(emulator: &Emulator, name: &str, words: &[&str]) -> Self {
-        let firmware = std::env::var_os("GATEWAY").expect("GATEWAY is not set: see the top");
+        Self::boot_one("GATEWAY", emulator, name, words)
+    }
+
+    /// The same with the firmware that this variable names.
+    fn boot_one(firmware: &str, emulator: &Emulator, name: &str, words: &[&str]) -> Self {
+        let firmware = std::env::var_os(firmware).expect("it is not set: see the top");
         let elf = std::fs::read(&firmware).expect("the firmware is there");
         let root = std::env::temp_dir();
         let root = root.join(format!("redis-entraid-{name}-{}.der", std::process::id()));
-        std::fs::write(&root, der(emulator.root_pem())).expect("it can be written");
+        std::fs::write(&root, root_der(emulator.root_pem())).expect("it can be written");
         let words = words.iter().map(|word| format!(",arg={word}")).collect::<String>();
         let plain = emulator.plain();
         let identity = plain.rsplit(':').next().expect("there is a port");
         // One connection of ours for each of the board's.
+        let forward = env!("CARGO_BIN_EXE_forward").replace(',', ",,");
         let network = format!(
             "user,model=lan9118,restrict=on,\
-            guestfwd=tcp:10.0.2.100:10000-cmd:nc 127.0.0.1 {},\
-            guestfwd=tcp:10.0.2.101:80-cmd:nc 127.0.0.1 {identity}",
+            guestfwd=tcp:10.0.2.100:10000-cmd:'{forward}' {},\
+            guestfwd=tcp:10.0.2.101:80-cmd:'{forward}' {identity}",
             emulator.redis_port()
         );
         let semihosting = format!(
@@ -114,10 +120,12 @@ impl Drop for Board {
     }
 }
 
-/// The certificate in `pem`.
-fn der(pem: &str) -> Vec<u8> {
-    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    BASE64_STANDARD.decode(text.trim()).expect("it is a certificate")
+/// How much of the stack was never used.
+fn spare(said: &str) -> Option<u32> {
+    let (_, stack) = said.split_once("stack: ")?;
+    let mut numbers = stack.split(' ').filter_map(|word| word.parse::<u32>().ok());
+    let (used, room) = (numbers.next()?, numbers.next()?);
+    room.checked_sub(used)
 }
 
 #[test]
@@ -139,6 +147,18 @@ fn it_stays_logged_in_through_three_tokens_a_cut_and_a_restart() {
     assert!(status.success() && said.contains("enough"), "{said}");
     let counts = emulator.counts();
     assert_eq!((counts.refused, counts.expired), (0, 0), "{counts:?}");
+}
+
+#[test]
+fn with_p256_alone_it_logs_in_again() {
+    let emulator = emulator("p256", 15);
+    let words = ["seed=4", "seconds=60", "readings=10", "reauths=1"];
+    let (status, said) = Board::boot_one("GATEWAY_P256", &emulator, "p256", &words).end();
+    assert!(status.success() && said.contains("enough"), "{said}");
+    let counts = emulator.counts();
+    assert_eq!((counts.connections, counts.logins, counts.reauths), (1, 1, 1), "{counts:?}");
+    // 56 KiB of RAM would do.
+    assert!(spare(&said) >= Some(8 * 1024), "{said}");
 }
 
 #[test]

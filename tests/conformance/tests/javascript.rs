@@ -3,23 +3,14 @@
 //! `cargo xtask test javascript` builds and installs it, and names what runs it: `NODE`, `DENO`,
 //! `WORKERD` and `ESBUILD`, and `JS_PROJECT`, the folder where the package is installed.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amr_emulator::{Chain, Counts, Emulator, Flaw, Options, Store};
 use conformance::case::environment;
-use conformance::workerd::{Workerd, variable};
+use conformance::guest::{Guest, Served, emulator, far, variable, within};
+use conformance::workerd;
 use leaks::Secrets;
-
-/// No program runs longer.
-const LIMIT: &str = "180";
-
-fn emulator(options: Options) -> Emulator {
-    Emulator::start(&options).expect("the emulator starts")
-}
 
 fn real() -> Options {
     Options { store: Store::Redis("redis-server".into()), ..Options::default() }
@@ -27,8 +18,7 @@ fn real() -> Options {
 
 /// `program` in Node or Deno, with the identities of `emulator`.
 fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
-    let mut command = Command::new("timeout");
-    command.arg(LIMIT).arg(variable(&host.to_uppercase()));
+    let mut command = within(180, variable(&host.to_uppercase()));
     if host == "deno" {
         command.args(["run", "--quiet", "--allow-net", "--allow-env", "--allow-read"]);
     }
@@ -36,7 +26,7 @@ fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
     // For `fetch`.
     let root = emulator.root_file();
     command.env("NODE_EXTRA_CA_CERTS", &root).env("DENO_CERT", &root);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stdout(Stdio::piped());
     command
 }
 
@@ -56,23 +46,21 @@ fn output(command: &mut Command, emulator: &Emulator) -> String {
     said
 }
 
-/// What is left running is killed.
-struct Guest(Child);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // Through `timeout`, which passes it on.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn node_and_deno_have_the_basics() {
     for host in ["node", "deno"] {
         let emulator = emulator(real());
         let said = output(&mut javascript(host, "basics.mjs", &emulator), &emulator);
         println!("{said}");
+        assert!(said.ends_with("done\n"), "{said}");
+    }
+}
+
+#[test]
+fn node_and_deno_hear_what_is_published() {
+    for host in ["node", "deno"] {
+        let emulator = emulator(real());
+        let said = output(&mut javascript(host, "pubsub.mjs", &emulator), &emulator);
         assert!(said.ends_with("done\n"), "{said}");
     }
 }
@@ -137,23 +125,12 @@ fn the_examples_stay_logged_in_through_three_tokens_and_a_cut() {
     {
         let emulator = emulator(Options { life: 10, ..Options::default() });
         let mut command = javascript(host, program, &emulator);
-        let mut guest = Guest(command.env("COUNT", "90").spawn().expect("it is there"));
-        let mut lines = BufReader::new(guest.0.stdout.take().expect("it is piped")).lines();
-        let mut said = Vec::new();
-        let mut until = |what: &str, times: usize| {
-            let mut seen = 0;
-            while seen < times {
-                let line = lines.next().unwrap_or_else(|| panic!("no {what}: {said:#?}"));
-                let line = line.expect("it is text");
-                seen += usize::from(line.contains(what));
-                said.push(line);
-            }
-        };
-        until("logged in again", 3);
+        let mut guest = Guest::start(command.env("COUNT", "90"));
+        guest.until("logged in again", 3);
         assert_eq!((emulator.counts().connections, emulator.counts().reauths), (1, 3));
         emulator.cut();
-        until("disconnected", 1);
-        until("logged in with token", 1);
+        guest.until("disconnected", 1);
+        guest.until("logged in with token", 1);
         assert_eq!((emulator.counts().connections, emulator.counts().refused), (2, 0));
     }
 }
@@ -216,25 +193,16 @@ fn node_redis(provider: &str, outage: bool) -> Ran {
     ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"]
         .iter()
         .for_each(|name| _ = command.env_remove(name));
-    let mut guest = Guest(
-        command.env("PROVIDER", provider).env("SECONDS", seconds).spawn().expect("it is there"),
-    );
+    let mut guest = Guest::start(command.env("PROVIDER", provider).env("SECONDS", seconds));
     if outage {
         std::thread::sleep(Duration::from_secs(12));
         emulator.arm("token#* status 503").expect("it is a fault");
         std::thread::sleep(Duration::from_secs(30));
         emulator.disarm();
     }
-    let mut said = String::new();
-    let mut stdout = BufReader::new(guest.0.stdout.take().expect("it is piped"));
-    stdout.read_line(&mut said).expect("it is text");
+    let said = guest.line().unwrap_or_default().to_owned();
     // It has closed its client: nothing keeps it.
-    let start = Instant::now();
-    let mut exits = false;
-    while !exits && start.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(50));
-        exits = guest.0.try_wait().expect("it is ours").is_some();
-    }
+    let exits = guest.ends_within(Duration::from_secs(5));
     Ran { said, exits, counts: emulator.counts() }
 }
 
@@ -264,61 +232,13 @@ fn node_redis_stays_logged_in_with_our_provider_and_is_compared_with_the_officia
     assert!(steady_theirs.counts.token_requests > 0 && after_theirs.counts.token_requests > 0);
 }
 
-/// With some latency, so that a round trip is one.
-fn far() -> Options {
-    Options { latency: Duration::from_millis(20), ..Options::default() }
-}
-
-/// A Worker that is served.
-struct Worker {
-    workerd: Workerd,
-    emulator: Emulator,
-}
-
-impl Worker {
-    /// The example, in workerd.
-    fn serve(name: &str, options: Options, variables: &[&str]) -> Self {
-        let emulator = emulator(options);
-        let folder = variable("JS_PROJECT").join(name);
-        let program = "examples/worker/src/index.ts";
-        let workerd = Workerd::serve(program, &folder, &emulator, variables);
-        Self { workerd, emulator }
-    }
-
-    /// Sends a request. Answers with the number of hits.
-    fn hit(&self) -> Result<u64, String> {
-        let request = || {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.workerd.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = request().map_err(|error| error.to_string())?;
-        let hits = answer.split_once(" hits").and_then(|(before, _)| {
-            before.rsplit_once('\n').and_then(|(_, hits)| hits.parse().ok())
-        });
-        hits.filter(|_| answer.starts_with("HTTP/1.1 200")).ok_or(answer)
-    }
-
-    fn hits(&self, count: u64) {
-        let before = self.emulator.counts().commands;
-        for number in 1..=count {
-            assert_eq!(self.hit(), Ok(before + number));
-        }
-    }
-
-    /// Shows and answers with what that cost.
-    fn cost(&self, what: &str) -> Counts {
-        let counts = self.emulator.counts();
-        let Counts { commands, token_requests, connections, rounds, .. } = counts;
-        println!(
-            "\n{what}: {commands} requests, {token_requests} token requests, \
-            {connections} connections, {rounds} round trips"
-        );
-        counts
-    }
+/// The example of a Worker, in workerd.
+fn serve(name: &str, options: Options, variables: &[&str]) -> Served {
+    let emulator = emulator(options);
+    let folder = variable("JS_PROJECT").join(name);
+    let program = "examples/worker/src/index.ts";
+    let (guest, port) = workerd::serve(program, &folder, &emulator, variables);
+    Served { address: format!("127.0.0.1:{port}"), emulator, guest }
 }
 
 /// What a Worker is told of the emulator, as a service principal.
@@ -336,25 +256,17 @@ const MANAGED: &[&str] = &["REDIS_HOSTNAME", "REDIS_PORT", "AZURE_POD_IDENTITY_A
 
 #[test]
 fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
-    let worker = Worker::serve("worker-far", far(), PRINCIPAL);
+    let worker = serve("worker-far", far(), PRINCIPAL);
     worker.hits(1000);
     let counts = worker.cost("Worker, one after the other");
     assert_eq!((counts.token_requests, counts.refused), (1, 0));
     assert_eq!((counts.connections, counts.rounds), (1000, 1000), "one of each for a request");
-    let (done, answers) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..50 {
-            let (done, worker) = (done.clone(), &worker);
-            scope.spawn(move || done.send(worker.hit()));
-        }
-    });
-    drop(done);
-    assert!(answers.iter().all(|answer| answer.is_ok()));
+    worker.at_once(50);
 }
 
 #[test]
 fn a_worker_has_the_next_token_before_the_last_one_ends() {
-    let worker = Worker::serve("worker-short", Options { life: 10, ..far() }, PRINCIPAL);
+    let worker = serve("worker-short", Options { life: 10, ..far() }, PRINCIPAL);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(25) {
         worker.hit().expect("each is answered");
@@ -366,7 +278,7 @@ fn a_worker_has_the_next_token_before_the_last_one_ends() {
 
 #[test]
 fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
-    let worker = Worker::serve("worker-refused", far(), PRINCIPAL);
+    let worker = serve("worker-refused", far(), PRINCIPAL);
     worker.hits(2);
     worker.emulator.arm("auth#3 wrongpass").expect("it is a fault");
     worker.hits(2);
@@ -381,7 +293,7 @@ fn a_worker_refuses_a_server_that_it_does_not_trust() {
         for (name, flaw) in Flaw::ALL {
             scope.spawn(move || {
                 let options = Options { chain: Chain::Flawed(flaw), ..far() };
-                let worker = Worker::serve(&format!("worker-{name}"), options, MANAGED);
+                let worker = serve(&format!("worker-{name}"), options, MANAGED);
                 let answer = worker.hit().expect_err("it is refused");
                 assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
                 let counts = worker.emulator.counts();

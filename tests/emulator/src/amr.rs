@@ -210,8 +210,13 @@ async fn requests(
                     fault.or(refused.map(Fault::Error))
                 }
             };
-            if fault == Some(Fault::Cut) {
-                return Ok(());
+            match fault {
+                Some(Fault::Cut) => return Ok(()),
+                Some(Fault::Deaf) => {
+                    backend.write_all(&out).await?;
+                    return std::future::pending().await;
+                }
+                _ => {}
             }
             if fault.is_some() || login.is_some() {
                 let _ = notes.send(Note { reply: replies, fault, login });

@@ -7,6 +7,7 @@
 //! token#2+ same                         from the second on, the same token is given out
 //! auth#1 wrongpass                      the first login is refused
 //! cmd#5 cut-after 3                     3 bytes of the fifth command's reply, then the end
+//! cmd#5 deaf                            nothing is read behind the fifth command
 //! connect#* error ERR max number of clients reached
 //! ```
 
@@ -62,6 +63,8 @@ pub enum Fault {
     Garbage,
     /// No answer at all, for this long or for ever.
     Hang(Option<Duration>),
+    /// The command is the last thing that is read from this connection.
+    Deaf,
     /// The connection is cut.
     Cut,
     /// The connection is cut when so many bytes of the reply have been sent.
@@ -163,6 +166,7 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
         ["garbage"] => Fault::Garbage,
         ["hang"] => Fault::Hang(None),
         ["hang", millis] => Fault::Hang(Some(Duration::from_millis(millis.parse().ok()?))),
+        ["deaf"] => Fault::Deaf,
         ["cut"] => Fault::Cut,
         ["cut-after", bytes] => Fault::CutAfter(bytes.parse().ok()?),
         ["wrongpass"] => Fault::WrongPass,

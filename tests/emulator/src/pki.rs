@@ -27,6 +27,8 @@ pub enum Chain {
     Rsa,
     /// P-256 leaf, P-384 intermediate and root.
     Ec,
+    /// P-256 throughout, for devices that understand nothing else.
+    P256,
     /// One that must not be trusted, of P-256.
     Flawed(Flaw),
 }
@@ -70,11 +72,12 @@ impl Flaw {
 }
 
 impl Chain {
-    /// The chain called `name`: `rsa`, `ec`, or one of [`Flaw::ALL`].
+    /// The chain called `name`: `rsa`, `ec`, `p256`, or one of [`Flaw::ALL`].
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "rsa" => Some(Self::Rsa),
             "ec" => Some(Self::Ec),
+            "p256" => Some(Self::P256),
             name => {
                 let found = Flaw::ALL.iter().find(|(known, _)| *known == name);
                 found.map(|(_, flaw)| Self::Flawed(*flaw))
@@ -103,7 +106,7 @@ impl Pki {
         let shared = match chain {
             Chain::Rsa => &RSA,
             Chain::Ec => &EC,
-            Chain::Flawed(_) => return Self::new(chain).map_err(Error::other),
+            Chain::P256 | Chain::Flawed(_) => return Self::new(chain).map_err(Error::other),
         };
         let pki = shared.get_or_init(|| Self::new(chain).map_err(Error::other));
         pki.as_ref().cloned().map_err(|error| Error::other(error.to_string()))
@@ -154,11 +157,18 @@ fn sound(chain: Chain) -> std::result::Result<Certificates, rcgen::Error> {
             ],
             KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
         ),
-        _ => (
-            KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?,
-            vec![KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?],
-            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
-        ),
+        _ => {
+            let authority = if chain == Chain::P256 {
+                &PKCS_ECDSA_P256_SHA256
+            } else {
+                &PKCS_ECDSA_P384_SHA384
+            };
+            (
+                KeyPair::generate_for(authority)?,
+                vec![KeyPair::generate_for(authority)?],
+                KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+            )
+        }
     };
     let names = ["Emulated TLS RSA Root G2", "Emulated Azure RSA TLS Issuing CA 03"];
     let below = names.map(authority).into_iter().zip(intermediates);

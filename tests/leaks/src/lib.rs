@@ -2,7 +2,7 @@
 //!
 //! Its own tests show that it finds them. `tests/core.rs` prints every public type of the core,
 //! `tests/std.rs` those of the tokio host and what it and its libraries log, through everything
-//! that can go wrong.
+//! that can go wrong, and `tests/embassy.rs` those of the host for devices.
 
 use std::any::type_name;
 use std::collections::{BTreeSet, HashSet};

@@ -3,15 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use leaks::{Secrets, Shown};
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
 use redis_entraid_core::client::{
-    ConfigError, ConnectError, Desk, Ended, Environment, Error, Exchange, FetchError, Handle,
-    Local, ServerError, Settings, Standing, State,
+    ConfigError, ConnectError, Delivery, Desk, Ended, Environment, Error, Exchange, FetchError,
+    Handle, Line, Local, Mail, Mailbox, Reader, ServerError, Settings, Standing, State,
 };
 use redis_entraid_core::command::{Class, Refused, Slices, TimeText, Topic};
 use redis_entraid_core::connection::*;
@@ -384,6 +386,9 @@ fn clients(shown: &mut Shown) {
     shown.value(&local);
     shown.value(&local.clone());
     shown.value(&local.door());
+    shown.value(&local.health());
+    shown.value(&local.subscriber(Nowhere).0);
+    mail(shown);
     let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
     let failed = || ConnectError::new(ConnectErrorKind::Unreachable, "cache", "nobody is there");
     shown.value(&standing.dial_failed(NOW, failed()));
@@ -393,6 +398,25 @@ fn clients(shown: &mut Shown) {
     shown.error(&ConfigError::NoSource);
     shown.value(&ServerError { code: "ERR".into(), message: "no".into() });
     shown.error(&Error::Token(Arc::new(FetchError::transient("no vault"))));
+}
+
+/// What a subscriber hears.
+fn mail(shown: &mut Shown) {
+    let mailbox = Arc::new(Mailbox::<Mutex<Mail>>::new(1000));
+    shown.value(&*mailbox);
+    shown.value(&Mail::default());
+    let mut line = Line::new(mailbox.clone());
+    let message = Value::new(b">3\r\n+message\r\n+a\r\n+b\r\n").unwrap();
+    line.output(Output::Push(Ok(message)));
+    shown.value(&line);
+    let reader = Reader::new(mailbox);
+    shown.value(&reader);
+    let mut next = pin!(reader.next());
+    let next = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Ok(delivery)) = next else { panic!("{next:?}") };
+    shown.value(&delivery);
+    let Delivery::Message(message) = delivery else { panic!("{delivery:?}") };
+    shown.value(&message);
 }
 
 /// A clock that nobody waits for.
@@ -411,6 +435,7 @@ impl Timer for StdTimer {
 }
 
 /// A server that isn't there.
+#[derive(Clone)]
 struct Nowhere;
 
 #[derive(Debug)]

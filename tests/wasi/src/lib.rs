@@ -61,14 +61,17 @@ struct Lines {
 
 impl Lines {
     async fn next(&mut self) -> Option<String> {
+        let mut seen = 0;
         loop {
-            if let Some(end) = self.left.iter().position(|byte| *byte == b'\n') {
-                let rest = self.left.split_off(end + 1);
+            let new = self.left.get(seen..).unwrap_or_default();
+            if let Some(end) = new.iter().position(|byte| *byte == b'\n') {
+                let rest = self.left.split_off(seen + end + 1);
                 let mut line = core::mem::replace(&mut self.left, rest);
                 line.pop();
                 return String::from_utf8(line).ok();
             }
-            match self.stream.read(4096) {
+            seen = self.left.len();
+            match self.stream.read(1 << 16) {
                 Ok(bytes) if bytes.is_empty() => self.reactor.wait(self.stream.subscribe()).await,
                 Ok(bytes) => self.left.extend(bytes),
                 Err(StreamError::Closed | StreamError::LastOperationFailed(_)) => return None,

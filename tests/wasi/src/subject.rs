@@ -9,15 +9,17 @@ use core::cell::RefCell;
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use conformance::replies::{write_failure, write_replies};
+use conformance::replies::{write_delivery, write_failure, write_replies};
 use conformance::{Options, Subject, commands, words};
 use redis_entraid_wasi::core::auth::Protocol;
 use redis_entraid_wasi::core::client::Error;
-use redis_entraid_wasi::core::connection::Idle;
+use redis_entraid_wasi::core::command::Topic;
+use redis_entraid_wasi::core::connection::{Idle, Replacement};
+use redis_entraid_wasi::core::drive::within;
 use redis_entraid_wasi::core::resp::Arg;
 use redis_entraid_wasi::core::source::{ManagedIdentity, Selector};
 use redis_entraid_wasi::core::time::{Clock, Timer};
-use redis_entraid_wasi::{Builder, Client, Reactor, Roots, WasiClock};
+use redis_entraid_wasi::{Builder, Client, HttpSource, Reactor, Roots, Subscriber, WasiClock};
 use wasip2::cli::environment::get_environment;
 
 /// Clients by name.
@@ -26,21 +28,25 @@ pub struct Clients {
     environment: BTreeMap<String, String>,
     clients: BTreeMap<String, Client>,
     begun: BTreeMap<String, Rc<RefCell<Option<String>>>>,
+    subscribers: BTreeMap<String, Subscriber>,
 }
+
+/// Where its tokens come from.
+type Source = HttpSource<ManagedIdentity<String>>;
 
 impl Clients {
     /// A subject without clients yet.
     pub fn new(reactor: Reactor) -> Self {
         let environment = get_environment().into_iter().collect();
-        let (clients, begun) = Default::default();
-        Self { reactor, environment, clients, begun }
+        let (clients, begun, subscribers) = Default::default();
+        Self { reactor, environment, clients, begun, subscribers }
     }
 
     fn var(&self, name: &str) -> String {
         self.environment.get(name).cloned().unwrap_or_default()
     }
 
-    async fn open(&self, options: Options<'_>) -> Result<Client, Error> {
+    fn builder(&self, options: Options<'_>) -> Result<Builder<Source>, Error> {
         let source = options.get("source").unwrap_or("imds");
         let (source, id) = source.split_once('/').unwrap_or((source, "system"));
         let selector = match id {
@@ -68,7 +74,14 @@ impl Clients {
         if let Some(seconds) = options.get("idle").and_then(|text| text.parse().ok()) {
             builder = builder.idle(Idle::Keep(Duration::from_secs(seconds)));
         }
-        let client = builder.connect().await?;
+        if options.get("replacement") == Some("overlap") {
+            builder = builder.replacement(Replacement::Overlap);
+        }
+        Ok(builder)
+    }
+
+    async fn open(&self, options: Options<'_>) -> Result<Client, Error> {
+        let client = self.builder(options)?.connect().await?;
         // The cases want to know whether the login was good.
         client.logged_in().await?;
         Ok(client)
@@ -127,6 +140,39 @@ impl Subject for Clients {
         }
     }
 
+    async fn subscribe(
+        &mut self,
+        name: &str,
+        channel: &str,
+        options: Options<'_>,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        let subscribed = async {
+            let subscriber = self.builder(options)?.subscriber().await?;
+            subscriber.subscribe(Topic::Channel, [channel]).await?;
+            Ok(subscriber)
+        };
+        match subscribed.await {
+            Ok(subscriber) => {
+                self.subscribers.insert(name.to_owned(), subscriber);
+                answer.write_str("ok")
+            }
+            Err(error) => write_failure(&error, answer),
+        }
+    }
+
+    async fn hear(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
+        let Some(subscriber) = self.subscribers.get(name) else {
+            return answer.write_str("err no such subscriber");
+        };
+        let timer = WasiClock::new(self.reactor.clone());
+        let until = timer.now().plus(Duration::from_secs(30));
+        match within(&timer, until, subscriber.next()).await {
+            Some(heard) => write_delivery(heard, answer),
+            None => answer.write_str("err timeout"),
+        }
+    }
+
     async fn wait(
         &mut self,
         name: &str,
@@ -135,18 +181,19 @@ impl Subject for Clients {
         patience: Duration,
         answer: &mut dyn Write,
     ) -> fmt::Result {
-        let Some(client) = self.clients.get(name) else {
-            return answer.write_str("err no such client");
-        };
         let timer = WasiClock::new(self.reactor.clone());
         let until = timer.now().plus(patience);
         loop {
-            let standing = client.standing();
+            let health = match (self.clients.get(name), self.subscribers.get(name)) {
+                (Some(client), _) => client.health(),
+                (_, Some(subscriber)) => subscriber.health(),
+                _ => return answer.write_str("err no such client"),
+            };
             let times = match what {
-                "reauth" => standing.reauths(),
-                "reconnect" => standing.connects().saturating_sub(1),
-                "refresh" => client.token_health().refreshes.saturating_sub(1),
-                "down" => u32::from(standing.connection().is_none()),
+                "reauth" => health.reauths,
+                "reconnect" => health.reconnects,
+                "refresh" => health.token.refreshes.saturating_sub(1),
+                "down" => u32::from(health.connection.is_none()),
                 _ => return answer.write_str("err nothing to wait for"),
             };
             if times >= count {
@@ -161,6 +208,7 @@ impl Subject for Clients {
 
     async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result {
         self.clients.remove(name);
+        self.subscribers.remove(name);
         answer.write_str("ok")
     }
 }

@@ -10,8 +10,8 @@ use core::ops::{Deref, DerefMut};
 use core::task::{Poll, Waker};
 
 use js_sys::{Array, Promise, Uint8Array};
-use redis_entraid_core::client::{Door, Error, Local};
-use redis_entraid_core::manager::Pull;
+use redis_entraid_core::client::{Door, Error, Local, Standing};
+use redis_entraid_core::manager::{Pull, TokenHealth};
 use redis_entraid_core::resp::Arg;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -22,7 +22,8 @@ use crate::failure::thrown;
 use crate::host::Host;
 use crate::net::Dialer;
 use crate::settings::Options;
-use crate::task::{Ending, promised, report, until};
+use crate::subscriber::RawSubscriber;
+use crate::task::{Driver, Ending, promised, report, until};
 use crate::value::value;
 
 /// A client, whose calls may come at any time: each is answered on its own.
@@ -37,17 +38,9 @@ impl RawClient {
     /// Makes a client, and has it connect.
     #[wasm_bindgen(constructor)]
     pub fn new(host: Host, options: Options, snapshot: Option<Vec<u8>>) -> Result<Self, JsValue> {
-        let made = || {
-            let mut settings = options.settings()?;
-            let source = options.source(&host)?;
-            let hears = host.clone();
-            settings.on_event = Some(Box::new(move |event| report(&hears, event)));
-            let (clock, dialer) = (JsClock(host.clone()), Dialer(host.clone()));
-            Ok(Local::new(settings, clock, dialer, source, snapshot.as_deref()))
-        };
-        let (client, driver) = made().map_err(|error| thrown(&host, &error))?;
+        let (client, driver) = made(&host, &options, snapshot.as_deref())?;
         let ending = Rc::new(Ending::default());
-        spawn_local(until(ending.clone(), Box::pin(driver)));
+        spawn_local(until(ending.clone(), driver));
         let (door, first) = (client.door(), RefCell::new(Some(client)));
         let handles = Rc::new(Handles { door, first, waiting: RefCell::default(), ending });
         Ok(Self { host, handles })
@@ -127,25 +120,16 @@ impl RawClient {
         self.handles.door.enter().changed_snapshot().map(|bytes| Uint8Array::from(&bytes[..]))
     }
 
-    /// Whether there is a connection; logins on new ones and on live ones; token requests, new
-    /// tokens, failures and refusals; the token's age and what is left of it in milliseconds.
+    /// See [`health`].
     pub fn health(&self) -> Box<[f64]> {
         let client = self.handles.door.enter();
-        let (standing, token) = (client.standing(), client.token_health());
-        let millis = |time: Option<core::time::Duration>| {
-            time.map_or(f64::NAN, |time| time.as_millis() as f64)
-        };
-        Box::new([
-            f64::from(u8::from(standing.connection().is_some())),
-            f64::from(standing.connects()),
-            f64::from(standing.reauths()),
-            f64::from(token.requests),
-            f64::from(token.refreshes),
-            f64::from(token.failures),
-            f64::from(token.rejections),
-            millis(token.age),
-            millis(token.expires_in),
-        ])
+        health(&client.standing(), &client.token_health())
+    }
+
+    /// A subscriber with the same tokens.
+    pub fn subscriber(&self) -> RawSubscriber {
+        let kept = self.handles.clone();
+        RawSubscriber::new(&self.host, &self.handles.door.enter(), Some(kept))
     }
 
     /// Ends it, and the connection with it.
@@ -160,9 +144,49 @@ impl fmt::Debug for RawClient {
     }
 }
 
+/// A client, and what drives it.
+pub(crate) fn made(
+    host: &Host,
+    options: &Options,
+    snapshot: Option<&[u8]>,
+) -> Result<(Local<JsClock>, Driver), JsValue> {
+    let made = || {
+        let mut settings = options.settings()?;
+        let source = options.source(host)?;
+        let hears = host.clone();
+        settings.on_event = Some(Box::new(move |event| report(&hears, event)));
+        if options.hears_pushes() {
+            let hears = host.clone();
+            settings.on_push = Some(Box::new(move |push| hears.push(value(&hears, push, false))));
+        }
+        let (clock, dialer) = (JsClock(host.clone()), Dialer(host.clone()));
+        let (client, driver) = Local::new(settings, clock, dialer, source, snapshot);
+        Ok((client, Box::pin(driver) as Driver))
+    };
+    made().map_err(|error| thrown(host, &error))
+}
+
+/// Whether there is a connection; logins on new ones and on live ones; token requests, new
+/// tokens, failures and refusals; the token's age and what is left of it in milliseconds.
+pub(crate) fn health(standing: &Standing, token: &TokenHealth) -> Box<[f64]> {
+    let millis =
+        |time: Option<core::time::Duration>| time.map_or(f64::NAN, |time| time.as_millis() as f64);
+    Box::new([
+        f64::from(u8::from(standing.connection().is_some())),
+        f64::from(standing.connects()),
+        f64::from(standing.reauths()),
+        f64::from(token.requests),
+        f64::from(token.refreshes),
+        f64::from(token.failures),
+        f64::from(token.rejections),
+        millis(token.age),
+        millis(token.expires_in),
+    ])
+}
+
 /// The handles of one client: the first, and others for calls that come while it is in use. It ends
 /// with the last call, and not before: JavaScript may have let go of the client and still wait.
-struct Handles {
+pub(crate) struct Handles {
     door: Door<JsClock>,
     first: RefCell<Option<Local<JsClock>>>,
     waiting: RefCell<Vec<Waker>>,

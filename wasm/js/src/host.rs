@@ -64,6 +64,9 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn event(this: &Host, name: &str, text: &str);
 
+    #[wasm_bindgen(method)]
+    pub(crate) fn push(this: &Host, push: JsValue);
+
     /// Something that was begun.
     pub(crate) type Task;
 

@@ -25,6 +25,8 @@ mod manager;
 mod net;
 mod settings;
 mod source;
+#[cfg(feature = "client")]
+mod subscriber;
 mod task;
 #[cfg(feature = "client")]
 mod value;

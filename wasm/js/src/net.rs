@@ -11,6 +11,7 @@ use wasm_bindgen::JsCast;
 use crate::host::{Host, Problem, Transport, settled};
 
 /// Opens what the host calls a connection.
+#[derive(Clone)]
 pub(crate) struct Dialer(pub(crate) Host);
 
 impl Connector for Dialer {

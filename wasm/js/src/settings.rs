@@ -9,7 +9,7 @@ use redis_entraid_core::auth::Protocol;
 use redis_entraid_core::client::{ConfigError, Settings};
 use redis_entraid_core::client::{EnvSource, Environment, Error, Text};
 #[cfg(feature = "client")]
-use redis_entraid_core::connection::{ClientName, Idle};
+use redis_entraid_core::connection::{ClientName, Idle, Replacement};
 #[cfg(feature = "client")]
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::policy::{Ratio, RefreshPolicy};
@@ -57,6 +57,17 @@ extern "C" {
     /// In bytes.
     #[wasm_bindgen(method, getter, js_name = maxReply)]
     fn max_reply(this: &Options) -> Option<u32>;
+
+    /// How many bytes a subscriber keeps.
+    #[wasm_bindgen(method, getter)]
+    fn backlog(this: &Options) -> Option<u32>;
+
+    #[wasm_bindgen(method, getter)]
+    fn overlap(this: &Options) -> bool;
+
+    /// Whether somebody hears what a server sends unasked.
+    #[wasm_bindgen(method, getter, js_name = hearsPushes)]
+    pub(crate) fn hears_pushes(this: &Options) -> bool;
 
     /// In parts per million.
     #[wasm_bindgen(method, getter, js_name = refreshRatio)]
@@ -109,6 +120,9 @@ impl Options {
             settings.refresh = Refresh::OnDemand;
             config.set_info = false;
         }
+        if self.overlap() {
+            config.replacement = Replacement::Overlap;
+        }
         if let Some(after) = self.idle() {
             config.idle = Idle::Keep(millis(after));
         }
@@ -119,6 +133,9 @@ impl Options {
         settings.deadline = self.deadline().map(millis);
         if let Some(bytes) = self.max_reply() {
             settings.max_reply = usize::try_from(bytes).unwrap_or(settings.max_reply);
+        }
+        if let Some(bytes) = self.backlog() {
+            settings.backlog = usize::try_from(bytes).unwrap_or(settings.backlog);
         }
         Ok(settings)
     }

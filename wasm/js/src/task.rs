@@ -14,6 +14,9 @@ use wasm_bindgen_futures::future_to_promise;
 
 use crate::host::Host;
 
+/// Something to be driven.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()>>>;
+
 /// A promise for what `future` comes to. What is around each of them is the same code.
 pub(crate) fn promised(
     future: impl Future<Output = Result<JsValue, JsValue>> + 'static,
@@ -60,7 +63,7 @@ impl Ending {
 }
 
 /// Runs `driver` until it ends, or is ended.
-pub(crate) async fn until(ending: Rc<Ending>, mut driver: Pin<Box<dyn Future<Output = ()>>>) {
+pub(crate) async fn until(ending: Rc<Ending>, mut driver: Driver) {
     poll_fn(|cx| {
         if ending.is_over() {
             return Poll::Ready(());

@@ -49,7 +49,7 @@ pub(crate) fn value(host: &Host, reply: Value<'_>, bytes: bool) -> JsValue {
 }
 
 /// What is no text comes as bytes, asked for or not: nothing is lost.
-fn string(raw: &[u8], bytes: bool) -> JsValue {
+pub(crate) fn string(raw: &[u8], bytes: bool) -> JsValue {
     match core::str::from_utf8(raw) {
         Ok(text) if !bytes => JsValue::from_str(text),
         _ => Uint8Array::from(raw).into(),

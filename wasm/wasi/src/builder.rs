@@ -7,11 +7,12 @@ use core::fmt;
 use core::time::Duration;
 
 use redis_entraid_core::auth::Protocol;
-use redis_entraid_core::client::{Chosen, Error, Local, Settings};
-use redis_entraid_core::connection::Idle;
+use redis_entraid_core::client::{self, Chosen, Error, Local, Settings};
+use redis_entraid_core::connection::{Idle, Replacement};
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::resp::Value;
 use redis_entraid_core::source::TokenSource;
 use redis_entraid_core::transport::Connector;
 use wasip2::random::random::get_random_u64;
@@ -23,6 +24,9 @@ use crate::reactor::Reactor;
 
 /// A client that a reactor drives. See [`Local`] for what it can do.
 pub type Client = Local<WasiClock>;
+
+/// A subscriber that a reactor drives. See [`client::Subscriber`] for what it can do.
+pub type Subscriber = client::Subscriber<WasiClock>;
 
 /// How a client connects unless something else is chosen: by TCP and TLS.
 #[cfg(feature = "tls-p256")]
@@ -143,6 +147,29 @@ impl<S, C> Builder<S, C> {
         self
     }
 
+    /// How a subscriber's connection is replaced that can't log in again, as with RESP2. By default
+    /// it ends first, with a [`Gap`](client::Delivery::Gap). A client's always ends first.
+    #[must_use]
+    pub fn replacement(mut self, replacement: Replacement) -> Self {
+        self.settings.config.replacement = replacement;
+        self
+    }
+
+    /// How many bytes of messages a subscriber keeps that were not read yet. What doesn't fit is
+    /// dropped and [counted](client::Delivery::Missed). The default is 1 MiB.
+    #[must_use]
+    pub fn backlog(mut self, bytes: usize) -> Self {
+        self.settings.backlog = bytes;
+        self
+    }
+
+    /// Hears what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
+    #[must_use]
+    pub fn on_push(mut self, hook: impl Fn(Value<'_>) + 'static) -> Self {
+        self.settings.on_push = Some(Box::new(hook));
+        self
+    }
+
     /// How tokens are renewed.
     #[must_use]
     pub fn policy(mut self, policy: RefreshPolicy) -> Self {
@@ -193,6 +220,26 @@ impl<S: TokenSource + 'static, C: Connector + 'static> Builder<S, C> {
         let (client, driver) = Local::new(settings, timer, connector, source, snapshot);
         reactor.spawn(driver);
         client
+    }
+}
+
+impl<S: TokenSource + 'static, C: Connector + Clone + 'static> Builder<S, C> {
+    /// Gets a token if there is none that serves, connects and logs in, to hear what is published.
+    /// The connection and its subscriptions are kept until the subscriber is dropped.
+    ///
+    /// One with the tokens of a client is [`Local::subscriber`], whose driver the reactor has to
+    /// [run](Reactor::spawn).
+    ///
+    /// # Errors
+    /// [`Error`] if there is no login: at once if trying again can't help.
+    pub async fn subscriber(self) -> Result<Subscriber, Error> {
+        let Self { reactor, settings, source, connector, snapshot, .. } = self;
+        let snapshot = snapshot.as_ref().map(|bytes| &bytes[..]);
+        let timer = WasiClock::new(reactor.clone());
+        let (subscriber, driver) = Subscriber::new(settings, timer, connector, source, snapshot);
+        reactor.spawn(driver);
+        subscriber.logged_in().await?;
+        Ok(subscriber)
     }
 }
 

@@ -17,7 +17,7 @@ pub mod tls;
 
 #[cfg(feature = "http")]
 pub use builder::HttpSource;
-pub use builder::{Builder, Client, DefaultConnector};
+pub use builder::{Builder, Client, DefaultConnector, Subscriber};
 pub use clock::WasiClock;
 pub use reactor::{Reactor, run};
 pub use redis_entraid_core as core;

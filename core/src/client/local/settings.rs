@@ -10,10 +10,14 @@ use crate::drive::Refresh;
 use crate::event::Event;
 use crate::policy::RefreshPolicy;
 use crate::reconnect::ReconnectPolicy;
+use crate::resp::Value;
 use crate::transport::PORT;
 
 /// Hears what happens.
 pub type Hook = Box<dyn Fn(&Event)>;
+
+/// Hears what a server sends a client unasked.
+pub type PushHook = Box<dyn Fn(Value<'_>)>;
 
 /// What may be chosen of a [`Local`](super::Local) client.
 #[non_exhaustive]
@@ -41,8 +45,12 @@ pub struct Settings {
     pub deadline: Option<Duration>,
     /// Any number that differs from process to process.
     pub seed: u64,
+    /// How many bytes of messages a subscriber keeps that were not read yet.
+    pub backlog: usize,
     /// Hears what happens.
     pub on_event: Option<Hook>,
+    /// Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports.
+    pub on_push: Option<PushHook>,
 }
 
 impl Settings {
@@ -60,7 +68,9 @@ impl Settings {
             start_timeout: Duration::from_secs(30),
             deadline: None,
             seed: 0,
+            backlog: 1 << 20,
             on_event: None,
+            on_push: None,
         }
     }
 }

@@ -1,11 +1,36 @@
-import { initSync, RawClient } from '../wasm/client.js';
+import { initSync, RawClient, RawSubscriber } from '../wasm/client.js';
+import { healthOf } from './health.js';
 import { makeHost } from './host.js';
 import { Lazy } from './lazy.js';
 import { rawOptions, snapshotOf } from './options.js';
 import { pack } from './pack.js';
+import { Subscriber } from './subscriber.js';
 
 /** The module of the client. */
 export const clientModule = new Lazy(initSync);
+
+/** A class of the module, made as `options` say. */
+const made = (Raw, options) => {
+  if (!options.connect && !options.transport) {
+    throw new TypeError('`connect` is missing: connectNode(), connectDeno() or connectWorkers(), say');
+  }
+  if (!options.host && !options.transport) {
+    throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
+  }
+  clientModule.load();
+  return new Raw(makeHost(options), rawOptions(options), snapshotOf(options.snapshot));
+};
+
+/** What was made, when all that it takes has worked. */
+const opened = async (one, ...steps) => {
+  try {
+    for (const step of steps) await step();
+    return one;
+  } catch (error) {
+    one.close();
+    throw error;
+  }
+};
 
 const PULL = ['use', 'use-then-refresh', 'fetch-first'];
 
@@ -15,15 +40,7 @@ export class Client {
 
   /** See `connect`. */
   constructor(options) {
-    if (!options.connect && !options.transport) {
-      throw new TypeError('`connect` is missing: connectNode(), connectDeno() or connectWorkers(), say');
-    }
-    if (!options.host && !options.transport) {
-      throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
-    }
-    clientModule.load();
-    const snapshot = snapshotOf(options.snapshot);
-    this.#raw = new RawClient(makeHost(options), rawOptions(options), snapshot);
+    this.#raw = made(RawClient, options);
   }
 
   /** Waits until there is a connection, on which nothing was heard yet. */
@@ -68,18 +85,27 @@ export class Client {
 
   /** How the connection and the token stand. Never shows it. */
   health() {
-    const [isConnected, connects, reauths, requests, refreshes, failures, rejections, age, left] =
-      this.#raw.health();
-    const millis = (number) => (Number.isNaN(number) ? undefined : number);
-    return {
-      isConnected: isConnected === 1,
-      connects,
-      reauths,
-      token: { requests, refreshes, failures, rejections, age: millis(age), expiresIn: millis(left) },
-    };
+    return healthOf(this.#raw.health());
   }
 
-  /** Ends it, and the connection with it. What has no reply yet fails. */
+  /** Makes a subscriber: a connection of its own, with this client's tokens. */
+  subscriber({ bytes = false } = {}) {
+    return new Subscriber(this.#raw.subscriber(), bytes);
+  }
+
+  /** Makes a subscriber and waits until it is subscribed to `channels`. */
+  async subscribe(...channels) {
+    const subscriber = this.subscriber();
+    return opened(subscriber, () => subscriber.loggedIn(), () => subscriber.subscribe(...channels));
+  }
+
+  /** The same for patterns of channels. */
+  async psubscribe(...patterns) {
+    const subscriber = this.subscriber();
+    return opened(subscriber, () => subscriber.loggedIn(), () => subscriber.psubscribe(...patterns));
+  }
+
+  /** Ends it, and the connection with it, and its subscribers. What has no reply yet fails. */
   close() {
     this.#raw.close();
   }
@@ -89,11 +115,11 @@ export class Client {
  * the login. */
 export const connect = async (options) => {
   const client = new Client(options);
-  try {
-    await client.connected();
-    return client;
-  } catch (error) {
-    client.close();
-    throw error;
-  }
+  return opened(client, () => client.connected());
+};
+
+/** Makes a subscriber without a client, and waits until the server has accepted its login. */
+export const listen = async ({ bytes = false, ...options }) => {
+  const subscriber = new Subscriber(made(RawSubscriber, options), bytes);
+  return opened(subscriber, () => subscriber.loggedIn());
 };

@@ -43,8 +43,10 @@ const tryAll = (...all) => all.forEach((does) => (async () => does())().catch(ig
 /** Two streams as the module reads and writes them. */
 const transport = (given, signal) => {
   let reader, writer;
-  // What was read or is being written is lost with it.
-  const close = () => tryAll(() => reader?.cancel(), () => writer?.abort(), () => given.close?.());
+  // What was read or is being written is lost with it. A stream that is aborted keeps its socket in
+  // workerd, for as long as the request lives: what has a `close` of its own is closed by that.
+  const shut = () => (given.close ? given.close() : writer?.abort());
+  const close = () => tryAll(() => reader?.cancel(), shut);
   try {
     reader = given.readable.getReader();
     writer = given.writable.getWriter();
@@ -119,7 +121,7 @@ const number = (text, whole) => {
 /** The host for one client, as far as its options have a say. In the `background`, it is no reason
  * for a process to live on. */
 export const makeHost = (options, { background = false } = {}) => {
-  const { provider, onEvent } = options;
+  const { provider, onEvent, onPush } = options;
   const connect = options.connect ?? (options.transport && once(options.transport));
   const fetch = provider?.fetch ?? options.fetch ?? globalThis.fetch;
   return {
@@ -149,5 +151,6 @@ export const makeHost = (options, { background = false } = {}) => {
     // Later, when the module has nothing in its hands: it may be called back, and what is thrown is
     // the user's to see.
     event: (name, message) => onEvent && queueMicrotask(() => onEvent({ name, message })),
+    push: (push) => onPush && queueMicrotask(() => onPush(push)),
   };
 };

@@ -44,6 +44,7 @@ export const rawOptions = (options) => {
   const host = text('host') ?? 'localhost';
   checked('function', 'connect', options.connect);
   checked('function', 'onEvent', options.onEvent);
+  checked('function', 'onPush', options.onPush);
   checked('function', 'fetch', options.fetch);
   return {
     host,
@@ -57,6 +58,9 @@ export const rawOptions = (options) => {
     startTimeout: time('startTimeout'),
     deadline: time('deadline'),
     maxReply: whole('maxReply', options.maxReply, 2 ** 32 - 1),
+    backlog: whole('backlog', options.backlog, 2 ** 32 - 1),
+    overlap: options.replacement === 'overlap',
+    hearsPushes: !!options.onPush,
     refreshRatio: ratio(policy.expirationRefreshRatio),
     lowerRefreshBound: millis('policy.lowerRefreshBound', policy.lowerRefreshBound),
     tokenRequestTimeout: millis('policy.tokenRequestTimeout', policy.tokenRequestTimeout),

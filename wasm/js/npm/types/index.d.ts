@@ -158,6 +158,13 @@ export interface Options extends TokenOptions {
   pingInterval?: number | undefined;
   /** The largest reply, in bytes. The default is 64 MiB. */
   maxReply?: number | undefined;
+  /** How a subscriber's connection is replaced that can't log in again, as with protocol 2: it ends
+   * first, with a gap (the default), or another one takes over, and messages may come twice. */
+  replacement?: 'break' | 'overlap' | undefined;
+  /** How many bytes of messages a subscriber keeps that were not read yet. The default is 1 MiB. */
+  backlog?: number | undefined;
+  /** Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports. */
+  onPush?: ((push: Reply) => void) | undefined;
   /** A token that was kept: see `changedSnapshot`. */
   snapshot?: Uint8Array | ArrayBuffer | null | undefined;
 }
@@ -218,13 +225,70 @@ export declare class Client {
   changedSnapshot(): Uint8Array<ArrayBuffer> | undefined;
   /** How it stands. */
   health(): Health;
-  /** Ends it, and the connection with it. What has no reply yet fails. */
+  /** Makes a subscriber: a connection of its own, with this client's tokens. With `bytes`, names and
+   * messages come as bytes. */
+  subscriber(options: { bytes: true }): Subscriber<Uint8Array>;
+  subscriber(options?: { bytes?: boolean }): Subscriber;
+  /** Makes a subscriber and waits until the server has confirmed its subscription to `channels`. */
+  subscribe(...channels: Argument[]): Promise<Subscriber>;
+  /** The same for patterns of channels. */
+  psubscribe(...patterns: Argument[]): Promise<Subscriber>;
+  /** Ends it, and the connection with it, and its subscribers. What has no reply yet fails. */
+  close(): void;
+}
+
+/** What a subscriber hears. */
+export type Delivery<T = string | Uint8Array> =
+  /** Somebody published something; a string that isn't UTF-8 comes as bytes. */
+  | { readonly type: 'message'; readonly channel: T; readonly message: T; readonly pattern?: T }
+  /** The connection was lost and made again: what was published in between is missing. From here on
+   * nothing is. */
+  | { readonly type: 'gap' }
+  /** So many messages were dropped here, since too many wait to be read or one was too large. */
+  | { readonly type: 'missed'; readonly count: number }
+  /** Another connection takes the place of this one: from here to `settled`, messages may come
+   * twice. */
+  | { readonly type: 'overlap' }
+  | { readonly type: 'settled' }
+  /** The server refuses what it granted before: that subscription has ended. */
+  | { readonly type: 'refused'; readonly name: T; readonly error: RedisError };
+
+/** Hears what is published, on a connection of its own, and stays subscribed: `for await (const
+ * delivery of subscriber)`. A loop that is left closes it. */
+export declare class Subscriber<T = string | Uint8Array> implements AsyncIterableIterator<Delivery<T>> {
+  private constructor();
+  /** Waits until the server has accepted the login. */
+  loggedIn(): Promise<void>;
+  /** Subscribes to channels, and waits until the server has confirmed it. What couldn't be had in
+   * time is still wanted. */
+  subscribe(...channels: Argument[]): Promise<void>;
+  /** The same for patterns of channels. */
+  psubscribe(...patterns: Argument[]): Promise<void>;
+  /** The same for shard channels. */
+  ssubscribe(...channels: Argument[]): Promise<void>;
+  /** Ends subscriptions. What was published before may still come. */
+  unsubscribe(...channels: Argument[]): void;
+  punsubscribe(...patterns: Argument[]): void;
+  sunsubscribe(...channels: Argument[]): void;
+  /** Waits for what comes next; done when it is closed, or its client. */
+  next(): Promise<IteratorResult<Delivery<T>, undefined>>;
+  /** What a loop calls that is left: closes it. */
+  return(value?: undefined): Promise<IteratorResult<Delivery<T>, undefined>>;
+  [Symbol.asyncIterator](): this;
+  /** How it stands. */
+  health(): Health;
+  /** Ends it, and its connection with it. */
   close(): void;
 }
 
 /** Makes a client and waits until there is a connection: its first commands go out together with
  * the login. */
 export declare function connect(options: Options): Promise<Client>;
+
+/** Makes a subscriber without a client, and waits until the server has accepted its login. With
+ * `bytes`, names and messages come as bytes. */
+export declare function listen(options: Options & { bytes: true }): Promise<Subscriber<Uint8Array>>;
+export declare function listen(options: Options & { bytes?: boolean }): Promise<Subscriber>;
 
 /** What went wrong. */
 export declare class RedisError extends Error {

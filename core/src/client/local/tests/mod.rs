@@ -1,6 +1,14 @@
+mod apart;
+mod beside;
+mod broker;
+mod subscriber;
 mod wire;
 
+use core::cell::Cell;
+use core::future::poll_fn;
+use core::task::Poll;
 use core::time::Duration;
+use std::boxed::Box;
 use std::rc::Rc;
 use std::string::ToString;
 use std::vec::Vec;
@@ -11,8 +19,8 @@ use crate::connection::Outcome;
 use crate::drive::Refresh;
 use crate::drive::tests::world::{Server, World};
 use crate::secret::Secret;
-use crate::source::ErrorKind;
-use crate::time::{Clock, UnixTime};
+use crate::source::{ErrorKind, SourceError};
+use crate::time::{Clock, Instant, UnixTime};
 use crate::token::Token;
 
 /// The world, with a calendar.

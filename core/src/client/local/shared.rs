@@ -1,0 +1,142 @@
+//! How a client or a subscriber stands, for all who have to do with it.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use core::cell::{Cell, RefCell};
+use core::future::{Future, poll_fn};
+use core::task::Poll;
+
+use super::identity::Identity;
+use crate::client::Standing;
+use crate::client::error::{ConnectError, Error};
+use crate::connection::Outcome;
+use crate::drive::within;
+use crate::event::Event;
+use crate::manager::Pull;
+use crate::reconnect::Reconnect;
+use crate::source::SourceError;
+use crate::time::{Instant, Timer};
+use crate::transport::{self, ConnectErrorKind};
+
+/// See the [module](self).
+pub(super) struct Shared<T> {
+    pub(super) identity: Rc<Identity<T>>,
+    pub(super) standing: RefCell<Standing>,
+    /// There is a transport.
+    pub(super) connected: Cell<bool>,
+    /// Until when the first one is waited for.
+    start_until: Instant,
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        self.identity.wake();
+    }
+}
+
+impl<T: Timer> Shared<T> {
+    pub(super) const fn new(
+        identity: Rc<Identity<T>>,
+        reconnect: Reconnect,
+        start_until: Instant,
+    ) -> Self {
+        let standing = RefCell::new(Standing::new(reconnect));
+        Self { identity, standing, connected: Cell::new(false), start_until }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.identity.timer.now()
+    }
+
+    pub(super) fn problem(&self) -> Option<Error> {
+        self.standing.borrow().problem().cloned()
+    }
+
+    /// Waits for the first connection, or login.
+    pub(super) async fn started(&self, is_there: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        let started = poll_fn(|cx| {
+            if is_there(self) {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = self.problem()
+                && self.is_hopeless()
+            {
+                return Poll::Ready(Err(error));
+            }
+            if self.identity.is_over() {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            self.identity.wait(cx);
+            Poll::Pending
+        });
+        match within(&self.identity.timer, self.start_until, started).await {
+            Some(started) => started,
+            None => Err(self.too_late()),
+        }
+    }
+
+    pub(super) async fn logged_in(&self) -> Result<(), Error> {
+        self.started(|shared| shared.standing.borrow().connects() > 0).await
+    }
+
+    /// Whether trying again soon can't help.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let standing = self.standing.borrow();
+        let now = self.now();
+        standing.is_hopeless()
+            && match standing.problem() {
+                // A token that nobody has refused yet may be better than the one that was, or than
+                // the one that there isn't; and so may one that is on its way.
+                Some(Error::Login(_) | Error::Token(_)) => self.identity.tokens.peek(|manager| {
+                    let known = manager.pull(now) != Pull::FetchFirst;
+                    let coming = manager.login(now).is_some() && !manager.is_worth_a_login(now);
+                    !known && !coming
+                }),
+                _ => true,
+            }
+    }
+
+    pub(super) fn too_late(&self) -> Error {
+        self.problem().unwrap_or_else(|| {
+            if self.identity.tokens.peek(|manager| manager.login(self.now()).is_none()) {
+                // The source has been silent all the time.
+                return Error::Token(Arc::new(SourceError::TimedOut.into()));
+            }
+            Error::Unavailable { cause: None }
+        })
+    }
+
+    /// Waits for `executed` as long as there is time.
+    pub(super) async fn in_time(
+        &self,
+        executed: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        match within(&self.identity.timer, self.identity.until, executed).await {
+            Some(executed) => executed,
+            // Nobody knows how far it has come.
+            None if self.connected.get() => {
+                Err(Error::Lost { outcome: Outcome::Unknown, reason: None })
+            }
+            None => Err(Error::Unavailable { cause: Some(Box::new(self.too_late())) }),
+        }
+    }
+
+    /// Learns what happened to a connection, and tells who wants to hear.
+    pub(super) fn observe(&self, event: &Event) {
+        self.standing.borrow_mut().observe(self.now(), event);
+        self.identity.report(event);
+    }
+
+    /// Learns that no connection could be made.
+    pub(super) fn dial_failed<E: transport::ConnectError>(&self, now: Instant, error: Option<E>) {
+        let to = self.identity.place.to();
+        let error = match error {
+            Some(error) => ConnectError::new(error.kind(), to, error.to_string()),
+            None => ConnectError::new(ConnectErrorKind::Unreachable, to, "nobody answers in time"),
+        };
+        let event = self.standing.borrow_mut().dial_failed(now, error);
+        self.identity.report(&event);
+    }
+}
