@@ -22,6 +22,7 @@ use crate::auth::{LoginError, Protocol};
 use crate::connection::CloseReason;
 use crate::manager::Generation;
 use crate::source::SourceError;
+use crate::time::millis;
 
 /// Something that happened to an identity or to one of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl fmt::Display for Event {
                 write!(f, "token {} given out again, next in {} s", generation.0, next_in.as_secs())
             }
             Self::FetchFailed { error, next_in } => {
-                write!(f, "no token: {error}; next attempt in {} ms", next_in.as_millis())
+                write!(f, "no token: {error}; next attempt in {} ms", millis(*next_in))
             }
             Self::LoggedIn { generation, protocol } => {
                 write!(f, "logged in with token {} ({protocol})", generation.0)
@@ -133,7 +134,7 @@ impl fmt::Display for Event {
                 write!(f, "token {} refused: {error}{then}", generation.0)
             }
             Self::ReplacementDue { ends_in } => {
-                write!(f, "the connection must be replaced within {} ms", ends_in.as_millis())
+                write!(f, "the connection must be replaced within {} ms", millis(*ends_in))
             }
             Self::StateLost(lost) => {
                 f.write_str("lost with the connection:")?;
@@ -151,7 +152,7 @@ impl fmt::Display for Event {
             }
             Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),
             Self::DialFailed { next_in } => {
-                write!(f, "can't connect, next attempt in {} ms", next_in.as_millis())
+                write!(f, "can't connect, next attempt in {} ms", millis(*next_in))
             }
         }
     }

@@ -1,6 +1,7 @@
 // When a process ends: MODE says what it does last. Only its own work keeps it, and that does.
 
-import { Client, connect, listen, managedIdentity, streamingCredentials, TokenManager } from 'redis-entraid-js';
+import { Client, connect, listen, managedIdentity } from 'redis-entraid-js';
+import { streamingCredentials, TokenManager } from 'redis-entraid-js/tokens';
 
 import { connector, env, say } from '#host';
 

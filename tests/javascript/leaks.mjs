@@ -1,16 +1,8 @@
 // Prints all that can be printed: what is known of clients, managers and identities in each state, every
 // error and every event. Who runs it looks for secrets in that.
 
-import {
-  Client,
-  clientSecret,
-  connect,
-  fromEnv,
-  managedIdentity,
-  SCOPE,
-  streamingCredentials,
-  TokenManager,
-} from 'redis-entraid-js';
+import { Client, clientSecret, connect, fromEnv, managedIdentity, SCOPE } from 'redis-entraid-js';
+import { streamingCredentials, TokenManager } from 'redis-entraid-js/tokens';
 
 import { connector, env, say, sleep } from '#host';
 

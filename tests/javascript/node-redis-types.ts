@@ -2,8 +2,9 @@
 
 import { DefaultAzureCredential } from '@azure/identity';
 import { createClient } from 'redis';
-import { connect, SCOPE, streamingCredentials } from 'redis-entraid-js';
+import { connect, SCOPE } from 'redis-entraid-js';
 import { connectNode } from 'redis-entraid-js/node';
+import { streamingCredentials } from 'redis-entraid-js/tokens';
 
 const credential = new DefaultAzureCredential();
 const provider = () => credential.getToken(SCOPE);

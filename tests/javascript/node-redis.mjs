@@ -4,7 +4,7 @@
 import { ManagedIdentityCredential } from '@azure/identity';
 import { EntraIdCredentialsProviderFactory } from '@redis/entraid';
 import { createClient } from 'redis';
-import { managedIdentity, streamingCredentials } from 'redis-entraid-js';
+import { managedIdentity, streamingCredentials } from 'redis-entraid-js/tokens';
 
 const { env } = process;
 const { IDENTITY_ENDPOINT: endpoint, IDENTITY_HEADER: header } = env;

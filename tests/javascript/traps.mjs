@@ -1,7 +1,8 @@
 // What JavaScript programs do that no conformance case has: one program for Node and Deno, run with
 // `--expose-gc`. It ends well or says why not.
 
-import { Client, clientSecret, connect, managedIdentity, RedisError, streamingCredentials, TokenManager } from 'redis-entraid-js';
+import { Client, clientSecret, connect, managedIdentity, RedisError } from 'redis-entraid-js';
+import { streamingCredentials, TokenManager } from 'redis-entraid-js/tokens';
 
 import { connector, env, say, serve, sleep } from '#host';
 

@@ -4,11 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::targets::cross;
+use crate::targets::{Component, cross};
 use crate::tools::{Result, cache, cargo, debian, quietly, root, run};
 
 /// WebAssembly for JavaScript.
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
+
+/// The modules of the package, which are features of `wasm/js`.
+const MODULES: [(&str, &[&str]); 2] = [
+    ("client", &["initSync", "RawClient", "RawSubscriber"]),
+    ("tokens", &["initSync", "RawManager"]),
+];
 
 /// What is not asked for here makes a module that older hosts refuse.
 const FEATURES: [&str; 6] = [
@@ -22,6 +28,17 @@ const FEATURES: [&str; 6] = [
 
 /// Shrinks modules.
 const BINARYEN: &str = "binaryen@132.0.0";
+
+/// How: this order was the best of those that were tried.
+const SHRINK: [&str; 7] = [
+    "--flatten",
+    "--rereloop",
+    "-Oz",
+    "-Oz",
+    "--converge",
+    "--strip-producers",
+    "--strip-target-features",
+];
 
 /// A package that was built.
 pub(crate) struct Built {
@@ -47,41 +64,67 @@ fn io(error: std::io::Error) -> String {
 /// Builds the package.
 pub(crate) fn package() -> Result<Built> {
     node()?;
-    let out = out();
-    let target = out.join("target").display().to_string();
-    let build = ["build", "--locked", "--release", "--manifest-path", "wasm/js/Cargo.toml"];
-    let mut command =
-        cross(WASM, "core,alloc", &[&build[..], &["--target-dir", &target]].concat())?;
-    let built = run(&mut command)?.built;
-    let module = out.join("target").join(WASM).join("release/redis_entraid_js.wasm");
-    let (glue, folder) = (out.join("glue"), out.join("redis-entraid-js"));
-    for folder in [&glue, &folder] {
-        fs::remove_dir_all(folder).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(io(error)),
-        })?;
-    }
-    run(Command::new(bindgen()?).arg(&module).arg(&glue))?;
+    let (out, folder) = (out(), out().join("redis-entraid-js"));
+    anew(&folder)?;
     copy(&root().join("wasm/js/npm"), &folder)?;
     for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root().join(licence), folder.join(licence)).map_err(io)?;
     }
     let wasm = folder.join("wasm");
     fs::create_dir_all(&wasm).map_err(io)?;
-    let name = "redis_entraid_js.js";
-    fs::copy(glue.join(name), wasm.join(name)).map_err(io)?;
-    let small = wasm.join("redis_entraid_js_bg.wasm");
-    let optimizer = npm_tool("binaryen", &[BINARYEN])?.join("node_modules/binaryen/bin/wasm-opt");
-    let mut shrink = Command::new("node");
-    shrink.arg(optimizer).arg("-Oz").args(FEATURES.map(|name| format!("--enable-{name}")));
-    quietly(shrink.arg(glue.join("redis_entraid_js_bg.wasm")).arg("-o").arg(&small))?;
-    let text = base64(&fs::read(&small).map_err(io)?);
-    fs::write(wasm.join("inline.js"), format!("export const base64 =\n  '{text}';\n"))
-        .map_err(io)?;
+    let mut built = false;
+    for (name, exports) in MODULES {
+        let module = module(name, false)?;
+        built |= module.built;
+        let glue = out.join("glue").join(name);
+        anew(&glue)?;
+        run(Command::new(bindgen()?).arg(&module.path).arg(&glue))?;
+        let small = wasm.join(format!("{name}.wasm"));
+        let optimizer =
+            npm_tool("binaryen", &[BINARYEN])?.join("node_modules/binaryen/bin/wasm-opt");
+        let mut shrink = Command::new("node");
+        shrink.arg(optimizer).args(SHRINK).args(FEATURES.map(|name| format!("--enable-{name}")));
+        quietly(shrink.arg(glue.join("redis_entraid_js_bg.wasm")).arg("-o").arg(&small))?;
+        let text = base64(&fs::read(&small).map_err(io)?);
+        let text = format!("export const base64 =\n  '{text}';\n");
+        fs::write(wasm.join(format!("{name}.inline.js")), text).map_err(io)?;
+        // Only what we use, and that small.
+        let used = format!("export {{ {} }} from './redis_entraid_js.js';\n", exports.join(", "));
+        fs::write(glue.join("used.js"), used).map_err(io)?;
+        let mut minify = Command::new(esbuild()?);
+        minify.current_dir(&glue).args(["used.js", "--bundle", "--minify", "--format=esm"]);
+        let script = wasm.join(format!("{name}.js"));
+        quietly(minify.arg(format!("--outfile={}", script.display())))?;
+    }
     let mut pack = Command::new("npm");
     pack.current_dir(&out).args(["pack", "--silent", "./redis-entraid-js"]);
     let tarball = out.join(quietly(&mut pack)?.trim());
     Ok(Built { folder, tarball, built })
+}
+
+/// A module as it comes from the compiler, with the `names` of its functions or without.
+pub(crate) fn module(name: &str, names: bool) -> Result<Component> {
+    // Each stays as it was built.
+    let target = out().join(if names { "named" } else { "target" }).join(name);
+    let folder = target.display().to_string();
+    let build = ["build", "--locked", "--release", "--manifest-path", "wasm/js/Cargo.toml"];
+    let more = ["--no-default-features", "--features", name, "--target-dir", &folder];
+    let mut command = cross(WASM, "core,alloc", &[&build[..], &more].concat())?;
+    if names {
+        command.env("CARGO_PROFILE_RELEASE_STRIP", "none");
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+    }
+    let built = run(&mut command)?.built;
+    let path = target.join(WASM).join("release/redis_entraid_js.wasm");
+    Ok(Component { path, built })
+}
+
+/// Takes a folder away, to be made anew.
+fn anew(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(io(error)),
+    })
 }
 
 /// Has Node and npm.
@@ -109,6 +152,11 @@ fn bindgen() -> Result<PathBuf> {
         run(install.arg("--target-dir").arg(cache().join("target-bindgen")))?;
     }
     Ok(program)
+}
+
+/// Makes one file of many, as the tools of Workers do.
+fn esbuild() -> Result<PathBuf> {
+    Ok(npm_tool("esbuild", &[ESBUILD])?.join("node_modules/@esbuild/linux-x64/bin/esbuild"))
 }
 
 /// A folder with npm's `packages` in it, each with its version, installed once and kept. None of
@@ -144,13 +192,14 @@ pub(crate) fn install(folder: &Path, packages: &[&str]) -> Result<()> {
 /// A project in which the package is installed as people install it.
 pub(crate) struct Project {
     folder: PathBuf,
+    /// The package that is installed there.
+    pub(crate) package: PathBuf,
     /// Whether something had to be compiled.
     pub(crate) built: bool,
 }
 
 /// Runs Workers.
 const WORKERD: &str = "workerd@1.20261117.1";
-/// Makes one file of many, as the tools of Workers do.
 const ESBUILD: &str = "esbuild@0.28.2";
 const DENO: &str = "deno@2.9.6";
 /// The client that the credentials provider is for, and the provider that it is compared with.
@@ -164,7 +213,7 @@ const TYPES: [&str; 4] = [
 
 /// Builds the package and installs it into an empty project, with what the tests need.
 pub(crate) fn project() -> Result<Project> {
-    let Built { tarball, built, .. } = package()?;
+    let Built { folder: package, tarball, built } = package()?;
     let folder = out().join("project");
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(io)?;
@@ -179,7 +228,7 @@ pub(crate) fn project() -> Result<Project> {
     let tarball = tarball.display().to_string();
     let all: Vec<&str> = [&[&tarball[..]], &NODE_REDIS[..], &TYPES[..]].concat();
     install(&folder, &all)?;
-    Ok(Project { folder, built })
+    Ok(Project { folder, package, built })
 }
 
 impl Project {
@@ -192,7 +241,7 @@ impl Project {
             ("NODE", "node".into()),
             ("DENO", inside("deno", DENO, "@deno/linux-x64-glibc/deno")?),
             ("WORKERD", inside("workerd", WORKERD, "@cloudflare/workerd-linux-64/bin/workerd")?),
-            ("ESBUILD", inside("esbuild", ESBUILD, "@esbuild/linux-x64/bin/esbuild")?),
+            ("ESBUILD", esbuild()?),
             ("JS_PROJECT", self.folder.clone()),
             ("JS_SUBJECT", self.folder.join("stdio.mjs")),
         ])

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustc_demangle::demangle;
@@ -10,7 +11,7 @@ use crate::devices::Measured;
 use crate::targets::{component, firmwares, named_component};
 use crate::tools::Result;
 use crate::wasm;
-use crate::{devices, elf};
+use crate::{devices, elf, npm};
 
 /// Components: what they are, and the features of `tests/sizes/wasi`.
 const COMPONENTS: [(&str, &str); 6] = [
@@ -21,6 +22,10 @@ const COMPONENTS: [(&str, &str); 6] = [
     ("with TLS (all chains)", "tls"),
     ("with HTTP and TLS (all chains)", "http,tls"),
 ];
+
+/// The modules of the npm package, and what they may have with their bindings, compressed: a little
+/// more than they have.
+const MODULES: [(&str, usize); 2] = [("client", 92_500), ("tokens", 44_500)];
 
 /// Prints the sizes of what is for devices.
 pub(crate) fn devices() -> Result<()> {
@@ -68,18 +73,17 @@ fn show(what: &str, sizes: &[(String, usize)]) {
 pub(crate) fn components() -> Result<()> {
     println!("\n{:34} {:>9} {:>9}", "component", "bytes", "gzip");
     let mut shares = Vec::new();
-    let package = crate::npm::package()?;
-    for (what, files) in [
-        ("npm: module", &["redis_entraid_js_bg.wasm"][..]),
-        ("npm: module and its bindings", &["redis_entraid_js_bg.wasm", "redis_entraid_js.js"]),
-    ] {
-        let (mut bytes, mut small) = (0, 0);
-        for file in files {
-            let read = std::fs::read(package.folder.join("wasm").join(file));
-            let read = read.map_err(|error| error.to_string())?;
-            (bytes, small) = (bytes + read.len(), small + gzip(&read)?);
-        }
-        println!("{what:34} {bytes:>9} {small:>9}");
+    let package = npm::package()?;
+    for (name, _) in MODULES {
+        let of = |file: String| of_file(&package.folder.join("wasm").join(file));
+        let (module, glue) = (of(format!("{name}.wasm"))?, of(format!("{name}.js"))?);
+        println!("{:34} {:>9} {:>9}", format!("npm: {name}"), module.bytes, module.gzip);
+        let (bytes, gzip) = (module.bytes + glue.bytes, module.gzip + glue.gzip);
+        println!("{:34} {bytes:>9} {gzip:>9}", format!("npm: {name} and its bindings"));
+        let named = std::fs::read(npm::module(name, true)?.path);
+        let named = named.map_err(|error| error.to_string())?;
+        let functions = wasm::module_functions(&named).ok_or("its functions can't be read")?;
+        shares.push((format!("npm: {name}"), by_crate(&functions)));
     }
     for (what, features) in COMPONENTS {
         let built = component("tests/sizes/wasi", features)?;
@@ -88,13 +92,38 @@ pub(crate) fn components() -> Result<()> {
         let named = named_component("tests/sizes/wasi", features)?;
         let named = std::fs::read(&named.path).map_err(|error| error.to_string())?;
         let functions = wasm::functions(&named).ok_or("its functions can't be read")?;
-        shares.push((what, by_crate(&functions)));
+        shares.push((what.to_owned(), by_crate(&functions)));
     }
     println!("\nbytes of code by crate, before the names were taken away");
     for (what, share) in shares {
-        show(what, &share);
+        show(&what, &share);
     }
     Ok(())
+}
+
+/// A file, as it is and as it is sent.
+struct Size {
+    bytes: usize,
+    gzip: usize,
+}
+
+fn of_file(path: &Path) -> Result<Size> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Size { bytes: bytes.len(), gzip: gzip(&bytes)? })
+}
+
+/// Checks that no module of the npm package has grown: with its bindings, compressed, it is not
+/// larger than its [ceiling](MODULES).
+pub(crate) fn ceilings(package: &Path) -> Result<u32> {
+    for (name, ceiling) in MODULES {
+        let of = |file: String| of_file(&package.join("wasm").join(file));
+        let gzip = of(format!("{name}.wasm"))?.gzip + of(format!("{name}.js"))?.gzip;
+        println!("npm: {name} and its bindings: {gzip} bytes of gzip, at most {ceiling}");
+        if gzip > ceiling {
+            return Err(format!("{name} has grown to {gzip} bytes"));
+        }
+    }
+    Ok(MODULES.len() as u32)
 }
 
 fn gzip(bytes: &[u8]) -> Result<usize> {

@@ -10,6 +10,11 @@ pub(crate) type Function = (String, usize);
 pub(crate) fn functions(component: &[u8]) -> Option<Vec<Function>> {
     let modules = sections(component.get(8..)?).filter(|(id, _)| *id == 1);
     let (_, module) = modules.max_by_key(|(_, module)| module.len())?;
+    module_functions(module)
+}
+
+/// The same for a core module by itself.
+pub(crate) fn module_functions(module: &[u8]) -> Option<Vec<Function>> {
     let (mut imported, mut bodies, mut names) = (0, Vec::new(), Vec::new());
     for (id, bytes) in sections(module.get(8..)?) {
         let mut at = Reader(bytes);
@@ -129,6 +134,7 @@ mod tests {
         component.push(module.len() as u8);
         component.extend(&module);
         assert_eq!(functions(&component), Some(vec![("f".to_owned(), 3)]));
+        assert_eq!(module_functions(&module), functions(&component));
         assert_eq!(functions(b"short"), None);
     }
 }

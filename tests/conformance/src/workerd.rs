@@ -75,7 +75,7 @@ const kv :Workerd.Worker = (
 const main :Workerd.Worker = (
   modules = [
     (name = "index.js", esModule = embed "index.js"),
-    (name = "redis_entraid_js_bg.wasm", wasm = embed "redis_entraid_js_bg.wasm"),
+    (name = "client.wasm", wasm = embed "client.wasm"),
   ],
   bindings = [
     {bindings}(name = "CACHE_KEY", text = "{key}"),

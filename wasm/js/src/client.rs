@@ -3,20 +3,18 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use core::fmt;
-use core::future::{Future, poll_fn};
+use core::future::poll_fn;
 use core::ops::{Deref, DerefMut};
-use core::pin::Pin;
 use core::task::{Poll, Waker};
 
 use js_sys::{Array, Promise, Uint8Array};
 use redis_entraid_core::client::{Door, Error, Local, Standing};
-use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Pull, TokenHealth};
 use redis_entraid_core::resp::Arg;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{future_to_promise, spawn_local};
+use wasm_bindgen_futures::spawn_local;
 
 use crate::clock::JsClock;
 use crate::commands::unpack;
@@ -25,6 +23,7 @@ use crate::host::Host;
 use crate::net::Dialer;
 use crate::settings::Options;
 use crate::subscriber::RawSubscriber;
+use crate::task::{Driver, Ending, promised, report, until};
 use crate::value::value;
 
 /// A client, whose calls may come at any time: each is answered on its own.
@@ -144,9 +143,6 @@ impl fmt::Debug for RawClient {
     }
 }
 
-/// Something to be driven.
-pub(crate) type Driver = Pin<Box<dyn Future<Output = ()>>>;
-
 /// A client, and what drives it.
 pub(crate) fn made(
     host: &Host,
@@ -185,31 +181,6 @@ pub(crate) fn health(standing: &Standing, token: &TokenHealth) -> Box<[f64]> {
         millis(token.age),
         millis(token.expires_in),
     ])
-}
-
-/// A promise for what `future` comes to. What is around each of them is the same code.
-pub(crate) fn promised(
-    future: impl Future<Output = Result<JsValue, JsValue>> + 'static,
-) -> Promise {
-    let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
-    future_to_promise(future)
-}
-
-/// Tells who wants to hear.
-pub(crate) fn report(host: &Host, event: &Event) {
-    let name = match event {
-        Event::Refreshed { .. } => "refreshed",
-        Event::SameToken { .. } => "same-token",
-        Event::FetchFailed { .. } => "fetch-failed",
-        Event::LoggedIn { .. } => "logged-in",
-        Event::Reauthenticated { .. } => "reauthenticated",
-        Event::Rejected { .. } => "rejected",
-        Event::StateLost(_) => "state-lost",
-        Event::Disconnected { .. } => "disconnected",
-        Event::DialFailed { .. } => "dial-failed",
-        _ => "other",
-    };
-    host.event(name, &alloc::format!("{event}"));
 }
 
 /// The handles of one client: the first, and others for calls that come while it is in use. It ends
@@ -283,36 +254,4 @@ impl Drop for Taken {
         let waiting = core::mem::take(&mut *self.handles.waiting.borrow_mut());
         waiting.into_iter().for_each(Waker::wake);
     }
-}
-
-/// Whether something was ended from outside.
-#[derive(Default)]
-pub(crate) struct Ending {
-    is_over: Cell<bool>,
-    waker: Cell<Option<Waker>>,
-}
-
-impl Ending {
-    pub(crate) fn end(&self) {
-        self.is_over.set(true);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.get()
-    }
-}
-
-/// Runs `driver` until it ends, or is ended.
-pub(crate) async fn until(ending: Rc<Ending>, mut driver: Driver) {
-    poll_fn(|cx| {
-        if ending.is_over() {
-            return Poll::Ready(());
-        }
-        ending.waker.set(Some(cx.waker().clone()));
-        driver.as_mut().poll(cx)
-    })
-    .await;
 }

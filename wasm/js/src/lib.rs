@@ -3,25 +3,37 @@
 //! nothing.
 #![no_std]
 #![allow(async_fn_in_trait)]
+// What only the client needs of the host.
+#![cfg_attr(not(feature = "client"), allow(dead_code))]
 
 extern crate alloc;
 
+#[cfg(target_family = "wasm")]
+use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
+
+#[cfg(feature = "client")]
 mod client;
 mod clock;
+#[cfg(feature = "client")]
 mod commands;
 mod failure;
 mod host;
 mod http;
+#[cfg(feature = "tokens")]
 mod manager;
+#[cfg(feature = "client")]
 mod net;
 mod settings;
 mod source;
+#[cfg(feature = "client")]
 mod subscriber;
+mod task;
+#[cfg(feature = "client")]
 mod value;
 
 #[cfg(target_family = "wasm")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
 #[cfg(target_family = "wasm")]
 #[panic_handler]

@@ -20,11 +20,11 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use zeroize::Zeroizing;
 
-use crate::client::{Ending, promised, report, until};
 use crate::clock::JsClock;
 use crate::failure::thrown;
 use crate::host::Host;
 use crate::settings::Options;
+use crate::task::{Ending, promised, report, until};
 
 /// The largest token, with the envelope that it comes in.
 const RESPONSE: usize = 32 << 10;
@@ -59,11 +59,10 @@ impl RawManager {
     /// Begins to fetch.
     #[wasm_bindgen(constructor)]
     pub fn new(host: Host, options: Options) -> Result<Self, JsValue> {
-        let source = options.source(&host).and_then(|source| Ok((source, options.settings()?)));
-        let (mut source, settings) = source.map_err(|error| thrown(&host, &error))?;
+        let mut source = options.source(&host).map_err(|error| thrown(&host, &error))?;
         let slot = || Growable::new(4 << 10, 16 << 10);
-        let mut manager = TokenManager::new(settings.policy, [slot(), slot()]);
-        manager.seed(settings.seed);
+        let mut manager = TokenManager::new(options.policy(), [slot(), slot()]);
+        manager.seed(options.seed());
         let (hopeless, is_over) = Default::default();
         let shared = Rc::new(Shared { tokens: Tokens::new(manager), hopeless, is_over });
         let (ours, clock, hears) = (shared.clone(), JsClock(host.clone()), host.clone());
@@ -80,7 +79,7 @@ impl RawManager {
         let ending = Rc::new(Ending::default());
         spawn_local(until(ending.clone(), Box::pin(driver)));
         let owned = Rc::new(Owned { shared, ending });
-        Ok(Self { host, owned, patience: settings.start_timeout })
+        Ok(Self { host, owned, patience: options.patience() })
     }
 
     /// Comes to the next token behind number `have`: its number, user and text, and for how many

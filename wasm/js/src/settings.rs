@@ -3,9 +3,14 @@
 use alloc::string::String;
 use core::time::Duration;
 
+#[cfg(feature = "client")]
 use redis_entraid_core::auth::Protocol;
-use redis_entraid_core::client::{ConfigError, EnvSource, Environment, Error, Settings, Text};
+#[cfg(feature = "client")]
+use redis_entraid_core::client::{ConfigError, Settings};
+use redis_entraid_core::client::{EnvSource, Environment, Error, Text};
+#[cfg(feature = "client")]
 use redis_entraid_core::connection::{ClientName, Idle, Replacement};
+#[cfg(feature = "client")]
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::policy::{Ratio, RefreshPolicy};
 use redis_entraid_core::source::{ManagedIdentity, Selector};
@@ -93,6 +98,7 @@ fn millis(number: f64) -> Duration {
 
 impl Options {
     /// What a client is made of.
+    #[cfg(feature = "client")]
     pub(crate) fn settings(&self) -> Result<Settings, Error> {
         let mut settings = Settings::new(self.host());
         if let Some(port) = self.port() {
@@ -123,9 +129,7 @@ impl Options {
         if let Some(timeout) = self.command_timeout() {
             config.command_timeout = millis(timeout);
         }
-        if let Some(timeout) = self.start_timeout() {
-            settings.start_timeout = millis(timeout);
-        }
+        settings.start_timeout = self.patience();
         settings.deadline = self.deadline().map(millis);
         if let Some(bytes) = self.max_reply() {
             settings.max_reply = usize::try_from(bytes).unwrap_or(settings.max_reply);
@@ -139,6 +143,11 @@ impl Options {
     /// A number that differs from client to client.
     pub(crate) fn seed(&self) -> u64 {
         self.random() as u64
+    }
+
+    /// What the first token, and the first connection, may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.start_timeout().map_or(Duration::from_secs(30), millis)
     }
 
     /// How tokens are renewed.

@@ -14,13 +14,14 @@ use redis_entraid_core::resp::Arg;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use crate::client::{Driver, Ending, Handles, health, made, promised, until};
+use crate::client::{Handles, health, made};
 use crate::clock::JsClock;
 use crate::commands::unpack;
 use crate::failure::thrown;
 use crate::host::Host;
 use crate::net::Dialer;
 use crate::settings::Options;
+use crate::task::{Driver, Ending, promised, until};
 use crate::value::string;
 
 /// A subscriber, whose calls may come at any time.

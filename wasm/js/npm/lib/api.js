@@ -2,4 +2,3 @@ export { Client, connect, listen } from './client.js';
 export { RedisError } from './errors.js';
 export { clientSecret, fromEnv, managedIdentity, SCOPE } from './identities.js';
 export { Subscriber } from './subscriber.js';
-export { streamingCredentials, TokenManager } from './tokens.js';

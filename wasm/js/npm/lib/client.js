@@ -1,19 +1,23 @@
+import { initSync, RawClient, RawSubscriber } from '../wasm/client.js';
 import { healthOf } from './health.js';
 import { makeHost } from './host.js';
+import { Lazy } from './lazy.js';
 import { rawOptions, snapshotOf } from './options.js';
 import { pack } from './pack.js';
 import { Subscriber } from './subscriber.js';
-import { wasm } from './wasm.js';
+
+/** The module of the client. */
+export const clientModule = new Lazy(initSync);
 
 /** A class of the module, made as `options` say. */
-const made = (name, options) => {
+const made = (Raw, options) => {
   if (!options.connect && !options.transport) {
     throw new TypeError('`connect` is missing: connectNode(), connectDeno() or connectWorkers(), say');
   }
   if (!options.host && !options.transport) {
     throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
   }
-  const { [name]: Raw } = wasm();
+  clientModule.load();
   return new Raw(makeHost(options), rawOptions(options), snapshotOf(options.snapshot));
 };
 
@@ -36,7 +40,7 @@ export class Client {
 
   /** See `connect`. */
   constructor(options) {
-    this.#raw = made('RawClient', options);
+    this.#raw = made(RawClient, options);
   }
 
   /** Waits until there is a connection, on which nothing was heard yet. */
@@ -116,6 +120,6 @@ export const connect = async (options) => {
 
 /** Makes a subscriber without a client, and waits until the server has accepted its login. */
 export const listen = async ({ bytes = false, ...options }) => {
-  const subscriber = new Subscriber(made('RawSubscriber', options), bytes);
+  const subscriber = new Subscriber(made(RawSubscriber, options), bytes);
   return opened(subscriber, () => subscriber.loggedIn());
 };

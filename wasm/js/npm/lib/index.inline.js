@@ -1,7 +1,7 @@
-// For hosts where reading a file would want a permission, or a bundler would lose it.
-import { base64 } from '../wasm/inline.js';
-import { compileBy } from './wasm.js';
+import { base64 } from '../wasm/client.inline.js';
+import { clientModule } from './client.js';
+import { decoded } from './lazy.js';
 
-compileBy(() => new WebAssembly.Module(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))));
+clientModule.compileBy(() => decoded(base64));
 
 export * from './api.js';

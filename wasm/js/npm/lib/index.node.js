@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 
-import { compileBy } from './wasm.js';
+import { clientModule } from './client.js';
 
-const file = new URL('../wasm/redis_entraid_js_bg.wasm', import.meta.url);
-compileBy(() => new WebAssembly.Module(readFileSync(file)));
+const file = new URL('../wasm/client.wasm', import.meta.url);
+clientModule.compileBy(() => new WebAssembly.Module(readFileSync(file)));
 
 export * from './api.js';

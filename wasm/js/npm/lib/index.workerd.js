@@ -1,8 +1,8 @@
 // Workers only run modules that were there when they were deployed.
-import module from '../wasm/redis_entraid_js_bg.wasm';
+import module from '../wasm/client.wasm';
 
-import { compileBy } from './wasm.js';
+import { clientModule } from './client.js';
 
-compileBy(() => module);
+clientModule.compileBy(() => module);
 
 export * from './api.js';

@@ -1,6 +1,10 @@
+import { initSync, RawManager } from '../wasm/tokens.js';
 import { makeHost } from './host.js';
+import { Lazy } from './lazy.js';
 import { rawOptions } from './options.js';
-import { wasm } from './wasm.js';
+
+/** The module of the token manager, which is a small one of its own. */
+export const tokensModule = new Lazy(initSync);
 
 /** Keeps an identity's token fresh, from the first call on, until it is closed. */
 export class TokenManager {
@@ -18,7 +22,7 @@ export class TokenManager {
 
   #started() {
     if (!this.#raw) {
-      const { RawManager } = wasm();
+      tokensModule.load();
       this.#raw = new RawManager(
         makeHost(this.#options, { background: true }),
         rawOptions(this.#options),

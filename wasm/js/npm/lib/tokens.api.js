@@ -1,0 +1,3 @@
+export { RedisError } from './errors.js';
+export { clientSecret, fromEnv, managedIdentity, SCOPE } from './identities.js';
+export { streamingCredentials, TokenManager } from './tokens.js';

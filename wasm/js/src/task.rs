@@ -1,0 +1,75 @@
+//! What runs in the background, and what of it is told.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
+use core::task::{Poll, Waker};
+
+use js_sys::Promise;
+use redis_entraid_core::event::Event;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::host::Host;
+
+/// Something to be driven.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A promise for what `future` comes to. What is around each of them is the same code.
+pub(crate) fn promised(
+    future: impl Future<Output = Result<JsValue, JsValue>> + 'static,
+) -> Promise {
+    let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
+    future_to_promise(future)
+}
+
+/// Tells who wants to hear.
+pub(crate) fn report(host: &Host, event: &Event) {
+    let name = match event {
+        Event::Refreshed { .. } => "refreshed",
+        Event::SameToken { .. } => "same-token",
+        Event::FetchFailed { .. } => "fetch-failed",
+        Event::LoggedIn { .. } => "logged-in",
+        Event::Reauthenticated { .. } => "reauthenticated",
+        Event::Rejected { .. } => "rejected",
+        Event::StateLost(_) => "state-lost",
+        Event::Disconnected { .. } => "disconnected",
+        Event::DialFailed { .. } => "dial-failed",
+        _ => "other",
+    };
+    host.event(name, &alloc::format!("{event}"));
+}
+
+/// Whether something was ended from outside.
+#[derive(Default)]
+pub(crate) struct Ending {
+    is_over: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Ending {
+    pub(crate) fn end(&self) {
+        self.is_over.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+}
+
+/// Runs `driver` until it ends, or is ended.
+pub(crate) async fn until(ending: Rc<Ending>, mut driver: Driver) {
+    poll_fn(|cx| {
+        if ending.is_over() {
+            return Poll::Ready(());
+        }
+        ending.waker.set(Some(cx.waker().clone()));
+        driver.as_mut().poll(cx)
+    })
+    .await;
+}
