@@ -28,6 +28,7 @@ const client = createClient({
 });
 client.on('error', quiet);
 await client.connect();
+console.log('connected');
 let [commands, failed, gap] = [0, 0, 0];
 let good = performance.now();
 let last = true;

@@ -109,7 +109,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "javascript",
         what: "the npm package, installed, does in Node, Deno and Workers what it says",
         budget_minutes: 15,
-        least: 120,
+        least: 150,
         run: javascript,
     },
     Suite {

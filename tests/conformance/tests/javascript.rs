@@ -197,6 +197,8 @@ fn node_redis(provider: &str, outage: bool) -> Ran {
         .iter()
         .for_each(|name| _ = command.env_remove(name));
     let mut guest = Guest::start(command.env("PROVIDER", provider).env("SECONDS", seconds));
+    // A busy machine may take long to get there.
+    guest.until("connected", 1);
     if outage {
         std::thread::sleep(Duration::from_secs(12));
         emulator.arm("token#* status 503").expect("it is a fault");
