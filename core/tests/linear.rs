@@ -14,8 +14,8 @@ use redis_entraid_core::token::Token;
 
 const MB: usize = 1_000_000;
 
-/// Fails if ten times the input takes more than thirty times as long. Squared, it would be a
-/// hundred times.
+/// Fails if ten times the input takes more than fifty times as long, on a machine that may be busy.
+/// Squared, it would be a hundred times.
 fn is_linear(work: impl Fn(usize)) {
     let seconds = |size| {
         let start = Stopwatch::now();
@@ -24,8 +24,8 @@ fn is_linear(work: impl Fn(usize)) {
     };
     // The best of some, since others use this machine too.
     let best = |size, times| (0..times).map(|_| seconds(size)).fold(f64::MAX, f64::min);
-    let (one, ten) = (best(MB, 3), best(10 * MB, 1));
-    assert!(ten < one * 30.0, "10 MB take {ten} s, 1 MB takes {one} s");
+    let (one, ten) = (best(MB, 3), best(10 * MB, 2));
+    assert!(ten < one * 50.0, "10 MB take {ten} s, 1 MB takes {one} s");
 }
 
 /// One reply of about `size` bytes, of a kind that is easy to count wrong.

@@ -146,7 +146,7 @@ impl Case {
 }
 
 /// More than what lies between two hosts takes in when nobody reads.
-const LARGE: usize = 16 << 20;
+const LARGE: usize = 8 << 20;
 
 /// Puts the emulator's ids where a case names them, and much where it says so.
 fn placed(text: &str, emulator: &Emulator) -> String {

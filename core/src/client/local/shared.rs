@@ -66,7 +66,9 @@ impl<T: Timer> Shared<T> {
                 return Poll::Ready(Err(error));
             }
             if self.identity.is_over() {
-                return Poll::Ready(Err(Error::Closed));
+                // What ends at the deadline ends for a reason.
+                let is_late = self.now() >= self.identity.until;
+                return Poll::Ready(Err(if is_late { self.too_late() } else { Error::Closed }));
             }
             self.identity.wait(cx);
             Poll::Pending
