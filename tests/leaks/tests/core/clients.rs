@@ -1,0 +1,134 @@
+//! What clients with an allocator have.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use leaks::Shown;
+use redis_entraid_core::client::{
+    ConfigError, ConnectError, Delivery, Desk, Ended, Environment, Error, Exchange, FetchError,
+    Handle, Line, Local, Mail, Mailbox, Reader, ServerError, Settings, Standing, State,
+};
+use redis_entraid_core::connection::Output;
+use redis_entraid_core::drive::{Refresh, Wanted};
+use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
+use redis_entraid_core::resp::Value;
+use redis_entraid_core::source::Fixed;
+use redis_entraid_core::time::{Clock, Instant, StdClock, Timer};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+
+use super::{HEADER, NOW, SECRET, token};
+
+pub(super) fn clients(shown: &mut Shown) {
+    let principal = [
+        ("REDIS_HOSTNAME", "cache"),
+        ("AZURE_CLIENT_ID", "client"),
+        ("AZURE_CLIENT_SECRET", SECRET),
+        ("AZURE_TENANT_ID", "tenant"),
+    ];
+    let managed = [
+        ("REDIS_HOSTNAME", "cache"),
+        ("IDENTITY_ENDPOINT", "http://localhost"),
+        ("IDENTITY_HEADER", HEADER),
+    ];
+    for variables in [&principal[..], &managed] {
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        let read = Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()));
+        let environment = read.unwrap();
+        shown.value(&environment);
+        shown.value(&environment.source);
+        shown.value(&environment.chosen);
+    }
+    let exchange = Arc::new(Exchange::<Mutex<State>>::default());
+    shown.value(&*exchange);
+    shown.value(&State::default());
+    shown.value(&Handle::new(exchange.clone()));
+    let mut desk = Desk::new(exchange, Duration::from_secs(1));
+    shown.value(&desk);
+    shown.value(&desk.deliver());
+    shown.value(&Ended::Unneeded);
+    shown.value(&Refresh::default());
+    shown.value(&Wanted::Now);
+    shown.value(&Settings::new("cache"));
+    let (settings, source) = (Settings::new("cache"), Fixed::new(token()));
+    let (local, _) = Local::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
+    shown.value(&local);
+    shown.value(&local.clone());
+    shown.value(&local.door());
+    shown.value(&local.health());
+    shown.value(&local.subscriber(Nowhere).0);
+    mail(shown);
+    let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+    let failed = || ConnectError::new(ConnectErrorKind::Unreachable, "cache", "nobody is there");
+    shown.value(&standing.dial_failed(NOW, failed()));
+    shown.value(&standing);
+    shown.error(&failed());
+    shown.error(&FetchError::transient("no vault"));
+    shown.error(&ConfigError::NoSource);
+    shown.value(&ServerError { code: "ERR".into(), message: "no".into() });
+    shown.error(&Error::Token(Arc::new(FetchError::transient("no vault"))));
+}
+
+/// What a subscriber hears.
+fn mail(shown: &mut Shown) {
+    let mailbox = Arc::new(Mailbox::<Mutex<Mail>>::new(1000));
+    shown.value(&*mailbox);
+    shown.value(&Mail::default());
+    let mut line = Line::new(mailbox.clone());
+    let message = Value::new(b">3\r\n+message\r\n+a\r\n+b\r\n").unwrap();
+    line.output(Output::Push(Ok(message)));
+    shown.value(&line);
+    let reader = Reader::new(mailbox);
+    shown.value(&reader);
+    let mut next = pin!(reader.next());
+    let next = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Ok(delivery)) = next else { panic!("{next:?}") };
+    shown.value(&delivery);
+    let Delivery::Message(message) = delivery else { panic!("{delivery:?}") };
+    shown.value(&message);
+}
+
+/// A clock that nobody waits for.
+struct StdTimer(StdClock);
+
+impl Clock for StdTimer {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+impl Timer for StdTimer {
+    async fn sleep_until(&self, _: Instant) {
+        core::future::pending().await
+    }
+}
+
+/// A server that isn't there.
+#[derive(Clone)]
+struct Nowhere;
+
+#[derive(Debug)]
+struct NotThere;
+
+impl core::fmt::Display for NotThere {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("not there")
+    }
+}
+
+impl core::error::Error for NotThere {}
+
+impl transport::ConnectError for NotThere {
+    fn kind(&self) -> ConnectErrorKind {
+        ConnectErrorKind::Unreachable
+    }
+}
+
+impl Connector for Nowhere {
+    type Error = NotThere;
+
+    async fn connect<S: Session>(&mut self, _: &Endpoint<'_>, _: S) -> Result<S::Output, NotThere> {
+        Err(NotThere)
+    }
+}
