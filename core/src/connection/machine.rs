@@ -60,7 +60,7 @@ pub struct Machine<R> {
     pub(super) logged_in: Instant,
     /// The token for whose sake a replacement was asked for.
     pub(super) replacement_due: Option<Generation>,
-    /// How long its login lasted when it was to be replaced, which the host is still to be told.
+    /// How soon it has to be replaced, which the host is still to be told.
     pub(super) replaced_within: Option<Duration>,
     /// Bytes that were given to the transmitter so far.
     pub(super) appended: u64,
