@@ -93,15 +93,28 @@ check(unsettled?.kind === 'token' && wasAborted, `a provider may never settle, a
 
 // Garbage collection.
 {
-  const reply = (async () => (await connect({ ...common })).command('BLPOP', 'gc', 0))();
+  const collect = async () => {
+    for (let round = 0; round < 10; round += 1) {
+      globalThis.gc?.();
+      await sleep(20);
+    }
+  };
+  let opened = 0;
+  let closed = 0;
+  const counted = async (...given) => {
+    const transport = await dial(...given);
+    opened += 1;
+    const { readable, writable } = transport;
+    return { readable, writable, close: () => (closed += 1, transport.close()) };
+  };
+  const reply = (async () => (await connect({ ...common, connect: counted })).command('BLPOP', 'gc', 0))();
   const other = await connect({ ...common });
-  for (let round = 0; round < 10; round += 1) {
-    globalThis.gc?.();
-    await sleep(20);
-  }
+  await collect();
   await other.command('RPUSH', 'gc', 'x');
   const got = await soon(reply.catch((error) => error), 2000);
   check(String(got) === 'gc,x', `a command outlives the last reference to its client: ${got}`);
+  await collect();
+  check(opened === 1 && closed === 1, `and its connection doesn't: ${opened} opened, ${closed} closed`);
   other.close();
 }
 {
@@ -133,7 +146,8 @@ for (const wrong of [
   const before = patient.changedSnapshot();
   patient.close();
   const never = () => Promise.reject(new Error('it is not asked'));
-  const kept = await soon(failure(connect({ ...common, provider: never, startTimeout: 1000, snapshot: before.buffer })));
+  const restored = connect({ ...common, provider: never, startTimeout: 1000, snapshot: before.buffer });
+  const kept = await soon(failure(restored.then((client) => client.close())));
   check(kept === undefined, `a snapshot may be an ArrayBuffer: ${kept?.message}`);
 }
 
