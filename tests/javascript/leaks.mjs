@@ -29,6 +29,14 @@ const failing = async (what, promise) => {
   throw new Error(`${what} should have failed`);
 };
 
+/** Connects, logs in, and closes. */
+const visit = async (options) => {
+  const redis = await connect(options);
+  await redis.loggedIn().finally(() => redis.close());
+};
+
+// A manager's timers don't keep a process.
+const alive = setInterval(() => {}, 1000);
 const dial = await connector({ pem: env.REDIS_CA_PEM });
 const onEvent = (event) => show('event', event);
 const common = { host: env.REDIS_HOSTNAME, port: Number(env.REDIS_PORT), connect: dial, onEvent };
@@ -65,10 +73,10 @@ for (const provider of [clientSecret(principal), managedIdentity(app), fromEnv(e
 
 // Refused by the server, and by Entra ID.
 await control('arm', 'auth#* wrongpass');
-await failing('a refused login', connect({ ...common, provider: imds, startTimeout: 3000 }).then((redis) => redis.loggedIn()));
+await failing('a refused login', visit({ ...common, provider: imds, startTimeout: 3000 }));
 await control('reset');
 await control('arm', 'auth#* error ERR unknown command');
-await failing('an odd server', connect({ ...common, provider: imds, startTimeout: 1000 }).then((redis) => redis.loggedIn()));
+await failing('an odd server', visit({ ...common, provider: imds, startTimeout: 1000 }));
 await control('reset');
 await control('arm', 'token#* refuse invalid_client 7000215');
 await failing('a refused secret', connect({ ...common, provider: clientSecret(principal) }));
@@ -85,7 +93,7 @@ await own.command('PING');
 if (!(own.changedSnapshot() instanceof Uint8Array)) throw new Error('there is one');
 show('a client of a function', own);
 own.close();
-await failing('a name that is too long for a token', connect({ ...common, provider: async () => ({ ...(await provider()), user: 'x\r\n' }), startTimeout: 500 }).then((redis) => redis.loggedIn()));
+await failing('a name that is too long for a token', visit({ ...common, provider: async () => ({ ...(await provider()), user: 'x\r\n' }), startTimeout: 500 }));
 
 // Managers. A token is shown to nobody but who asks for it.
 const manager = new TokenManager({ provider: imds, onEvent });
@@ -103,4 +111,5 @@ show('credentials', credentials);
 show('a subscription', subscription);
 credentials.onReAuthenticationError(new Error('Re-authentication failed: WRONGPASS invalid'));
 subscription.dispose();
+clearInterval(alive);
 say('done');
