@@ -42,10 +42,8 @@ pub fn new<
         TokenManager::new(config.policy.clone(), [first, second]);
     manager.seed(config.seed);
     let ([command, transmit], [reply, receive]) = (commands, replies);
+    config.connection = config.connection.for_commands();
     let timeout = config.connection.command_timeout;
-    // A command that may take long doesn't make a server unresponsive.
-    let patience = timeout.saturating_add(Duration::from_secs(5));
-    config.connection.unresponsive_after = config.connection.unresponsive_after.max(patience);
     let ring: &'static mut [Pending] = ring.init_with(|| [Pending::default(); _]);
     let shared = &*shared.init(Shared {
         desk: Desk::new(command, reply, clock, timeout),
