@@ -25,6 +25,12 @@ const modes = {
     const [, subscription] = await streamingCredentials({ provider }).subscribe({ onNext() {}, onError() {} });
     subscription.dispose();
   },
+  // Its client is gone, and can't say so: nothing will come for as long as the endpoint fails.
+  async 'leaves-a-provider-that-waits'() {
+    const provided = streamingCredentials({ provider }).subscribe({ onNext() {}, onError() {} });
+    provided.then(() => say('a token'));
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  },
   async 'closes-a-client'() {
     const redis = await connect(common);
     await redis.command('PING');

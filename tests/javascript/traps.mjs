@@ -135,7 +135,8 @@ check(unsettled?.kind === 'token' && wasAborted, `a provider may never settle, a
 for (const wrong of [
   { port: 70_000 }, { port: 0.5 }, { port: 'redis' }, { host: 5 }, { name: 5 }, { commandTimeout: NaN }, { commandTimeout: -1 },
   { startTimeout: '1s' }, { deadline: {} }, { maxReply: 2 ** 32 }, { pingInterval: 5n }, { address: {} },
-  { policy: { lowerRefreshBound: 'x' } }, { policy: { expirationRefreshRatio: '0.5' } }, { snapshot: 'x' }, { connect: 5 }, { onEvent: 5 },
+  { policy: { lowerRefreshBound: 'x' } }, { policy: { expirationRefreshRatio: '0.5' } },
+  { policy: { retry: { maxAttempts: 0.5 } } }, { policy: { retry: { slowDelay: -1 } } }, { snapshot: 'x' }, { connect: 5 }, { onEvent: 5 },
 ]) {
   const error = thrown(() => new Client({ ...common, ...wrong }).close());
   check(error instanceof TypeError, `${JSON.stringify(wrong, (_, value) => typeof value === 'bigint' ? `${value}n` : value)} is a mistake: ${error?.message}`);

@@ -87,15 +87,19 @@ fn a_process_lives_as_long_as_its_work() {
                 "waits-for-a-token",
                 "leaves-a-manager",
                 "leaves-a-provider",
+                "leaves-a-provider-that-waits",
                 "closes-a-client",
                 "closes-a-subscriber",
                 "closes-at-once",
             ] {
                 scope.spawn(move || {
                     let emulator = emulator(Options::default());
-                    if mode == "waits-for-a-token" {
-                        emulator.arm("token#1 status 503").expect("it is a fault");
-                    }
+                    let fault = match mode {
+                        "waits-for-a-token" => Some("token#1 status 503"),
+                        "leaves-a-provider-that-waits" => Some("token#* status 503"),
+                        _ => None,
+                    };
+                    fault.map(|fault| emulator.arm(fault).expect("it is a fault"));
                     let start = Instant::now();
                     let mut command = javascript(host, "exits.mjs", &emulator);
                     let said = output(command.env("MODE", mode), &emulator);

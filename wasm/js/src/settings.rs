@@ -79,6 +79,21 @@ extern "C" {
     #[wasm_bindgen(method, getter, js_name = tokenRequestTimeout)]
     fn token_request_timeout(this: &Options) -> Option<f64>;
 
+    #[wasm_bindgen(method, getter, js_name = maxAttempts)]
+    fn max_attempts(this: &Options) -> Option<u32>;
+
+    #[wasm_bindgen(method, getter, js_name = backoffMultiplier)]
+    fn backoff_multiplier(this: &Options) -> Option<u32>;
+
+    #[wasm_bindgen(method, getter, js_name = initialDelay)]
+    fn initial_delay(this: &Options) -> Option<f64>;
+
+    #[wasm_bindgen(method, getter, js_name = maxDelay)]
+    fn max_delay(this: &Options) -> Option<f64>;
+
+    #[wasm_bindgen(method, getter, js_name = slowDelay)]
+    fn slow_delay(this: &Options) -> Option<f64>;
+
     /// A random number below 2^53.
     #[wasm_bindgen(method, getter, js_name = seed)]
     fn random(this: &Options) -> f64;
@@ -156,11 +171,23 @@ impl Options {
         if let Some(ratio) = self.refresh_ratio().and_then(Ratio::from_ppm) {
             policy.expiration_refresh_ratio = ratio;
         }
-        if let Some(bound) = self.lower_refresh_bound() {
-            policy.lower_refresh_bound = millis(bound);
+        let retry = &mut policy.retry;
+        if let Some(attempts) = self.max_attempts() {
+            retry.max_attempts = attempts;
         }
-        if let Some(timeout) = self.token_request_timeout() {
-            policy.token_request_timeout = millis(timeout);
+        if let Some(multiplier) = self.backoff_multiplier() {
+            retry.backoff_multiplier = multiplier;
+        }
+        for (chosen, of) in [
+            (self.lower_refresh_bound(), &mut policy.lower_refresh_bound),
+            (self.token_request_timeout(), &mut policy.token_request_timeout),
+            (self.initial_delay(), &mut retry.initial_delay),
+            (self.max_delay(), &mut retry.max_delay),
+            (self.slow_delay(), &mut retry.slow_delay),
+        ] {
+            if let Some(time) = chosen {
+                *of = millis(time);
+            }
         }
         policy
     }

@@ -36,6 +36,7 @@ export const snapshotOf = (given) => {
 /** The options as the module takes them. */
 export const rawOptions = (options) => {
   const { provider, policy = {} } = options;
+  const { retry = {} } = policy;
   if (typeof provider !== 'function' && typeof provider?.variable !== 'function') {
     throw new TypeError('`provider` is missing: an async function that yields a token, or an identity');
   }
@@ -64,6 +65,11 @@ export const rawOptions = (options) => {
     refreshRatio: ratio(policy.expirationRefreshRatio),
     lowerRefreshBound: millis('policy.lowerRefreshBound', policy.lowerRefreshBound),
     tokenRequestTimeout: millis('policy.tokenRequestTimeout', policy.tokenRequestTimeout),
+    maxAttempts: whole('policy.retry.maxAttempts', retry.maxAttempts, 2 ** 32 - 1),
+    backoffMultiplier: whole('policy.retry.backoffMultiplier', retry.backoffMultiplier, 2 ** 32 - 1),
+    initialDelay: millis('policy.retry.initialDelay', retry.initialDelay),
+    maxDelay: millis('policy.retry.maxDelay', retry.maxDelay),
+    slowDelay: millis('policy.retry.slowDelay', retry.slowDelay),
     seed: Math.floor(Math.random() * 2 ** 53),
     hasProvider: typeof provider === 'function',
     variable: (name) => {

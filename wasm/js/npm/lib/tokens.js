@@ -6,6 +6,9 @@ import { rawOptions } from './options.js';
 /** The module of the token manager, which is a small one of its own. */
 export const tokensModule = new Lazy(initSync);
 
+/** What comes before the first token. */
+const NONE = { generation: 0 };
+
 /** Keeps an identity's token fresh, from the first call on, until it is closed. */
 export class TokenManager {
   #options;
@@ -50,7 +53,7 @@ export class TokenManager {
     // Its timers don't keep a process; who waits for them does.
     const waiting = setInterval(() => {}, 2 ** 30);
     try {
-      return await this.#next(0);
+      return await this.after(NONE);
     } finally {
       clearInterval(waiting);
     }
@@ -111,7 +114,9 @@ export const streamingCredentials = (options) => {
         live = false;
       };
       try {
-        let token = await manager.token();
+        // node-redis has a socket while it waits here. That keeps the process, and nothing else does:
+        // a client that is destroyed meanwhile says nothing of it.
+        let token = await manager.after(NONE);
         newest = token;
         const follow = async () => {
           while (live) {

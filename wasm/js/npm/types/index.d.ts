@@ -101,6 +101,22 @@ export interface RefreshPolicy {
   lowerRefreshBound?: number;
   /** What a request for a token may take, in milliseconds. */
   tokenRequestTimeout?: number;
+  /** How a request that failed is repeated. */
+  retry?: RetryPolicy;
+}
+
+/** How a request for a token that failed is repeated: quickly at first, then slowly, and for ever. */
+export interface RetryPolicy {
+  /** How many quick attempts follow a failure: 5. */
+  maxAttempts?: number;
+  /** The wait before the first of them, in milliseconds: 1000. It is never shorter than a second. */
+  initialDelay?: number;
+  /** The longest wait between quick attempts, in milliseconds: 30,000. */
+  maxDelay?: number;
+  /** What the wait is multiplied by from one attempt to the next, a whole number: 2. */
+  backoffMultiplier?: number;
+  /** The wait between slow attempts, in milliseconds: 60,000. */
+  slowDelay?: number;
 }
 
 /** Something that happened, for logs. Never a token in it. */
