@@ -61,6 +61,26 @@ pub enum Topic {
     Shard,
 }
 
+impl Topic {
+    /// The command that subscribes to it.
+    pub const fn subscribes(self) -> &'static str {
+        match self {
+            Self::Channel => "SUBSCRIBE",
+            Self::Pattern => "PSUBSCRIBE",
+            Self::Shard => "SSUBSCRIBE",
+        }
+    }
+
+    /// The command that ends a subscription to it.
+    pub const fn unsubscribes(self) -> &'static str {
+        match self {
+            Self::Channel => "UNSUBSCRIBE",
+            Self::Pattern => "PUNSUBSCRIBE",
+            Self::Shard => "SUNSUBSCRIBE",
+        }
+    }
+}
+
 /// A command that a user of a connection can't have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

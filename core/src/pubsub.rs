@@ -11,6 +11,10 @@
 //!
 //! Source: [Redis Pub/Sub](https://redis.io/docs/latest/develop/pubsub/).
 
+mod listener;
+
+pub use listener::{Heard, Listener, Tell};
+
 use crate::command::Topic;
 use crate::resp::Value;
 

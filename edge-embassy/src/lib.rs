@@ -26,6 +26,7 @@ mod desk;
 mod error;
 pub mod http;
 mod lent;
+mod listening;
 mod runner;
 mod storage;
 pub mod tcp;
@@ -38,6 +39,7 @@ pub use clock::{EmbassyClock, TooEarly};
 pub use config::{Config, Hook};
 pub use error::{Error, Problem, ServerError};
 pub use http::Http;
+pub use listening::{Hear, Listen, Listening};
 pub use redis_entraid_core as core;
 pub use redis_entraid_core::args;
 #[cfg(feature = "tls-p256")]

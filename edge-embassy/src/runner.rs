@@ -6,6 +6,7 @@ use core::task::Context;
 use core::time::Duration;
 
 use embassy_futures::join::join3;
+use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
 use redis_entraid_core::drive::{Handler, Owner, Submit, Wanted, keep, refresh};
 use redis_entraid_core::event::Event;
@@ -20,6 +21,7 @@ use crate::config::{Config, Hook};
 use crate::desk::Desk;
 use crate::error::Problem;
 use crate::lent::Lent;
+use crate::listening::{Hear, Listen, Listening};
 use crate::storage::Shared;
 
 /// What drives a client, to be spawned in a task:
@@ -33,13 +35,16 @@ use crate::storage::Shared;
 ///     runner.run().await
 /// }
 /// ```
-pub struct Runner<K, S> {
+///
+/// One that [listens](Self::listening) is a `Runner<K, S, Listening>`.
+pub struct Runner<K, S, L = ()> {
     shared: &'static Shared,
     clock: &'static EmbassyClock,
     config: Config,
     connector: K,
     source: S,
     response: &'static mut [u8],
+    listening: L,
 }
 
 impl<K: Connector, S: TokenSource> Runner<K, S> {
@@ -51,17 +56,64 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
         source: S,
         response: &'static mut [u8],
     ) -> Self {
-        Self { shared, clock, config, connector, source, response }
+        Self { shared, clock, config, connector, source, response, listening: () }
     }
 
+    /// Subscribes to `wanted`, on the connection that commands use too, and has `hear` told what is
+    /// published: now, and on each connection that takes this one's place.
+    ///
+    /// That connection is never idle, and [`may_sleep`](crate::Client::may_sleep) is zero: a message
+    /// may come at any time. With RESP2 a connection with subscriptions takes no commands.
+    ///
+    /// ```
+    /// use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+    /// use embassy_sync::channel::Channel;
+    /// use redis_entraid_embassy::core::command::Topic;
+    /// use redis_entraid_embassy::core::pubsub::Heard;
+    /// # use redis_entraid_embassy::{Listening, Runner, Tcp, core::source::Fixed};
+    ///
+    /// enum Order { Open, Close, ReadState }
+    ///
+    /// static ORDERS: Channel<CriticalSectionRawMutex, Order, 4> = Channel::new();
+    ///
+    /// fn hear(heard: &Heard<'_>) {
+    ///     let order = match heard {
+    ///         Heard::Message(message) if message.payload.str() == Ok("open") => Order::Open,
+    ///         Heard::Message(_) => Order::Close,
+    ///         // What was published before is missing: the task reads how things stand.
+    ///         _ => Order::ReadState,
+    ///     };
+    ///     let _ = ORDERS.try_send(order);
+    /// }
+    ///
+    /// type Redis = Runner<Tcp<'static>, Fixed<'static>, Listening>;
+    ///
+    /// fn listening(runner: Runner<Tcp<'static>, Fixed<'static>>) -> Redis {
+    ///     runner.listening(&[(Topic::Channel, "device-7/orders")], hear)
+    /// }
+    /// ```
+    pub fn listening(
+        self,
+        wanted: &'static [(Topic, &'static str)],
+        hear: Hear,
+    ) -> Runner<K, S, Listening> {
+        let Self { shared, clock, mut config, connector, source, response, .. } = self;
+        config.connection = config.connection.for_subscriptions();
+        let listening = Listening::new(wanted, hear);
+        Runner { shared, clock, config, connector, source, response, listening }
+    }
+}
+
+impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
     /// Fetches tokens, logs in, logs in again, and connects again, for ever.
     ///
     /// # Cancel safety
     /// If the future is dropped, the client is of no use any more, and says so.
     pub async fn run(&mut self) -> ! {
-        let Self { shared, clock, config, connector, source, response } = self;
+        let Self { shared, clock, config, connector, source, response, listening } = self;
         let (shared, clock): (&'static Shared, _) = (shared, *clock);
         let _closing = Closing(&shared.desk);
+        shared.desk.plan(|agenda| agenda.listening = L::LISTENS);
         let timer = Alarms { clock, desk: &shared.desk };
         let connection = || {
             let [receive, transmit] = [&shared.receive, &shared.transmit].map(Lent::from);
@@ -70,7 +122,7 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
         let mut reconnect = Reconnect::new(config.reconnect.clone());
         reconnect.seed(config.seed);
         let on_event = config.on_event;
-        let mut keeper = Keeper { shared, clock, reconnect, on_event, on_demand: false };
+        let mut keeper = Keeper { shared, clock, reconnect, on_event, on_demand: false, listening };
         let endpoint = config.endpoint();
         let report = |event, error: Option<S::Error>| {
             news(shared, clock, |health| health.observe(&event));
@@ -97,7 +149,7 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     }
 }
 
-impl<K, S> fmt::Debug for Runner<K, S> {
+impl<K, S, L> fmt::Debug for Runner<K, S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runner").field("config", &self.config).finish_non_exhaustive()
     }
@@ -185,16 +237,17 @@ impl Drop for Fetched {
 }
 
 /// Whose connections they are.
-struct Keeper {
+struct Keeper<'l, L> {
     shared: &'static Shared,
     clock: &'static EmbassyClock,
     reconnect: Reconnect,
     on_event: Option<Hook>,
     /// There need only be a connection when there is something to send.
     on_demand: bool,
+    listening: &'l mut L,
 }
 
-impl Keeper {
+impl<L> Keeper<'_, L> {
     fn talking(&self, talking: bool) {
         self.shared.desk.plan(|agenda| agenda.talking = talking);
     }
@@ -206,12 +259,14 @@ impl Keeper {
     }
 }
 
-impl Handler for Keeper {
+impl<L: Listen> Handler for Keeper<'_, L> {
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
+        self.listening.submit(connection);
         self.shared.desk.poll_commands(cx, connection);
     }
 
     fn output(&mut self, output: Output<'_>) {
+        self.listening.output(&output);
         self.shared.desk.output(&output);
         if let Output::Event(event) = output {
             self.reconnect.observe(self.clock.now(), &event);
@@ -230,7 +285,7 @@ impl Handler for Keeper {
     }
 }
 
-impl<E: ConnectError> Owner<E> for Keeper {
+impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
     fn poll_wanted(&mut self, cx: &mut Context<'_>, _: Instant) -> Wanted {
         if self.shared.desk.poll_waiting(cx) || !self.on_demand {
             return Wanted::Now;
@@ -247,6 +302,10 @@ impl<E: ConnectError> Owner<E> for Keeper {
 
     fn connect_timeout(&self) -> Duration {
         self.reconnect.connect_timeout()
+    }
+
+    fn connected(&mut self) {
+        self.listening.connected();
     }
 
     fn dial_failed(&mut self, now: Instant, error: Option<E>) {

@@ -68,12 +68,15 @@ pub(crate) struct Agenda {
     pub(crate) fetching: bool,
     /// A connection is being made, or has something to send or to hear.
     pub(crate) talking: bool,
+    /// A message may come at any time.
+    pub(crate) listening: bool,
 }
 
 impl Agenda {
     pub(crate) const fn new() -> Self {
         // It begins by fetching.
-        Self { alarms: [Instant::FAR_FUTURE; 6], fetching: true, talking: false }
+        let alarms = [Instant::FAR_FUTURE; 6];
+        Self { alarms, fetching: true, talking: false, listening: false }
     }
 
     /// Notes an alarm. Says where, if there is a place. One that never comes needs none.
@@ -96,7 +99,7 @@ impl Agenda {
 
     /// For how long there is nothing to do.
     pub(crate) fn rest(&self, now: Instant) -> Duration {
-        if self.fetching || self.talking {
+        if self.fetching || self.talking || self.listening {
             return Duration::ZERO;
         }
         self.alarms.iter().min().map_or(Duration::ZERO, |next| next.since(now))

@@ -32,6 +32,6 @@ pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, Ser
 pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use handle::Handle;
 pub use local::{Door, Hook, Local, PushHook, Settings, Subscriber};
-pub use mail::{Delivery, Line, Mail, Mailbox, Message, Reader, Tell};
+pub use mail::{Delivery, Line, Mail, Mailbox, Message, Reader};
 pub use share::Share;
 pub use standing::{Health, Standing};

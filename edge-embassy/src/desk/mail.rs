@@ -48,8 +48,10 @@ impl Mail {
         match class {
             // Each command may be another task's.
             Class::Multi | Class::Watch => return Err(Error::Refused(Refused::Shared)),
-            // There is nobody to give messages to.
-            Class::Subscribe(..) => return Err(Error::Refused(Refused::Subscription)),
+            // They are the runner's.
+            Class::Subscribe(..) | Class::Unsubscribe(..) => {
+                return Err(Error::Refused(Refused::Subscription));
+            }
             _ => {}
         }
         if self.closed {
@@ -287,6 +289,7 @@ mod tests {
             (args!["MULTI"], Refused::Shared),
             (args!["WATCH", "k"], Refused::Shared),
             (args!["SUBSCRIBE", "c"], Refused::Subscription),
+            (args!["UNSUBSCRIBE"], Refused::Subscription),
             (args!["AUTH", "me", "token"], Refused::Login),
         ] {
             assert_eq!(mail.put(command, BY), Err(Error::Refused(refused)));

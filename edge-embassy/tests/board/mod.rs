@@ -119,19 +119,28 @@ impl Board {
         Driven::new(identity, http, memory(512))
     }
 
-    /// A client whose tokens are from `source`, running.
-    pub(crate) fn client_of<S: TokenSource + 'static>(
+    /// A client whose tokens are from `source`, and its runner.
+    pub(crate) fn made_of<S: TokenSource + 'static>(
         &self,
         source: S,
         change: impl FnOnce(&mut Config),
-    ) -> Client {
+    ) -> (Client, Runner<Tls<Tcp<'static>, OsRng>, S>) {
         let mut config = Config::new("localhost", 7);
         config.address = Some(SERVERS);
         config.on_event = Some(hear);
         change(&mut config);
         let tls = self.tls(self.tcp());
         let storage: &'static mut Storage<2560, 4096, 512, 1024> = leak(Storage::new());
-        let (client, mut runner): (_, Runner<_, S>) = new(storage, self.clock, config, tls, source);
+        new(storage, self.clock, config, tls, source)
+    }
+
+    /// The same, running.
+    pub(crate) fn client_of<S: TokenSource + 'static>(
+        &self,
+        source: S,
+        change: impl FnOnce(&mut Config),
+    ) -> Client {
+        let (client, mut runner) = self.made_of(source, change);
         spawn_local(async move { runner.run().await });
         client
     }

@@ -27,6 +27,7 @@ pub const LACKS: &[&str] = &[
     "slices",
     "sources",
     "subscribe",
+    "subscribe-resp2",
     "tls",
     "tls-reason",
     "types",

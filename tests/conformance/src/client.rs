@@ -31,6 +31,7 @@ pub const HAS: &[&str] = &[
     "slices",
     "sources",
     "subscribe",
+    "subscribe-resp2",
     "tls",
     "tls-reason",
     "transactions",

@@ -24,13 +24,14 @@ use redis_entraid_embassy::edge_tls::rand_core::CryptoRngCore;
 use redis_entraid_embassy::{Client, Error};
 use static_cell::ConstStaticCell;
 
-use self::place::{Memory, Order, Place, failure, send};
+use self::place::{HEARD, Memory, Order, Place, failure, send};
 use self::settings::Settings;
 use self::text::{Lines, Text};
 use crate::{Options, Subject};
 
 /// What this subject can't do, in the words of the cases.
-pub const LACKS: &[&str] = &["large", "moved", "pipeline", "slices", "subscribe", "transactions"];
+pub const LACKS: &[&str] =
+    &["large", "moved", "pipeline", "slices", "subscribe-resp2", "transactions"];
 
 /// Clients of one case. Each has memory of its own, once.
 const CLIENTS: usize = 8;
@@ -107,6 +108,35 @@ const LOOK: embassy_time::Duration = embassy_time::Duration::from_millis(10);
 /// What the others call their start timeout.
 const PATIENCE: embassy_time::Duration = embassy_time::Duration::from_secs(30);
 
+impl Devices<'_> {
+    /// Makes a client, and waits until it has logged in. If it can't, says why.
+    async fn open(
+        &self,
+        name: &str,
+        order: Order,
+        answer: &mut dyn fmt::Write,
+    ) -> Result<bool, fmt::Error> {
+        let Some(place) = self.places.iter().find(|place| place.is_free()) else {
+            return answer.write_str("err no room for another client").map(|()| false);
+        };
+        place.open(name, order);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            Timer::after(LOOK).await;
+            let Some(health) = place.client().map(|client| client.health()) else { continue };
+            if health.connects > 0 {
+                return Ok(true);
+            }
+            // A device goes on for ever; a case wants to know whether the login was good.
+            let problem = health.problem;
+            if problem.as_ref().is_some_and(place::is_hopeless) || Instant::now() > until {
+                let error = Error::Unavailable { cause: problem };
+                return failure(&error, answer).map(|()| false);
+            }
+        }
+    }
+}
+
 impl Subject for Devices<'_> {
     async fn connect(
         &mut self,
@@ -114,26 +144,29 @@ impl Subject for Devices<'_> {
         options: Options<'_>,
         answer: &mut dyn fmt::Write,
     ) -> fmt::Result {
-        let Some(place) = self.places.iter().find(|place| place.is_free()) else {
-            return answer.write_str("err no room for another client");
-        };
-        place.open(name, Order::from(options));
-        let until = Instant::now() + PATIENCE;
-        loop {
-            Timer::after(LOOK).await;
-            let Some(health) = place.client().map(|client| client.health()) else { continue };
-            if health.connects > 0 {
-                return answer.write_str("ok");
-            }
-            // A device goes on for ever; a case wants to know whether the login was good.
-            let problem = health.problem;
-            if let Some(problem) = problem.filter(place::is_hopeless) {
-                return failure(&Error::Unavailable { cause: Some(problem) }, answer);
-            }
-            if Instant::now() > until {
-                return failure(&Error::Unavailable { cause: problem }, answer);
-            }
+        let opened = self.open(name, Order::from(options), answer).await?;
+        answer.write_str(if opened { "ok" } else { "" })
+    }
+
+    async fn subscribe(
+        &mut self,
+        name: &str,
+        channel: &str,
+        options: Options<'_>,
+        answer: &mut dyn fmt::Write,
+    ) -> fmt::Result {
+        if !self.open(name, Order::from(options).listening(channel), answer).await? {
+            return Ok(());
         }
+        // The first thing is that it hears all from then on.
+        match HEARD.receive().await.as_str() {
+            "gap" => answer.write_str("ok"),
+            other => write!(answer, "err {other}"),
+        }
+    }
+
+    async fn hear(&mut self, _: &str, answer: &mut dyn fmt::Write) -> fmt::Result {
+        answer.write_str(HEARD.receive().await.as_str())
     }
 
     /// One after the other: this host has no pipelines.

@@ -99,7 +99,9 @@ fn a_process_lives_as_long_as_its_work() {
                         "leaves-a-provider-that-waits" => Some("token#* status 503"),
                         _ => None,
                     };
-                    fault.map(|fault| emulator.arm(fault).expect("it is a fault"));
+                    if let Some(fault) = fault {
+                        emulator.arm(fault).expect("it is a fault");
+                    }
                     let start = Instant::now();
                     let mut command = javascript(host, "exits.mjs", &emulator);
                     let said = output(command.env("MODE", mode), &emulator);

@@ -13,10 +13,9 @@ use super::{Delivery, Message};
 use crate::client::desk::Ended;
 use crate::client::error::ServerError;
 use crate::client::share::Share;
-use crate::command::Topic;
 use crate::connection::{Output, SubmitError, Tag};
 use crate::event::Event;
-use crate::pubsub::Notice;
+use crate::pubsub::{Notice, Tell};
 use crate::resp::Arg;
 
 /// What the server is to know.
@@ -64,10 +63,6 @@ pub struct Line<L: Share<Mail>> {
     unknown: bool,
     news: bool,
 }
-
-/// Gives a command to the connection: see
-/// [`Connection::submit`](crate::connection::Connection::submit).
-pub type Tell<'s> = dyn FnMut(Tag, &[Arg<'_>]) -> Result<(), SubmitError> + 's;
 
 impl<L: Share<Mail>> Line<L> {
     /// A connection over a transport that was just opened.
@@ -207,14 +202,8 @@ impl<L: Share<Mail>> Line<L> {
         let mut progress = false;
         while let Some((tag, name)) = self.task() {
             let begins = tag != ENDS;
-            let command = match (name.topic, begins) {
-                (Topic::Channel, true) => "SUBSCRIBE",
-                (Topic::Pattern, true) => "PSUBSCRIBE",
-                (Topic::Shard, true) => "SSUBSCRIBE",
-                (Topic::Channel, false) => "UNSUBSCRIBE",
-                (Topic::Pattern, false) => "PUNSUBSCRIBE",
-                (Topic::Shard, false) => "SUNSUBSCRIBE",
-            };
+            let topic = name.topic;
+            let command = if begins { topic.subscribes() } else { topic.unsubscribes() };
             let args = [Arg::from(command), Arg::Bytes(&name.name)];
             let refused = match tell(tag, &args) {
                 Ok(()) => None,

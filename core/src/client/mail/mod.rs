@@ -13,7 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-pub use line::{Line, Tell};
+pub use line::Line;
 pub use mailbox::{Mail, Mailbox};
 pub use reader::Reader;
 

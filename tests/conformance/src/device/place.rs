@@ -6,10 +6,13 @@ use core::time::Duration;
 
 use embassy_futures::select::select3;
 use embassy_net::Stack;
-use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, NoopRawMutex};
+use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
 use redis_entraid_core::auth::{LoginError, Protocol};
+use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{Idle, Outcome};
+use redis_entraid_core::pubsub::Heard;
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::source::{
     Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
@@ -20,8 +23,10 @@ use redis_entraid_core::transport::{ConnectErrorKind, Connector, Endpoint, Sessi
 use redis_entraid_embassy::edge_tls::rand_core::CryptoRngCore;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN};
 use redis_entraid_embassy::{
-    Client, Config, EmbassyClock, Error, Http, Problem, Roots, Runner, Storage, Tcp, Tls, new,
+    Client, Config, EmbassyClock, Error, Http, Listen, Problem, Roots, Runner, Storage, Tcp, Tls,
+    new,
 };
+use static_cell::StaticCell;
 
 use super::settings::Settings;
 use super::text::Text;
@@ -30,6 +35,22 @@ use crate::{Options, commands, words, write_error, write_value};
 static CLOCK: EmbassyClock = EmbassyClock::new(UnixTime(1_760_000_000));
 static ROOTS: Roots = Roots::new(&[]);
 
+/// What was heard. A case has one that listens.
+pub(super) static HEARD: Channel<CriticalSectionRawMutex, Text<64>, 16> = Channel::new();
+
+fn hear(heard: &Heard<'_>) {
+    let mut text = Text::default();
+    // What is too long is a wrong answer.
+    let _ = match heard {
+        Heard::Message(message) => {
+            write!(text, "message {}", message.payload.str().unwrap_or("(bytes)"))
+        }
+        Heard::Subscribed => write!(text, "gap"),
+        other => write!(text, "{other:?}"),
+    };
+    let _ = HEARD.try_send(text);
+}
+
 /// The memory of a client.
 pub(super) struct Memory {
     store: Storage<2560, 4096, 512, 1024>,
@@ -37,6 +58,8 @@ pub(super) struct Memory {
     records: [([u8; RECORDS_IN], [u8; 1024]); 2],
     head: [u8; 1024],
     request: [u8; 2048],
+    channel: StaticCell<Text<32>>,
+    wanted: StaticCell<[(Topic, &'static str); 1]>,
 }
 
 impl Memory {
@@ -47,6 +70,8 @@ impl Memory {
             records: [const { ([0; RECORDS_IN], [0; 1024]) }; 2],
             head: [0; 1024],
             request: [0; 2048],
+            channel: StaticCell::new(),
+            wanted: StaticCell::new(),
         }
     }
 }
@@ -57,6 +82,7 @@ pub(super) struct Order {
     source: Source,
     protocol: Protocol,
     idle: Option<Duration>,
+    channel: Option<Text<32>>,
 }
 
 #[derive(Clone, Copy)]
@@ -95,7 +121,14 @@ impl From<Options<'_>> for Order {
             _ => Protocol::Resp3,
         };
         let seconds = options.get("idle").and_then(|text| text.parse().ok());
-        Self { source, protocol, idle: seconds.map(Duration::from_secs) }
+        Self { source, protocol, idle: seconds.map(Duration::from_secs), channel: None }
+    }
+}
+
+impl Order {
+    /// One that listens to a channel.
+    pub(super) fn listening(self, channel: &str) -> Self {
+        Self { channel: Some(Text::from(channel)), ..self }
     }
 }
 
@@ -165,7 +198,7 @@ impl Place {
         rng: impl Fn() -> R,
     ) {
         let order = self.order.wait().await;
-        let Memory { store, sockets, records, head, request } = memory;
+        let Memory { store, sockets, records, head, request, channel, wanted } = memory;
         let [receive, transmit, http_receive, http_transmit] = sockets;
         let hosts = Hosts(Tcp::new(stack, receive, transmit));
         let http_hosts = Hosts(Tcp::new(stack, http_receive, http_transmit));
@@ -206,10 +239,17 @@ impl Place {
         let http = Http::plain(http_hosts, head).setting(&CLOCK);
         let source = Driven::new(identity, http, &mut request[..]);
         let (client, runner) = new(store, &CLOCK, config, tls, source);
-        self.drive(client, runner).await;
+        let Some(name) = order.channel else { return self.drive(client, runner).await };
+        let channel: &'static Text<32> = channel.init(name);
+        let wanted = wanted.init([(Topic::Channel, channel.as_str())]);
+        self.drive(client, runner.listening(wanted, hear)).await;
     }
 
-    async fn drive<K: Connector, S: TokenSource>(&self, client: Client, mut runner: Runner<K, S>) {
+    async fn drive<K: Connector, S: TokenSource, L: Listen>(
+        &self,
+        client: Client,
+        mut runner: Runner<K, S, L>,
+    ) {
         self.client.set(Some(client));
         let begun = async {
             loop {

@@ -19,7 +19,7 @@ use redis_entraid_core::json::{JsonError, Member, Scanner, Span};
 use redis_entraid_core::jwt::{Audience, Claim, Claims, Guid, JwtError};
 use redis_entraid_core::manager::{Action, Generation, Pull, Reason, Refreshed, TokenManager};
 use redis_entraid_core::policy::{Backoff, Ratio, RefreshPolicy, RetryPolicy};
-use redis_entraid_core::pubsub::Notice;
+use redis_entraid_core::pubsub::{Listener, Notice};
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::{Framer, Kind, Redirect, Value};
 use redis_entraid_core::secret::Secret;
@@ -313,6 +313,9 @@ fn plain(shown: &mut Shown) {
             Notice::Confirmation(confirmation) => shown.value(&confirmation),
         }
     }
+    let mut listener = Listener::new(&[(Topic::Channel, "a")]);
+    shown.value(&listener);
+    listener.output(&Output::Push(Ok(message)), &mut |heard| shown.value(&heard));
     too_large(shown);
 }
 

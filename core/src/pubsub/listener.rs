@@ -1,0 +1,297 @@
+//! Subscriptions that are known beforehand, for a host without an allocator.
+
+use core::fmt;
+
+use super::{Message, Notice};
+use crate::command::Topic;
+use crate::connection::{Output, SubmitError, Tag};
+use crate::resp::{Arg, ErrorReply};
+
+/// Keeps a list of subscriptions on whatever connection there is, beside other commands: with
+/// RESP3, which a connection with subscriptions should speak, since with RESP2 it takes no others.
+///
+/// ```
+/// use redis_entraid_core::command::Topic;
+/// use redis_entraid_core::connection::Output;
+/// use redis_entraid_core::pubsub::{Heard, Listener};
+/// use redis_entraid_core::resp::Value;
+///
+/// let mut listener = Listener::new(&[(Topic::Channel, "orders")]);
+/// listener.connected();
+/// // There is a connection: it is told what is wanted.
+/// let mut told = None;
+/// listener.submit(&mut |tag, args| Ok(told = Some((tag, args.len()))), &mut |_| {});
+/// let (tag, _) = told.unwrap();
+/// let reply = Ok(Value::new(b"_\r\n").unwrap());
+/// listener.output(&Output::Reply { tag, reply }, &mut |_| {});
+///
+/// let push = Value::new(b">3\r\n$7\r\nmessage\r\n$6\r\norders\r\n$4\r\nopen\r\n").unwrap();
+/// let mut open = false;
+/// listener.output(&Output::Push(Ok(push)), &mut |heard| {
+///     open = matches!(heard, Heard::Message(message) if message.payload.str() == Ok("open"));
+/// });
+/// assert!(open);
+/// ```
+#[derive(Clone)]
+pub struct Listener<'a> {
+    wanted: &'a [(Topic, &'a str)],
+    /// How many of them the server was told of, on this connection; and has answered.
+    told: usize,
+    answered: usize,
+    /// How many it has granted.
+    granted: usize,
+    /// The server is silent about one: nobody knows what it has granted.
+    unknown: bool,
+}
+
+/// What a [`Listener`] hears.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Heard<'a> {
+    /// Somebody published something.
+    Message(Message<'a>),
+    /// All subscriptions are there, on a new connection. What was published before, since the last
+    /// one was lost for example, is missing; from here on nothing is. So who reads now how things
+    /// stand has all.
+    Subscribed,
+    /// A message was dropped here, which was larger than the receive buffer.
+    Missed,
+    /// A subscription was refused. On the next connection it is asked for again.
+    Refused {
+        /// Of which kind it was.
+        topic: Topic,
+        /// To what.
+        name: &'a str,
+        /// What the server says; `None` if the command is too large to be sent.
+        error: Option<ErrorReply<'a>>,
+    },
+}
+
+/// Gives a command to the connection: see
+/// [`Connection::submit`](crate::connection::Connection::submit).
+pub type Tell<'s> = dyn FnMut(Tag, &[Arg<'_>]) -> Result<(), SubmitError> + 's;
+
+/// Tags from here downwards are a listener's.
+const FIRST: Tag = Tag::MAX;
+
+impl<'a> Listener<'a> {
+    /// For these channels, patterns and shard channels.
+    pub const fn new(wanted: &'a [(Topic, &'a str)]) -> Self {
+        Self { wanted, told: 0, answered: 0, granted: 0, unknown: false }
+    }
+
+    /// There is a new transport.
+    pub const fn connected(&mut self) {
+        (self.told, self.answered, self.granted, self.unknown) = (0, 0, 0, false);
+    }
+
+    /// Tells the server what is wanted, as much as the connection takes. Says whether the connection
+    /// is still of use: one whose server is silent about a subscription is to be closed as
+    /// [unresponsive](crate::connection::CloseReason::Unresponsive).
+    pub fn submit(&mut self, tell: &mut Tell<'_>, hear: &mut dyn FnMut(Heard<'_>)) -> bool {
+        while let Some((topic, name)) = self.wanted.get(self.told) {
+            let args = [Arg::from(topic.subscribes()), Arg::from(*name)];
+            let told = tell(FIRST - self.told as Tag, &args);
+            if let Err(SubmitError::Full | SubmitError::Ended) = told {
+                break;
+            }
+            self.told += 1;
+            if told.is_err() {
+                hear(Heard::Refused { topic: *topic, name, error: None });
+                self.answered(hear);
+            }
+        }
+        !self.unknown
+    }
+
+    /// Hears what a connection has to say, and tells `hear` what comes of it.
+    pub fn output(&mut self, output: &Output<'_>, hear: &mut dyn FnMut(Heard<'_>)) {
+        match output {
+            Output::Push(Ok(value)) => {
+                if let Some(Notice::Message(message)) = Notice::of(*value) {
+                    hear(Heard::Message(message));
+                }
+            }
+            Output::Push(Err(_)) => hear(Heard::Missed),
+            Output::Reply { tag, reply } => {
+                let Some((topic, name)) = self.wanted(*tag) else { return };
+                match reply.ok().and_then(|value| value.error()) {
+                    Some(error) => hear(Heard::Refused { topic, name, error: Some(error) }),
+                    None => self.granted += 1,
+                }
+                self.answered(hear);
+            }
+            Output::Lost { tag, lost } => {
+                self.unknown |= self.wanted(*tag).is_some() && lost.reason.is_none();
+            }
+            Output::Event(_) => {}
+        }
+    }
+
+    fn wanted(&self, tag: Tag) -> Option<(Topic, &'a str)> {
+        self.wanted.get(usize::try_from(FIRST - tag).ok()?).copied()
+    }
+
+    /// One more is answered. If that was all, what comes from here on is complete.
+    fn answered(&mut self, hear: &mut dyn FnMut(Heard<'_>)) {
+        self.answered += 1;
+        if self.answered == self.wanted.len() && self.granted > 0 {
+            hear(Heard::Subscribed);
+        }
+    }
+}
+
+impl fmt::Debug for Listener<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wanted, granted, .. } = self;
+        f.debug_struct("Listener").field("wanted", wanted).field("granted", granted).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+    use std::{format, vec};
+
+    use super::*;
+    use crate::connection::{CloseReason, Lost, Outcome, ReplyTooLarge};
+    use crate::resp::Value;
+
+    const WANTED: &[(Topic, &str)] =
+        &[(Topic::Channel, "a"), (Topic::Pattern, "b*"), (Topic::Shard, "c")];
+
+    /// A connection that takes so many commands, and what was heard.
+    #[derive(Default)]
+    struct World {
+        room: usize,
+        told: Vec<(Tag, String)>,
+        heard: Vec<String>,
+    }
+
+    impl World {
+        fn submit(&mut self, listener: &mut Listener<'_>) -> bool {
+            let Self { room, told, heard } = self;
+            listener.submit(
+                &mut |tag, args| {
+                    *room = room.checked_sub(1).ok_or(SubmitError::Full)?;
+                    let words: Vec<_> = args
+                        .iter()
+                        .map(|arg| match arg {
+                            Arg::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                            Arg::Int(number) => number.to_string(),
+                        })
+                        .collect();
+                    told.push((tag, words.join(" ")));
+                    Ok(())
+                },
+                &mut |it| heard.push(written(it)),
+            )
+        }
+
+        fn output(&mut self, listener: &mut Listener<'_>, output: &Output<'_>) {
+            listener.output(output, &mut |it| self.heard.push(written(it)));
+        }
+
+        /// The server grants all that it was told of and has not answered yet.
+        fn grant(&mut self, listener: &mut Listener<'_>) {
+            for (tag, _) in core::mem::take(&mut self.told) {
+                let reply = Ok(Value::framed(b"_\r\n"));
+                self.output(listener, &Output::Reply { tag, reply });
+            }
+        }
+    }
+
+    fn written(heard: Heard<'_>) -> String {
+        match heard {
+            Heard::Message(message) => message.payload.str().unwrap().to_string(),
+            Heard::Refused { name, error, .. } => {
+                format!("{name} {}", error.map_or("too large", |error| error.code()))
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_connection_is_told_what_is_wanted_as_fast_as_it_takes_it() {
+        let (mut listener, mut world) = (Listener::new(WANTED), World::default());
+        for _ in 0..2 {
+            listener.connected();
+            let mut told = Vec::new();
+            for room in [0, 2, 0, 5] {
+                world.room = room;
+                assert!(world.submit(&mut listener));
+                told.extend(world.told.iter().map(|(_, command)| command.clone()));
+                world.grant(&mut listener);
+            }
+            assert_eq!(told, ["SUBSCRIBE a", "PSUBSCRIBE b*", "SSUBSCRIBE c"]);
+        }
+    }
+
+    #[test]
+    fn each_connection_is_complete_when_all_subscriptions_are_there() {
+        let (mut listener, mut world) =
+            (Listener::new(WANTED), World { room: 100, ..World::default() });
+        // The second connection gets as far as one of three.
+        for (granted, heard) in [(3, 1), (1, 1), (3, 2)] {
+            listener.connected();
+            world.submit(&mut listener);
+            world.told.truncate(granted);
+            world.grant(&mut listener);
+            assert_eq!(world.heard, vec!["Subscribed"; heard]);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_told_and_asked_for_again_on_the_next_connection() {
+        let (mut listener, mut world) =
+            (Listener::new(WANTED), World { room: 100, ..World::default() });
+        for _ in 0..2 {
+            listener.connected();
+            world.submit(&mut listener);
+            let (tag, _) = world.told.remove(1);
+            let reply = Ok(Value::framed(b"-NOPERM no channels for you\r\n"));
+            world.output(&mut listener, &Output::Reply { tag, reply });
+            world.grant(&mut listener);
+        }
+        assert_eq!(world.heard, ["b* NOPERM", "Subscribed", "b* NOPERM", "Subscribed"]);
+        let mut heard = vec![];
+        listener.connected();
+        let error = crate::storage::CapacityError::new(crate::storage::Buffer::Transmit, 9, 1);
+        let mut tell = |_: Tag, _: &[Arg<'_>]| Err(SubmitError::TooLarge(error));
+        listener.submit(&mut tell, &mut |it| heard.push(written(it)));
+        assert_eq!(heard, ["a too large", "b* too large", "c too large"]);
+    }
+
+    #[test]
+    fn messages_are_heard_and_one_that_is_too_large_is_missed() {
+        let (mut listener, mut world) = (Listener::new(WANTED), World::default());
+        let message = Value::framed(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n");
+        world.output(&mut listener, &Output::Push(Ok(message)));
+        let other = Value::framed(b">2\r\n$10\r\ninvalidate\r\n*0\r\n");
+        world.output(&mut listener, &Output::Push(Ok(other)));
+        let large = ReplyTooLarge { size: 5000, capacity: 100 };
+        world.output(&mut listener, &Output::Push(Err(large)));
+        assert_eq!(world.heard, ["hi", "Missed"]);
+    }
+
+    #[test]
+    fn a_server_that_is_silent_about_a_subscription_is_given_up() {
+        let (mut listener, mut world) =
+            (Listener::new(WANTED), World { room: 100, ..World::default() });
+        listener.connected();
+        assert!(world.submit(&mut listener));
+        let (tag, _) = world.told[2];
+        let silent = Lost::new(Outcome::Unknown, None);
+        // Somebody else's command is somebody else's business.
+        world.output(&mut listener, &Output::Lost { tag: 1, lost: silent });
+        world.output(&mut listener, &Output::Reply { tag: 2, reply: Ok(Value::framed(b"_\r\n")) });
+        let ended = Lost::new(Outcome::Unknown, Some(CloseReason::Broken));
+        world.output(&mut listener, &Output::Lost { tag, lost: ended });
+        assert!(world.submit(&mut listener));
+        world.output(&mut listener, &Output::Lost { tag, lost: silent });
+        assert!(!world.submit(&mut listener));
+        listener.connected();
+        assert!(world.submit(&mut listener));
+    }
+}
