@@ -34,14 +34,15 @@ impl Listen for () {
     const LISTENS: bool = false;
 }
 
-/// The subscriptions of a runner: see [`Runner::listening`](crate::Runner::listening).
+/// Subscriptions for a runner: see [`Runner::listening`](crate::Runner::listening).
 pub struct Listening {
     listener: Listener<'static>,
     hear: Hear,
 }
 
 impl Listening {
-    pub(crate) const fn new(wanted: &'static [(Topic, &'static str)], hear: Hear) -> Self {
+    /// Subscribes to `wanted`, and has `hear` told what is published there.
+    pub const fn new(wanted: &'static [(Topic, &'static str)], hear: Hear) -> Self {
         Self { listener: Listener::new(wanted), hear }
     }
 }
@@ -69,6 +70,6 @@ impl Listen for Listening {
 
 impl fmt::Debug for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.listener.fmt(f)
+        f.debug_tuple("Listening").field(&self.listener).finish()
     }
 }

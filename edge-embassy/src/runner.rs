@@ -6,7 +6,6 @@ use core::task::Context;
 use core::time::Duration;
 
 use embassy_futures::join::join3;
-use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
 use redis_entraid_core::drive::{Handler, Owner, Submit, Wanted, keep, refresh};
 use redis_entraid_core::event::Event;
@@ -21,7 +20,7 @@ use crate::config::{Config, Hook};
 use crate::desk::Desk;
 use crate::error::Problem;
 use crate::lent::Lent;
-use crate::listening::{Hear, Listen, Listening};
+use crate::listening::{Listen, Listening};
 use crate::storage::Shared;
 
 /// What drives a client, to be spawned in a task:
@@ -59,8 +58,7 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
         Self { shared, clock, config, connector, source, response, listening: () }
     }
 
-    /// Subscribes to `wanted`, on the connection that commands use too, and has `hear` told what is
-    /// published: now, and on each connection that takes this one's place.
+    /// Subscribes, on the connection that commands use too, and on each one that takes its place.
     ///
     /// That connection is never idle, and [`may_sleep`](crate::Client::may_sleep) is zero: a message
     /// may come at any time. With RESP2 a connection with subscriptions takes no commands.
@@ -89,17 +87,12 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     /// type Redis = Runner<Tcp<'static>, Fixed<'static>, Listening>;
     ///
     /// fn listening(runner: Runner<Tcp<'static>, Fixed<'static>>) -> Redis {
-    ///     runner.listening(&[(Topic::Channel, "device-7/orders")], hear)
+    ///     runner.listening(Listening::new(&[(Topic::Channel, "device-7/orders")], hear))
     /// }
     /// ```
-    pub fn listening(
-        self,
-        wanted: &'static [(Topic, &'static str)],
-        hear: Hear,
-    ) -> Runner<K, S, Listening> {
+    pub fn listening(self, listening: Listening) -> Runner<K, S, Listening> {
         let Self { shared, clock, mut config, connector, source, response, .. } = self;
         config.connection = config.connection.for_subscriptions();
-        let listening = Listening::new(wanted, hear);
         Runner { shared, clock, config, connector, source, response, listening }
     }
 }
@@ -149,9 +142,12 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
     }
 }
 
-impl<K, S, L> fmt::Debug for Runner<K, S, L> {
+impl<K, S, L: fmt::Debug> fmt::Debug for Runner<K, S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runner").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Runner")
+            .field("config", &self.config)
+            .field("listening", &self.listening)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use board::{on_board, said, until};
 use redis_entraid_embassy::core::command::Topic;
 use redis_entraid_embassy::core::connection::Idle;
 use redis_entraid_embassy::core::pubsub::Heard;
-use redis_entraid_embassy::{Config, args};
+use redis_entraid_embassy::{Config, Listening, args};
 use tokio::task::spawn_local;
 
 thread_local! {
@@ -37,7 +37,7 @@ fn what_is_refused_is_heard_on_each_connection_and_commands_go_on() {
         let too_large: &str = "n".repeat(600).leak();
         let wanted = vec![(Topic::Channel, "news"), (Topic::Pattern, too_large)].leak();
         let (client, runner) = board.made_of(board.source(true), |_| {});
-        let mut runner = runner.listening(wanted, hear);
+        let mut runner = runner.listening(Listening::new(wanted, hear));
         spawn_local(async move { runner.run().await });
         let mut room = [0; 64];
         client.command(args!["SET", "k", 1], &mut room).await.unwrap();
@@ -59,7 +59,7 @@ fn who_listens_is_never_idle_and_may_not_sleep() {
         let let_go = Idle::LetGo(Duration::from_millis(200));
         let change = |config: &mut Config| config.connection.idle = let_go;
         let (client, runner) = board.made_of(board.source(true), change);
-        let mut runner = runner.listening(&[(Topic::Channel, "news")], hear);
+        let mut runner = runner.listening(Listening::new(&[(Topic::Channel, "news")], hear));
         spawn_local(async move { runner.run().await });
         until(|| client.health().connects == 1).await;
         for _ in 0..50 {

@@ -12,10 +12,12 @@ use embassy_net::Stack;
 use leaks::{Secrets, Shown};
 use network::{SERVERS, leak, memory};
 use rand_core::OsRng;
+use redis_entraid_embassy::core::command::Topic;
 use redis_entraid_embassy::core::event::Event;
 use redis_entraid_embassy::core::http::{
     Headers, HttpClient, Method, Request, ResponseWriter, Route,
 };
+use redis_entraid_embassy::core::pubsub::Heard;
 use redis_entraid_embassy::core::source::{
     Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
 };
@@ -26,7 +28,7 @@ use redis_entraid_embassy::edge_tls::pki_types::CertificateDer;
 use redis_entraid_embassy::edge_tls::pki_types::pem::PemObject;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
 use redis_entraid_embassy::{
-    Config, EmbassyClock, Error, Http, Roots, Storage, Tcp, Tls, args, new,
+    Config, EmbassyClock, Error, Http, Listening, Roots, Storage, Tcp, Tls, args, new,
 };
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
@@ -163,7 +165,11 @@ impl Device {
             shown.value(self.clock);
             shown.value(self.roots);
         });
-        let (client, mut runner) = new(storage, self.clock, config, tls, Watched(source));
+        let (client, runner) = new(storage, self.clock, config, tls, Watched(source));
+        let hear = |heard: &Heard<'_>| show(|shown| shown.value(heard));
+        let listening = Listening::new(&[(Topic::Channel, "news")], hear);
+        show(|shown| shown.value(&listening));
+        let mut runner = runner.listening(listening);
         show(|shown| shown.value(&runner));
         let running = spawn_local(async move { runner.run().await });
         let large = "v".repeat(600);

@@ -23,8 +23,8 @@ use redis_entraid_core::transport::{ConnectErrorKind, Connector, Endpoint, Sessi
 use redis_entraid_embassy::edge_tls::rand_core::CryptoRngCore;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN};
 use redis_entraid_embassy::{
-    Client, Config, EmbassyClock, Error, Http, Listen, Problem, Roots, Runner, Storage, Tcp, Tls,
-    new,
+    Client, Config, EmbassyClock, Error, Http, Listen, Listening, Problem, Roots, Runner, Storage,
+    Tcp, Tls, new,
 };
 use static_cell::StaticCell;
 
@@ -242,7 +242,7 @@ impl Place {
         let Some(name) = order.channel else { return self.drive(client, runner).await };
         let channel: &'static Text<32> = channel.init(name);
         let wanted = wanted.init([(Topic::Channel, channel.as_str())]);
-        self.drive(client, runner.listening(wanted, hear)).await;
+        self.drive(client, runner.listening(Listening::new(wanted, hear))).await;
     }
 
     async fn drive<K: Connector, S: TokenSource, L: Listen>(
