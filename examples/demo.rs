@@ -67,12 +67,9 @@ impl Summary {
 
 async fn run(forced: bool) -> Result<Summary, Error> {
     let start = Instant::now();
-    let mut builder = Client::from_env()?;
-    if forced {
-        // One connection needn't wait for its turn.
-        let reauth_spread = Duration::ZERO;
-        builder = builder.policy(RefreshPolicy { reauth_spread, ..RefreshPolicy::default() });
-    }
+    // One connection needn't wait for its turn.
+    let policy = RefreshPolicy { reauth_spread: Duration::ZERO, ..RefreshPolicy::default() };
+    let builder = Client::from_env()?.policy(policy);
     if let Some(chosen) = builder.chosen() {
         println!("identity: {chosen}");
     }

@@ -37,6 +37,13 @@ impl Health {
         }
     }
 
+    /// Why there is no token that lives, if the source has said so.
+    fn no_token(&self) -> Option<Problem> {
+        let token = self.token?;
+        let lives = token.expires_in.is_some_and(|left| !left.is_zero());
+        token.last_error.filter(|_| !lives).map(Problem::Token)
+    }
+
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::FetchFailed { error, .. } => self.problem = Some(Problem::Token(*error)),
@@ -51,7 +58,7 @@ impl Health {
                     redis_entraid_core::connection::CloseReason::Refused(error) => {
                         Problem::Login(*error)
                     }
-                    reason => Problem::Ended(*reason),
+                    reason => self.no_token().unwrap_or(Problem::Ended(*reason)),
                 });
             }
             _ => {}
@@ -108,7 +115,32 @@ impl Agenda {
 
 #[cfg(test)]
 mod tests {
+    use redis_entraid_core::connection::CloseReason;
+    use redis_entraid_core::manager::TokenManager;
+    use redis_entraid_core::policy::RefreshPolicy;
+    use redis_entraid_core::secret::Secret;
+    use redis_entraid_core::source::SourceError;
+    use redis_entraid_core::token::Token;
+
     use super::*;
+
+    #[test]
+    fn a_connection_that_ended_for_want_of_a_token_has_a_problem_with_that() {
+        let secs = |n: u64| Instant::from_millis(n * 1000);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let token = Token::new(Secret::new("token")).with_user("oid");
+        manager.token(secs(0), &token.with_expires_in(Duration::from_secs(60))).unwrap();
+        manager.failed(secs(50), SourceError::TimedOut);
+        let ended = |at, reason| {
+            let mut health = Health { token: Some(manager.health(secs(at))), ..Health::default() };
+            health.observe(&Event::Disconnected { reason });
+            health.problem
+        };
+        let by_server = Some(Problem::Ended(CloseReason::ByServer));
+        assert_eq!(ended(59, CloseReason::ByServer), by_server);
+        let no_token = Some(Problem::Token(SourceError::TimedOut));
+        assert_eq!(ended(60, CloseReason::LoginExpired), no_token);
+    }
 
     #[test]
     fn who_has_something_under_way_may_not_sleep() {

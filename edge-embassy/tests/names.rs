@@ -59,8 +59,9 @@ fn a_name_that_nobody_knows_is_told() {
             config.host = "no-such-cache.example";
             config.connection.command_timeout = Duration::from_secs(3);
         });
-        let error = client.command(args!["PING"], &mut [0; 64]).await.unwrap_err();
         let cause = Some(Problem::Connect(ConnectErrorKind::Name));
+        until(|| client.health().problem == cause).await;
+        let error = client.command(args!["PING"], &mut [0; 64]).await.unwrap_err();
         assert_eq!(error, Error::Unavailable { cause }, "{}", said());
         assert!(said().contains("the name can't be looked up"), "{}", said());
         assert_eq!(board.emulator.counts().logins, 0);

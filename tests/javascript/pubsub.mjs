@@ -18,7 +18,7 @@ const options = {
 };
 const redis = await connect({ ...options, onPush: (push) => pushes.push(push) });
 const until = async (holds, rule) => {
-  for (let left = 500; left > 0 && !(await holds()); left -= 1) await sleep(10);
+  for (let left = 3000; left > 0 && !(await holds()); left -= 1) await sleep(10);
   check(await holds(), rule);
 };
 const connections = async () => (await redis.command('CLIENT', 'LIST')).split('\n').filter(Boolean).length;
@@ -60,8 +60,8 @@ check((await waiting).done, 'close ends who waits');
 const slow = await listen({ ...options, backlog: 2000 });
 await slow.subscribe('flood');
 for (let number = 0; number < 100; number += 1) await redis.command('PUBLISH', 'flood', 'x'.repeat(100));
-// It is sent as much later as the server pleases.
-await sleep(200);
+// It is sent as much later as the server pleases, but before what comes behind it.
+await slow.subscribe('behind');
 let read = 0;
 let delivery;
 while ((delivery = (await slow.next()).value).type === 'message') read += 1;

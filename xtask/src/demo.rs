@@ -5,8 +5,9 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use crate::tools::{Result, cargo, run};
 
-/// How long the emulator's tokens live: three refreshes fit into half a minute.
-const LIFE_SECONDS: &str = "10";
+/// How long the emulator's tokens live: three refreshes fit into half a minute, and a machine that
+/// stands still for three seconds has time for each.
+const LIFE_SECONDS: &str = "14";
 
 /// Builds what is needed and runs it: against the server of the environment if it names one,
 /// else against the emulator.

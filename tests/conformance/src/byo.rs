@@ -137,7 +137,7 @@ impl Subject for Loops {
         }
         for at in 0..commands.len() {
             answer.write_str(if at == 0 { "" } else { " | " })?;
-            let Ok(line) = process.output.recv_timeout(Duration::from_secs(10)) else {
+            let Ok(line) = process.output.recv_timeout(Duration::from_secs(40)) else {
                 return answer.write_str("err timeout");
             };
             if let Some(code) = line.strip_prefix("(err) ") {

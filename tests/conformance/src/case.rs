@@ -12,13 +12,18 @@
 //! < ok
 //! ! cut                          something for the emulator: cut, restart, disarm, or a fault
 //! = logins=1 commands>=5         counters of the emulator, at this point
+//! ~ token_requests>=2            the same, as soon as it is so
 //! ```
+//!
+//! What a case says holds on a machine that stands still for seconds, wherever that happens. A token
+//! of 20 seconds is renewed after 12 at the earliest, and the last connection logs in with the next
+//! one 3 seconds before the old one ends. Patience is long: it costs nothing when all is well.
 
 use std::borrow::ToOwned;
 use std::format;
 use std::path::Path;
 use std::string::{String, ToString};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use amr_emulator::{Chain, Counts, Emulator, Options, Policy, Store};
@@ -74,7 +79,7 @@ impl Case {
                 case.arm.push(fault.trim().to_owned());
             } else {
                 match line.split_once(' ') {
-                    Some((kind @ (">" | "<" | "!" | "="), rest)) => {
+                    Some((kind @ (">" | "<" | "!" | "=" | "~"), rest)) => {
                         let kind = kind.chars().next().unwrap_or_default();
                         case.steps.push((kind, rest.trim().to_owned()));
                     }
@@ -117,32 +122,45 @@ impl Case {
                     answered.clear();
                     let answering = answer(subject, &text, &mut answered);
                     // Whatever it does, it doesn't hang.
-                    let limit = Duration::from_secs(60);
-                    if tokio::time::timeout(limit, answering).await.is_err() {
-                        return Err(format!("{transcript}-- no answer within a minute"));
+                    if tokio::time::timeout(PATIENCE, answering).await.is_err() {
+                        return Err(format!("{transcript}-- no answer in {PATIENCE:?}"));
                     }
                 }
                 '<' if answered == text => {}
                 '<' => return Err(format!("{transcript}-- but it said: {answered}")),
                 '!' => act(emulator, &text)?,
-                _ => {
-                    let counts = emulator.counts();
-                    for word in text.split_whitespace() {
-                        let (name, wanted) = word.split_once('=').unwrap_or((word, "?"));
-                        let (name, least) = match name.strip_suffix('>') {
-                            Some(name) => (name, true),
-                            None => (name, false),
-                        };
-                        let (found, wanted) = (count(&counts, name), wanted.parse().ok());
-                        if found.is_none() || !(found == wanted || least && found > wanted) {
-                            return Err(format!("{transcript}-- but {name}={found:?}"));
-                        }
+                '~' => {
+                    let start = Instant::now();
+                    while counted(emulator, &text).is_err() && start.elapsed() < PATIENCE {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
+                    counted(emulator, &text).map_err(|error| transcript.clone() + &error)?;
                 }
+                _ => counted(emulator, &text).map_err(|error| transcript.clone() + &error)?,
             }
         }
         Ok(())
     }
+}
+
+/// No step of a case takes longer.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Whether the counters are what `text` says; else, which isn't.
+fn counted(emulator: &Emulator, text: &str) -> Result<(), String> {
+    let counts = emulator.counts();
+    for word in text.split_whitespace() {
+        let (name, wanted) = word.split_once('=').unwrap_or((word, "?"));
+        let (name, least) = match name.strip_suffix('>') {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let (found, wanted) = (count(&counts, name), wanted.parse().ok());
+        if found.is_none() || !(found == wanted || least && found > wanted) {
+            return Err(format!("-- but {name}={found:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// More than what lies between two hosts takes in when nobody reads.

@@ -35,6 +35,14 @@ pub fn far() -> Options {
     Options { latency: Duration::from_millis(20), ..Options::default() }
 }
 
+/// Whether that was one round trip for each connection. The emulator takes a program that was held up
+/// in the middle of what it had to say, for as long as a reply takes, for one that waited: that may
+/// happen to a few, but not to all.
+pub fn is_one_flight_each(counts: &Counts) -> bool {
+    let Counts { connections, rounds, .. } = *counts;
+    (connections..=connections + connections / 5).contains(&rounds)
+}
+
 /// What ends a program after so many seconds, whatever it does.
 pub fn within(seconds: u32, program: impl Into<PathBuf>) -> Command {
     let mut command = Command::new("timeout");

@@ -14,8 +14,9 @@ use amr_emulator::{Chain, Emulator, Options, Store};
 use conformance::case::root_der;
 use defmt_decoder::{DecodeError, Table};
 
-/// No board runs longer, in seconds.
-const LIMIT: &str = "100";
+/// No board runs longer, in seconds. They give up before, by what their command lines say; on a busy
+/// machine a handshake of theirs takes long.
+const LIMIT: &str = "400";
 
 fn emulator(chain: &str, life: u64) -> Emulator {
     let chain = Chain::named(chain).expect("there is such a chain");
@@ -89,7 +90,7 @@ impl Board {
     /// Waits until it has said `what`, once more.
     fn until(&mut self, what: &str) {
         loop {
-            match self.lines.recv_timeout(Duration::from_secs(60)) {
+            match self.lines.recv_timeout(Duration::from_secs(180)) {
                 Ok(line) => {
                     println!("{line}");
                     let found = line.contains(what);
@@ -130,8 +131,8 @@ fn spare(said: &str) -> Option<u32> {
 
 #[test]
 fn it_stays_logged_in_through_three_tokens_a_cut_and_a_restart() {
-    let emulator = emulator("rsa", 15);
-    let words = ["seed=1", "seconds=80", "readings=100", "reauths=3", "connects=3"];
+    let emulator = emulator("rsa", 24);
+    let words = ["seed=1", "seconds=300", "readings=100", "reauths=3", "connects=3"];
     let mut board = Board::boot(&emulator, "stays", &words);
     for _ in 0..3 {
         board.until("Reauthenticated");
@@ -151,8 +152,8 @@ fn it_stays_logged_in_through_three_tokens_a_cut_and_a_restart() {
 
 #[test]
 fn with_p256_alone_it_logs_in_again() {
-    let emulator = emulator("p256", 15);
-    let words = ["seed=4", "seconds=60", "readings=10", "reauths=1"];
+    let emulator = emulator("p256", 24);
+    let words = ["seed=4", "seconds=300", "readings=10", "reauths=1"];
     let (status, said) = Board::boot_one("GATEWAY_P256", &emulator, "p256", &words).end();
     assert!(status.success() && said.contains("enough"), "{said}");
     let counts = emulator.counts();
@@ -170,7 +171,7 @@ fn a_server_that_cant_show_who_it_is_never_sees_a_token() {
         ("leaf-as-authority", "a certificate was issued by somebody who is no authority"),
     ] {
         let emulator = emulator(chain, 3600);
-        let words = ["seed=2", "seconds=60", "readings=1"];
+        let words = ["seed=2", "seconds=300", "readings=1"];
         let (status, said) = Board::boot(&emulator, chain, &words).end();
         assert_eq!(status.code(), Some(1), "{chain}: {said}");
         assert!(said.contains(why), "{chain}: {said}");
@@ -184,7 +185,7 @@ fn a_server_that_cant_show_who_it_is_never_sees_a_token() {
 fn a_token_that_is_refused_is_told_with_what_to_do() {
     let emulator = emulator("rsa", 3600);
     emulator.arm("auth#* wrongpass").expect("it is a fault");
-    let words = ["seed=3", "seconds=60", "readings=1"];
+    let words = ["seed=3", "seconds=300", "readings=1"];
     let (status, said) = Board::boot(&emulator, "refused", &words).end();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("there is no connection: WRONGPASS: no access policy"), "{said}");

@@ -3,12 +3,13 @@
 //! `cargo xtask test javascript` builds and installs it, and names what runs it: `NODE`, `DENO`,
 //! `WORKERD` and `ESBUILD`, and `JS_PROJECT`, the folder where the package is installed.
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amr_emulator::{Chain, Counts, Emulator, Flaw, Options, Store};
 use conformance::case::environment;
-use conformance::guest::{Guest, Served, emulator, far, variable, within};
+use conformance::guest::{Guest, Served, emulator, far, is_one_flight_each, variable, within};
 use conformance::workerd;
 use leaks::Secrets;
 
@@ -18,7 +19,7 @@ fn real() -> Options {
 
 /// `program` in Node or Deno, with the identities of `emulator`.
 fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
-    let mut command = within(180, variable(&host.to_uppercase()));
+    let mut command = within(400, variable(&host.to_uppercase()));
     if host == "deno" {
         command.args(["run", "--quiet", "--allow-net", "--allow-env", "--allow-read"]);
     }
@@ -32,9 +33,26 @@ fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
 
 /// What a program says, in which no secret of `emulator` may be.
 fn output(command: &mut Command, emulator: &Emulator) -> String {
-    let output = command.stderr(Stdio::piped()).output().expect("it is there");
-    let [said, problems] =
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    ended(command, emulator).0
+}
+
+/// The same, and how long it took to end after its last line.
+fn ended(command: &mut Command, emulator: &Emulator) -> (String, Duration) {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it is there");
+    let mut stderr = child.stderr.take().expect("it is piped");
+    let problems = std::thread::spawn(move || {
+        let mut problems = Vec::new();
+        stderr.read_to_end(&mut problems).map(|_| problems)
+    });
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let (mut said, mut last) = (Vec::new(), Instant::now());
+    while stdout.read_until(b'\n', &mut said).expect("it can be read") > 0 {
+        last = Instant::now();
+    }
+    let status = child.wait().expect("it ends");
+    let took = last.elapsed();
+    let problems = problems.join().expect("it reads").expect("it can be read");
+    let [said, problems] = [said, problems].map(|text| String::from_utf8_lossy(&text).into_owned());
     let mut secrets = Secrets::default();
     emulator.tokens().iter().for_each(|token| secrets.add(token));
     secrets.add(&emulator.entra().secret);
@@ -42,8 +60,8 @@ fn output(command: &mut Command, emulator: &Emulator) -> String {
     for text in [&said, &problems] {
         assert_eq!(secrets.found_in(text), None, "no secret is shown");
     }
-    assert!(output.status.success(), "{said}\n{problems}");
-    said
+    assert!(status.success(), "{said}\n{problems}");
+    (said, took)
 }
 
 #[test]
@@ -102,12 +120,10 @@ fn a_process_lives_as_long_as_its_work() {
                     if let Some(fault) = fault {
                         emulator.arm(fault).expect("it is a fault");
                     }
-                    let start = Instant::now();
                     let mut command = javascript(host, "exits.mjs", &emulator);
-                    let said = output(command.env("MODE", mode), &emulator);
+                    let (said, took) = ended(command.env("MODE", mode), &emulator);
                     assert_eq!(said, "done\n", "{host} {mode}");
                     // What lingers for 10 s, or until the next token, doesn't keep it.
-                    let took = start.elapsed();
                     assert!(took < Duration::from_secs(9), "{host} {mode}: {took:?}");
                 });
             }
@@ -129,25 +145,28 @@ fn no_secret_is_shown() {
 
 #[test]
 fn the_examples_stay_logged_in_through_three_tokens_and_a_cut() {
-    for (host, program) in
-        [("node", "examples/node/counter.mjs"), ("deno", "examples/deno/counter.ts")]
-    {
-        let emulator = emulator(Options { life: 10, ..Options::default() });
+    let stays = |host, program| {
+        let emulator = emulator(Options { life: 20, ..Options::default() });
         let mut command = javascript(host, program, &emulator);
-        let mut guest = Guest::start(command.env("COUNT", "90"));
+        let mut guest = Guest::start(command.env("COUNT", "300"));
         guest.until("logged in again", 3);
         assert_eq!((emulator.counts().connections, emulator.counts().reauths), (1, 3));
         emulator.cut();
         guest.until("disconnected", 1);
         guest.until("logged in with token", 1);
         assert_eq!((emulator.counts().connections, emulator.counts().refused), (2, 0));
-    }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| stays("node", "examples/node/counter.mjs"));
+        scope.spawn(|| stays("deno", "examples/deno/counter.ts"));
+    });
 }
 
 #[test]
 fn the_first_command_goes_in_the_flight_of_the_login() {
     for host in ["node", "deno"] {
-        let emulator = emulator(far());
+        // So far that who stops in the middle of a flight is not taken for one that waits.
+        let emulator = emulator(Options { latency: Duration::from_secs(2), ..Options::default() });
         output(&mut javascript(host, "first.mjs", &emulator), &emulator);
         let Counts { rounds, connections, commands, .. } = emulator.counts();
         assert_eq!((rounds, connections), (1, 1), "{host}: {commands} commands");
@@ -271,7 +290,8 @@ fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
     worker.hits(1000);
     let counts = worker.cost("Worker, one after the other");
     assert_eq!((counts.token_requests, counts.refused), (1, 0));
-    assert_eq!((counts.connections, counts.rounds), (1000, 1000), "one of each for a request");
+    assert_eq!(counts.connections, 1000, "one for a request");
+    assert!(is_one_flight_each(&counts), "{counts:?}");
     worker.at_once(50);
 }
 
@@ -283,7 +303,8 @@ fn a_worker_has_the_next_token_before_the_last_one_ends() {
         worker.hit().expect("each is answered");
     }
     let counts = worker.cost("Worker, tokens of 10 s, for 25 s");
-    assert!((3..=6).contains(&counts.token_requests), "{counts:?}");
+    // Four lives, of which none is shorter than five seconds; and a machine may be slow to stop.
+    assert!((3..=8).contains(&counts.token_requests), "{counts:?}");
     assert_eq!((counts.refused, counts.expired), (0, 0));
 }
 

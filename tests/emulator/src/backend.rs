@@ -120,7 +120,7 @@ impl Redis {
     }
 
     async fn wait(&self) -> Result<()> {
-        let patience = Instant::now() + Duration::from_secs(10);
+        let patience = Instant::now() + Duration::from_secs(60);
         loop {
             match self.administer(&["PING"]).await {
                 Ok(_) => return Ok(()),

@@ -202,6 +202,16 @@ impl<T: Timer> Identity<T> {
         self.report(&event);
     }
 
+    /// Why there is no token, if the source has said so, and whether trying again may help.
+    pub(super) fn no_token(&self) -> Option<(Arc<FetchError>, bool)> {
+        let error = self.failure.borrow().clone()?;
+        let now = self.timer.now();
+        let retryable = self.tokens.peek(|manager| {
+            manager.login(now).is_none().then(|| manager.is_retryable(&error.reason()))
+        });
+        Some((error, retryable?))
+    }
+
     /// Keeps a connection that behaves by `config` for as long as `owner` wants one. Whoever that is:
     /// it is the same code for all of them.
     pub(super) async fn keep<K: Connector>(

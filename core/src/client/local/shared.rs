@@ -128,6 +128,12 @@ impl<T: Timer> Shared<T> {
     /// Learns what happened to a connection, and tells who wants to hear.
     pub(super) fn observe(&self, event: &Event) {
         self.standing.borrow_mut().observe(self.now(), event);
+        if let Event::Disconnected { .. } = event
+            && let Some((error, retryable)) = self.identity.no_token()
+        {
+            // It ended for want of a token: the reason is why there is none.
+            self.standing.borrow_mut().no_token(error, retryable);
+        }
         self.identity.report(event);
     }
 

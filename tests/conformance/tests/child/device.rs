@@ -17,7 +17,7 @@ pub(crate) fn firmware() -> Option<OsString> {
 }
 
 /// No board runs longer, in seconds.
-const LIMIT: &str = "240";
+const LIMIT: &str = "600";
 
 impl Child {
     /// The embassy host, as a process.

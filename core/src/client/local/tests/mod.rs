@@ -59,9 +59,11 @@ impl TokenSource for Tokens {
         self.3.sleep_until(self.3.now().plus(self.1)).await;
         match self.2 {
             Some(kind) => Err(SourceError::Other { kind, what: "script" }),
-            None => Ok(Token::new(Secret::new(NAMES[number as usize]))
-                .with_user("oid")
-                .with_expires_in(Duration::from_secs(3600))),
+            // When these are used up, there are no more.
+            None => NAMES.get(number as usize).map_or(Err(SourceError::TimedOut), |name| {
+                let token = Token::new(Secret::new(name)).with_user("oid");
+                Ok(token.with_expires_in(Duration::from_secs(3600)))
+            }),
         }
     }
 }
@@ -261,6 +263,23 @@ fn on_demand_the_next_token_is_fetched_when_somebody_asks_and_no_earlier() {
         world.sleep_until(Instant::from_millis(3_700_000)).await;
         client.command(args!["GET", "k"]).await.unwrap();
         assert_eq!(fetches.get(), 2);
+    });
+}
+
+#[test]
+fn who_waits_when_the_login_has_ended_is_told_why_there_is_no_token() {
+    let bench = Bench::new(Server { window: 1 << 20, ..Server::default() });
+    bench.fetches.set(NAMES.len() as u32 - 1);
+    let (fetches, world) = (bench.fetches.clone(), bench.world.clone());
+    bench.run(async |mut client| {
+        client.command(args!["GET", "k"]).await.unwrap();
+        // With its token. The next attempt to get one is many seconds away.
+        world.sleep_until(Instant::from_millis(3_600_200)).await;
+        let asked = fetches.get();
+        let error = client.command(args!["GET", "k"]).await.map(|_| ()).unwrap_err();
+        assert_eq!((error.outcome(), fetches.get()), (Outcome::NotSent, asked));
+        let Error::Unavailable { cause: Some(cause) } = &error else { panic!("{error:?}") };
+        assert!(matches!(**cause, Error::Token(_)), "{error}");
     });
 }
 
