@@ -174,8 +174,8 @@ fn a_function_has_the_next_token_before_the_last_one_ends() {
         served.hit().expect("each is answered");
     }
     let counts = served.cost("tokens of 16 s, for 35 s");
-    // Four lives; and who comes while a token is fetched may fetch one too. All others use what there
-    // is.
+    // Three lives, or four; and who comes while a token is fetched may fetch one too. All others use
+    // what there is.
     assert!((3..=counts.commands / 4).contains(&counts.token_requests), "{counts:?}");
     assert_eq!((counts.refused, counts.expired), (0, 0));
 }

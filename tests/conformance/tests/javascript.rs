@@ -297,7 +297,7 @@ fn a_worker_has_the_next_token_before_the_last_one_ends() {
         worker.hit().expect("each is answered");
     }
     let counts = worker.cost("Worker, tokens of 16 s, for 35 s");
-    // Four lives; who comes while a token is fetched uses the old one.
+    // Three lives, or four; who comes while a token is fetched uses the old one.
     assert!((3..=8).contains(&counts.token_requests), "{counts:?}");
     assert_eq!((counts.refused, counts.expired), (0, 0));
 }
