@@ -4,7 +4,7 @@
 //! to keep this short: put yours into `dial`.
 #![allow(clippy::print_stdout)]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn main() {
                 Err(_) => break,
             }
         }
-        // Bytes out and in. A read that times out is no news.
+        // Bytes out and in. A read that times out, or that a pause of the process ends, is no news.
         match stream.write(connection.transmit()) {
             Ok(len) => connection.sent(len),
             Err(_) => connection.closed(CloseReason::Broken),
@@ -72,7 +72,8 @@ fn main() {
         match stream.read(connection.receive_space()) {
             Ok(0) => connection.closed(CloseReason::ByServer),
             Ok(len) => connection.received(clock.now(), len),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => connection.closed(CloseReason::Broken),
         }
         // What came of it.
