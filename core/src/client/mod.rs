@@ -23,6 +23,7 @@ mod exchange;
 mod handle;
 mod local;
 mod mail;
+mod nodes;
 mod share;
 mod standing;
 
@@ -33,5 +34,6 @@ pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use handle::Handle;
 pub use local::{Door, Hook, Local, PushHook, Settings, Subscriber};
 pub use mail::{Delivery, Line, Mail, Mailbox, Message, Reader};
+pub use nodes::{Follower, NodeAddress, Nodes};
 pub use share::Share;
 pub use standing::{Health, Standing};
