@@ -4,7 +4,8 @@ use defmt::{error, info};
 use embassy_time::{Duration, Instant, Timer};
 use mps2_an385::host::Arguments;
 use redis_entraid_embassy::core::connection::Outcome;
-use redis_entraid_embassy::{Client, Error, args};
+use redis_entraid_embassy::core::transport::ConnectErrorKind;
+use redis_entraid_embassy::{Client, Error, Problem, args};
 
 /// Publishes readings until there were as many as the command line says, and as many logins. Says
 /// whether all went well.
@@ -56,8 +57,13 @@ async fn publish(client: Client, number: u64) -> bool {
                 error!("reading {}: {} (sent: {})", number, defmt::Display2Format(&error), sent);
             }
         }
-        // What the server refuses for good is not worth another try.
-        if client.health().connects == 0 {
+        // A server that isn't the right one, or that refuses the login, is not worth another try.
+        let health = client.health();
+        let hopeless = matches!(
+            health.problem,
+            Some(Problem::Connect(ConnectErrorKind::Tls) | Problem::Login(_))
+        );
+        if health.connects == 0 && hopeless {
             return false;
         }
     }
