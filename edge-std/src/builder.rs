@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use redis_entraid_core::auth::Protocol;
+use redis_entraid_core::client::NodeAddress;
 use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::policy::RefreshPolicy;
@@ -14,7 +15,7 @@ use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::PORT;
 use tokio::sync::oneshot;
 
-use crate::client::{Client, Exchange, Handle, PushHook};
+use crate::client::{Client, Exchange, Follower, Handle, PushHook};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::Dialer;
@@ -265,14 +266,15 @@ impl<C: Connect> Builder<C> {
         let exchange = Arc::new(Exchange::default());
         let handle = Handle::new(exchange.clone());
         let (identity, standing) = (dialer.identity.clone(), dialer.standing.clone());
-        let (template, node_push) = (dialer.redirected((None, dialer.port)), on_push.clone());
+        let here = NodeAddress { address: None, port: dialer.port };
+        let (template, node_push) = (dialer.redirected(&here), on_push.clone());
         let runtime = tokio::runtime::Handle::current();
         let nodes = Nodes::new(Box::new(move |address, exchange| {
             let (dialer, on_push) = (template.redirected(address), node_push.clone());
             // Nodes come and go: one is only dialed for a command.
             runtime.spawn(Driver::new(dialer, exchange, on_push, None).run());
         }));
-        let client = Client::new(handle, identity, standing, nodes);
+        let client = Client::new(Follower::new(handle), identity, standing, nodes);
         tokio::spawn(Driver::new(dialer, exchange, on_push, Some(start)).run());
         started.await.unwrap_or(Err(Error::Closed))?;
         Ok(client)

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use redis_entraid_core::client as core;
 use redis_entraid_core::client::Health;
-use redis_entraid_core::command::{Class, classify};
-use redis_entraid_core::resp::{Arg, Redirect, Value};
+use redis_entraid_core::resp::{Arg, Value};
 
 use crate::clock::TokioClock;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::nodes::{Address, Nodes};
+use crate::nodes::Nodes;
 use crate::standing::Standing;
 
 /// What the handles of this host share.
@@ -19,6 +18,9 @@ pub(crate) type Exchange = core::Exchange<Mutex<core::State>>;
 
 /// A handle of this host.
 pub(crate) type Handle = core::Handle<Mutex<core::State>>;
+
+/// A handle of this host that goes where redirections send its commands.
+pub(crate) type Follower = core::Follower<Mutex<core::State>>;
 
 /// What a driver of this host has of its handles.
 pub(crate) type Desk = core::Desk<Mutex<core::State>>;
@@ -44,28 +46,20 @@ pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
 /// # Ok(()) }
 /// ```
 pub struct Client {
-    handle: Handle,
+    follower: Follower,
     identity: Identity,
     standing: Arc<Standing>,
     nodes: Arc<Nodes>,
-    /// Where redirections have led this handle.
-    visited: Vec<(Address, Handle)>,
 }
-
-/// No command is redirected more often.
-const MAX_REDIRECTS: usize = 4;
-
-/// No handle keeps connections to more nodes than that.
-const MAX_VISITED: usize = 64;
 
 impl Client {
     pub(crate) const fn new(
-        handle: Handle,
+        follower: Follower,
         identity: Identity,
         standing: Arc<Standing>,
         nodes: Arc<Nodes>,
     ) -> Self {
-        Self { handle, identity, standing, nodes, visited: Vec::new() }
+        Self { follower, identity, standing, nodes }
     }
 
     /// Sends a command and waits for its reply, which is kept until the next one.
@@ -82,47 +76,10 @@ impl Client {
     /// If the future is dropped, the command may still be executed; its reply is dropped, and with
     /// it what a `BLPOP` took.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
-        execute(&mut self.handle, &self.identity, args).await?;
-        let mut at = None;
-        for _ in 0..MAX_REDIRECTS {
-            let Some(address) = self.moved(at, args) else { break };
-            let node = self.visit(address);
-            execute(&mut self.visited[node].1, &self.identity, args).await?;
-            at = Some(node);
-        }
-        self.handle_at(at).pick(0)
-    }
-
-    fn handle_at(&self, node: Option<usize>) -> &Handle {
-        node.map_or(&self.handle, |node| &self.visited[node].1)
-    }
-
-    /// Where the command `args` has to go that was sent to `node`. Not one that belongs to a
-    /// transaction or begins one: that is all on one connection.
-    fn moved(&self, node: Option<usize>, args: &[Arg<'_>]) -> Option<Address> {
-        let handle = self.handle_at(node);
-        let Err(Error::Server(error)) = handle.pick(0) else { return None };
-        let Redirect::Moved(to) = error.redirect()? else { return None };
-        let here = || node.and_then(|node| self.visited[node].0.0.clone());
-        let address = if to.address.is_empty() { here() } else { Some(to.address.into()) };
-        let alone = matches!(classify(args), Ok(Class::Plain | Class::Blocking(_)));
-        (alone && !handle.has_session()).then_some((address, to.port))
-    }
-
-    /// The node at `address` among those visited.
-    fn visit(&mut self, address: Address) -> usize {
-        let known = self.visited.iter().position(|(visited, _)| *visited == address);
-        if let Some(known) = known.filter(|known| self.visited[*known].1.is_alive()) {
-            return known;
-        }
-        if let Some(ended) = known {
-            self.visited.remove(ended);
-        } else if self.visited.len() == MAX_VISITED {
-            self.visited.remove(0);
-        }
-        let handle = self.nodes.handle(&address);
-        self.visited.push((address, handle));
-        self.visited.len() - 1
+        let Self { follower, identity, nodes, .. } = self;
+        let slice = || identity.manager().slice();
+        follower.execute(&TokioClock, slice, args, |node| nodes.handle(node)).await?;
+        follower.pick(0)
     }
 
     /// Sends commands one behind the other, without waiting in between, and waits for all
@@ -141,8 +98,8 @@ impl Client {
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
-        self.handle.execute_all(&TokioClock, commands.into_iter()).await?;
-        Ok(Pipeline { handle: &self.handle, next: 0 })
+        self.follower.execute_all(&TokioClock, commands.into_iter()).await?;
+        Ok(Pipeline { follower: &self.follower, next: 0 })
     }
 
     /// How token and connection stand. Never shows the token.
@@ -161,14 +118,10 @@ impl Client {
     }
 }
 
-async fn execute(handle: &mut Handle, identity: &Identity, args: &[Arg<'_>]) -> Result<(), Error> {
-    handle.execute(&TokioClock, || identity.manager().slice(), args).await
-}
-
 impl Clone for Client {
     fn clone(&self) -> Self {
         let (identity, standing) = (self.identity.clone(), self.standing.clone());
-        Self::new(self.handle.another(), identity, standing, self.nodes.clone())
+        Self::new(self.follower.another(), identity, standing, self.nodes.clone())
     }
 }
 
@@ -181,7 +134,7 @@ impl fmt::Debug for Client {
 /// The replies to a pipeline, in order.
 #[derive(Debug)]
 pub struct Pipeline<'r> {
-    handle: &'r Handle,
+    follower: &'r Follower,
     next: usize,
 }
 
@@ -189,15 +142,15 @@ impl<'r> Iterator for Pipeline<'r> {
     type Item = Result<Value<'r>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.handle.replies() {
+        if self.next == self.follower.replies() {
             return None;
         }
         self.next += 1;
-        Some(self.handle.pick(self.next - 1))
+        Some(self.follower.pick(self.next - 1))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.handle.replies() - self.next;
+        let left = self.follower.replies() - self.next;
         (left, Some(left))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redis_entraid_core::client::NodeAddress;
 use redis_entraid_core::connection::Config;
 use redis_entraid_core::reconnect::Dial;
 use redis_entraid_core::source::SourceError;
@@ -12,7 +13,6 @@ use crate::clock::{TokioClock, tokio_instant};
 use crate::connect::Connect;
 use crate::error::ConnectError;
 use crate::identity::Identity;
-use crate::nodes::Address;
 use crate::pump::Pump;
 use crate::standing::Standing;
 
@@ -32,14 +32,14 @@ pub(crate) struct Dialer<C> {
 
 impl<C> Dialer<C> {
     /// The same for another node of the same service: its certificate is for the same name.
-    pub(crate) fn redirected(&self, (address, port): Address) -> Self {
+    pub(crate) fn redirected(&self, node: &NodeAddress) -> Self {
         Self {
             connector: self.connector.clone(),
             identity: self.identity.clone(),
             standing: self.standing.another(),
             host: self.host.clone(),
-            address: address.or_else(|| self.address.clone()),
-            port,
+            address: node.address.clone().or_else(|| self.address.clone()),
+            port: node.port,
             config: Config { id: crate::random(), ..self.config.clone() },
             max_reply: self.max_reply,
         }

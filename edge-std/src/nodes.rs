@@ -1,21 +1,19 @@
 //! The nodes of a cluster that redirections have led to.
 
 use core::fmt;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
+
+use redis_entraid_core::client::{self, NodeAddress, State};
 
 use crate::client::{Exchange, Handle};
 
-/// Where a node is: its address - none is the one that was connected to - and its port.
-pub(crate) type Address = (Option<Arc<str>>, u16);
-
 /// Starts the task that keeps a connection to a node, for the handles of an exchange.
-type Start = Box<dyn Fn(Address, Arc<Exchange>) + Send + Sync>;
+type Start = Box<dyn Fn(&NodeAddress, Arc<Exchange>) + Send + Sync>;
 
-/// Connections to nodes, shared by the handles of a client. One ends with its last handle.
+/// Connections to nodes, shared by the handles of a client.
 pub(crate) struct Nodes {
     start: Start,
-    known: Mutex<HashMap<Address, Weak<Exchange>>>,
+    known: Mutex<client::Nodes<Mutex<State>>>,
 }
 
 impl Nodes {
@@ -24,18 +22,9 @@ impl Nodes {
     }
 
     /// A handle on the connection to the node at `address`, which may have to be made.
-    pub(crate) fn handle(&self, address: &Address) -> Handle {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = known.get(address).and_then(Weak::upgrade).map(Handle::new);
-        running.filter(Handle::is_alive).unwrap_or_else(|| {
-            known.retain(|_, exchange| exchange.strong_count() > 0);
-            let exchange = Arc::new(Exchange::default());
-            known.insert(address.clone(), Arc::downgrade(&exchange));
-            // The task ends without a handle: there is one before it begins.
-            let handle = Handle::new(exchange.clone());
-            (self.start)(address.clone(), exchange);
-            handle
-        })
+    pub(crate) fn handle(&self, address: &NodeAddress) -> Handle {
+        let start = |exchange| (self.start)(address, exchange);
+        client::Nodes::handle(&self.known, address, start)
     }
 }
 

@@ -3,6 +3,7 @@
 
 import { Client, clientSecret, connect, managedIdentity, RedisError } from 'redis-entraid-js';
 import { streamingCredentials, TokenManager } from 'redis-entraid-js/tokens';
+import { connectWorkers } from 'redis-entraid-js/workers';
 
 import { connector, env, say, serve, sleep } from '#host';
 
@@ -72,6 +73,21 @@ const never = ({ signal }) => {
 const unsettled = await soon(failure(connect({ ...common, provider: never, startTimeout: 300 })));
 await sleep(0);
 check(unsettled?.kind === 'token' && wasAborted, `a provider may never settle, and is told: ${unsettled?.message} ${wasAborted}`);
+
+// Workers verify the name that they dial.
+{
+  const dialed = [];
+  const fake = ({ hostname, port }) => {
+    dialed.push(`${hostname}:${port}`);
+    return { opened: Promise.resolve(), closed: new Promise(() => {}), close() {} };
+  };
+  const target = { address: '10.0.0.1', port: 8501, serverName: 'cache' };
+  await connectWorkers(fake)({ ...target, redirected: true });
+  check(dialed.join() === 'cache:8501', `a redirection is dialed by the name: ${dialed}`);
+  const unlike = await soon(failure(connect({ ...common, address: '10.0.0.1', connect: connectWorkers(fake) })));
+  const says = /Workers verify the name that they dial/.test(unlike?.message);
+  check(says && dialed.length === 1, `an address of one's own is refused: ${unlike?.message}`);
+}
 
 // Hooks that call back.
 {

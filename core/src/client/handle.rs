@@ -10,7 +10,7 @@ use super::error::Error;
 use super::exchange::{Batch, Exchange, Failure, Replies, State};
 use super::share::Share;
 use crate::command::{Class, Slices, TimeText};
-use crate::resp::{Arg, Value};
+use crate::resp::{Arg, Redirect, Value};
 use crate::time::{Clock, Instant};
 
 /// One task's access to a connection.
@@ -139,19 +139,31 @@ impl<L: Share<State>> Handle<L> {
     /// # Errors
     /// [`Error`] if there is none, or if it is one of the server's.
     pub fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
-        let Replies { bytes, ends, failures } = &self.replies;
-        if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number)
-            && let Some((_, failure)) = failures.get(found)
-        {
-            return Err(failure.clone().into());
-        }
-        let start = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
-        let raw = ends.get(at).and_then(|end| bytes.get(start..*end));
-        let value = Value::framed(raw.ok_or(Error::Closed)?);
+        let value = match self.raw(at) {
+            Ok(raw) => Value::framed(raw),
+            Err(failure) => return Err(failure.map_or(Error::Closed, |it| it.clone().into())),
+        };
         match value.error() {
             Some(error) => Err(Error::Server(error.into())),
             None => Ok(value),
         }
+    }
+
+    /// Where the first reply says to go instead, if it does.
+    pub(super) fn redirect(&self) -> Option<Redirect<'_>> {
+        Value::framed(self.raw(0).ok()?).error()?.redirect()
+    }
+
+    /// The reply number `at`, be it an error; or why there is none, if there is a reason.
+    fn raw(&self, at: usize) -> Result<&[u8], Option<&Failure>> {
+        let Replies { bytes, ends, failures } = &self.replies;
+        if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number)
+            && let Some((_, failure)) = failures.get(found)
+        {
+            return Err(Some(failure));
+        }
+        let start = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+        ends.get(at).and_then(|end| bytes.get(start..*end)).ok_or(None)
     }
 
     /// Whether it is in the middle of a transaction.

@@ -2,8 +2,9 @@
 //! connection, errors for people, and how the environment chooses an identity.
 //!
 //! A host makes a [`Desk`] for each connection and a [`Handle`] for each user of it, and gives the
-//! desk to whatever drives the connection. For a subscriber it makes a [`Mailbox`], a [`Reader`],
-//! and a [`Line`] for each of its connections.
+//! desk to whatever drives the connection. A [`Follower`] has a handle and goes where a cluster sends
+//! its commands; [`Nodes`] has the connections there. For a subscriber it makes a [`Mailbox`], a
+//! [`Reader`], and a [`Line`] for each of its connections.
 //!
 //! ```
 //! use core::cell::RefCell;
@@ -23,6 +24,7 @@ mod exchange;
 mod handle;
 mod local;
 mod mail;
+mod nodes;
 mod share;
 mod standing;
 
@@ -33,5 +35,6 @@ pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use handle::Handle;
 pub use local::{Door, Hook, Local, PushHook, Settings, Subscriber};
 pub use mail::{Delivery, Line, Mail, Mailbox, Message, Reader, Tell};
+pub use nodes::{Follower, NodeAddress, Nodes};
 pub use share::Share;
 pub use standing::{Health, Standing};

@@ -180,6 +180,24 @@ async fn a_redirected_command_goes_to_the_address_under_the_configured_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_stays_connected_when_the_handle_that_led_there_is_gone() {
+    let server = Server::new(|heard| {
+        let moved = heard.connection == 0 && heard.command == "GET a";
+        moved.then_some(Answer::Raw("-MOVED 15495 10.1.2.3:8501\r\n"))
+    });
+    let redis = server.client().connect().await.unwrap();
+    for _ in 0..3 {
+        redis.clone().command(args!["GET", "a"]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(server.connections(), 2);
+    // It goes with the client.
+    drop(redis);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!server.commands().contains(&"PING".to_owned()), "{:?}", server.commands());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_redirection_in_a_circle_is_an_error() {
     let server = Server::new(|heard| {
         heard.command.starts_with("GET").then_some(Answer::Raw("-MOVED 1 10.1.2.3:1\r\n"))

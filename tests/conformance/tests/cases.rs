@@ -50,12 +50,12 @@ const HOSTS: &[Host] = &[
     Host { name: "std-child", lacks: &[] },
     Host { name: "byo-loop", lacks: byo::LACKS },
     // wasmtime's HTTPS trusts public roots only.
-    Host { name: "wasi", lacks: &["moved", "principal"] },
-    Host { name: "node", lacks: &["moved"] },
-    Host { name: "deno", lacks: &["moved"] },
+    Host { name: "wasi", lacks: &["principal"] },
+    Host { name: "node", lacks: &[] },
+    Host { name: "deno", lacks: &[] },
     // A handshake that fails is told apart from a server that isn't there in the runtime's log only; and
     // many megabytes take it a minute.
-    Host { name: "workerd", lacks: &["large", "moved", "tls-reason"] },
+    Host { name: "workerd", lacks: &["large", "tls-reason"] },
     Host { name: "embassy", lacks: device::LACKS },
     Host { name: "qemu", lacks: device::LACKS },
 ];

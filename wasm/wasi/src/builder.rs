@@ -87,8 +87,9 @@ impl<S, C> Builder<S, C> {
         Builder { reactor, settings, source, connector, snapshot, chosen }
     }
 
-    /// Connects through `connector`.
-    pub fn connector<D: Connector>(self, connector: D) -> Builder<S, D> {
+    /// Connects through `connector`, of which there is a clone for each connection that there is at a
+    /// time.
+    pub fn connector<D: Connector + Clone>(self, connector: D) -> Builder<S, D> {
         let Self { reactor, settings, source, snapshot, chosen, .. } = self;
         Builder { reactor, settings, source, connector, snapshot, chosen }
     }
@@ -200,7 +201,7 @@ impl<S> Builder<S> {
     }
 }
 
-impl<S: TokenSource + 'static, C: Connector + 'static> Builder<S, C> {
+impl<S: TokenSource + 'static, C: Connector + Clone + 'static> Builder<S, C> {
     /// Gets a token if there is none that serves, and connects. The first command goes out in the
     /// flight of the login, whose answer this doesn't wait for: see [`Local::logged_in`].
     ///
@@ -221,9 +222,7 @@ impl<S: TokenSource + 'static, C: Connector + 'static> Builder<S, C> {
         reactor.spawn(driver);
         client
     }
-}
 
-impl<S: TokenSource + 'static, C: Connector + Clone + 'static> Builder<S, C> {
     /// Gets a token if there is none that serves, connects and logs in, to hear what is published.
     /// The connection and its subscriptions are kept until the subscriber is dropped.
     ///

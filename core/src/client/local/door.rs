@@ -6,19 +6,22 @@ use core::cell::RefCell;
 use core::fmt;
 
 use super::Local;
+use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::client::{Exchange, Handle, State};
+use crate::client::{Exchange, Follower, Handle, State};
 
 /// Makes [`Local`]s of one connection: see [`Local::door`].
 pub struct Door<T> {
     pub(super) exchange: Arc<Exchange<RefCell<State>>>,
     pub(super) shared: Rc<Shared<T>>,
+    pub(super) nodes: Rc<Nodes>,
 }
 
 impl<T> Door<T> {
     /// A client like the others. When the driver has ended, all that it does fails.
     pub fn enter(&self) -> Local<T> {
-        Local { handle: Handle::new(self.exchange.clone()), shared: self.shared.clone() }
+        let follower = Follower::new(Handle::new(self.exchange.clone()));
+        Local { follower, shared: self.shared.clone(), nodes: self.nodes.clone() }
     }
 
     /// Whether one of them is in the middle of a transaction, or of a `WATCH`.

@@ -15,17 +15,17 @@ use zeroize::Zeroizing;
 
 use super::settings::{Hook, PushHook, Settings};
 use super::shared::Shared;
-use crate::client::MAX_COMMAND;
 use crate::client::error::FetchError;
+use crate::client::{MAX_COMMAND, NodeAddress};
 use crate::connection::{Config, Connection, Pending};
-use crate::drive::{Owner, Refresh, Tokens, keep, refresh};
+use crate::drive::{Refresh, Tokens, refresh};
 use crate::event::Event;
 use crate::manager::TokenManager;
 use crate::reconnect::{Reconnect, ReconnectPolicy};
 use crate::source::{SourceFailure, TokenSource};
 use crate::storage::Growable;
 use crate::time::{Instant, Timer};
-use crate::transport::{Connector, Endpoint};
+use crate::transport::Endpoint;
 
 /// How many connections and others may wait for news of a token.
 const WAITERS: usize = 8;
@@ -51,7 +51,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn endpoint(&self) -> Endpoint<'_> {
+    pub(super) fn endpoint(&self) -> Endpoint<'_> {
         let endpoint = Endpoint::new(&self.host, self.port);
         match &self.address {
             Some(address) => endpoint.redirected(address, self.port),
@@ -59,13 +59,8 @@ impl Place {
         }
     }
 
-    pub(super) fn to(&self) -> String {
-        let Endpoint { address, port, .. } = self.endpoint();
-        alloc::format!("{address}:{port}")
-    }
-
     /// Makes connections that behave by `config`.
-    fn connections(
+    pub(super) fn connections(
         &self,
         config: &Config,
     ) -> impl FnMut() -> Connection<Growable<u8>, Growable<Pending>> {
@@ -145,15 +140,16 @@ impl<T: Timer> Identity<T> {
         })
     }
 
-    /// How another client or subscriber stands, and the configuration of its connections.
-    pub(super) fn share(self: &Rc<Self>) -> (Rc<Shared<T>>, Config) {
+    /// How another client or subscriber stands, or a client at a `node`, and the configuration of its
+    /// connections.
+    pub(super) fn share(self: &Rc<Self>, node: Option<NodeAddress>) -> (Rc<Shared<T>>, Config) {
         let number = self.count.replace(self.count.get() + 1);
         // Each has chance of its own.
         let chance = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut reconnect = Reconnect::new(self.place.reconnect.clone());
         reconnect.seed(self.place.seed ^ chance);
         let start_until = self.until.min(self.timer.now().plus(self.place.start_timeout));
-        let shared = Rc::new(Shared::new(self.clone(), reconnect, start_until));
+        let shared = Rc::new(Shared::new(self.clone(), node, reconnect, start_until));
         self.shares.borrow_mut().push(Rc::downgrade(&shared));
         let config = self.place.config.clone();
         (shared, Config { id: config.id ^ chance, ..config })
@@ -200,19 +196,6 @@ impl<T: Timer> Identity<T> {
             *self.failure.borrow_mut() = None;
         }
         self.report(&event);
-    }
-
-    /// Keeps a connection that behaves by `config` for as long as `owner` wants one. Whoever that is:
-    /// it is the same code for all of them.
-    pub(super) async fn keep<K: Connector>(
-        &self,
-        connector: &mut K,
-        config: &Config,
-        owner: &mut dyn Owner<K::Error>,
-    ) {
-        let (place, endpoint) = (&self.place, self.place.endpoint());
-        let connections = place.connections(config);
-        keep(connector, &endpoint, connections, &self.timer, &self.tokens, owner).await;
     }
 
     /// Runs `driving` until it ends, or everything does. Says whether it was everything.

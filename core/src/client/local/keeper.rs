@@ -6,8 +6,8 @@ use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
+use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::client::error::Error;
 use crate::client::{Desk, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
 use crate::drive::{Handler, Owner, Submit, Wanted, either};
@@ -19,40 +19,44 @@ use crate::transport::{ConnectError, Connector};
 
 /// Drives a client for as long as it has handles, and its identity for as long as it has
 /// subscribers.
-pub(super) async fn run<T: Timer, K: Connector, S: TokenSource>(
+pub(super) async fn run<T: Timer, K: Connector + Clone, S: TokenSource>(
     config: Config,
     mut keeper: Keeper<T>,
+    nodes: Rc<Nodes>,
     mut connector: K,
     mut source: S,
 ) {
     let shared = keeper.shared.clone();
-    let identity = &*shared.identity;
+    let identity = &shared.identity;
+    let another = connector.clone();
     let keeping = async {
-        identity.keep(&mut connector, &config, &mut keeper).await;
+        let own = pin!(shared.keep(&mut connector, &config, &mut keeper));
+        nodes.keep(own, identity, &another).await;
         identity.alone().await;
     };
-    let is_late = {
-        // Pinned here: a future that is handed over has its room twice.
-        let driving = pin!(either(identity.fetch(&mut source), keeping));
-        identity.in_time(driving).await
-    };
-    if is_late {
-        keeper.desk.end(&shared.too_late());
-    }
+    // Pinned here: a future that is handed over has its room twice.
+    let driving = pin!(either(identity.fetch(&mut source), keeping));
+    identity.in_time(driving).await;
 }
 
 /// Whose connection it is.
-pub(super) struct Keeper<T> {
+pub(super) struct Keeper<T: Timer> {
     pub(super) desk: Desk<RefCell<State>>,
     pub(super) shared: Rc<Shared<T>>,
     /// There need only be a connection when there is something to send.
-    pub(super) on_demand: bool,
+    pub(super) is_idle: bool,
+    /// Those that it leads to. A node leads nowhere, and is only dialed for a command.
+    pub(super) nodes: Option<Rc<Nodes>>,
 }
 
-impl<T> Drop for Keeper<T> {
+impl<T: Timer> Drop for Keeper<T> {
     fn drop(&mut self) {
-        self.desk.end(&Error::Closed);
-        self.shared.identity.end();
+        let error = self.shared.over();
+        self.desk.end(&error);
+        if let Some(nodes) = &self.nodes {
+            nodes.end(&error);
+            self.shared.identity.end();
+        }
     }
 }
 
@@ -106,7 +110,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
         }
         let Self { desk, shared, .. } = self;
         desk.expire(now, || shared.problem());
-        if self.on_demand && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
+        if self.is_idle && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
     }
 
     fn dial(&self, now: Instant) -> Dial {
@@ -129,7 +133,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     fn disconnected(&mut self, _: Instant, reason: CloseReason) {
         self.desk.disconnected(reason);
         self.shared.connected.set(false);
-        self.on_demand = reason == CloseReason::Idle;
+        self.is_idle = self.nodes.is_none() || reason == CloseReason::Idle;
         if matches!(reason, CloseReason::Refused(_)) && self.shared.is_hopeless() {
             // Waiting won't help those who wait.
             self.desk.refuse(|| self.shared.problem());

@@ -3,6 +3,7 @@
 mod door;
 mod identity;
 mod keeper;
+mod nodes;
 mod settings;
 mod shared;
 mod subscriber;
@@ -22,6 +23,7 @@ use identity::Identity;
 #[cfg(feature = "postcard")]
 use identity::RESPONSE;
 use keeper::Keeper;
+use nodes::Nodes;
 pub use settings::{Hook, PushHook, Settings};
 use shared::Shared;
 pub use subscriber::Subscriber;
@@ -29,7 +31,7 @@ pub use subscriber::Subscriber;
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::{Desk, Exchange, Handle, Health, Standing, State};
+use super::{Desk, Exchange, Follower, Handle, Health, Standing, State};
 use crate::manager::{Pull, TokenHealth, TokenManager};
 use crate::resp::{Arg, Value};
 use crate::source::TokenSource;
@@ -37,10 +39,11 @@ use crate::time::Timer;
 use crate::transport::Connector;
 
 /// A client on one thread: a handle on a connection that its driver keeps open and logged in.
-/// Clones share the connection.
+/// Clones share the connection, and those to other nodes of a cluster.
 pub struct Local<T> {
-    handle: Handle<RefCell<State>>,
+    follower: Follower<RefCell<State>>,
     shared: Rc<Shared<T>>,
+    nodes: Rc<Nodes>,
 }
 
 impl<T: Timer + 'static> Local<T> {
@@ -55,18 +58,21 @@ impl<T: Timer + 'static> Local<T> {
         snapshot: Option<&[u8]>,
     ) -> (Self, impl Future<Output = ()> + use<T, K, S>)
     where
-        K: Connector,
+        K: Connector + Clone,
         S: TokenSource,
     {
-        let (shared, config) = Identity::new(settings, timer, snapshot).share();
+        let (shared, config) = Identity::new(settings, timer, snapshot).share(None);
         let config = config.for_commands();
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
         let exchange = Arc::new(Exchange::default());
-        let handle = Handle::new(exchange.clone());
+        let follower = Follower::new(Handle::new(exchange.clone()));
         let desk = Desk::new(exchange, config.command_timeout);
-        let keeper = Keeper { desk, shared: shared.clone(), on_demand: false };
-        (Self { handle, shared }, keeper::run(config, keeper, connector, source))
+        let nodes = Rc::<Nodes>::default();
+        let (led_to, is_idle) = (Some(nodes.clone()), false);
+        let keeper = Keeper { desk, shared: shared.clone(), is_idle, nodes: led_to };
+        let driver = keeper::run(config, keeper, nodes.clone(), connector, source);
+        (Self { follower, shared, nodes }, driver)
     }
 
     /// Makes a subscriber with the same identity, and the future that drives it, which ends with
@@ -100,7 +106,9 @@ impl<T: Timer + 'static> Local<T> {
         self.shared.logged_in().await
     }
 
-    /// Sends a command and waits for its reply, which is kept until the next one.
+    /// Sends a command and waits for its reply, which is kept until the next one. Where a cluster
+    /// answers `MOVED`, it is sent to the node that is named, whose connection is kept as long as
+    /// the client; not within a transaction, which is all on one connection.
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
@@ -112,13 +120,15 @@ impl<T: Timer + 'static> Local<T> {
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let shared = &*self.shared;
         let slice = || shared.identity.tokens.peek(TokenManager::slice);
-        let executed = self.handle.execute(&shared.identity.timer, slice, args);
+        let visit = |node: &_| self.nodes.handle(node);
+        let executed = self.follower.execute(&shared.identity.timer, slice, args, visit);
         shared.in_time(executed).await?;
         self.pick(0)
     }
 
     /// Sends commands one behind the other and waits for all replies, which
-    /// [`reply`](Self::reply) has then. Says how many there are.
+    /// [`reply`](Self::reply) has then. Says how many there are. Each `MOVED` among them is an
+    /// error.
     ///
     /// # Errors
     /// [`Error`] if nothing could be sent.
@@ -127,9 +137,9 @@ impl<T: Timer + 'static> Local<T> {
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
         let shared = &*self.shared;
-        let executed = self.handle.execute_all(&shared.identity.timer, commands.into_iter());
+        let executed = self.follower.execute_all(&shared.identity.timer, commands.into_iter());
         shared.in_time(executed).await?;
-        Ok(self.handle.replies())
+        Ok(self.follower.replies())
     }
 
     /// The reply number `at` of those that came last.
@@ -141,7 +151,7 @@ impl<T: Timer + 'static> Local<T> {
     }
 
     fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
-        self.handle.pick(at).map_err(|error| {
+        self.follower.pick(at).map_err(|error| {
             // Why there is no login is a better answer than that there is none.
             match self.shared.standing.borrow().problem() {
                 Some(login @ Error::Login(_)) if error.code() == Some("NOAUTH") => login.clone(),
@@ -212,13 +222,15 @@ impl<T> Local<T> {
     /// A way in for more clones, which is none itself: while it is kept, a handle that is alone can
     /// still have a transaction, and the driver ends with the last clone.
     pub fn door(&self) -> Door<T> {
-        Door { exchange: self.handle.exchange().clone(), shared: self.shared.clone() }
+        let exchange = self.follower.home().exchange().clone();
+        Door { exchange, shared: self.shared.clone(), nodes: self.nodes.clone() }
     }
 }
 
 impl<T> Clone for Local<T> {
     fn clone(&self) -> Self {
-        Self { handle: self.handle.another(), shared: self.shared.clone() }
+        let (shared, nodes) = (self.shared.clone(), self.nodes.clone());
+        Self { follower: self.follower.another(), shared, nodes }
     }
 }
 

@@ -9,20 +9,22 @@ use core::future::{Future, poll_fn};
 use core::task::Poll;
 
 use super::identity::Identity;
-use crate::client::Standing;
 use crate::client::error::{ConnectError, Error};
-use crate::connection::Outcome;
-use crate::drive::within;
+use crate::client::{NodeAddress, Standing};
+use crate::connection::{Config, Outcome};
+use crate::drive::{Owner, keep, within};
 use crate::event::Event;
 use crate::manager::Pull;
 use crate::reconnect::Reconnect;
 use crate::source::SourceError;
 use crate::time::{Instant, Timer};
-use crate::transport::{self, ConnectErrorKind};
+use crate::transport::{self, ConnectErrorKind, Connector, Endpoint};
 
 /// See the [module](self).
 pub(super) struct Shared<T> {
     pub(super) identity: Rc<Identity<T>>,
+    /// Where its connections go, if a redirection has led there.
+    node: Option<NodeAddress>,
     pub(super) standing: RefCell<Standing>,
     /// There is a transport.
     pub(super) connected: Cell<bool>,
@@ -39,11 +41,12 @@ impl<T> Drop for Shared<T> {
 impl<T: Timer> Shared<T> {
     pub(super) const fn new(
         identity: Rc<Identity<T>>,
+        node: Option<NodeAddress>,
         reconnect: Reconnect,
         start_until: Instant,
     ) -> Self {
         let standing = RefCell::new(Standing::new(reconnect));
-        Self { identity, standing, connected: Cell::new(false), start_until }
+        Self { identity, node, standing, connected: Cell::new(false), start_until }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -66,9 +69,7 @@ impl<T: Timer> Shared<T> {
                 return Poll::Ready(Err(error));
             }
             if self.identity.is_over() {
-                // What ends at the deadline ends for a reason.
-                let is_late = self.now() >= self.identity.until;
-                return Poll::Ready(Err(if is_late { self.too_late() } else { Error::Closed }));
+                return Poll::Ready(Err(self.over()));
             }
             self.identity.wait(cx);
             Poll::Pending
@@ -100,6 +101,12 @@ impl<T: Timer> Shared<T> {
             }
     }
 
+    /// Why it has ended.
+    pub(super) fn over(&self) -> Error {
+        // What ends at the deadline ends for a reason.
+        if self.now() >= self.identity.until { self.too_late() } else { Error::Closed }
+    }
+
     pub(super) fn too_late(&self) -> Error {
         self.problem().unwrap_or_else(|| {
             if self.identity.tokens.peek(|manager| manager.login(self.now()).is_none()) {
@@ -125,6 +132,24 @@ impl<T: Timer> Shared<T> {
         }
     }
 
+    fn endpoint(&self) -> Endpoint<'_> {
+        let endpoint = self.identity.place.endpoint();
+        self.node.as_ref().map_or(endpoint, |node| node.endpoint(endpoint))
+    }
+
+    /// Keeps a connection that behaves by `config` for as long as `owner` wants one. Whoever that is:
+    /// it is the same code for all of them.
+    pub(super) async fn keep<K: Connector>(
+        &self,
+        connector: &mut K,
+        config: &Config,
+        owner: &mut dyn Owner<K::Error>,
+    ) {
+        let Identity { place, timer, tokens, .. } = &*self.identity;
+        let connections = place.connections(config);
+        keep(connector, &self.endpoint(), connections, timer, tokens, owner).await;
+    }
+
     /// Learns what happened to a connection, and tells who wants to hear.
     pub(super) fn observe(&self, event: &Event) {
         self.standing.borrow_mut().observe(self.now(), event);
@@ -133,7 +158,8 @@ impl<T: Timer> Shared<T> {
 
     /// Learns that no connection could be made.
     pub(super) fn dial_failed<E: transport::ConnectError>(&self, now: Instant, error: Option<E>) {
-        let to = self.identity.place.to();
+        let Endpoint { address, port, .. } = self.endpoint();
+        let to = alloc::format!("{address}:{port}");
         let error = match error {
             Some(error) => ConnectError::new(error.kind(), to, error.to_string()),
             None => ConnectError::new(ConnectErrorKind::Unreachable, to, "nobody answers in time"),

@@ -84,7 +84,7 @@ impl<T: Timer + 'static> Subscriber<T> {
     }
 
     fn made(identity: &Rc<Identity<T>>) -> (Self, Lines<T>) {
-        let (shared, config) = identity.share();
+        let (shared, config) = identity.share(None);
         let config = config.for_subscriptions();
         // It is the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]

@@ -8,7 +8,8 @@ use std::time::Duration;
 use leaks::Shown;
 use redis_entraid_core::client::{
     ConfigError, ConnectError, Delivery, Desk, Ended, Environment, Error, Exchange, FetchError,
-    Handle, Line, Local, Mail, Mailbox, Reader, ServerError, Settings, Standing, State,
+    Follower, Handle, Line, Local, Mail, Mailbox, NodeAddress, Nodes, Reader, ServerError,
+    Settings, Standing, State,
 };
 use redis_entraid_core::connection::Output;
 use redis_entraid_core::drive::{Refresh, Wanted};
@@ -44,6 +45,12 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&*exchange);
     shown.value(&State::default());
     shown.value(&Handle::new(exchange.clone()));
+    let node = NodeAddress { address: Some("10.0.0.1".into()), port: 8500 };
+    let nodes = Mutex::new(Nodes::<Mutex<State>>::default());
+    shown.value(&Follower::new(Nodes::handle(&nodes, &node, drop)));
+    shown.value(&Follower::new(Handle::new(exchange.clone())));
+    shown.value(&*nodes.lock().unwrap());
+    shown.value(&node);
     let mut desk = Desk::new(exchange, Duration::from_secs(1));
     shown.value(&desk);
     shown.value(&desk.deliver());

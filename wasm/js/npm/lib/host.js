@@ -140,7 +140,9 @@ export const makeHost = (options, { background = false } = {}) => {
         : timer((ring) => setTimeout(ring, 0), clearTimeout),
     dial: (address, port, serverName) =>
       task(async (signal) => {
-        const target = { address, port, serverName, signal };
+        // What is neither the name nor what was asked for comes from a cluster.
+        const redirected = address !== (options.address ?? serverName);
+        const target = { address, port, serverName, redirected, signal };
         return transport(await connect(target), signal);
       }, networkKind),
     token: () => task(async (signal) => issued(await provider({ signal })), tokenKind),

@@ -1,14 +1,15 @@
 /** Connects through `connect` of `cloudflare:sockets`, which verifies the server's name by the host
- * that it dials: the address is not apart from it here. */
+ * that it dials: the address is not apart from it here. Where a cluster redirects to an address, the
+ * name is dialed with the port of that. */
 export const connectWorkers =
   (connect, { plain = false } = {}) =>
-  async ({ address, port, serverName, signal }) => {
-    if (address !== serverName) {
+  async ({ address, port, serverName, redirected, signal }) => {
+    if (address !== serverName && !redirected) {
       const error = new Error(`Workers verify the name that they dial: ${address} is not ${serverName}`);
       throw Object.assign(error, { kind: 'host' });
     }
     const secureTransport = plain ? 'off' : 'on';
-    const socket = connect({ hostname: address, port }, { secureTransport, allowHalfOpen: false });
+    const socket = connect({ hostname: serverName, port }, { secureTransport, allowHalfOpen: false });
     socket.closed.catch(() => {});
     signal?.addEventListener('abort', () => socket.close().catch(() => {}), { once: true });
     await socket.opened;

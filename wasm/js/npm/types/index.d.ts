@@ -16,6 +16,11 @@ export interface Target {
   readonly port: number;
   /** The name that the server's certificate must be for. */
   readonly serverName: string;
+  /**
+   * A cluster has said so: `address` is a node's, which answers by the server's name too. Where that
+   * can't be verified at another address, dial `serverName` with this `port`.
+   */
+  readonly redirected?: boolean;
   /** Aborted when nobody waits for the connection any more. */
   readonly signal: AbortSignal;
 }

@@ -61,8 +61,8 @@ impl<T: Timer> Lines<T> {
         let identity = &*self.shared.identity;
         let (mut one, mut other) = (connector.clone(), connector);
         let (mut first, mut second) = (self.keeper(0), self.keeper(1));
-        let mut first = pin!(identity.keep(&mut one, &self.config, &mut first));
-        let mut second = pin!(identity.keep(&mut other, &self.config, &mut second));
+        let mut first = pin!(self.shared.keep(&mut one, &self.config, &mut first));
+        let mut second = pin!(self.shared.keep(&mut other, &self.config, &mut second));
         poll_fn(|cx| {
             loop {
                 self.news.set(false);

@@ -77,6 +77,8 @@ pub(super) struct Broker {
     pub(super) dial: Duration,
     /// How often it was dialed.
     pub(super) dials: Rc<Cell<u32>>,
+    /// Where: address, port and name.
+    dialed: Rc<RefCell<Vec<String>>>,
     rule: Rule,
     wires: Rc<RefCell<Vec<Rc<Wire>>>>,
     /// The number of the connection, and each command.
@@ -85,8 +87,8 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) fn new(rule: Rule) -> Self {
-        let (world, wires, log, far, dial, dials) = Default::default();
-        Self { world, far, dial, dials, rule, wires, log }
+        let (world, wires, log, far, dial, dials, dialed) = Default::default();
+        Self { world, far, dial, dials, dialed, rule, wires, log }
     }
 
     /// Sends `text` to all who are subscribed to `channel`. Says how many those are.
@@ -106,6 +108,16 @@ impl Broker {
     /// Cuts all connections.
     pub(super) fn cut(&self) {
         self.wires.borrow().iter().for_each(|wire| wire.close());
+    }
+
+    /// Cuts the connection of that number.
+    pub(super) fn cut_one(&self, number: usize) {
+        self.wires.borrow()[number].close();
+    }
+
+    /// Where it was dialed since this was asked last.
+    pub(super) fn dialed(&self) -> Vec<String> {
+        self.dialed.take()
     }
 
     /// Cuts the first one.
@@ -229,9 +241,11 @@ impl Connector for Broker {
 
     async fn connect<S: Session>(
         &mut self,
-        _: &Endpoint<'_>,
+        endpoint: &Endpoint<'_>,
         session: S,
     ) -> Result<S::Output, Never> {
+        let Endpoint { address, port, server_name } = *endpoint;
+        self.dialed.borrow_mut().push(format!("{address}:{port} as {server_name}"));
         self.dials.set(self.dials.get() + 1);
         self.sleep(self.dial).await;
         let number = u32::try_from(self.wires.borrow().len()).unwrap();
