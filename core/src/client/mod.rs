@@ -2,8 +2,9 @@
 //! connection, errors for people, and how the environment chooses an identity.
 //!
 //! A host makes a [`Desk`] for each connection and a [`Handle`] for each user of it, and gives the
-//! desk to whatever drives the connection. For a subscriber it makes a [`Mailbox`], a [`Reader`],
-//! and a [`Line`] for each of its connections.
+//! desk to whatever drives the connection. A [`Follower`] has a handle and goes where a cluster sends
+//! its commands; [`Nodes`] has the connections there. For a subscriber it makes a [`Mailbox`], a
+//! [`Reader`], and a [`Line`] for each of its connections.
 //!
 //! ```
 //! use core::cell::RefCell;
