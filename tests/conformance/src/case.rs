@@ -16,8 +16,8 @@
 //! ```
 //!
 //! What a case says holds on a machine that stands still for seconds, wherever that happens. A token
-//! of 20 seconds is renewed after 12 at the earliest, and the last connection logs in with the next
-//! one 3 seconds before the old one ends. Patience is long: it costs nothing when all is well.
+//! of 24 seconds is renewed after 14 at the earliest, and the last connection logs in with the next
+//! one more than 3 seconds before the old one ends. Patience is long: it costs nothing when all is well.
 
 use std::borrow::ToOwned;
 use std::format;
