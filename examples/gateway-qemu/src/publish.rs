@@ -55,12 +55,6 @@ async fn publish(client: Client, number: u64) -> bool {
             Err(error) => {
                 let sent = error.outcome() != Outcome::NotSent;
                 error!("reading {}: {} (sent: {})", number, defmt::Display2Format(&error), sent);
-                // What stands in the way from the beginning is not worth another try. If nothing
-                // is known of it, it has only taken too long.
-                let known = matches!(error, Error::Unavailable { cause: Some(_) });
-                if known && client.health().connects == 0 {
-                    return false;
-                }
             }
         }
         // A server that isn't the right one, or that refuses the login, is not worth another try.
