@@ -78,7 +78,7 @@ impl Client {
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let Self { follower, identity, nodes, .. } = self;
         let slice = || identity.manager().slice();
-        follower.execute(&TokioClock, slice, args, |node| nodes.handle(node)).await?;
+        follower.execute(&TokioClock, slice, args, |node| Some(nodes.handle(node))).await?;
         follower.pick(0)
     }
 

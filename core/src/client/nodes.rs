@@ -110,7 +110,8 @@ impl<L: Share<State>> Follower<L> {
     }
 
     /// Executes a command as [`Handle::execute`] does, and once more at the node that a `MOVED`
-    /// names. `visit` gives a handle there, as [`Nodes`] has it.
+    /// names. `visit` gives a handle there, as [`Nodes`] has it; if it gives none, the `MOVED` is the
+    /// reply.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent, or not to the node that it had to go to.
@@ -119,7 +120,7 @@ impl<L: Share<State>> Follower<L> {
         clock: &impl Clock,
         slice: impl Fn() -> Duration,
         args: &[Arg<'_>],
-        visit: impl Fn(&NodeAddress) -> Handle<L>,
+        visit: impl Fn(&NodeAddress) -> Option<Handle<L>>,
     ) -> Result<(), Error> {
         self.away = None;
         let mut redirects = 0;
@@ -129,7 +130,7 @@ impl<L: Share<State>> Follower<L> {
                 return Ok(());
             };
             redirects += 1;
-            let handle = visit(&node);
+            let Some(handle) = visit(&node) else { return Ok(()) };
             self.away = Some((node, handle));
         }
     }

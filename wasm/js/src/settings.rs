@@ -65,6 +65,10 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn overlap(this: &Options) -> bool;
 
+    /// Whether there is but one connection to be had.
+    #[wasm_bindgen(method, getter)]
+    fn once(this: &Options) -> bool;
+
     /// Whether somebody hears what a server sends unasked.
     #[wasm_bindgen(method, getter, js_name = hearsPushes)]
     pub(crate) fn hears_pushes(this: &Options) -> bool;
@@ -138,6 +142,7 @@ impl Options {
         if self.overlap() {
             config.replacement = Replacement::Overlap;
         }
+        settings.follow_moved = !self.once();
         if let Some(after) = self.idle() {
             config.idle = Idle::Keep(millis(after));
         }

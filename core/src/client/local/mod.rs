@@ -120,7 +120,8 @@ impl<T: Timer + 'static> Local<T> {
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let shared = &*self.shared;
         let slice = || shared.identity.tokens.peek(TokenManager::slice);
-        let visit = |node: &_| self.nodes.handle(node);
+        let follows = shared.identity.place.follow_moved;
+        let visit = |node: &_| follows.then(|| self.nodes.handle(node));
         let executed = self.follower.execute(&shared.identity.timer, slice, args, visit);
         shared.in_time(executed).await?;
         self.pick(0)

@@ -47,6 +47,9 @@ pub struct Settings {
     pub seed: u64,
     /// How many bytes of messages a subscriber keeps that were not read yet.
     pub backlog: usize,
+    /// Whether commands go where a cluster's `MOVED` sends them. It takes a connector that can dial
+    /// more than once.
+    pub follow_moved: bool,
     /// Hears what happens.
     pub on_event: Option<Hook>,
     /// Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports.
@@ -69,6 +72,7 @@ impl Settings {
             deadline: None,
             seed: 0,
             backlog: 1 << 20,
+            follow_moved: true,
             on_event: None,
             on_push: None,
         }

@@ -60,6 +60,7 @@ export const rawOptions = (options) => {
     deadline: time('deadline'),
     maxReply: whole('maxReply', options.maxReply, 2 ** 32 - 1),
     backlog: whole('backlog', options.backlog, 2 ** 32 - 1),
+    once: !options.connect,
     overlap: options.replacement === 'overlap',
     hearsPushes: !!options.onPush,
     refreshRatio: ratio(policy.expirationRefreshRatio),

@@ -226,6 +226,17 @@ fn the_deadline_ends_commands_at_nodes_too() {
 }
 
 #[test]
+fn where_it_is_not_followed_a_moved_is_the_reply() {
+    let mut settings = Broker::settings(false);
+    settings.follow_moved = false;
+    with(&Broker::new(cluster), settings, async |mut client, broker| {
+        let error = client.command(args!["GET", "a"]).await.map(|_| ()).unwrap_err();
+        assert_eq!((error.code(), error.outcome()), (Some("MOVED"), Outcome::NotSent));
+        assert_eq!((broker.open(), broker.world.now().as_millis()), (1, 0));
+    });
+}
+
+#[test]
 fn the_driver_ends_with_the_last_handle_and_the_nodes_with_it() {
     let broker = Broker::new(cluster);
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
