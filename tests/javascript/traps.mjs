@@ -43,6 +43,14 @@ const until = async (holds) => {
   return holds();
 };
 
+/** Gives the collector time, and reason. */
+const collect = async () => {
+  for (let round = 0; round < 10; round += 1) {
+    globalThis.gc?.();
+    await sleep(20);
+  }
+};
+
 const uncaught = [];
 globalThis.process?.on('unhandledRejection', (error) => uncaught.push(error));
 globalThis.process?.on('uncaughtException', (error) => uncaught.push(error));
@@ -117,12 +125,6 @@ check(unsettled?.kind === 'token' && wasAborted, `a provider may never settle, a
 
 // Garbage collection.
 {
-  const collect = async () => {
-    for (let round = 0; round < 10; round += 1) {
-      globalThis.gc?.();
-      await sleep(20);
-    }
-  };
   let opened = 0;
   let closed = 0;
   const counted = async (...given) => {
@@ -148,10 +150,7 @@ check(unsettled?.kind === 'token' && wasAborted, `a provider may never settle, a
     return { token: 'x', user: 'y', expiresIn: 3600 };
   };
   const token = new TokenManager({ provider: slow }).token();
-  for (let round = 0; round < 10; round += 1) {
-    globalThis.gc?.();
-    await sleep(20);
-  }
+  await collect();
   const got = await soon(token.catch((error) => error));
   check(got?.token === 'x', `so does a token that is waited for: ${got}`);
 }
@@ -273,7 +272,7 @@ for (const wrong of [
   const [, two] = await credentials.subscribe({ onNext: ({ password }) => heard.push(password), onError: () => {} });
   for (let round = 0; round < 2; round += 1) {
     credentials.onReAuthenticationError(new Error('Re-authentication with latest credentials failed: WRONGPASS invalid username-password pair'));
-    for (let turns = 0; turns < 300 && heard.length <= round; turns += 1) await sleep(100);
+    await until(() => heard.length > round);
   }
   check(String(heard) === 'token-2,token-3', `a subscriber that throws harms no other: ${heard}`);
   credentials.onReAuthenticationError(new Error('Re-authentication with latest credentials failed: The client is closed'));

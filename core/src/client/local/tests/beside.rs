@@ -2,9 +2,9 @@
 
 use std::vec;
 
-use super::apart::{Task, apart};
+use super::apart::Task;
 use super::broker::Broker;
-use super::subscriber::{DAY, USUAL, heard};
+use super::subscriber::{USUAL, heard};
 use super::*;
 use crate::command::Topic;
 use crate::drive::either;
@@ -19,9 +19,7 @@ fn beside<R>(
     let settings = Broker::settings(false);
     let (client, driver) = Local::new(settings, timer, broker.clone(), source, None);
     let (subscriber, listening) = client.subscriber(broker.clone());
-    let drivers: Vec<Task<'_>> = vec![Box::pin(driver), Box::pin(listening)];
-    let all = apart(&broker.world, f(client, subscriber, broker), drivers);
-    broker.world.run(DAY, all).expect("it ends")
+    broker.run(f(client, subscriber, broker), vec![Box::pin(driver), Box::pin(listening)])
 }
 
 #[test]
@@ -60,7 +58,7 @@ fn each_has_its_own_time_to_start() {
         either(started, listening).await;
         assert_eq!(subscriber.standing().connects(), 1);
     };
-    broker.world.run(DAY, apart(&broker.world, using, vec![Box::pin(driver)])).expect("it ends");
+    broker.run(using, vec![Box::pin(driver)]);
 }
 
 #[test]
@@ -79,8 +77,7 @@ fn with_the_driver_of_its_client_it_is_over() {
         assert!(matches!(error, Error::Closed), "{error}");
         assert_eq!((broker.world.now().as_millis(), broker.open()), (60_000, 0));
     };
-    let all = apart(&broker.world, using, vec![Box::pin(driving), Box::pin(listening)]);
-    broker.world.run(DAY, all).expect("it ends");
+    broker.run(using, vec![Box::pin(driving), Box::pin(listening)]);
 }
 
 #[test]
@@ -101,9 +98,6 @@ fn when_both_have_gone_the_drivers_end() {
         drop(other);
     });
     // The client's driver sees at once that nobody needs its tokens any more.
-    let all = async {
-        apart(&broker.world, driver, vec![using, Box::pin(listening)]).await;
-        assert_eq!(broker.world.now().as_millis(), 120_000);
-    };
-    broker.world.run(DAY, all).expect("it ends");
+    broker.run(driver, vec![using, Box::pin(listening)]);
+    assert_eq!(broker.world.now().as_millis(), 120_000);
 }

@@ -5,11 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::format;
 use std::string::String;
 
+use super::apart::{Task, apart};
 use super::*;
 use crate::connection::Config;
 use crate::drive::tests::world::{Never, wake};
 use crate::resp::Framer;
 use crate::transport::{Endpoint, ErrorType, Read, Session, Write};
+
+pub(super) const DAY: Instant = Instant::from_millis(86_400_000);
 
 /// What the server says to a command on a connection of a number, if not the usual.
 pub(super) type Rule = fn(u32, &str) -> Option<&'static str>;
@@ -89,6 +92,11 @@ impl Broker {
     pub(super) fn new(rule: Rule) -> Self {
         let (world, wires, log, far, dial, dials, dialed) = Default::default();
         Self { world, far, dial, dials, dialed, rule, wires, log }
+    }
+
+    /// Runs `first` until it ends, with `others` beside it, each as a task of its own.
+    pub(super) fn run<R>(&self, first: impl Future<Output = R>, others: Vec<Task<'_>>) -> R {
+        self.world.run(DAY, apart(&self.world, first, others)).expect("it ends")
     }
 
     /// Sends `text` to all who are subscribed to `channel`. Says how many those are.

@@ -3,9 +3,7 @@
 use std::string::String;
 use std::vec;
 
-use super::apart::{Task, apart};
 use super::broker::Broker;
-use super::subscriber::DAY;
 use super::*;
 use crate::client::NodeAddress;
 use crate::connection::Idle;
@@ -32,9 +30,7 @@ fn with<R>(
 ) -> R {
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
     let (client, driver) = Local::new(settings, timer, broker.clone(), source, None);
-    let drivers: Vec<Task<'_>> = vec![Box::pin(driver)];
-    let all = apart(&broker.world, f(client, broker), drivers);
-    broker.world.run(DAY, all).expect("it ends")
+    broker.run(f(client, broker), vec![Box::pin(driver)])
 }
 
 async fn get(client: &mut Local<Calendar>, key: &str) -> String {
@@ -251,7 +247,7 @@ fn the_driver_ends_with_the_last_handle_and_the_nodes_with_it() {
         drop(other);
         core::future::pending::<()>().await;
     };
-    broker.world.run(DAY, apart(&broker.world, driver, vec![Box::pin(using)])).expect("it ends");
+    broker.run(driver, vec![Box::pin(using)]);
     assert_eq!((broker.open(), broker.world.now().as_millis()), (0, 0));
 }
 

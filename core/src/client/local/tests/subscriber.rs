@@ -4,15 +4,12 @@ use std::format;
 use std::string::String;
 use std::vec;
 
-use super::apart::apart;
-use super::broker::{Broker, Rule};
+use super::broker::{Broker, DAY, Rule};
 use super::*;
 use crate::client::Delivery;
 use crate::command::Topic;
 use crate::connection::Replacement;
 use crate::drive::either;
-
-pub(super) const DAY: Instant = Instant::from_millis(86_400_000);
 
 pub(super) const USUAL: Rule = |_, _| None;
 
@@ -24,8 +21,7 @@ fn with<R>(
 ) -> R {
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
     let (subscriber, driver) = Subscriber::new(settings, timer, broker.clone(), source, None);
-    let all = apart(&broker.world, f(subscriber, broker), vec![Box::pin(driver)]);
-    broker.world.run(DAY, all).expect("it ends")
+    broker.run(f(subscriber, broker), vec![Box::pin(driver)])
 }
 
 /// The next thing that it hears, in a word.
