@@ -221,6 +221,10 @@ impl<S: TokenSource> TokenSource for Noted<'_, S> {
         let _fetched = Fetched(self.desk);
         self.source.fetch(deadline, memory).await
     }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        self.source.identify(feed);
+    }
 }
 
 /// However it ended.
@@ -288,6 +292,10 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
         }
         self.talking(false);
         Wanted::Later
+    }
+
+    fn is_waited_for(&self) -> bool {
+        L::LISTENS || self.shared.desk.is_waiting()
     }
 
     fn dial(&self, now: Instant) -> Dial {

@@ -129,7 +129,7 @@ mod tests {
         let secs = |n: u64| Instant::from_millis(n * 1000);
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
-        manager.token(secs(0), &token.with_expires_in(Duration::from_secs(60))).unwrap();
+        manager.push(secs(0), &token.with_expires_in(Duration::from_secs(60))).unwrap();
         manager.failed(secs(50), SourceError::TimedOut);
         let ended = |at, reason| {
             let mut health = Health { token: Some(manager.health(secs(at))), ..Health::default() };

@@ -34,6 +34,9 @@ pub trait Owner<E>: Handler {
     /// changes, and sees to what is due at its [`deadline`](Handler::deadline).
     fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted;
 
+    /// Whether somebody waits for a connection: failed requests for a token are repeated sooner then.
+    fn is_waited_for(&self) -> bool;
+
     /// When to dial, as a [`Reconnect`](crate::reconnect::Reconnect) says.
     fn dial(&self, now: Instant) -> Dial;
 
@@ -90,7 +93,8 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
             }
         };
         let ready = pin!(ready);
-        if attend(&owner, timer, Instant::FAR_FUTURE, &connected, ready).await.is_err() {
+        let for_ever = Instant::FAR_FUTURE;
+        if attend(&owner, timer, tokens, for_ever, &connected, ready).await.is_err() {
             continue;
         }
         let connection = &mut connection();
@@ -100,7 +104,7 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
         let until = timer.now().plus(owner.borrow().connect_timeout());
         // Pinned here: a future that is handed over has its room twice.
         let dialing = pin!(connector.connect(endpoint, serving));
-        let dialed = attend(owner, timer, until, connected, dialing).await;
+        let dialed = attend(owner, timer, tokens, until, connected, dialing).await;
         connected.set(false);
         let mut owner = owner.borrow_mut();
         match dialed {
@@ -143,13 +147,21 @@ enum Unattended {
 
 /// Waits for `future`, and sees to the owner until there is a connection: that must be there by
 /// `until`.
-async fn attend<E, C: Timer, O: Owner<E> + ?Sized, F: Future>(
+async fn attend<E, C, M, O, F, const WAITERS: usize>(
     owner: &RefCell<&mut O>,
     timer: &C,
+    tokens: &Tokens<M, WAITERS>,
     until: Instant,
     connected: &Cell<bool>,
     mut future: Pin<&mut F>,
-) -> Result<F::Output, Unattended> {
+) -> Result<F::Output, Unattended>
+where
+    C: Timer,
+    M: Storage<u8>,
+    O: Owner<E> + ?Sized,
+    F: Future,
+{
+    let mut waiting = None;
     loop {
         let deadline = owner.borrow().deadline();
         let mut sleep = pin!(Some(timer.sleep_until(deadline.min(until))));
@@ -160,6 +172,7 @@ async fn attend<E, C: Timer, O: Owner<E> + ?Sized, F: Future>(
             // From then on the owner is the connection's.
             if connected.get() {
                 sleep.set(None);
+                waiting = None;
                 return Poll::Pending;
             }
             let now = timer.now();
@@ -168,6 +181,10 @@ async fn attend<E, C: Timer, O: Owner<E> + ?Sized, F: Future>(
             }
             if now >= until {
                 return Poll::Ready(Some(Err(Unattended::Late)));
+            }
+            let waits = owner.borrow().is_waited_for();
+            if waits != waiting.is_some() {
+                waiting = waits.then(|| tokens.waiting());
             }
             let changed = owner.borrow().deadline() != deadline;
             match sleep.as_mut().as_pin_mut() {

@@ -29,7 +29,7 @@ use core::time::Duration;
 pub use keep::{Owner, Wanted, keep};
 pub use refresh::{Refresh, refresh};
 pub use serve::{Handler, Submit, serve};
-pub use tokens::Tokens;
+pub use tokens::{Tokens, Waiting};
 
 use crate::time::{Instant, Timer};
 

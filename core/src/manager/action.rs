@@ -1,6 +1,6 @@
 //! What a manager answers.
 
-use super::Generation;
+use super::{Generation, RequestId};
 use crate::time::Instant;
 
 /// What to do about tokens now.
@@ -12,6 +12,8 @@ pub enum Action {
     /// Ask the source for a token, and answer with [`TokenManager::token`](super::TokenManager::token) or
     /// [`TokenManager::failed`](super::TokenManager::failed).
     Fetch {
+        /// Which request it is: to be given back with the answer.
+        request: RequestId,
         /// When to give it up. The manager counts it as failed then by itself.
         deadline: Instant,
     },

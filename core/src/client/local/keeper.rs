@@ -113,6 +113,10 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
         if self.is_idle && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
     }
 
+    fn is_waited_for(&self) -> bool {
+        !self.desk.is_empty()
+    }
+
     fn dial(&self, now: Instant) -> Dial {
         self.shared.standing.borrow().dial(now)
     }

@@ -59,6 +59,7 @@ impl<T: Timer> Shared<T> {
 
     /// Waits for the first connection, or login.
     pub(super) async fn started(&self, is_there: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        let _waiting = self.identity.tokens.waiting();
         let started = poll_fn(|cx| {
             if is_there(self) {
                 return Poll::Ready(Ok(()));

@@ -160,6 +160,11 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         if wanted { Wanted::Now } else { Wanted::Later }
     }
 
+    fn is_waited_for(&self) -> bool {
+        // What is published meanwhile is missed.
+        true
+    }
+
     fn dial(&self, now: Instant) -> Dial {
         self.lines.shared.standing.borrow().dial(now)
     }
