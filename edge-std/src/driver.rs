@@ -16,6 +16,7 @@ use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::{Dialer, Unstartable};
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::pump::{Owner, Pump, Unneeded, Wire};
 use crate::standing::{Standing, guarded};
 
@@ -76,6 +77,7 @@ impl<C: Connect> Driver<C> {
         let Self { dialer, end: End(exchange), on_push, start, on_demand } = self;
         let mut commands = Commands {
             desk: Desk::new(exchange.clone(), dialer.config.command_timeout),
+            identity: &dialer.identity,
             standing: &dialer.standing,
             on_push: on_push.as_ref(),
             start,
@@ -111,6 +113,7 @@ impl<C: Connect> Driver<C> {
 /// The commands of a client's handles, and what they wait for.
 struct Commands<'d> {
     desk: Desk,
+    identity: &'d Identity,
     standing: &'d Standing,
     on_push: Option<&'d PushHook>,
     start: &'d mut Option<Start>,
@@ -137,7 +140,12 @@ impl Commands<'_> {
         demanded: bool,
     ) -> Result<Option<F::Output>, Unneeded> {
         let mut future = pin!(future);
+        let mut waiting = None;
         loop {
+            let waits = self.start.is_some() || !self.desk.is_empty();
+            if waits != waiting.is_some() {
+                waiting = waits.then(|| self.identity.waiting());
+            }
             let until = self.desk.deadline();
             tokio::select! {
                 output = &mut future => return Ok(Some(output)),

@@ -157,7 +157,11 @@ impl<C: Connect> Driver<C> {
         loop {
             let until = self.start.as_ref().map(|start| start.until);
             let open = self.dialer.open(until);
-            let line = match wanted(mailbox, open).await? {
+            // What is published meanwhile is missed.
+            let waiting = self.dialer.identity.waiting();
+            let opened = wanted(mailbox, open).await?;
+            drop(waiting);
+            let line = match opened {
                 Ok(pump) => Line::new(pump, mailbox, &self.dialer.standing),
                 Err(Unstartable) => break,
             };

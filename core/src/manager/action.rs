@@ -61,6 +61,6 @@ pub enum Pull {
 pub enum Refreshed {
     /// A new one.
     New(Generation),
-    /// The one that was there already.
+    /// The one that was there already, or one that came late and ends before it.
     Same(Generation),
 }

@@ -50,6 +50,17 @@ impl Failure {
     }
 }
 
+/// How a token comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// As the answer to the request in flight.
+    Answer,
+    /// As the answer to an older one.
+    Late,
+    /// Unasked.
+    Pushed,
+}
+
 /// The longest that is waited after a failure, whoever asks for it, in milliseconds.
 const MAX_WAIT: u64 = 3_600_000;
 
@@ -61,8 +72,8 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// Takes a token in that answers `request`. Its life counts from when that was sent.
     ///
     /// The answer to an older request than the one in flight is taken as if it was
-    /// [pushed](Self::push) in: a source that is slower than the time limit would never yield a
-    /// token else.
+    /// [pushed](Self::push) in, if it outlives what is there: a source that is slower than the time
+    /// limit would never yield a token else.
     ///
     /// # Errors
     /// [`TokenError`] if it can't be used. If the request was in flight, that counts as a failure,
@@ -75,7 +86,8 @@ impl<M: Storage<u8>> TokenManager<M> {
         token: &Token<'_>,
     ) -> Result<Refreshed, TokenError> {
         let answers = self.is_in_flight(request);
-        let taken = self.take(now, request.sent_at, token, answers);
+        let origin = if answers { Origin::Answer } else { Origin::Late };
+        let taken = self.take(now, request.sent_at, token, origin);
         match taken {
             Ok(_) if answers => {
                 self.in_flight = None;
@@ -96,17 +108,16 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// # Errors
     /// [`TokenError`] if it can't be used. All is as it was then.
     pub fn push(&mut self, now: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError> {
-        self.take(now, now, token, false)
+        self.take(now, now, token, Origin::Pushed)
     }
 
-    /// Takes a token in that was asked for at `sent_at`. `answers` says whether it is the answer to
-    /// the request in flight.
+    /// Takes a token in that was asked for at `sent_at`.
     fn take(
         &mut self,
         now: Instant,
         sent_at: Instant,
         token: &Token<'_>,
-        answers: bool,
+        origin: Origin,
     ) -> Result<Refreshed, TokenError> {
         let unix_time = self.unix_time_at(sent_at);
         if let (Some(here), Some(there)) = (unix_time, token.server_time) {
@@ -118,9 +129,14 @@ impl<M: Storage<u8>> TokenManager<M> {
             (None, user) => user.unwrap_or_default(),
         };
         let expires_at = sent_at.plus(facts.life);
-        if !answers && expires_at <= now {
-            // It came so late that it would only take the place of a better one.
-            return Err(TokenError::Expired);
+        if origin == Origin::Late {
+            if expires_at <= now {
+                return Err(TokenError::Expired);
+            }
+            // It must not take the place of a better one.
+            if expires_at <= self.ends() {
+                return Ok(Refreshed::Same(self.last));
+            }
         }
         let known = self.slots.iter_mut().find(|slot| slot.holds(user, token.secret));
         if let Some(facts) = known.and_then(|slot| slot.facts.as_mut()) {
@@ -130,7 +146,7 @@ impl<M: Storage<u8>> TokenManager<M> {
                 return Err(TokenError::Expired);
             }
             let generation = facts.generation;
-            if answers {
+            if origin == Origin::Answer {
                 facts.rejected = false;
                 let half = facts.expires_at.millis_since(sent_at) / 2;
                 let refresh_at = sent_at.after(half.max(millis(self.policy.token_floor)));

@@ -1,14 +1,14 @@
-#[cfg(feature = "postcard")]
-mod snapshot;
 mod demand;
 mod requests;
+#[cfg(feature = "postcard")]
+mod snapshot;
 mod tokens;
 
 use super::*;
+use crate::event::Event;
 use crate::http::HttpErrorKind;
 use crate::policy::{Ratio, RetryPolicy};
 use crate::secret::Secret;
-use crate::event::Event;
 use crate::source::ErrorKind;
 use crate::token::{Token, TokenError};
 use core::time::Duration;
@@ -85,7 +85,9 @@ fn fetches_at(manager: &mut Manager, at: Instant) {
 #[test]
 fn the_first_poll_fetches_and_the_second_waits_for_it() {
     let mut manager = manager(RefreshPolicy::default());
-    assert!(matches!(manager.poll(secs(0)), Action::Fetch { deadline, .. } if deadline == secs(30)));
+    assert!(
+        matches!(manager.poll(secs(0)), Action::Fetch { deadline, .. } if deadline == secs(30))
+    );
     let in_flight = Action::Wait { until: secs(30), why: Reason::InFlight };
     assert_eq!(manager.poll(secs(0)), in_flight);
     assert_eq!(manager.poll(ms(29_999)), in_flight);

@@ -89,6 +89,17 @@ fn a_late_token_that_has_ended_takes_no_place() {
 }
 
 #[test]
+fn a_late_token_takes_no_place_of_one_that_ends_later() {
+    let (mut manager, first, second) = second_in_flight();
+    manager.token(secs(32), second, &token("good", 60_000)).unwrap();
+    // It would end at second 61, and the other one does at second 91.
+    let late = manager.token(secs(33), first, &token("short", 61_000));
+    assert_eq!(late, Ok(Refreshed::Same(Generation(1))));
+    assert!(manager.newer_than(Generation(1), secs(33)).is_none());
+    fetches_at(&mut manager, secs(31 + 42));
+}
+
+#[test]
 fn a_late_token_of_no_use_is_no_failure() {
     let (mut manager, first, _) = second_in_flight();
     assert_eq!(manager.token(secs(32), first, &token("", 1)), Err(TokenError::NotText));
