@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use embassy_futures::join::join3;
 use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
-use redis_entraid_core::drive::{Handler, Owner, Submit, Wanted, keep, refresh};
+use redis_entraid_core::drive::{DialError, Handler, Owner, Submit, Wanted, keep, refresh};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::{Dial, Reconnect};
 use redis_entraid_core::source::TokenSource;
@@ -312,20 +312,16 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
         self.listening.connected();
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.talking(false);
         let next_in = self.reconnect.failed(now);
-        let problem = match error.as_ref().map_or(Kind::Unreachable, ConnectError::kind) {
+        let problem = match error.kind() {
             // The kinds of the core know nothing of it.
             Kind::Host if self.clock.unix_time().is_none() => Problem::Clock,
             kind => Problem::Connect(kind),
         };
         self.shared.desk.tell(|health| health.problem = Some(problem));
-        let details: &dyn fmt::Display = match &error {
-            Some(error) => error,
-            None => &"nobody answers in time",
-        };
-        self.report(&Event::DialFailed { next_in }, Some(details));
+        self.report(&Event::DialFailed { next_in }, Some(&error));
     }
 
     fn disconnected(&mut self, _: Instant, reason: CloseReason) {

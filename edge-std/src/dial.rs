@@ -7,7 +7,7 @@ use redis_entraid_core::connection::Config;
 use redis_entraid_core::reconnect::Dial;
 use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::{Clock, Instant, Timer};
-use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
+use redis_entraid_core::transport::{ConnectError as _, Endpoint, Progress};
 
 use crate::clock::{TokioClock, tokio_instant};
 use crate::connect::Connect;
@@ -105,14 +105,15 @@ impl<C: Connect> Dialer<C> {
         if let Some(address) = &self.address {
             endpoint = endpoint.redirected(address, self.port);
         }
-        let connect = self.connector.connect(endpoint);
+        let (start, progress) = (TokioClock.now(), Progress::new());
+        let connect = self.connector.connect(endpoint.with_progress(&progress));
         match tokio::time::timeout_at(tokio_instant(until), connect).await {
             Ok(connected) => connected,
-            Err(elapsed) => Err(ConnectError::new(
-                ConnectErrorKind::Unreachable,
-                format!("{}:{}", endpoint.address, endpoint.port),
-                elapsed,
-            )),
+            Err(_) => {
+                let unanswered = progress.unanswered(TokioClock.now().since(start));
+                let to = format!("{}:{}", endpoint.address, endpoint.port);
+                Err(ConnectError::new(unanswered.kind(), to, unanswered))
+            }
         }
     }
 }

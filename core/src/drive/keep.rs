@@ -1,6 +1,7 @@
 //! One connection after the other.
 
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::future::{Future, poll_fn};
 use core::marker::PhantomData;
 use core::pin::{Pin, pin};
@@ -14,7 +15,9 @@ use crate::connection::{CloseReason, Connection, Pending};
 use crate::reconnect::Dial;
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
-use crate::transport::{Connector, Endpoint, Session};
+use crate::transport::{
+    ConnectError, ConnectErrorKind, Connector, Endpoint, Progress, Session, Unanswered,
+};
 
 /// Whether there should be a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,35 @@ pub enum Wanted {
     Later,
     /// Never again.
     NeverAgain,
+}
+
+/// Why no connection could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialError<E> {
+    /// The connector says why.
+    Failed(E),
+    /// It took too long.
+    Unanswered(Unanswered),
+}
+
+impl<E: fmt::Display> fmt::Display for DialError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Unanswered(unanswered) => unanswered.fmt(f),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for DialError<E> {}
+
+impl<E: ConnectError> ConnectError for DialError<E> {
+    fn kind(&self) -> ConnectErrorKind {
+        match self {
+            Self::Failed(error) => error.kind(),
+            Self::Unanswered(unanswered) => unanswered.kind(),
+        }
+    }
 }
 
 /// Whose connections they are, one after the other. `E` is why one couldn't be made.
@@ -47,8 +79,8 @@ pub trait Owner<E>: Handler {
     /// written: commands that are there then may go out together with it.
     fn connected(&mut self) {}
 
-    /// Hears that no connection could be made, and why; without a reason it took too long.
-    fn dial_failed(&mut self, now: Instant, error: Option<E>);
+    /// Hears that no connection could be made, and why.
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>);
 
     /// Hears that a connection has ended, after its last output.
     fn disconnected(&mut self, now: Instant, reason: CloseReason);
@@ -101,7 +133,9 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
         let (connected, owner) = (&connected, &owner);
         let errors = PhantomData::<K::Error>;
         let serving = Serving { connected, connection, timer, tokens, owner, errors };
-        let until = timer.now().plus(owner.borrow().connect_timeout());
+        let (start, progress) = (timer.now(), Progress::new());
+        let until = start.plus(owner.borrow().connect_timeout());
+        let endpoint = &endpoint.with_progress(&progress);
         // Pinned here: a future that is handed over has its room twice.
         let dialing = pin!(connector.connect(endpoint, serving));
         let dialed = attend(owner, timer, tokens, until, connected, dialing).await;
@@ -109,8 +143,12 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
         let mut owner = owner.borrow_mut();
         match dialed {
             Ok(Ok(reason)) => owner.disconnected(timer.now(), reason),
-            Ok(Err(error)) => owner.dial_failed(timer.now(), Some(error)),
-            Err(Unattended::Late) => owner.dial_failed(timer.now(), None),
+            Ok(Err(error)) => owner.dial_failed(timer.now(), DialError::Failed(error)),
+            Err(Unattended::Late) => {
+                let now = timer.now();
+                let unanswered = progress.unanswered(now.since(start));
+                owner.dial_failed(now, DialError::Unanswered(unanswered));
+            }
             Err(Unattended::Unwanted) => {}
         }
     }

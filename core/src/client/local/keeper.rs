@@ -10,7 +10,7 @@ use super::nodes::Nodes;
 use super::shared::Shared;
 use crate::client::{Desk, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted, either};
+use crate::drive::{DialError, Handler, Owner, Submit, Wanted, either};
 use crate::event::Event;
 use crate::reconnect::Dial;
 use crate::source::TokenSource;
@@ -130,7 +130,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
         self.shared.identity.wake();
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.shared.dial_failed(now, error);
     }
 

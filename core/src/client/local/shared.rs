@@ -18,7 +18,7 @@ use crate::manager::Pull;
 use crate::reconnect::Reconnect;
 use crate::source::SourceError;
 use crate::time::{Instant, Timer};
-use crate::transport::{self, ConnectErrorKind, Connector, Endpoint};
+use crate::transport::{self, Connector, Endpoint};
 
 /// See the [module](self).
 pub(super) struct Shared<T> {
@@ -164,13 +164,10 @@ impl<T: Timer> Shared<T> {
     }
 
     /// Learns that no connection could be made.
-    pub(super) fn dial_failed<E: transport::ConnectError>(&self, now: Instant, error: Option<E>) {
+    pub(super) fn dial_failed(&self, now: Instant, error: impl transport::ConnectError) {
         let Endpoint { address, port, .. } = self.endpoint();
         let to = alloc::format!("{address}:{port}");
-        let error = match error {
-            Some(error) => ConnectError::new(error.kind(), to, error.to_string()),
-            None => ConnectError::new(ConnectErrorKind::Unreachable, to, "nobody answers in time"),
-        };
+        let error = ConnectError::new(error.kind(), to, error.to_string());
         let event = self.standing.borrow_mut().dial_failed(now, error);
         self.identity.report(&event);
     }

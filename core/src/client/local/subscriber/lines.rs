@@ -13,7 +13,7 @@ use super::Shared;
 use crate::client::error::Error;
 use crate::client::{Line, Mail, Mailbox};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted};
+use crate::drive::{DialError, Handler, Owner, Submit, Wanted};
 use crate::reconnect::Dial;
 use crate::time::{Instant, Timer};
 use crate::transport::{ConnectError, Connector};
@@ -186,7 +186,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         self.lines.news.set(true);
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.lines.shared.dial_failed(now, error);
     }
 
