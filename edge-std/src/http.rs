@@ -12,6 +12,7 @@ use redis_entraid_core::http::{
     HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
 };
 use redis_entraid_core::storage::CapacityError;
+use redis_entraid_core::transport::Endpoint;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 

@@ -23,6 +23,8 @@ export interface Target {
   readonly redirected?: boolean;
   /** Aborted when nobody waits for the connection any more. */
   readonly signal: AbortSignal;
+  /** Says what is waited for from now on, so that the error of a dial that takes too long can say it. */
+  readonly begins?: (stage: 'name' | 'tcp' | 'tls') => void;
 }
 
 /** Opens connections. An error may have a `kind`: `name`, `unreachable`, `tls`, `host`. */

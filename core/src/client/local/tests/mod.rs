@@ -285,6 +285,25 @@ fn who_waits_when_the_login_has_ended_is_told_why_there_is_no_token() {
 }
 
 #[test]
+fn after_an_outage_who_waits_is_served_within_the_longest_quick_wait() {
+    for seconds in (0..60).step_by(5) {
+        let bench = Bench::new(Server { window: 1 << 20, ..Server::default() });
+        bench.fetches.set(NAMES.len() as u32 - 1);
+        let (fetches, world) = (bench.fetches.clone(), bench.world.clone());
+        bench.run(async |mut client| {
+            client.command(args!["GET", "k"]).await.unwrap();
+            // There is no token for hours, and then there is one again.
+            let back = Instant::from_millis(8_000_000 + seconds * 1000);
+            world.sleep_until(back).await;
+            fetches.set(0);
+            while client.command(args!["GET", "k"]).await.is_err() {}
+            let waited = world.now().since(back);
+            assert!(waited <= Duration::from_secs(31), "{seconds}: {waited:?}");
+        });
+    }
+}
+
+#[test]
 fn the_driver_ends_with_the_last_handle() {
     let world = Rc::new(World::default());
     let server: &'static Server = Box::leak(Box::default());
