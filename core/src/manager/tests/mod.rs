@@ -47,7 +47,6 @@ trait Answer {
     /// A token; it is pushed in if nothing is in flight.
     fn gets(&mut self, at: Instant, token: &Token<'_>) -> Result<Refreshed, TokenError>;
     fn fails(&mut self, at: Instant, error: SourceError);
-    fn gives_up(&mut self, at: Instant);
 }
 
 impl<M: Storage<u8>> Answer for TokenManager<M> {
@@ -61,11 +60,6 @@ impl<M: Storage<u8>> Answer for TokenManager<M> {
     fn fails(&mut self, at: Instant, error: SourceError) {
         let request = self.in_flight.as_ref().expect("it was asked").request;
         self.failed(at, request, error);
-    }
-
-    fn gives_up(&mut self, at: Instant) {
-        let request = self.in_flight.as_ref().expect("it was asked").request;
-        self.abandoned(at, request);
     }
 }
 

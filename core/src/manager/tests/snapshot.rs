@@ -119,18 +119,18 @@ fn too_little_room_is_said() {
 #[test]
 fn a_snapshot_of_another_identity_is_not_used() {
     use crate::source::{Authority, ManagedIdentity, Selector, ServicePrincipal, Source};
-    let of = |source: &dyn Fn(&mut dyn FnMut(&[u8]))| Fingerprint::of(|feed| source(feed));
+    let of = |source: &dyn Source| Fingerprint::of(|feed| source.identify(feed));
     let principal = |tenant, client, secret| {
         let source = ServicePrincipal::with_secret(Authority::tenant(tenant), client, secret);
-        of(&|feed| source.identify(feed))
+        of(&source)
     };
     let managed = |selector| {
         let source = ManagedIdentity::imds(selector);
-        of(&|feed| source.identify(feed))
+        of(&source)
     };
     let app = |endpoint| {
         let source = ManagedIdentity::app_service(endpoint, "header", Selector::System);
-        of(&|feed| source.identify(feed))
+        of(&source)
     };
     let all = [
         ID,
