@@ -62,6 +62,14 @@ impl<'a> Endpoint<'a> {
             progress.store(stage as u8, Ordering::Relaxed);
         }
     }
+
+    /// It was waited for so long, and nobody has answered.
+    pub fn unanswered(&self, waited: Duration) -> Unanswered {
+        let begun = self.progress.map_or(0, |Progress(progress)| progress.load(Ordering::Relaxed));
+        let stages = [Stage::Name, Stage::Tcp, Stage::Tls];
+        let stage = stages.into_iter().find(|stage| *stage as u8 == begun);
+        Unanswered { stage: stage.unwrap_or(Stage::Dial), waited }
+    }
 }
 
 /// What dialing waits for.
@@ -69,8 +77,10 @@ impl<'a> Endpoint<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Stage {
+    /// Whatever comes first: the connector hasn't said.
+    Dial,
     /// An address for the name.
-    Name = 1,
+    Name,
     /// The TCP connection.
     Tcp,
     /// The TLS handshake. TCP is up.
@@ -86,13 +96,6 @@ impl Progress {
     pub const fn new() -> Self {
         Self(AtomicU8::new(0))
     }
-
-    /// It was waited for so long, and nobody has answered.
-    pub fn unanswered(&self, waited: Duration) -> Unanswered {
-        let begun = self.0.load(Ordering::Relaxed);
-        let stages = [Stage::Name, Stage::Tcp, Stage::Tls];
-        Unanswered { stage: stages.into_iter().find(|stage| *stage as u8 == begun), waited }
-    }
 }
 
 #[cfg(feature = "defmt")]
@@ -107,8 +110,8 @@ impl defmt::Format for Progress {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Unanswered {
-    /// What was waited for, if the connector has said so.
-    pub stage: Option<Stage>,
+    /// What was waited for.
+    pub stage: Stage,
     /// How long dialing has taken in all.
     pub waited: Duration,
 }
@@ -116,10 +119,10 @@ pub struct Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.stage {
-            None => "nobody answered",
-            Some(Stage::Name) => "the name was not resolved",
-            Some(Stage::Tcp) => "nobody answered by TCP",
-            Some(Stage::Tls) => {
+            Stage::Dial => "nobody answered",
+            Stage::Name => "the name was not resolved",
+            Stage::Tcp => "nobody answered by TCP",
+            Stage::Tls => {
                 "TCP is up, but nobody answered the TLS handshake (does this port speak TLS?)"
             }
         })?;
@@ -133,7 +136,7 @@ impl core::error::Error for Unanswered {}
 impl ConnectError for Unanswered {
     fn kind(&self) -> ConnectErrorKind {
         match self.stage {
-            Some(Stage::Name) => ConnectErrorKind::Name,
+            Stage::Name => ConnectErrorKind::Name,
             _ => ConnectErrorKind::Unreachable,
         }
     }
@@ -220,7 +223,7 @@ mod tests {
     fn who_gives_up_says_what_nobody_answered_and_for_how_long() {
         let progress = Progress::new();
         let endpoint = Endpoint::new("cache", PORT).with_progress(&progress);
-        let said = || progress.unanswered(Duration::from_millis(10_049));
+        let said = || endpoint.unanswered(Duration::from_millis(10_049));
         assert_eq!(said().to_string(), "nobody answered within 10.0 s");
         for (stage, kind, text) in [
             (Stage::Name, ConnectErrorKind::Name, "the name was not resolved within 10.0 s"),
@@ -232,7 +235,7 @@ mod tests {
                 within 10.0 s",
             ),
         ] {
-            // A redirection is dialed by the same host.
+            // Another node is dialed by the same host.
             endpoint.redirected("10.0.0.1", 8501).begins(stage);
             assert_eq!((said().kind(), said().to_string()), (kind, text.to_string()));
         }

@@ -13,7 +13,7 @@ use redis_entraid_core::reconnect::{Dial, Reconnect};
 use redis_entraid_core::source::TokenSource;
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::token::Token;
-use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector};
+use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector, Progress};
 
 use crate::clock::EmbassyClock;
 use crate::config::{Config, Hook};
@@ -116,7 +116,8 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
         reconnect.seed(config.seed);
         let on_event = config.on_event;
         let mut keeper = Keeper { shared, clock, reconnect, on_event, on_demand: false, listening };
-        let endpoint = config.endpoint();
+        let progress = Progress::new();
+        let endpoint = config.endpoint().with_progress(&progress);
         let report = |event, error: Option<S::Error>| {
             news(shared, clock, |health| health.observe(&event));
             if let Some(hook) = on_event {

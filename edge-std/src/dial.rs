@@ -106,11 +106,12 @@ impl<C: Connect> Dialer<C> {
             endpoint = endpoint.redirected(address, self.port);
         }
         let (start, progress) = (TokioClock.now(), Progress::new());
-        let connect = self.connector.connect(endpoint.with_progress(&progress));
+        let endpoint = endpoint.with_progress(&progress);
+        let connect = self.connector.connect(endpoint);
         match tokio::time::timeout_at(tokio_instant(until), connect).await {
             Ok(connected) => connected,
             Err(_) => {
-                let unanswered = progress.unanswered(TokioClock.now().since(start));
+                let unanswered = endpoint.unanswered(TokioClock.now().since(start));
                 let to = format!("{}:{}", endpoint.address, endpoint.port);
                 Err(ConnectError::new(unanswered.kind(), to, unanswered))
             }

@@ -16,7 +16,7 @@ use crate::reconnect::Dial;
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
 use crate::transport::{
-    ConnectError, ConnectErrorKind, Connector, Endpoint, Progress, Session, Unanswered,
+    ConnectError, ConnectErrorKind, Connector, Endpoint, Session, Stage, Unanswered,
 };
 
 /// Whether there should be a connection.
@@ -87,7 +87,8 @@ pub trait Owner<E>: Handler {
 }
 
 /// Keeps a connection for as long as its owner wants one: waits for a token, dials when it is time
-/// to, and serves.
+/// to, and serves. With a [`Progress`](crate::transport::Progress), `endpoint` has the error of a
+/// dial that takes too long say what it waited for.
 ///
 /// # Cancel safety
 /// Dropping the future gives the connection up, and what was under way on it: its owner hears no
@@ -133,9 +134,9 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
         let (connected, owner) = (&connected, &owner);
         let errors = PhantomData::<K::Error>;
         let serving = Serving { connected, connection, timer, tokens, owner, errors };
-        let (start, progress) = (timer.now(), Progress::new());
+        let start = timer.now();
         let until = start.plus(owner.borrow().connect_timeout());
-        let endpoint = &endpoint.with_progress(&progress);
+        endpoint.begins(Stage::Dial);
         // Pinned here: a future that is handed over has its room twice.
         let dialing = pin!(connector.connect(endpoint, serving));
         let dialed = attend(owner, timer, tokens, until, connected, dialing).await;
@@ -146,7 +147,7 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
             Ok(Err(error)) => owner.dial_failed(timer.now(), DialError::Failed(error)),
             Err(Unattended::Late) => {
                 let now = timer.now();
-                let unanswered = progress.unanswered(now.since(start));
+                let unanswered = endpoint.unanswered(now.since(start));
                 owner.dial_failed(now, DialError::Unanswered(unanswered));
             }
             Err(Unattended::Unwanted) => {}

@@ -118,7 +118,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     }
 
     fn dial(&self, now: Instant) -> Dial {
-        self.shared.standing.borrow().dial(now)
+        self.shared.dial(now)
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -126,6 +126,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     }
 
     fn connected(&mut self) {
+        self.shared.dialed();
         self.shared.connected.set(true);
         self.shared.identity.wake();
     }

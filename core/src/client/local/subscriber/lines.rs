@@ -166,7 +166,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     }
 
     fn dial(&self, now: Instant) -> Dial {
-        self.lines.shared.standing.borrow().dial(now)
+        self.lines.shared.dial(now)
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -174,6 +174,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     }
 
     fn connected(&mut self) {
+        self.lines.shared.dialed();
         let mailbox = self.lines.mailbox.clone();
         let line = if self.other.borrow().is_some() {
             Line::replacing(mailbox)

@@ -23,6 +23,7 @@ use crate::secret::Secret;
 use crate::source::{ErrorKind, SourceError};
 use crate::time::{Clock, Instant, UnixTime};
 use crate::token::Token;
+use crate::transport::{Connector, Endpoint, Session, Stage, Unanswered};
 
 /// The world, with a calendar.
 struct Calendar(Rc<World>);
@@ -300,6 +301,44 @@ fn after_an_outage_who_waits_is_served_within_the_longest_quick_wait() {
             let waited = world.now().since(back);
             assert!(waited <= Duration::from_secs(31), "{seconds}: {waited:?}");
         });
+    }
+}
+
+/// A server that accepts connections, and says nothing in TLS.
+#[derive(Clone)]
+struct Silent;
+
+impl Connector for Silent {
+    type Error = Unanswered;
+
+    async fn connect<S: Session>(
+        &mut self,
+        endpoint: &Endpoint<'_>,
+        _: S,
+    ) -> Result<S::Output, Unanswered> {
+        endpoint.begins(Stage::Tls);
+        core::future::pending().await
+    }
+}
+
+#[test]
+fn a_handshake_that_nobody_answers_is_named_whoever_loses_patience_first() {
+    let secs = Duration::from_secs;
+    for (start, deadline, waited) in
+        [(secs(30), None, "10.0 s"), (secs(3), None, "2.9 s"), (secs(30), Some(secs(4)), "3.9 s")]
+    {
+        let world = Rc::new(World::default());
+        let mut settings = Settings::new("cache");
+        (settings.start_timeout, settings.deadline) = (start, deadline);
+        let source = Tokens(Rc::default(), Duration::from_millis(100), None, world.clone());
+        let (client, driver) = Local::new(settings, Calendar(world.clone()), Silent, source, None);
+        let mut said = std::string::String::new();
+        let using = async {
+            said = client.connected().await.unwrap_err().to_string();
+        };
+        world.run(Instant::from_millis(60_000), crate::drive::either(using, driver)).unwrap();
+        let expected = "TCP is up, but nobody answered the TLS handshake";
+        assert!(said.contains(expected) && said.contains(waited), "{waited}: {said}");
     }
 }
 
