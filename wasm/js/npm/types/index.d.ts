@@ -188,7 +188,8 @@ export interface Options extends TokenOptions {
   backlog?: number | undefined;
   /** Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports. */
   onPush?: ((push: Reply) => void) | undefined;
-  /** A token that was kept: see `changedSnapshot`. */
+  /** A token that was kept: see `changedSnapshot`. It is only used for the identity that it was made
+   * for. Providers that are functions are taken for one identity: keep a snapshot for each. */
   snapshot?: Uint8Array | ArrayBuffer | null | undefined;
 }
 
