@@ -282,8 +282,9 @@ impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::is_ready`](super::Connection::is_ready).
     pub fn is_ready(&self) -> bool {
         match self.phase {
+            _ if self.session.is_unknown() => false,
             // What follows a blocking command would only wait at the server: it waits here.
-            Phase::Ready => !self.is_blocked() && !self.session.is_unknown(),
+            Phase::Ready => !self.is_blocked(),
             Phase::Draining { then: Then::End(_) } => false,
             Phase::Draining { .. } => self.session.expects_transaction(),
             Phase::LoggingIn { .. } => self.eager_login().is_some(),

@@ -194,6 +194,7 @@ impl<R: Storage<Pending>> Machine<R> {
         };
         let answer = match failed {
             Some(error) => Answer::Failed(error),
+            None if entry.role == Role::Plain => Answer::Done,
             None if reply.is_null() => Answer::Null,
             None if reply.raw() == b"+QUEUED\r\n" => Answer::Queued,
             None => Answer::Done,

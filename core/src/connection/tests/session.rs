@@ -497,3 +497,16 @@ fn an_error_larger_than_the_buffer_ends_what_it_ends() {
     bench.answer(&format!("+OK\r\n-EXECABORT {}\r\n", "x".repeat(300)));
     assert!(!bench.connection.health(bench.now).session);
 }
+
+#[test]
+fn a_login_that_is_due_makes_no_unknown_session_ready() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.answer("+OK\r\n");
+    due(&mut bench, "token-2");
+    bench.connection.submit(bench.now, 2, args!["EXEC"]).unwrap();
+    let lost = LostState { transaction: true, ..LostState::default() };
+    bench.flush();
+    let end = [event(Event::StateLost(lost)), ended(CloseReason::SessionUnknown)];
+    assert_eq!(bench.answer("-PROXY what?\r\n")[1..], end);
+}
