@@ -69,6 +69,14 @@ impl<R: Storage<Pending>> Machine<R> {
             // It may end earlier than was thought.
             login.ends = login.ends.min(known.expires_at());
         }
+        if let Phase::Draining { then: Then::Retire } = self.phase {
+            let unsaid = self.session.is_subscriber() && !self.send_own(now, out, args!["PING"]);
+            if unsaid && !self.is_drained() {
+                // There is no room yet.
+                return Instant::FAR_FUTURE;
+            }
+            self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+        }
         if let Phase::Draining { then: Then::End(reason) } = self.phase {
             if self.is_drained() {
                 self.close(reason);

@@ -58,6 +58,8 @@ pub struct Machine<R> {
     pub(super) asked: Instant,
     /// When the first login worked.
     pub(super) logged_in: Instant,
+    /// Another connection has taken its place.
+    pub(super) retired: bool,
     /// The token for whose sake a replacement was asked for.
     pub(super) replacement_due: Option<Generation>,
     /// How soon it has to be replaced, which the host is still to be told.
@@ -96,6 +98,8 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     LogIn,
+    /// To end, since another connection has taken its place. A subscriber says `PING` before.
+    Retire,
     End(CloseReason),
 }
 
@@ -136,6 +140,7 @@ impl<R: Storage<Pending>> Machine<R> {
             refusals_in_a_row: 0,
             asked: Instant::default(),
             logged_in: Instant::default(),
+            retired: false,
             replacement_due: None,
             replaced_within: None,
             appended: 0,
@@ -303,16 +308,28 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// Ends it when all replies are in, since another connection has taken its place.
+    /// Ends it when all replies are in, since another connection has taken its place. A subscriber
+    /// says `PING` before, whose answer comes behind all messages that are under way.
     pub fn retire(&mut self) {
+        self.retired = true;
         match self.phase {
-            Phase::Draining { then: Then::End(_) } => {}
+            Phase::Draining { then: Then::End(_) | Then::Retire } => {}
             Phase::Ready | Phase::Draining { .. } => {
-                self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+                self.phase = self.serving();
                 self.look_at = Instant::default();
             }
+            // What is under way comes before the answer to the login.
+            Phase::LoggingIn { .. } if self.session.is_subscriber() => {}
             // While it logs in, there is no reply to wait for.
             _ => self.close(CloseReason::Replaced),
+        }
+    }
+
+    /// The phase of a connection that is logged in.
+    pub(super) const fn serving(&self) -> Phase {
+        match self.retired {
+            true => Phase::Draining { then: Then::Retire },
+            false => Phase::Ready,
         }
     }
 

@@ -7,7 +7,7 @@ use super::machine::{Machine, Phase, Then};
 use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
 use super::ring::{Owner, Pending, Role, Tag};
 use crate::auth::{LoginError, Protocol, Verdict};
-use crate::event::Event;
+use crate::event::{Event, LostState};
 use crate::jwt::Audience;
 use crate::policy::Backoff;
 use crate::pubsub::{Confirmation, Notice};
@@ -182,7 +182,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.verdict = Some((generation, true));
                 self.protocol = protocol;
                 self.client_id = client_id.or(self.client_id);
-                self.phase = Phase::Ready;
+                self.phase = self.serving();
                 self.refusals_in_a_row = 0;
                 if self.login.replace(login).is_none() {
                     self.logged_in = now;
@@ -209,7 +209,7 @@ impl<R: Storage<Pending>> Machine<R> {
                     return None;
                 }
                 if serving {
-                    self.phase = Phase::Ready;
+                    self.phase = self.serving();
                     self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
                     self.login_not_before = now.plus(RETRY.delay(self.refusals_in_a_row));
                 } else if self.ring.is_empty() {
@@ -261,8 +261,14 @@ impl<R: Storage<Pending>> Machine<R> {
                 return Some(Output::Lost { tag: entry.tag, lost });
             }
         }
-        if let Some(lost) = core::mem::take(&mut self.session).lost() {
-            return Some(Output::Event(Event::StateLost(lost)));
+        if let Some(mut lost) = core::mem::take(&mut self.session).lost() {
+            if self.retired {
+                // The other connection has them.
+                lost.subscriptions = 0;
+            }
+            if lost != LostState::default() {
+                return Some(Output::Event(Event::StateLost(lost)));
+            }
         }
         if self.verdict.is_some() {
             // The manager has to hear of it first: see `wants_look`.
