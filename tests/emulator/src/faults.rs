@@ -67,7 +67,8 @@ pub enum Fault {
     Deaf,
     /// The connection is cut.
     Cut,
-    /// The connection is cut when so many bytes of the reply have been sent.
+    /// The connection is cut when so many bytes of the reply have been sent. The head of a token's has
+    /// no length then: the end of the connection is the end of the body.
     CutAfter(usize),
     /// The password is changed on its way, so that the server refuses it.
     WrongPass,
