@@ -11,7 +11,7 @@ use embedded_io_async::{Read, Write};
 use super::{LOOK_EVERY, Tokens, either};
 use crate::command::Class;
 use crate::connection::{
-    CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, SubmitError, Tag,
+    CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, QUIET, SubmitError, Tag,
     Transmitter,
 };
 use crate::resp::Arg;
@@ -137,8 +137,17 @@ where
     let crowded = Cell::new(false);
 
     let reading = async {
+        let mut heard = timer.now();
         while !shared.borrow().machine.has_ended() {
             let read = reader.read(receiver.space()).await;
+            if B::GROWS {
+                // A buffer can't shrink while it is read into: it does when a long silence is over,
+                // that a `PING` ends at the latest.
+                let before = core::mem::replace(&mut heard, timer.now());
+                if heard >= before.plus(QUIET) {
+                    receiver.forget();
+                }
+            }
             {
                 let mut shared = shared.borrow_mut();
                 let Shared { machine, handler } = &mut *shared;
