@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 
 /// So many uses are remembered at least, and twice as many at most: who needs much from time to
 /// time doesn't take it anew each time.
-const WINDOW: usize = 256;
+const WINDOW: usize = 128;
 
 /// A larger use is an exception: what it took beyond is given back when it is over.
-const LARGE: usize = 256 << 10;
+const LARGE: usize = 64 << 10;
 
 /// How much recent uses of some memory have needed at most.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,17 +52,22 @@ impl Recent {
     /// Empties `items`, and gives back what recent uses, in bytes, didn't need.
     pub(crate) fn clear<T>(self, items: &mut Vec<T>) {
         items.clear();
-        if let Some(keep) = self.keep(items.capacity().saturating_mul(size_of::<T>()), LEAST) {
-            items.shrink_to(keep / size_of::<T>().max(1));
+        if let Some(keep) = self.keep_items::<T>(items.capacity()) {
+            items.shrink_to(keep);
         }
     }
 
     /// The same for a queue.
     pub(crate) fn clear_queue<T>(self, items: &mut VecDeque<T>) {
         items.clear();
-        if let Some(keep) = self.keep(items.capacity().saturating_mul(size_of::<T>()), LEAST) {
-            items.shrink_to(keep / size_of::<T>().max(1));
+        if let Some(keep) = self.keep_items::<T>(items.capacity()) {
+            items.shrink_to(keep);
         }
+    }
+
+    fn keep_items<T>(self, room: usize) -> Option<usize> {
+        let size = size_of::<T>().max(1);
+        self.keep(room.saturating_mul(size), LEAST).map(|keep| keep / size)
     }
 }
 

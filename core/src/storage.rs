@@ -16,7 +16,7 @@
 use core::fmt;
 
 #[cfg(feature = "alloc")]
-use zeroize::{DefaultIsZeroes, Zeroize};
+use zeroize::{DefaultIsZeroes, optimization_barrier};
 
 /// Room for a number of `T`.
 pub trait Storage<T> {
@@ -89,18 +89,25 @@ impl<T: DefaultIsZeroes> Growable<T> {
     /// secret behind, unwiped.
     fn move_to(&mut self, len: usize) {
         let mut items = alloc::vec![T::default(); len];
-        for (new, old) in items.iter_mut().zip(&self.items) {
-            new.clone_from(old);
+        let kept = len.min(self.items.len());
+        if let (Some(new), Some(old)) = (items.get_mut(..kept), self.items.get(..kept)) {
+            new.copy_from_slice(old);
         }
-        self.items.as_mut_slice().zeroize();
+        self.wipe();
         self.items = items;
+    }
+
+    /// A buffer may be large, and so this is not done item by item.
+    fn wipe(&mut self) {
+        self.items.fill(T::default());
+        optimization_barrier(self.items.as_slice());
     }
 }
 
 #[cfg(feature = "alloc")]
 impl<T: DefaultIsZeroes> Drop for Growable<T> {
     fn drop(&mut self) {
-        self.items.as_mut_slice().zeroize();
+        self.wipe();
     }
 }
 

@@ -44,13 +44,13 @@ pub(crate) struct Pump<S> {
 }
 
 /// The first room of the buffers: what most commands and replies fit into.
-const BUFFER: usize = 16 << 10;
+const BUFFER: usize = 1 << 10;
 
 impl<S: AsyncRead + AsyncWrite> Pump<S> {
     pub(crate) fn new(stream: S, config: Config, max_reply: usize, identity: Identity) -> Self {
         let receive = Growable::new(BUFFER, max_reply);
         let transmit = Growable::new(BUFFER, MAX_COMMAND);
-        let wire = Connection::new(config, receive, transmit, Growable::new(64, 1 << 24));
+        let wire = Connection::new(config, receive, transmit, Growable::new(8, 1 << 24));
         let news = identity.news();
         Self { stream: Box::pin(stream), wire, identity, news, unflushed: false }
     }

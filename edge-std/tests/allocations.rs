@@ -8,7 +8,7 @@ mod counting;
 use std::time::Duration;
 
 use counting::{client, identity, server};
-use redis_entraid::{Client, Identity, args};
+use redis_entraid::{Client, args};
 
 /// How many allocations this thread makes while `work` runs.
 async fn allocations<F: Future<Output = ()>>(work: F) -> u64 {

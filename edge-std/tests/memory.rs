@@ -111,7 +111,7 @@ async fn what_is_not_needed_is_given_back_after_seconds_of_quiet() {
     let mut client = client(&identity, server()).await;
     small(&mut client, 10).await;
     let before = live();
-    let value = vec![b'x'; 100_000];
+    let value = vec![b'x'; 50_000];
     client.command(args!["SET", "key", &value[..]]).await.unwrap();
     large(&mut client).await;
     small(&mut client, 3).await;
