@@ -8,7 +8,7 @@ use crate::secret::wipe;
 use crate::storage::Storage;
 
 /// What a buffer that grows keeps when it is not needed.
-const LEAST: usize = 1 << 10;
+const LEAST: usize = 512;
 
 /// Up to here it grows so that more is sent or received at once; beyond, for what is larger alone.
 const TOGETHER: usize = 16 << 10;

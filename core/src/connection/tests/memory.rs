@@ -74,7 +74,7 @@ impl Grower {
     }
 
     fn least(&self) -> bool {
-        self.room() == (1024, 1024, "Ring(0 of 8)".into())
+        self.room() == (512, 512, "Ring(0 of 8)".into())
     }
 }
 
@@ -93,7 +93,7 @@ fn what_a_large_reply_took_is_given_back_when_it_is_over() {
     for _ in 0..1000 {
         grower.exchange(10, 10);
     }
-    assert!(grower.connection.receiver.capacity() <= 1024);
+    assert!(grower.connection.receiver.capacity() <= 512);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn what_a_large_command_took_is_given_back_when_it_is_over() {
     for _ in 0..1000 {
         grower.exchange(10, 10);
     }
-    assert!(grower.connection.transmitter.capacity() <= 1024);
+    assert!(grower.connection.transmitter.capacity() <= 512);
 }
 
 #[test]
