@@ -18,6 +18,10 @@ use crate::resp::Arg;
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
 
+/// How often it is read and written before others have a turn: those who wait for what was read,
+/// and have room for so much of it.
+const ROUNDS: u32 = 8;
+
 /// A connection, as far as it takes commands.
 pub trait Submit {
     /// See [`Connection::submit`].
@@ -239,7 +243,7 @@ where
     {
         let (mut reading, mut writing, mut timing) = (pin!(reading), pin!(writing), pin!(timing));
         poll_fn(|cx| {
-            loop {
+            for _ in 0..ROUNDS {
                 progress.set(false);
                 // Each of them ends when the connection does, and is then not polled again.
                 let ended = reading.as_mut().poll(cx).is_ready()
@@ -252,6 +256,8 @@ where
                     return Poll::Pending;
                 }
             }
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
     }

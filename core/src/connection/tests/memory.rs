@@ -118,7 +118,8 @@ fn what_a_long_pipeline_took_is_given_back() {
     for _ in 0..1000 {
         grower.exchange(10, 10);
     }
-    assert!(grower.least(), "{:?}", grower.room());
+    let (receive, transmit, ring) = grower.room();
+    assert!(receive <= 1024 && transmit <= 1024 && ring == "Ring(0 of 8)", "{:?}", grower.room());
 }
 
 #[test]

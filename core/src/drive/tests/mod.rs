@@ -1,3 +1,4 @@
+mod flood;
 pub(crate) mod world;
 
 use super::*;
