@@ -120,7 +120,8 @@ struct Io<'p, S> {
 
 impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
     /// Moves what can be moved. Ready when the connection should look around before `deadline`,
-    /// or has ended; and after some rounds, so that a flood holds no login up.
+    /// or has ended. After some rounds others have a turn, so that a flood holds neither a login up
+    /// nor the task that waits for what came: not every stream takes part in the runtime's budget.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -142,7 +143,8 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(Ok(()))
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
