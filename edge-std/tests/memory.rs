@@ -97,7 +97,7 @@ async fn what_a_long_pipeline_took_is_given_back() {
     small(&mut client, 10).await;
     let before = live();
     let command = args!["GET", "key"];
-    let replies = client.pipeline(std::iter::repeat_n(&command[..], 200_000)).await.unwrap();
+    let replies = client.pipeline(std::iter::repeat_n(command, 200_000)).await.unwrap();
     assert_eq!(replies.count(), 200_000);
     small(&mut client, 1000).await;
     let rest = live() - before;
