@@ -43,13 +43,14 @@ pub(crate) struct Pump<S> {
     unflushed: bool,
 }
 
-/// The first room of the buffers: what most commands and replies fit into.
-const BUFFER: usize = 1 << 10;
+/// The first room of the buffers, which grow: a small reply, and half a login.
+const RECEIVE: usize = 512;
+const TRANSMIT: usize = 1 << 10;
 
 impl<S: AsyncRead + AsyncWrite> Pump<S> {
     pub(crate) fn new(stream: S, config: Config, max_reply: usize, identity: Identity) -> Self {
-        let receive = Growable::new(BUFFER, max_reply);
-        let transmit = Growable::new(BUFFER, MAX_COMMAND);
+        let receive = Growable::new(RECEIVE, max_reply);
+        let transmit = Growable::new(TRANSMIT, MAX_COMMAND);
         let wire = Connection::new(config, receive, transmit, Growable::new(8, 1 << 24));
         let news = identity.news();
         Self { stream: Box::pin(stream), wire, identity, news, unflushed: false }

@@ -121,3 +121,31 @@ async fn what_is_not_needed_is_given_back_after_seconds_of_quiet() {
     println!("after seconds of quiet: {rest} bytes");
     assert!(rest <= REST, "{rest}");
 }
+
+/// There is no bar: most of it is rustls's.
+#[cfg(all(feature = "http", feature = "tls"))]
+#[tokio::test]
+async fn what_an_idle_connection_with_tls_costs_is_printed() {
+    use amr_emulator::{Emulator, Options, Store};
+    use redis_entraid::tls::Roots;
+
+    let options = Options { store: Store::Builtin, ..Options::default() };
+    let emulator = Emulator::start(&options).unwrap();
+    let variables = emulator.environment();
+    let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+    let builder = || {
+        Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
+            .unwrap()
+            .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
+    };
+    let first = builder().connect().await.unwrap();
+    let before = live();
+    let mut clients = Vec::with_capacity(20);
+    for _ in 0..20 {
+        let builder = builder().identity(first.identity());
+        clients.push(builder.connect().await.unwrap());
+    }
+    let each = (live() - before) / clients.len() as i64;
+    println!("an idle connection with TLS: {each} bytes");
+    assert!(each > 6 << 10, "it isn't counted");
+}
