@@ -22,7 +22,7 @@ use crate::standing::{Standing, guarded};
 
 /// What a driver needs.
 pub(crate) struct Driver<C> {
-    dialer: Dialer<C>,
+    dialer: Arc<Dialer<C>>,
     end: End,
     on_push: Option<PushHook>,
     start: Option<Start>,
@@ -57,18 +57,18 @@ impl Drop for End {
 impl<C: Connect> Driver<C> {
     /// Connects for the handles of `exchange`: at once if somebody waits for the `start`, else when
     /// there is something to send.
-    pub(crate) const fn new(
-        dialer: Dialer<C>,
+    pub(crate) fn new(
+        dialer: Arc<Dialer<C>>,
         exchange: Arc<Exchange>,
         on_push: Option<PushHook>,
         start: Option<Start>,
-    ) -> Self {
+    ) -> Box<Self> {
         let on_demand = start.is_none();
-        Self { dialer, end: End(exchange), on_push, start, on_demand }
+        Box::new(Self { dialer, end: End(exchange), on_push, start, on_demand })
     }
 
     /// Keeps a connection for as long as there are handles.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         // With the last handle, all is over.
         let _ = self.keep().await;
     }

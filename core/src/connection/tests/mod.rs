@@ -1,6 +1,8 @@
 //! A connection with a person at the other end, who types the answers.
 
 mod login;
+#[cfg(feature = "alloc")]
+mod memory;
 mod replies;
 mod session;
 

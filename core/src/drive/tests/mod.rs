@@ -1,3 +1,6 @@
+mod flood;
+#[cfg(feature = "alloc")]
+mod memory;
 pub(crate) mod world;
 
 use super::*;
