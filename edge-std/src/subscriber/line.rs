@@ -48,8 +48,8 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
     }
 
     /// It is the one connection now: its health is the subscriber's.
-    pub(super) fn succeeds(&mut self, earlier: &Self) {
-        self.owned.line.succeeds(&earlier.owned.line);
+    pub(super) fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
+        self.owned.line.succeeds(&earlier.owned.line, reason);
         self.owned.standing.set_health(self.pump.health());
     }
 }

@@ -1,9 +1,13 @@
 //! Subscribers: what they hear, and what they are told when they don't.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::server::{Answer, Fresh, Heard, Server};
-use redis_entraid::{Builder, Client, Delivery, Error, Protocol, Replacement, Subscriber, Topic};
+use redis_entraid::{
+    Builder, Client, Delivery, Error, Event, Idle, Protocol, Replacement, Subscriber, Topic,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 const CONFIRMED: &str = "$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
@@ -90,6 +94,55 @@ async fn with_resp2_and_an_overlap_nothing_is_missed_and_what_comes_twice_is_ann
     let heard = server.heard().into_iter().filter(|heard| heard.command == "SUBSCRIBE a");
     let subscriptions: Vec<_> = heard.map(|heard| heard.connection).collect();
     assert_eq!(subscriptions, [0, 1, 2, 3]);
+}
+
+const PONG: &str = "*2\r\n$4\r\npong\r\n$0\r\n\r\n";
+const LATE: &str = "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\nlate\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_on_the_old_connection_when_the_new_one_has_all_is_heard() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (_, "SUBSCRIBE a") => Some(subscribed(Protocol::Resp2)),
+        (0, "PING") => Some(Answer::After(Duration::from_millis(3), [LATE, PONG].concat().leak())),
+        _ => None,
+    });
+    let lost = Arc::new(AtomicBool::new(false));
+    let noted = lost.clone();
+    let mut subscriber = fresh(&server, Protocol::Resp2)
+        .replacement(Replacement::Overlap)
+        .idle(Idle::Keep(Duration::from_secs(3600)))
+        .on_event(move |event| {
+            noted.fetch_or(matches!(event, Event::StateLost(_)), Ordering::Relaxed);
+        })
+        .subscriber()
+        .await
+        .unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    for word in ["hello", "Overlap", "hello", "late", "Settled"] {
+        assert_eq!(heard(&mut subscriber).await, word);
+    }
+    // The other connection has the subscription.
+    assert!(!lost.load(Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_that_breaks_before_its_last_word_makes_a_gap() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (_, "SUBSCRIBE a") => Some(subscribed(Protocol::Resp2)),
+        (0, "PING") => Some(Answer::Cut),
+        _ => None,
+    });
+    let mut subscriber = fresh(&server, Protocol::Resp2)
+        .replacement(Replacement::Overlap)
+        .idle(Idle::Keep(Duration::from_secs(3600)))
+        .subscriber()
+        .await
+        .unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    for word in ["hello", "Overlap", "hello", "Settled", "Gap"] {
+        assert_eq!(heard(&mut subscriber).await, word);
+    }
+    assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +232,8 @@ async fn what_is_wanted_without_a_connection_is_subscribed_to_when_there_is_one(
     });
     let mut subscriber = server.client().subscriber().await.unwrap();
     let error = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    // There was a connection: it's the server that failed.
+    assert!(matches!(error, Error::Unconfirmed), "{error}");
     // A server that doesn't answer is left for another try.
     assert_eq!(heard(&mut subscriber).await, "hello");
     assert_eq!(server.connections(), 3);

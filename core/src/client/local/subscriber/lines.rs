@@ -185,11 +185,11 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         self.lines.shared.dial_failed(now, error);
     }
 
-    fn disconnected(&mut self, _: Instant, _: CloseReason) {
+    fn disconnected(&mut self, _: Instant, reason: CloseReason) {
         let Some(ended) = self.slot.take() else { return };
         match &mut *self.other.borrow_mut() {
             Some(next) if self.is_current() => {
-                next.line.succeeds(&ended.line);
+                next.line.succeeds(&ended.line, reason);
                 self.lines.current.set(1 - self.at);
                 if let Some(health) = next.health {
                     self.lines.shared.standing.borrow_mut().set_health(health);
