@@ -46,6 +46,7 @@ async fn client(
 ) -> Result<()> {
     shared.counters.add(|counts| &mut counts.connections);
     let _ = stream.set_nodelay(true);
+    let mut latency = shared.latency;
     match shared.faults.event(Event::Connect) {
         Some(Fault::Cut) => return Ok(()),
         Some(Fault::CutAfter(bytes)) => {
@@ -54,6 +55,7 @@ async fn client(
             return Ok(());
         }
         Some(Fault::Hang(time)) => hang(time).await,
+        Some(Fault::Lag(time)) => latency += time,
         Some(Fault::Error(error)) => {
             // A server says so before TLS begins, so that nobody hears it there.
             if acceptor.is_none() {
@@ -78,7 +80,7 @@ async fn client(
     let answers = async {
         // What was said before an end is heard.
         let said = replies(shared, from_backend, near, noted, &ends);
-        let (said, heard) = join!(said, underway(shared.latency, far, output, &answered));
+        let (said, heard) = join!(said, underway(latency, far, output, &answered));
         said.and(heard)
     };
     tokio::select! {
