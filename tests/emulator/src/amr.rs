@@ -185,7 +185,8 @@ async fn requests(
                 Err(_) => Vec::new(),
             };
             // Subscriptions are confirmed, not replied to.
-            replies += u64::from(!words.first().is_some_and(|word| is_about_subscriptions(word)));
+            let subscribes = words.first().is_some_and(|word| is_about_subscriptions(word));
+            replies += u64::from(!subscribes);
             let mut login = None;
             let fault = match credentials(&words) {
                 Some(at) => {
@@ -203,11 +204,16 @@ async fn requests(
                         return Ok(());
                     }
                     let refused = shared.nodes.refused(port, &words);
-                    if refused.is_some() {
+                    match fault {
+                        // The store would confirm it.
+                        Some(Fault::Hang(None)) if subscribes => {}
+                        Some(Fault::Error(_)) if subscribes => {
+                            replies += 1;
+                            out.extend(UNSUPPORTED);
+                        }
                         // So that an open transaction is spoilt, and replies stay in order.
-                        out.extend(b"*1\r\n$11\r\nUNSUPPORTED\r\n");
-                    } else {
-                        out.extend(command);
+                        _ if refused.is_some() => out.extend(UNSUPPORTED),
+                        _ => out.extend(command),
                     }
                     fault.or(refused.map(Fault::Error))
                 }
@@ -235,6 +241,9 @@ async fn requests(
         }
     }
 }
+
+/// A command that every store answers with an error.
+const UNSUPPORTED: &[u8] = b"*1\r\n$11\r\nUNSUPPORTED\r\n";
 
 fn is_about_subscriptions(name: &[u8]) -> bool {
     ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"]
