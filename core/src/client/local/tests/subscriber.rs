@@ -505,3 +505,36 @@ fn a_subscription_that_the_server_ends_is_made_again_and_a_gap_is_said() {
         });
     }
 }
+
+#[test]
+fn a_server_that_has_forgotten_the_login_of_a_subscriber_is_told_all_again() {
+    // It says so to the PING of a quiet connection.
+    let rule: Rule = |number, said| {
+        (number == 0 && said == "PING").then_some("-NOAUTH Authentication required.\r\n")
+    };
+    for resp2 in [false, true] {
+        with(&Broker::new(rule), Broker::settings(resp2), async |subscriber, broker| {
+            subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+            assert_eq!(heard(&subscriber).await, "Gap");
+            assert!(broker.world.now() < Instant::from_millis(250_000));
+            assert_eq!((broker.publish("a", "x"), broker.open()), (1, 1));
+            assert_eq!(heard(&subscriber).await, "a x");
+        });
+    }
+}
+
+#[test]
+fn a_server_that_always_says_noauth_is_asked_once_for_each_login() {
+    let rule: Rule =
+        |_, said| said.starts_with("SUBSCRIBE").then_some("-NOAUTH Authentication required.\r\n");
+    with(&Broker::new(rule), Broker::settings(false), async |subscriber, broker| {
+        let error = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
+        assert!(!matches!(error, Error::Server(_)), "{error}");
+        broker.sleep(Duration::from_secs(3600)).await;
+        let asked = broker.heard("SUBSCRIBE a");
+        assert!((60..300).contains(&asked.len()), "{}", asked.len());
+        let mut connections = asked.clone();
+        connections.dedup();
+        assert_eq!(asked, connections);
+    });
+}
