@@ -1,12 +1,12 @@
 //! Subscribers: what they hear, and what they are told when they don't.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::server::{Answer, Fresh, Heard, Server};
 use redis_entraid::{
-    Builder, Client, Delivery, Error, Event, Idle, Protocol, Replacement, Subscriber, Topic,
+    Builder, Client, Delivery, Error, Event, Idle, Protocol, Replacement, Subscriber, Topic, args,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -281,4 +281,35 @@ async fn a_gap_is_told_also_if_what_was_missing_is_not_wanted_any_more() {
     subscriber.unsubscribe(Topic::Channel, ["b"]);
     let next = timeout(Duration::from_secs(1), subscriber.next()).await;
     assert!(matches!(next, Ok(Ok(Delivery::Gap))), "{next:?}");
+}
+
+/// An invalidation that is larger than may be received, and then something that may.
+fn stale(then: &str) -> Answer {
+    let name = "k".repeat(1000);
+    let names = format!("$1000\r\n{name}\r\n").repeat(100);
+    Answer::Raw(format!(">2\r\n$10\r\ninvalidate\r\n*100\r\n{names}{then}").leak())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_is_too_large_says_that_all_may_be_stale() {
+    let server = Server::new(|heard| (heard.command == "GET k").then(|| stale("$5\r\nhello\r\n")));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let notes = heard.clone();
+    let builder = server.client().max_reply(32 << 10).on_push(move |push| {
+        notes.lock().unwrap().push(push.raw().to_vec());
+    });
+    let mut client = builder.connect().await.unwrap();
+    assert_eq!(client.command(args!["GET", "k"]).await.unwrap().str(), Ok("hello"));
+    assert_eq!(*heard.lock().unwrap(), [b">2\r\n$10\r\ninvalidate\r\n_\r\n"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_is_too_large_is_no_message_that_a_subscriber_missed() {
+    let server = Server::new(|heard| {
+        let confirmed = format!(">3\r\n{CONFIRMED}>3\r\n{MESSAGE}");
+        (heard.command == "SUBSCRIBE a").then(|| stale(&confirmed))
+    });
+    let mut subscriber = server.client().max_reply(32 << 10).subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    assert_eq!(heard(&mut subscriber).await, "hello");
 }
