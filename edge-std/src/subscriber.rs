@@ -226,7 +226,7 @@ async fn serve<'s, C: Connect>(
                 ended = next.turn() => {
                     if ended?.is_some() {
                         // Another attempt, as long as this one lives.
-                        next.names().failed();
+                        line.outlives(&next);
                         break;
                     }
                     if next.names().is_settled() {

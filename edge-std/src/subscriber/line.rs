@@ -47,6 +47,12 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
         self.pump.retire();
     }
 
+    /// It stays: `later` has ended before it took its place.
+    pub(super) fn outlives(&mut self, later: &Self) {
+        self.owned.line.outlives(&later.owned.line);
+        self.owned.standing.set_health(self.pump.health());
+    }
+
     /// It is the one connection now: its health is the subscriber's.
     pub(super) fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
         self.owned.line.succeeds(&earlier.owned.line, reason);

@@ -4,41 +4,38 @@ use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::task::Context;
 
-use super::mailbox::{Mail, Mailbox, Name, give_back};
-use super::{Delivery, Message};
+use super::Message;
+use super::mailbox::{Mail, Mailbox, Name};
+use super::tasks::{Task, Tasks};
 use crate::client::desk::Ended;
 use crate::client::error::ServerError;
 use crate::client::share::Share;
-use crate::command::Topic;
 use crate::connection::{CloseReason, Lost, Outcome, Output, SubmitError, Tag};
 use crate::event::Event;
 use crate::pubsub::{Confirmation, Notice, Tell};
 use crate::resp::{Arg, Value};
 
-/// What the server is to know.
-struct Task {
-    /// Its number on this connection: they are told, and answered, one after the other.
-    number: u64,
-    /// That of the wish.
-    id: u64,
-    name: Name,
-    told: Told,
-}
-
-/// How it stands with a name on a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    NotYet,
-    Sent,
-    Confirmed,
-}
-
 /// The tag of what ends: nobody waits for the answer.
 const ENDS: Tag = Tag::MAX;
+
+/// The tag of what is told once more, for the sake of what comes before the answer.
+const BARRIER: Tag = Tag::MAX - 1;
+
+/// What it is beside another connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// There is no other one, or one that is to take its place.
+    First,
+    /// It takes the place of another, which ends when this one has its subscriptions. That they
+    /// overlap was said, or not yet.
+    Replaces { said: bool },
+    /// The other one has ended, and this one has stayed. What both were sent may still be under way
+    /// here: the server is asked something whose answer comes behind it.
+    Settles { asked: bool },
+}
 
 /// Whether it is known what the server has granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,29 +50,20 @@ enum Granted {
 /// One connection of a subscriber: tells the server what is wanted, and hears it.
 ///
 /// There is one, or two while one takes the place of the other. Who drives them says so when one
-/// ends: it was [`lost`](Self::lost), it had [`failed`](Self::failed) to take another's place, or
-/// another one [`succeeds`](Self::succeeds) it.
+/// ends: it was [`lost`](Self::lost), another one [`outlives`](Self::outlives) it, whose place it
+/// was to take, or another one [`succeeds`](Self::succeeds) it.
 pub struct Line<L: Share<Mail>> {
     mailbox: Arc<Mailbox<L>>,
-    /// By number.
-    tasks: Vec<Task>,
-    /// The number of what it is told next, of what is answered next, and of what comes behind all.
-    next: u64,
-    answered: u64,
-    number: u64,
-    /// What comes before this number makes it complete: later wishes must not put that off.
-    complete_at: u64,
+    tasks: Tasks,
     /// What is to end, and how much of that was told and not yet answered.
     ends: VecDeque<Name>,
     ending: usize,
     /// Up to which change of the mailbox all was seen, and up to which wish there are tasks.
     changes: u64,
     wishes: u64,
-    confirmed: usize,
     granted: Granted,
+    place: Place,
     logged_in: bool,
-    /// Another connection has the same subscriptions, and ends when this one has them.
-    replaces: bool,
     to_be_replaced: bool,
     news: bool,
 }
@@ -85,19 +73,14 @@ impl<L: Share<Mail>> Line<L> {
     pub const fn new(mailbox: Arc<Mailbox<L>>) -> Self {
         Self {
             mailbox,
-            tasks: Vec::new(),
-            next: 0,
-            answered: 0,
-            number: 0,
-            complete_at: 0,
+            tasks: Tasks::new(),
             ends: VecDeque::new(),
             ending: 0,
             changes: 0,
             wishes: 0,
-            confirmed: 0,
             granted: Granted::Known,
+            place: Place::First,
             logged_in: false,
-            replaces: false,
             to_be_replaced: false,
             news: false,
         }
@@ -107,7 +90,7 @@ impl<L: Share<Mail>> Line<L> {
     /// one is to [retire](crate::connection::Connection::retire) when this one
     /// [is settled](Self::is_settled).
     pub fn replacing(mailbox: Arc<Mailbox<L>>) -> Self {
-        Self { replaces: true, ..Self::new(mailbox) }
+        Self { place: Place::Replaces { said: false }, ..Self::new(mailbox) }
     }
 
     /// Whether the server has accepted the login.
@@ -122,10 +105,7 @@ impl<L: Share<Mail>> Line<L> {
 
     /// Whether it has all that was wanted when it logged in.
     pub fn is_settled(&self) -> bool {
-        let waits_for = self.task_at(self.answered);
-        self.logged_in
-            && self.granted == Granted::Known
-            && waits_for.is_none_or(|task| task.number >= self.complete_at)
+        self.logged_in && self.granted == Granted::Known && self.tasks.is_complete()
     }
 
     /// Whether the server is silent about a subscription. What it is subscribed to isn't known any
@@ -144,30 +124,26 @@ impl<L: Share<Mail>> Line<L> {
         self.news = false;
     }
 
-    const fn has_subscriptions(&self) -> bool {
-        self.confirmed > 0
-    }
-
     /// It has ended, and there is no other one.
     pub fn lost(&self) {
+        if let Place::Settles { .. } = self.place {
+            self.mailbox.overlap_ends();
+        }
         self.begin_gap();
     }
 
-    /// It has ended before it took the place of another.
-    pub fn failed(&self) {
-        self.mailbox.set_heir(false);
-        if self.has_subscriptions() {
-            self.mailbox.notice(Delivery::Settled);
-        }
+    /// `later` has ended before it took the place of this one.
+    pub fn outlives(&mut self, later: &Self) {
+        self.stays(later.place);
     }
 
     /// `earlier` has ended for `reason`, and this one takes its place.
     pub fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
-        self.replaces = false;
-        self.mailbox.set_heir(false);
-        if self.has_subscriptions() {
-            self.mailbox.notice(Delivery::Settled);
+        if let Place::Settles { .. } = earlier.place {
+            self.mailbox.overlap_ends();
         }
+        let place = core::mem::replace(&mut self.place, Place::First);
+        self.stays(place);
         // If it has retired, all that was under way was heard.
         if reason != CloseReason::Replaced {
             earlier.begin_gap();
@@ -175,29 +151,30 @@ impl<L: Share<Mail>> Line<L> {
         }
     }
 
+    /// There is no other connection any more, of which the later one had this `place`.
+    fn stays(&mut self, place: Place) {
+        self.mailbox.set_heir(false);
+        if place == (Place::Replaces { said: true }) {
+            if let Place::Settles { .. } = self.place {
+                self.mailbox.overlap_ends();
+            }
+            self.place = Place::Settles { asked: false };
+        }
+    }
+
     /// Finds out what has to be told.
     fn plan(&mut self, changes: u64) {
         self.changes = changes;
-        let Self { mailbox, tasks, ends, confirmed, number, wishes, .. } = self;
-        tasks.retain(|Task { id, name, told, .. }| {
-            let wanted = mailbox.wants(*id, name);
-            if !wanted && *told != Told::NotYet {
-                *confirmed -= usize::from(*told == Told::Confirmed);
-                ends.push_back(name.clone());
-            }
-            wanted
-        });
-        give_back(tasks);
-        if !self.replaces && mailbox.has_heir() {
+        let Self { mailbox, tasks, ends, wishes, .. } = self;
+        tasks.keep(|id, name| mailbox.wants(id, name), |name| ends.push_back(name.clone()));
+        if !matches!(self.place, Place::Replaces { .. }) && mailbox.has_heir() {
             return;
         }
         // All others were seen before.
         let seen = core::mem::replace(wishes, changes);
         mailbox.wanted(|wish| {
             if wish.id > seen {
-                let (id, name) = (wish.id, wish.name.clone());
-                tasks.push(Task { number: *number, id, name, told: Told::NotYet });
-                *number += 1;
+                tasks.add(wish.id, wish.name.clone());
             }
         });
     }
@@ -209,50 +186,22 @@ impl<L: Share<Mail>> Line<L> {
             self.granted = Granted::Known;
             self.begin_gap();
             self.ending = 0;
-            for task in &mut self.tasks {
-                (task.number, task.told) = (self.number, Told::NotYet);
-                self.number += 1;
-            }
-            (self.confirmed, self.complete_at) = (0, self.number);
+            self.tasks.again();
         }
         if !core::mem::replace(&mut self.logged_in, true) {
-            if self.replaces {
+            if let Place::Replaces { .. } = self.place {
                 self.mailbox.set_heir(true);
             }
             self.plan(self.mailbox.changes());
-            self.complete_at = self.number;
+            self.tasks.complete_here();
         }
     }
 
     /// What it was subscribed to has ended.
     fn begin_gap(&self) {
-        if self.has_subscriptions() {
+        if self.tasks.confirmed() > 0 {
             self.mailbox.gap_begins();
         }
-    }
-
-    /// The server has ended a subscription that nobody asked it to end, as when a slot of a cluster
-    /// moves: it is told again.
-    fn ended(&mut self, topic: Topic, name: &[u8]) {
-        let is_it = |task: &Task| {
-            task.told == Told::Confirmed && task.name.topic == topic && *task.name.name == *name
-        };
-        let Some(at) = self.tasks.iter().position(is_it) else { return };
-        self.mailbox.gap_begins();
-        let task = self.tasks.remove(at);
-        self.confirmed -= 1;
-        self.tasks.push(Task { number: self.number, told: Told::NotYet, ..task });
-        self.number += 1;
-        self.complete_at = self.number;
-    }
-
-    fn find(&self, number: u64) -> Option<usize> {
-        self.tasks.binary_search_by(|task| task.number.cmp(&number)).ok()
-    }
-
-    /// The first task that has this number or a higher one.
-    fn task_at(&self, number: u64) -> Option<&Task> {
-        self.tasks.get(self.tasks.partition_point(|task| task.number < number))
     }
 
     /// What is to be told next, and by which tag it is known.
@@ -263,7 +212,12 @@ impl<L: Share<Mail>> Line<L> {
         if let Some(name) = self.ends.get(self.ending) {
             return Some((ENDS, name));
         }
-        self.task_at(self.next).map(|task| (task.number, &task.name))
+        if let Place::Settles { asked: false } = self.place
+            && let Some(name) = self.tasks.granted()
+        {
+            return Some((BARRIER, name));
+        }
+        self.tasks.next().map(|task| (task.number, &task.name))
     }
 
     /// Tells the server what there is to tell, as much as the connection takes, and has `cx` woken
@@ -291,22 +245,21 @@ impl<L: Share<Mail>> Line<L> {
                 }
             };
             progress = true;
-            if !begins {
-                match refused {
-                    None => self.ending += 1,
-                    Some(_) => drop(self.ends.remove(self.ending)),
-                }
-                continue;
-            }
-            self.next = tag + 1;
-            match refused {
-                Some(error) => self.refused(tag, error),
-                None => {
-                    if let Some(task) = self.find(tag).and_then(|at| self.tasks.get_mut(at)) {
-                        task.told = Told::Sent;
+            match (tag, refused) {
+                (ENDS, None) => self.ending += 1,
+                (ENDS, Some(_)) => drop(self.ends.remove(self.ending)),
+                (BARRIER, _) => self.place = Place::Settles { asked: true },
+                (_, refused) => {
+                    self.tasks.told(tag);
+                    if let Some(error) = refused {
+                        self.refused(tag, error);
                     }
                 }
             }
+        }
+        if self.place == (Place::Settles { asked: false }) && self.tasks.granted().is_none() {
+            // What nobody wants comes neither once nor twice.
+            self.overlap_ends();
         }
         if planned || progress {
             // It may be that nothing is to be waited for any more.
@@ -343,7 +296,9 @@ impl<L: Share<Mail>> Line<L> {
                         (self.to_be_replaced, self.news) = (true, true);
                     }
                     // The other one has the same.
-                    Event::StateLost(_) if self.replaces => return None,
+                    Event::StateLost(_) if matches!(self.place, Place::Replaces { .. }) => {
+                        return None;
+                    }
                     Event::StateLost(_) => self.forgotten(),
                     _ => {}
                 }
@@ -360,6 +315,9 @@ impl<L: Share<Mail>> Line<L> {
         {
             return self.forgotten();
         }
+        if tag == BARRIER {
+            return self.overlap_ends();
+        }
         if tag == ENDS {
             if self.ending > 0 {
                 self.ending -= 1;
@@ -371,7 +329,7 @@ impl<L: Share<Mail>> Line<L> {
             }
             return;
         }
-        self.answered = tag + 1;
+        self.tasks.answered(tag);
         match error {
             Some(error) => self.refused(tag, error.into()),
             None => self.confirmed(tag),
@@ -379,8 +337,17 @@ impl<L: Share<Mail>> Line<L> {
     }
 
     fn confirmation(&mut self, confirmation: &Confirmation<'_>) {
-        if let Confirmation { topic, began: false, name: Some(name), .. } = *confirmation {
-            self.ended(topic, name);
+        if let Confirmation { topic, began: false, name: Some(name), .. } = *confirmation
+            && self.tasks.ended(topic, name)
+        {
+            self.mailbox.gap_begins();
+        }
+    }
+
+    fn overlap_ends(&mut self) {
+        if let Place::Settles { .. } = self.place {
+            self.place = Place::First;
+            self.mailbox.overlap_ends();
         }
     }
 
@@ -389,26 +356,24 @@ impl<L: Share<Mail>> Line<L> {
         if self.granted == Granted::Known {
             self.granted = Granted::Forgotten;
         }
+        if let Place::Settles { asked } = &mut self.place {
+            *asked = false;
+        }
     }
 
     fn refused(&mut self, number: u64, error: ServerError) {
-        if let Some(at) = self.find(number) {
-            let Task { id, name, .. } = self.tasks.remove(at);
+        if let Some(Task { id, name, .. }) = self.tasks.refuse(number) {
             self.mailbox.refused(id, &name, error);
         }
     }
 
     fn confirmed(&mut self, number: u64) {
-        let Some(task) = self.find(number).and_then(|at| self.tasks.get_mut(at)) else { return };
-        if task.told != Told::Sent {
-            return;
+        let Some(Task { id, name, .. }) = self.tasks.confirm(number) else { return };
+        if self.place == (Place::Replaces { said: false }) {
+            self.place = Place::Replaces { said: true };
+            self.mailbox.overlap_begins();
         }
-        task.told = Told::Confirmed;
-        if self.confirmed == 0 && self.replaces {
-            self.mailbox.notice(Delivery::Overlap);
-        }
-        self.confirmed += 1;
-        self.mailbox.confirmed(task.id, &task.name);
+        self.mailbox.confirmed(*id, name);
     }
 
     /// Tells if that is all. What comes from here on is complete.
@@ -423,7 +388,7 @@ impl<L: Share<Mail>> Line<L> {
 impl<L: Share<Mail>> fmt::Debug for Line<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line")
-            .field("subscriptions", &self.confirmed)
+            .field("subscriptions", &self.tasks.confirmed())
             .field("to_be_replaced", &self.to_be_replaced)
             .finish_non_exhaustive()
     }

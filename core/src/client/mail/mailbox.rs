@@ -59,6 +59,8 @@ pub struct Mail {
     size: usize,
     /// Subscriptions have ended, and it wasn't told yet.
     gap: bool,
+    /// How often something may come twice.
+    overlaps: u32,
     readers: Vec<Waker>,
     driver: Option<Waker>,
     over: Option<Error>,
@@ -344,8 +346,24 @@ impl<L: Share<Mail>> Mailbox<L> {
         });
     }
 
-    pub(super) fn notice(&self, delivery: Delivery) {
-        self.put(|mail| mail.note(delivery));
+    /// Two connections have the same subscriptions.
+    pub(super) fn overlap_begins(&self) {
+        self.put(|mail| {
+            mail.overlaps += 1;
+            if mail.overlaps == 1 {
+                mail.note(Delivery::Overlap);
+            }
+        });
+    }
+
+    /// One has ended, and what both were sent has come.
+    pub(super) fn overlap_ends(&self) {
+        self.put(|mail| {
+            mail.overlaps = mail.overlaps.saturating_sub(1);
+            if mail.overlaps == 0 {
+                mail.note(Delivery::Settled);
+            }
+        });
     }
 
     /// Subscriptions have ended.

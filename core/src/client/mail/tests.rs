@@ -227,12 +227,12 @@ fn what_one_connection_is_refused_ends_on_the_other_one_too() {
     desk.mailbox.want(&[mailbox::Name::new(Topic::Channel, b"a")]);
     desk.submit();
     desk.answer("_\r\n");
-    let old = core::mem::replace(&mut desk.line, Line::replacing(desk.mailbox.clone()));
+    let mut old = core::mem::replace(&mut desk.line, Line::replacing(desk.mailbox.clone()));
     desk.happens(LOGGED_IN);
     assert_eq!(desk.submit(), ["SUBSCRIBE a"]);
     desk.answer("-NOPERM no\r\n");
     assert_eq!(desk.heard(), ["refused a"]);
-    desk.line.failed();
+    old.outlives(&desk.line);
     desk.line = old;
     assert_eq!(desk.submit(), ["UNSUBSCRIBE a"]);
 }
@@ -254,9 +254,8 @@ fn what_nobody_reads_takes_no_more_room_with_time_and_gives_it_back() {
     let mut desk = Desk::new();
     for _ in 0..1000 {
         desk.publish(&"x".repeat(100));
-        for delivery in [Delivery::Overlap, Delivery::Settled] {
-            desk.mailbox.notice(delivery);
-        }
+        desk.mailbox.overlap_begins();
+        desk.mailbox.overlap_ends();
         desk.mailbox.gap_begins();
         desk.mailbox.settled();
     }
@@ -267,4 +266,77 @@ fn what_nobody_reads_takes_no_more_room_with_time_and_gives_it_back() {
     assert!(last[0].starts_with("Missed("), "{last:?}");
     assert_eq!(last[1..], ["Overlap", "Settled", "Gap"]);
     assert_eq!(desk.mailbox.room(), 0);
+}
+
+#[test]
+fn what_comes_twice_is_settled_when_the_connection_that_stays_has_heard_it_too() {
+    for earlier_ends in [true, false] {
+        let mut desk = Desk::new();
+        desk.mailbox.want(&[mailbox::Name::new(Topic::Channel, b"a")]);
+        desk.submit();
+        desk.answer("_\r\n");
+        let mut old = core::mem::replace(&mut desk.line, Line::replacing(desk.mailbox.clone()));
+        desk.happens(LOGGED_IN);
+        desk.submit();
+        desk.answer("_\r\n");
+        assert_eq!(desk.heard(), ["Overlap"]);
+        if earlier_ends {
+            desk.line.succeeds(&old, CloseReason::Replaced);
+        } else {
+            old.outlives(&desk.line);
+            desk.line = old;
+        }
+        assert!(desk.heard().is_empty());
+        // What is known already is confirmed behind what is under way.
+        assert_eq!(desk.submit(), ["SUBSCRIBE a"]);
+        desk.publish("late");
+        desk.answer("_\r\n");
+        assert_eq!(desk.heard(), ["late", "Settled"]);
+        assert!(desk.submit().is_empty());
+    }
+}
+
+#[test]
+fn an_overlap_is_settled_however_it_ends() {
+    let overlapping = || {
+        let mut desk = Desk::new();
+        desk.mailbox.want(&[mailbox::Name::new(Topic::Channel, b"a")]);
+        desk.submit();
+        desk.answer("_\r\n");
+        let old = core::mem::replace(&mut desk.line, Line::replacing(desk.mailbox.clone()));
+        desk.happens(LOGGED_IN);
+        desk.submit();
+        desk.answer("_\r\n");
+        desk.line.succeeds(&old, CloseReason::Replaced);
+        assert_eq!(desk.heard(), ["Overlap"]);
+        desk
+    };
+    // Nobody wants it any more.
+    let mut desk = overlapping();
+    desk.reader.unsubscribe(Topic::Channel, ["a"]);
+    assert_eq!(desk.submit(), ["UNSUBSCRIBE a"]);
+    assert_eq!(desk.heard(), ["Settled"]);
+    // The connection ends.
+    let mut desk = overlapping();
+    desk.submit();
+    desk.line.lost();
+    assert_eq!(desk.heard(), ["Settled"]);
+    // The next overlap begins: there is one end for both.
+    let mut desk = overlapping();
+    desk.submit();
+    let mut next = Line::replacing(desk.mailbox.clone());
+    core::mem::swap(&mut desk.line, &mut next);
+    let mut earlier = next;
+    desk.happens(LOGGED_IN);
+    desk.submit();
+    let (_, said) = desk.told.remove(1);
+    assert_eq!(said, "SUBSCRIBE a");
+    desk.line.output(Output::Reply { tag: 0, reply: Ok(Value::framed(b"_\r\n")) });
+    let tag = desk.told.remove(0).0;
+    earlier.output(Output::Reply { tag, reply: Ok(Value::framed(b"_\r\n")) });
+    assert!(desk.heard().is_empty());
+    desk.line.succeeds(&earlier, CloseReason::Replaced);
+    desk.submit();
+    desk.answer("_\r\n");
+    assert_eq!(desk.heard(), ["Settled"]);
 }

@@ -188,14 +188,17 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     fn disconnected(&mut self, _: Instant, reason: CloseReason) {
         let Some(ended) = self.slot.take() else { return };
         match &mut *self.other.borrow_mut() {
-            Some(next) if self.is_current() => {
-                next.line.succeeds(&ended.line, reason);
-                self.lines.current.set(1 - self.at);
-                if let Some(health) = next.health {
+            Some(Slot { line, health }) => {
+                if self.is_current() {
+                    line.succeeds(&ended.line, reason);
+                    self.lines.current.set(1 - self.at);
+                } else {
+                    line.outlives(&ended.line);
+                }
+                if let Some(health) = *health {
                     self.lines.shared.standing.borrow_mut().set_health(health);
                 }
             }
-            Some(_) => ended.line.failed(),
             None => ended.line.lost(),
         }
         self.lines.news.set(true);

@@ -25,6 +25,7 @@ pub(super) struct Wire {
     output: RefCell<VecDeque<u8>>,
     resp3: Cell<bool>,
     closed: Cell<bool>,
+    deaf: Cell<bool>,
     reader: Cell<Option<Waker>>,
     channels: RefCell<BTreeSet<String>>,
 }
@@ -230,7 +231,7 @@ impl Read for Half<'_> {
 impl Write for Half<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Never> {
         let wire = &self.1;
-        if wire.closed.get() {
+        if wire.closed.get() || wire.deaf.get() {
             return Ok(bytes.len());
         }
         wire.input.borrow_mut().extend_from_slice(bytes);
@@ -248,6 +249,7 @@ impl Write for Half<'_> {
             let said = words.join(" ");
             match (self.0.rule)(wire.number, &said) {
                 Some("cut") => wire.close(),
+                Some("deaf") => wire.deaf.set(true),
                 Some(answer) => wire.say(answer),
                 None => wire.execute(&words),
             }
