@@ -110,7 +110,8 @@ impl<'a> Listener<'a> {
         {
             let args = [Arg::from(topic.subscribes()), Arg::from(*name)];
             let told = tell(FIRST - self.told as Tag, &args);
-            if let Err(SubmitError::Full | SubmitError::Ended) = told {
+            // In a transaction it is refused, and taken behind that.
+            if let Err(SubmitError::Full | SubmitError::Ended | SubmitError::Refused(_)) = told {
                 break;
             }
             self.told += 1;
@@ -198,6 +199,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Protocol;
+    use crate::command::Refused;
     use crate::connection::{CloseReason, ReplyTooLarge};
     use crate::event::LostState;
     use crate::manager::Generation;
@@ -338,6 +340,19 @@ mod tests {
         assert!(!world.submit(&mut listener));
         listener.connected();
         assert!(world.submit(&mut listener));
+    }
+
+    #[test]
+    fn what_a_transaction_holds_up_is_told_behind_it() {
+        let (mut listener, mut world) =
+            (Listener::new(WANTED), World { room: 100, ..World::default() });
+        listener.connected();
+        let mut tell = |_: Tag, _: &[Arg<'_>]| Err(SubmitError::Refused(Refused::Subscription));
+        listener.submit(&mut tell, &mut |it| world.heard.push(written(it)));
+        assert!(world.heard.is_empty());
+        world.submit(&mut listener);
+        world.grant(&mut listener);
+        assert_eq!(world.heard, ["Subscribed"]);
     }
 
     const AGAIN: Output<'_> = Output::Event(Event::Reauthenticated { generation: Generation(2) });

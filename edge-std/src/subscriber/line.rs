@@ -84,7 +84,7 @@ impl Owner for Owned<'_> {
             wire.closed(CloseReason::Unresponsive);
             self.hear(now, wire);
         }
-        if !wire.has_ended() {
+        if !wire.has_ended() && !self.line.replaces() {
             self.standing.set_health(wire.health(now));
         }
     }

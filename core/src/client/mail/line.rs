@@ -103,6 +103,11 @@ impl<L: Share<Mail>> Line<L> {
         self.to_be_replaced
     }
 
+    /// Whether another one still serves, whose place it is to take.
+    pub const fn replaces(&self) -> bool {
+        matches!(self.place, Place::Replaces { .. })
+    }
+
     /// Whether it has all that was wanted when it logged in.
     pub fn is_settled(&self) -> bool {
         self.logged_in && self.granted == Granted::Known && self.tasks.is_complete()
@@ -164,10 +169,12 @@ impl<L: Share<Mail>> Line<L> {
 
     /// Finds out what has to be told.
     fn plan(&mut self, changes: u64) {
-        self.changes = changes;
+        let before = core::mem::replace(&mut self.changes, changes);
         let Self { mailbox, tasks, ends, wishes, .. } = self;
-        tasks.keep(|id, name| mailbox.wants(id, name), |name| ends.push_back(name.clone()));
-        if !matches!(self.place, Place::Replaces { .. }) && mailbox.has_heir() {
+        if mailbox.has_removed(before) {
+            tasks.keep(|id, name| mailbox.wants(id, name), |name| ends.push_back(name.clone()));
+        }
+        if mailbox.has_heir() && !matches!(self.place, Place::Replaces { .. }) {
             return;
         }
         // All others were seen before.
@@ -189,7 +196,7 @@ impl<L: Share<Mail>> Line<L> {
             self.tasks.again();
         }
         if !core::mem::replace(&mut self.logged_in, true) {
-            if let Place::Replaces { .. } = self.place {
+            if self.replaces() {
                 self.mailbox.set_heir(true);
             }
             self.plan(self.mailbox.changes());

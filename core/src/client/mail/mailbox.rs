@@ -51,8 +51,9 @@ pub struct Mail {
     /// By name.
     wishes: Vec<Wish>,
     refusals: Vec<Refusal>,
-    /// Counts the changes of what is wanted.
+    /// Counts the changes of what is wanted, and which one took something away last.
     changes: u64,
+    removed: u64,
     /// A connection that takes the place of another has logged in.
     heir: bool,
     deliveries: VecDeque<Delivery>,
@@ -214,6 +215,7 @@ impl<L: Share<Mail>> Mailbox<L> {
             mail.wishes.retain(|wish| names.binary_search(&wish.name).is_err());
             give_back(&mut mail.wishes);
             mail.changes += 1;
+            mail.removed = mail.changes;
         });
     }
 
@@ -285,6 +287,11 @@ impl<L: Share<Mail>> Mailbox<L> {
         self.mail.lock().changes
     }
 
+    /// Whether something isn't wanted any more since that change.
+    pub(super) fn has_removed(&self, since: u64) -> bool {
+        self.mail.lock().removed > since
+    }
+
     /// Shows all that is wanted.
     pub(super) fn wanted(&self, show: impl FnMut(&Wish)) {
         self.mail.lock().wishes.iter().for_each(show);
@@ -327,6 +334,7 @@ impl<L: Share<Mail>> Mailbox<L> {
             }
             let wish = mail.wishes.remove(at);
             mail.changes += 1;
+            mail.removed = mail.changes;
             if wish.known || wish.waiting == 0 {
                 mail.tell_refused(wish, error);
             } else {

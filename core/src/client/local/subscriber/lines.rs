@@ -147,6 +147,9 @@ impl<T: Timer> Handler for Keeper<'_, T> {
         if let Some(slot) = &mut *self.slot.borrow_mut() {
             slot.health = Some(*health);
         }
+        if !self.is_current() {
+            return;
+        }
         self.lines.shared.standing.borrow_mut().set_health(*health);
     }
 }
