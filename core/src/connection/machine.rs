@@ -384,10 +384,29 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    /// Whether a command would be sent, now or when a login is over, and answered as far as is known.
+    fn is_serving(&self, now: Instant) -> bool {
+        let is_open = match self.phase {
+            Phase::Fresh | Phase::Ended { .. } | Phase::Draining { then: Then::End(_) } => false,
+            Phase::LoggingIn { .. } | Phase::Ready | Phase::Draining { .. } => true,
+        };
+        let is_logged_in = self.login.is_some_and(|login| now < login.ends && !login.lost);
+        let is_overdue = self.ring.front().is_some_and(|oldest| now >= oldest.deadline);
+        is_open && is_logged_in && !is_overdue && !self.session.is_unknown()
+    }
+
+    const fn is_logging_in(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Fresh | Phase::LoggingIn { .. } | Phase::Draining { then: Then::LogIn }
+        )
+    }
+
     /// See [`Connection::health`](super::Connection::health).
     pub fn health(&self, now: Instant) -> ConnectionHealth {
         ConnectionHealth {
-            ready: self.is_ready(),
+            ready: self.is_serving(now),
+            logging_in: self.is_logging_in(),
             protocol: self.protocol,
             client_id: self.client_id,
             generation: self.login.map(|login| login.generation),
@@ -417,8 +436,11 @@ impl<R: Storage<Pending>> fmt::Debug for Machine<R> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct ConnectionHealth {
-    /// Whether it is logged in and takes commands.
+    /// Whether a command that is sent now will be sent: it is logged in, and no reply is overdue.
+    /// It stays so while it logs in again, and while the server holds a blocking command back.
     pub ready: bool,
+    /// Whether a login is under way, or waits for replies.
+    pub logging_in: bool,
     /// What it speaks.
     pub protocol: Protocol,
     /// Its number at the server, if the server said so.
