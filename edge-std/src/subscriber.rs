@@ -58,7 +58,8 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`Error::Server`] if it is refused. [`Error::Unavailable`] if there is no connection for
-    /// as long as a command may take: then it is still wanted, and subscribed to when there is.
+    /// as long as a command may take, [`Error::Unconfirmed`] if there is one and the server doesn't
+    /// answer: then it is still wanted, and subscribed to when that works.
     ///
     /// # Cancel safety
     /// If the future is dropped, `names` are still wanted. What the server then says of them, if
@@ -69,10 +70,8 @@ impl Subscriber {
         names: impl IntoIterator<Item = N>,
     ) -> Result<(), Error> {
         let known = self.reader.subscribe(topic, names);
-        tokio::time::timeout(self.patience, known).await.unwrap_or_else(|_| {
-            let cause = self.standing.problem().map(Box::new);
-            Err(Error::Unavailable { cause })
-        })
+        let known = tokio::time::timeout(self.patience, known).await;
+        known.unwrap_or_else(|_| Err(self.standing.now().unconfirmed()))
     }
 
     /// Ends the subscription to `names`. What was published before may still come.
@@ -231,15 +230,15 @@ async fn serve<'s, C: Connect>(
                 ended = next.turn() => {
                     if ended?.is_some() {
                         // Another attempt, as long as this one lives.
-                        next.names().failed();
+                        line.outlives(&next);
                         break;
                     }
                     if next.names().is_settled() {
                         line.retire();
                     }
                 }
-                ended = line.turn() => if ended?.is_some() {
-                    next.succeeds(&line);
+                ended = line.turn() => if let Some(reason) = ended? {
+                    next.succeeds(&line, reason);
                     line = next;
                     break;
                 },

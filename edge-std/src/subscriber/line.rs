@@ -51,9 +51,15 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
         self.pump.retire();
     }
 
+    /// It stays: `later` has ended before it took its place.
+    pub(super) fn outlives(&mut self, later: &Self) {
+        self.owned.line.outlives(&later.owned.line);
+        self.owned.standing.set_health(self.pump.health());
+    }
+
     /// It is the one connection now: its health is the subscriber's.
-    pub(super) fn succeeds(&mut self, earlier: &Self) {
-        self.owned.line.succeeds(&earlier.owned.line);
+    pub(super) fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
+        self.owned.line.succeeds(&earlier.owned.line, reason);
         self.owned.standing.set_health(self.pump.health());
     }
 }
@@ -82,7 +88,7 @@ impl Owner for Owned<'_> {
             wire.closed(CloseReason::Unresponsive);
             self.hear(now, wire);
         }
-        if !wire.has_ended() {
+        if !wire.has_ended() && !self.line.replaces() {
             self.standing.set_health(wire.health(now));
         }
     }

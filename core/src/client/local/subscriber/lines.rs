@@ -147,6 +147,9 @@ impl<T: Timer> Handler for Keeper<'_, T> {
         if let Some(slot) = &mut *self.slot.borrow_mut() {
             slot.health = Some(*health);
         }
+        if !self.is_current() {
+            return;
+        }
         self.lines.shared.standing.borrow_mut().set_health(*health);
     }
 }
@@ -191,17 +194,20 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         self.lines.shared.dial_failed(now, error);
     }
 
-    fn disconnected(&mut self, _: Instant, _: CloseReason) {
+    fn disconnected(&mut self, _: Instant, reason: CloseReason) {
         let Some(ended) = self.slot.take() else { return };
         match &mut *self.other.borrow_mut() {
-            Some(next) if self.is_current() => {
-                next.line.succeeds(&ended.line);
-                self.lines.current.set(1 - self.at);
-                if let Some(health) = next.health {
+            Some(Slot { line, health }) => {
+                if self.is_current() {
+                    line.succeeds(&ended.line, reason);
+                    self.lines.current.set(1 - self.at);
+                } else {
+                    line.outlives(&ended.line);
+                }
+                if let Some(health) = *health {
                     self.lines.shared.standing.borrow_mut().set_health(health);
                 }
             }
-            Some(_) => ended.line.failed(),
             None => ended.line.lost(),
         }
         self.lines.news.set(true);
