@@ -73,7 +73,8 @@ impl Client {
     /// have been executed.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the command may still be executed. Nobody else gets its reply.
+    /// If the future is dropped, a command that still waits for its turn is never sent. One that was
+    /// sent may be executed. Nobody else gets its reply.
     pub async fn command<'r>(
         &self,
         args: &[Arg<'_>],

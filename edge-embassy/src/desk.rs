@@ -119,7 +119,8 @@ impl Desk {
             match state.mail.take(room) {
                 Some(answer) => Poll::Ready(answer),
                 None if late && state.mail.is_waiting() => {
-                    Poll::Ready(Err(Error::Unavailable { cause: state.health.problem }))
+                    let unavailable = Err(Error::Unavailable { cause: state.health.problem });
+                    Poll::Ready(state.mail.refused(room).unwrap_or(unavailable))
                 }
                 None => Poll::Pending,
             }

@@ -70,11 +70,13 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
-    /// have been executed. Nothing that may have been is repeated by itself.
+    /// have been executed. What a server refuses that has forgotten the login (`NOAUTH`) is repeated
+    /// once; nothing that may have been executed is.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the command may still be executed; its reply is dropped, and with
-    /// it what a `BLPOP` took.
+    /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
+    /// sent. One that was sent may be executed; its reply is dropped, and with it what a `BLPOP`
+    /// took.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let Self { follower, identity, nodes, .. } = self;
         let slice = || identity.manager().slice();
@@ -93,7 +95,8 @@ impl Client {
     /// [`Error`] if nothing could be sent. What becomes of each command, [`Pipeline`] says.
     ///
     /// # Cancel safety
-    /// As that of [`command`](Self::command).
+    /// As that of [`command`](Self::command), for each of them; but what lies between `MULTI` and
+    /// `EXEC` goes as a whole or not at all.
     pub async fn pipeline<'c, I>(&mut self, commands: I) -> Result<Pipeline<'_>, Error>
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,

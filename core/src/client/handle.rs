@@ -7,9 +7,10 @@ use core::future::poll_fn;
 use core::time::Duration;
 
 use super::error::Error;
-use super::exchange::{Batch, Exchange, Failure, Replies, State};
+use super::exchange::{Batch, Exchange, Failure, Repeat, Replies, Sent, State, Ticket};
 use super::share::Share;
 use crate::command::{Class, Slices, TimeText};
+use crate::connection::{Lost, Outcome};
 use crate::resp::{Arg, Redirect, Value};
 use crate::time::{Clock, Instant};
 
@@ -75,7 +76,8 @@ impl<L: Share<State>> Handle<L> {
         loop {
             let now = clock.now();
             let mut text = TimeText::default();
-            let (at, time) = slices.next(now, slice(), &mut text);
+            let most = slice().min(self.exchange.max_block());
+            let (at, time) = slices.next(now, most, &mut text);
             let mut part: Vec<_> = args.to_vec();
             if let Some(place) = part.get_mut(at) {
                 *place = time;
@@ -105,28 +107,48 @@ impl<L: Share<State>> Handle<L> {
         self.send(clock).await
     }
 
+    /// Sends the batch, and once more what the server didn't execute for want of a login: in order,
+    /// and behind the next login.
     async fn send(&mut self, clock: &impl Clock) -> Result<(), Error> {
-        self.exchanged(clock.now()).await?;
-        if self.is_refused() {
-            // Its login was refused, and so nothing was executed: once more, behind another one.
-            self.exchanged(clock.now()).await?;
+        let Sent { in_session, .. } = self.exchanged(clock.now()).await?;
+        let (first, is_lost) = match Repeat::of(&self.batch, &self.replies, in_session) {
+            None => return Ok(()),
+            Some(Repeat::From(first)) => (first, false),
+            Some(Repeat::Lost(first)) => (first, true),
+        };
+        if is_lost {
+            self.exchange.give_up_session(self.slot);
+            let all = self.replies.len();
+            self.replies.truncate(first);
+            (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
+            return Ok(());
         }
+        let mut before = core::mem::take(&mut self.replies);
+        self.batch.skip(first);
+        self.exchanged(clock.now()).await?;
+        // Who was never heard again says less than the server did.
+        if !self.is_unheard() {
+            before.truncate(first);
+            before.append(&self.replies);
+        }
+        self.replies = before;
         Ok(())
     }
 
-    async fn exchanged(&mut self, now: Instant) -> Result<(), Error> {
-        let ticket = self.exchange.send(self.slot, now, &self.batch)?;
+    /// Queues the batch, and waits for its replies.
+    async fn exchanged(&mut self, now: Instant) -> Result<Sent, Error> {
+        let sent = self.exchange.send(self.slot, now, None, &self.batch)?;
         let (exchange, replies) = (&self.exchange, &mut self.replies);
-        poll_fn(|cx| exchange.poll_replies(cx, ticket, replies)).await;
-        Ok(())
+        let mut waiting = Waiting { exchange, ticket: Some(sent.ticket) };
+        poll_fn(|cx| exchange.poll_replies(cx, sent.ticket, replies)).await;
+        waiting.ticket = None;
+        Ok(sent)
     }
 
-    /// Whether all commands were refused together with their login.
-    fn is_refused(&self) -> bool {
-        let failures = &self.replies.failures;
-        !failures.is_empty()
-            && failures.len() == self.replies()
-            && failures.iter().all(|(_, failure)| matches!(failure, Failure::NoLogin))
+    /// Whether the first command of the last ones was not sent, since the connection took none.
+    fn is_unheard(&self) -> bool {
+        let first = self.replies.get(0);
+        matches!(first, Err(Some(Failure::Lost(lost))) if *lost == Lost::new(Outcome::NotSent, None))
     }
 
     /// How many replies came to the last commands.
@@ -139,7 +161,7 @@ impl<L: Share<State>> Handle<L> {
     /// # Errors
     /// [`Error`] if there is none, or if it is one of the server's.
     pub fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
-        let value = match self.raw(at) {
+        let value = match self.replies.get(at) {
             Ok(raw) => Value::framed(raw),
             Err(failure) => return Err(failure.map_or(Error::Closed, |it| it.clone().into())),
         };
@@ -151,24 +173,27 @@ impl<L: Share<State>> Handle<L> {
 
     /// Where the first reply says to go instead, if it does.
     pub(super) fn redirect(&self) -> Option<Redirect<'_>> {
-        Value::framed(self.raw(0).ok()?).error()?.redirect()
-    }
-
-    /// The reply number `at`, be it an error; or why there is none, if there is a reason.
-    fn raw(&self, at: usize) -> Result<&[u8], Option<&Failure>> {
-        let Replies { bytes, ends, failures } = &self.replies;
-        if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number)
-            && let Some((_, failure)) = failures.get(found)
-        {
-            return Err(Some(failure));
-        }
-        let start = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
-        ends.get(at).and_then(|end| bytes.get(start..*end)).ok_or(None)
+        Value::framed(self.replies.get(0).ok()?).error()?.redirect()
     }
 
     /// Whether it is in the middle of a transaction.
     pub fn has_session(&self) -> bool {
         self.exchange.has_session(self.slot)
+    }
+}
+
+/// Withdraws what nobody waits for any more.
+struct Waiting<'h, L: Share<State>> {
+    exchange: &'h Exchange<L>,
+    /// Nothing when the waiting is over.
+    ticket: Option<Ticket>,
+}
+
+impl<L: Share<State>> Drop for Waiting<'_, L> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.exchange.withdraw(ticket);
+        }
     }
 }
 

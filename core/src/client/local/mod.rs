@@ -65,10 +65,10 @@ impl<T: Timer + 'static> Local<T> {
         let config = config.for_commands();
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(Exchange::default());
+        let exchange = Arc::new(Exchange::new(&config));
         let follower = Follower::new(Handle::new(exchange.clone()));
-        let desk = Desk::new(exchange, config.command_timeout);
-        let nodes = Rc::<Nodes>::default();
+        let desk = Desk::new(exchange);
+        let nodes = Rc::new(Nodes::new(&config));
         let (led_to, is_idle) = (Some(nodes.clone()), false);
         let keeper = Keeper { desk, shared: shared.clone(), is_idle, nodes: led_to };
         let driver = keeper::run(config, keeper, nodes.clone(), connector, source);
@@ -112,11 +112,12 @@ impl<T: Timer + 'static> Local<T> {
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
-    /// have been executed. One that was refused together with its login is repeated once with
-    /// a fresh token; nothing that may have been executed is.
+    /// have been executed. What a server refuses for want of a login (`NOAUTH`) is repeated once,
+    /// behind the next login; nothing that may have been executed is.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the command may still be executed.
+    /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
+    /// sent. One that was sent may be executed.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let shared = &*self.shared;
         let slice = || shared.identity.tokens.peek(TokenManager::slice);

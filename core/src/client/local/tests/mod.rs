@@ -4,6 +4,7 @@ mod broker;
 mod moved;
 mod subscriber;
 mod wire;
+mod withdrawal;
 
 use core::cell::Cell;
 use core::future::poll_fn;

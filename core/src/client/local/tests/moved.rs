@@ -254,7 +254,7 @@ fn the_driver_ends_with_the_last_handle_and_the_nodes_with_it() {
 #[test]
 fn who_is_sent_to_a_node_when_nobody_drives_it_any_more_is_told() {
     let node = |port| NodeAddress { address: None, port };
-    let nodes = Nodes::default();
+    let nodes = Nodes::new(&crate::connection::Config::default());
     let waiting = nodes.handle(&node(1));
     assert!(waiting.is_alive());
     nodes.end(&Error::Closed);
