@@ -9,6 +9,7 @@ use crate::connection::Config;
 use crate::time::Instant;
 
 use super::batch::{Batch, Ticket};
+use super::session::Open;
 
 /// What commands may take where nobody says otherwise.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +163,7 @@ impl Queue {
     /// up to the `EXEC`, if that came with it.
     pub(super) fn rest_of_transaction(&self) -> usize {
         let mut rest = self.entries.iter().take_while(|queued| self.is_begun(queued));
-        rest.position(|queued| queued.class == Class::Exec).map_or(0, |at| at + 1)
+        rest.position(|queued| Open::is_closed_by(queued.class)).map_or(0, |at| at + 1)
     }
 
     /// The batch, by slot and number, of which the connection was last given a command.

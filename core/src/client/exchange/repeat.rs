@@ -55,7 +55,7 @@ impl Repeat {
         for (at, class) in classes().take(refused) {
             match class {
                 Class::Multi => multi = Some(at),
-                Class::Exec => (open, multi) = (None, None),
+                class if Open::is_closed_by(class) => (open, multi) = (None, None),
                 _ => open = Open::after(open, 0, class),
             }
         }
@@ -72,10 +72,8 @@ impl Repeat {
                     begun = Some(said == Said::Done);
                     true
                 }
-                (Class::Exec, Some(_)) => {
-                    begun = None;
-                    said != Said::Done
-                }
+                (Class::Discard, Some(_)) => begun.take().is_some(),
+                (Class::Exec, Some(_)) => begun.take().is_some() && said != Said::Done,
                 (_, Some(true)) => true,
                 _ => said == Said::NotExecuted,
             };

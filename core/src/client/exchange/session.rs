@@ -20,16 +20,21 @@ impl Open {
         let (multi, watch) = match class {
             Class::Multi => (true, watch),
             Class::Watch => (multi, true),
-            Class::Exec => (false, false),
+            Class::Exec | Class::Discard => (false, false),
             Class::Unwatch => (multi, false),
             _ => return open,
         };
         (multi || watch).then_some(Self { slot, multi, watch })
     }
 
+    /// Whether a command of this class ends a transaction.
+    pub(super) const fn is_closed_by(class: Class) -> bool {
+        matches!(class, Class::Exec | Class::Discard)
+    }
+
     /// Whether a command of this class opens or closes something.
     pub(super) const fn is_changed_by(class: Class) -> bool {
-        matches!(class, Class::Multi | Class::Watch | Class::Exec | Class::Unwatch)
+        Self::is_closed_by(class) || matches!(class, Class::Multi | Class::Watch | Class::Unwatch)
     }
 }
 
