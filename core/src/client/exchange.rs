@@ -112,13 +112,13 @@ impl<L: Share<State>> Exchange<L> {
         wake(waker);
     }
 
-    /// Queues the commands of `batch`, for as long as `limit` says. What waited at the slot before
-    /// is given up.
+    /// Queues the commands of `batch`, until `by` if that is said. What waited at the slot before is
+    /// given up.
     pub(super) fn send(
         &self,
         slot: u32,
         now: Instant,
-        limit: Option<Instant>,
+        by: Option<Instant>,
         batch: &Batch,
     ) -> Result<Sent, Error> {
         let mut state = self.lock();
@@ -145,7 +145,7 @@ impl<L: Share<State>> Exchange<L> {
         place.begin((place.batch + 1) % MAX_BATCHES, batch.commands.len());
         *session = after;
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
-        queue.push(ticket, batch, limit.unwrap_or(now.plus(limits.timeout)), limit.is_some());
+        queue.push(ticket, batch, by.unwrap_or(now.plus(limits.timeout)), by.is_some());
         let waker = state.driver.take();
         drop(state);
         wake(waker);

@@ -45,7 +45,8 @@ impl<L: Share<State>> Handle<L> {
     }
 
     /// Executes a command, in slices if it blocks for long. Its reply is number 0 then.
-    /// `slice` is the longest that it may block at the server then.
+    /// `slice` is the longest that it may block at the server then. It has `limit` besides the time
+    /// that it blocks, or else what the configuration says.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent.
@@ -53,6 +54,7 @@ impl<L: Share<State>> Handle<L> {
         &mut self,
         clock: &impl Clock,
         slice: impl Fn() -> Duration,
+        limit: Option<Duration>,
         args: &[Arg<'_>],
     ) -> Result<(), Error> {
         let now = clock.now();
@@ -61,15 +63,16 @@ impl<L: Share<State>> Handle<L> {
         if let Class::Blocking(_) = class
             && let Some(slices) = Slices::of(now, args)
         {
-            return self.sliced(clock, slice, args, slices).await;
+            return self.sliced(clock, slice, limit, args, slices).await;
         }
-        self.send(clock).await
+        self.send(clock, limit).await
     }
 
     async fn sliced(
         &mut self,
         clock: &impl Clock,
         slice: impl Fn() -> Duration,
+        limit: Option<Duration>,
         args: &[Arg<'_>],
         slices: Slices,
     ) -> Result<(), Error> {
@@ -84,7 +87,7 @@ impl<L: Share<State>> Handle<L> {
             }
             self.batch.clear();
             self.batch.push(&part)?;
-            self.send(clock).await?;
+            self.send(clock, limit).await?;
             match self.pick(0) {
                 Ok(reply) if !slices.is_done(clock.now(), reply) => {}
                 _ => return Ok(()),
@@ -92,11 +95,17 @@ impl<L: Share<State>> Handle<L> {
         }
     }
 
-    /// Executes commands one behind the other.
+    /// Executes commands one behind the other. All of them together have `limit`, or else each what
+    /// the configuration says, from when its turn comes.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent.
-    pub async fn execute_all<'c, I>(&mut self, clock: &impl Clock, commands: I) -> Result<(), Error>
+    pub async fn execute_all<'c, I>(
+        &mut self,
+        clock: &impl Clock,
+        limit: Option<Duration>,
+        commands: I,
+    ) -> Result<(), Error>
     where
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
@@ -104,13 +113,14 @@ impl<L: Share<State>> Handle<L> {
         for args in commands {
             self.batch.push(args)?;
         }
-        self.send(clock).await
+        self.send(clock, limit).await
     }
 
     /// Sends the batch, and once more what the server didn't execute for want of a login: in order,
     /// and behind the next login.
-    async fn send(&mut self, clock: &impl Clock) -> Result<(), Error> {
-        let Sent { in_session, .. } = self.exchanged(clock.now()).await?;
+    async fn send(&mut self, clock: &impl Clock, limit: Option<Duration>) -> Result<(), Error> {
+        let by = limit.map(|limit| clock.now().plus(limit));
+        let Sent { in_session, .. } = self.exchanged(clock.now(), by).await?;
         let (first, is_lost) = match Repeat::of(&self.batch, &self.replies, in_session) {
             None => return Ok(()),
             Some(Repeat::From(first)) => (first, false),
@@ -125,7 +135,7 @@ impl<L: Share<State>> Handle<L> {
         }
         let mut before = core::mem::take(&mut self.replies);
         self.batch.skip(first);
-        self.exchanged(clock.now()).await?;
+        self.exchanged(clock.now(), by).await?;
         // Who was never heard again says less than the server did.
         if !self.is_unheard() {
             before.truncate(first);
@@ -136,8 +146,8 @@ impl<L: Share<State>> Handle<L> {
     }
 
     /// Queues the batch, and waits for its replies.
-    async fn exchanged(&mut self, now: Instant) -> Result<Sent, Error> {
-        let sent = self.exchange.send(self.slot, now, None, &self.batch)?;
+    async fn exchanged(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
+        let sent = self.exchange.send(self.slot, now, by, &self.batch)?;
         let (exchange, replies) = (&self.exchange, &mut self.replies);
         let mut waiting = Waiting { exchange, ticket: Some(sent.ticket) };
         poll_fn(|cx| exchange.poll_replies(cx, sent.ticket, replies)).await;

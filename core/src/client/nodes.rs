@@ -120,13 +120,16 @@ impl<L: Share<State>> Follower<L> {
         &mut self,
         clock: &impl Clock,
         slice: impl Fn() -> Duration,
+        limit: Option<Duration>,
         args: &[Arg<'_>],
         visit: impl Fn(&NodeAddress) -> Option<Handle<L>>,
     ) -> Result<(), Error> {
         self.away = None;
         let mut redirects = 0;
+        let by = limit.map(|limit| clock.now().plus(limit));
         loop {
-            self.last_mut().execute(clock, &slice, args).await?;
+            let left = by.map(|by| by.since(clock.now()));
+            self.last_mut().execute(clock, &slice, left, args).await?;
             let Some(node) = self.moved(args).filter(|_| redirects < MAX_REDIRECTS) else {
                 return Ok(());
             };
@@ -141,12 +144,17 @@ impl<L: Share<State>> Follower<L> {
     ///
     /// # Errors
     /// [`Error`] if nothing was sent.
-    pub async fn execute_all<'c, I>(&mut self, clock: &impl Clock, commands: I) -> Result<(), Error>
+    pub async fn execute_all<'c, I>(
+        &mut self,
+        clock: &impl Clock,
+        limit: Option<Duration>,
+        commands: I,
+    ) -> Result<(), Error>
     where
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
         self.away = None;
-        self.home.execute_all(clock, commands).await
+        self.home.execute_all(clock, limit, commands).await
     }
 
     /// Where the command `args` has to go, by the last reply. Not one that belongs to a transaction

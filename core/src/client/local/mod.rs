@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::future::Future;
+use core::time::Duration;
 
 pub use door::Door;
 use identity::Identity;
@@ -119,11 +120,28 @@ impl<T: Timer + 'static> Local<T> {
     /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
     /// sent. One that was sent may be executed.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
+        self.run(None, args).await
+    }
+
+    /// The same with a time limit of its own, wherever the command is then: what was not sent by then
+    /// is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn command_within(
+        &mut self,
+        limit: Duration,
+        args: &[Arg<'_>],
+    ) -> Result<Value<'_>, Error> {
+        self.run(Some(limit), args).await
+    }
+
+    async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let shared = &*self.shared;
         let slice = || shared.identity.tokens.peek(TokenManager::slice);
         let follows = shared.identity.place.follow_moved;
         let visit = |node: &_| follows.then(|| self.nodes.handle(node));
-        let executed = self.follower.execute(&shared.identity.timer, slice, args, visit);
+        let executed = self.follower.execute(&shared.identity.timer, slice, limit, args, visit);
         shared.in_time(executed).await?;
         self.pick(0)
     }
@@ -138,8 +156,30 @@ impl<T: Timer + 'static> Local<T> {
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
+        self.run_all(None, commands.into_iter()).await
+    }
+
+    /// The same with a time limit for all of them together.
+    ///
+    /// # Errors
+    /// As [`pipeline`](Self::pipeline).
+    pub async fn pipeline_within<'c, I>(
+        &mut self,
+        limit: Duration,
+        commands: I,
+    ) -> Result<usize, Error>
+    where
+        I: IntoIterator<Item = &'c [Arg<'c>]>,
+    {
+        self.run_all(Some(limit), commands.into_iter()).await
+    }
+
+    async fn run_all<'c, I>(&mut self, limit: Option<Duration>, commands: I) -> Result<usize, Error>
+    where
+        I: Iterator<Item = &'c [Arg<'c>]>,
+    {
         let shared = &*self.shared;
-        let executed = self.follower.execute_all(&shared.identity.timer, commands.into_iter());
+        let executed = self.follower.execute_all(&shared.identity.timer, limit, commands);
         shared.in_time(executed).await?;
         Ok(self.follower.replies())
     }

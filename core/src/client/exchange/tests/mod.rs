@@ -1,5 +1,6 @@
 //! Handles and a connection that takes as many commands as it is told to.
 
+mod limits;
 mod noauth;
 mod withdrawal;
 
@@ -96,7 +97,7 @@ fn begun<'h>(
 ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + 'h>> {
     let mut waiting = Box::pin(async move {
         let commands = words(text);
-        handle.execute_all(clock, commands.iter().map(Vec::as_slice)).await
+        handle.execute_all(clock, None, commands.iter().map(Vec::as_slice)).await
     });
     assert!(waiting.as_mut().poll(&mut cx()).is_pending(), "{text}");
     waiting
@@ -105,7 +106,7 @@ fn begun<'h>(
 /// Waits for a pipeline that isn't even queued.
 fn refused(handle: &mut Handle<Shared>, text: &'static str) -> Error {
     let (commands, clock) = (words(text), Stopped::default());
-    let waiting = pin!(handle.execute_all(&clock, commands.iter().map(Vec::as_slice)));
+    let waiting = pin!(handle.execute_all(&clock, None, commands.iter().map(Vec::as_slice)));
     match waiting.poll(&mut cx()) {
         Poll::Ready(Err(error)) => error,
         other => panic!("{text}: {other:?}"),

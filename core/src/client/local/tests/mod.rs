@@ -1,6 +1,7 @@
 mod apart;
 mod beside;
 mod broker;
+mod limits;
 mod moved;
 mod subscriber;
 mod wire;

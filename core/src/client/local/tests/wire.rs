@@ -20,7 +20,7 @@ pub(super) struct Wire {
     /// The number of the connection and the first word of each command.
     pub(super) log: RefCell<Vec<(u32, String)>>,
     /// It takes no more than so many bytes.
-    most: Cell<Option<usize>>,
+    pub(super) most: Cell<Option<usize>>,
     taken: Cell<usize>,
     /// How long a connection takes.
     pub(super) far: Cell<Duration>,
