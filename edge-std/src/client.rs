@@ -85,6 +85,7 @@ impl Client {
     /// The same with a time limit of its own, which may be longer or shorter than the
     /// [usual one](crate::Builder::command_timeout). It holds wherever the command is: what was not
     /// sent by then is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
+    /// `None` is the usual limit.
     ///
     /// # Errors
     /// As [`command`](Self::command).
@@ -93,10 +94,10 @@ impl Client {
     /// As that of [`command`](Self::command).
     pub async fn command_within(
         &mut self,
-        limit: Duration,
+        limit: impl Into<Option<Duration>>,
         args: &[Arg<'_>],
     ) -> Result<Value<'_>, Error> {
-        self.run(Some(limit), args).await
+        self.run(limit.into(), args).await
     }
 
     async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
@@ -136,13 +137,13 @@ impl Client {
     /// As that of [`pipeline`](Self::pipeline).
     pub async fn pipeline_within<'c, I>(
         &mut self,
-        limit: Duration,
+        limit: impl Into<Option<Duration>>,
         commands: I,
     ) -> Result<Pipeline<'_>, Error>
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
-        self.run_all(Some(limit), commands.into_iter()).await
+        self.run_all(limit.into(), commands.into_iter()).await
     }
 
     async fn run_all<'c, I>(

@@ -125,15 +125,16 @@ impl<T: Timer + 'static> Local<T> {
 
     /// The same with a time limit of its own, wherever the command is then: what was not sent by then
     /// is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
+    /// `None` is the usual limit.
     ///
     /// # Errors
     /// As [`command`](Self::command).
     pub async fn command_within(
         &mut self,
-        limit: Duration,
+        limit: impl Into<Option<Duration>>,
         args: &[Arg<'_>],
     ) -> Result<Value<'_>, Error> {
-        self.run(Some(limit), args).await
+        self.run(limit.into(), args).await
     }
 
     async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
@@ -165,13 +166,13 @@ impl<T: Timer + 'static> Local<T> {
     /// As [`pipeline`](Self::pipeline).
     pub async fn pipeline_within<'c, I>(
         &mut self,
-        limit: Duration,
+        limit: impl Into<Option<Duration>>,
         commands: I,
     ) -> Result<usize, Error>
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
-        self.run_all(Some(limit), commands.into_iter()).await
+        self.run_all(limit.into(), commands.into_iter()).await
     }
 
     async fn run_all<'c, I>(&mut self, limit: Option<Duration>, commands: I) -> Result<usize, Error>
