@@ -1,15 +1,16 @@
 //! One task's access to a connection: it sends commands and waits for their replies.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::time::Duration;
 
-use super::error::Error;
+use super::error::{Error, ServerError};
 use super::exchange::{Batch, Exchange, Failure, Repeat, Replies, Sent, State, Ticket};
 use super::share::Share;
-use crate::command::{Class, Slices, TimeText};
+use crate::command::{Class, Refused, Slices, TimeText, newest};
 use crate::connection::{Lost, Outcome};
 use crate::resp::{Arg, Redirect, Value};
 use crate::time::{Clock, Instant};
@@ -59,29 +60,30 @@ impl<L: Share<State>> Handle<L> {
     ) -> Result<(), Error> {
         let now = clock.now();
         self.batch.clear();
-        let class = self.batch.push(args)?;
-        if let Class::Blocking(_) = class
-            && let Some(slices) = Slices::of(now, args)
-        {
-            return self.sliced(clock, slice, limit, args, slices).await;
+        let (mut slices, mut ids, mut part) = (None, Vec::new(), Vec::new());
+        if let Class::Blocking(time) = self.batch.push(args)? {
+            part.extend_from_slice(args);
+            slices = Slices::of(now, args);
+            let is_long = time.is_none_or(|time| time > self.exchange.max_block());
+            if slices.is_none() && is_long && newest(args).next().is_some() && !self.has_session() {
+                // It is rare, and would make all other commands larger.
+                if !Box::pin(self.newest(clock, limit, args, &mut ids)).await? {
+                    return Ok(());
+                }
+                for ((_, at), id) in newest(args).zip(&ids) {
+                    if let Some(place) = part.get_mut(at) {
+                        *place = Arg::from(id.as_slice());
+                    }
+                }
+                slices = Slices::of(now, &part);
+            }
         }
-        self.send(clock, limit).await
-    }
-
-    async fn sliced(
-        &mut self,
-        clock: &impl Clock,
-        slice: impl Fn() -> Duration,
-        limit: Option<Duration>,
-        args: &[Arg<'_>],
-        slices: Slices,
-    ) -> Result<(), Error> {
         loop {
-            let now = clock.now();
+            let Some(slices) = &slices else { return self.send(clock, limit).await };
             let mut text = TimeText::default();
             let most = slice().min(self.exchange.max_block());
-            let (at, time) = slices.next(now, most, &mut text);
-            let mut part: Vec<_> = args.to_vec();
+            let (at, time) = slices.next(clock.now(), most, &mut text);
+            let mut part = part.clone();
             if let Some(place) = part.get_mut(at) {
                 *place = time;
             }
@@ -93,6 +95,37 @@ impl<L: Share<State>> Handle<L> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Finds the last ids of the streams that an `XREAD` reads from `$` on. Says whether that worked;
+    /// else what the server says is the first reply.
+    async fn newest(
+        &mut self,
+        clock: &impl Clock,
+        limit: Option<Duration>,
+        args: &[Arg<'_>],
+        ids: &mut Vec<Vec<u8>>,
+    ) -> Result<bool, Error> {
+        self.batch.clear();
+        for stream in newest(args).filter_map(|(at, _)| args.get(at)) {
+            self.batch.push(&[Arg::from("XINFO"), Arg::from("STREAM"), *stream])?;
+        }
+        self.send(clock, limit).await?;
+        for at in 0..self.replies() {
+            let id = match self.pick(at) {
+                Ok(stream) => last_id(stream).ok_or(Error::Refused(Refused::Blocking))?.to_vec(),
+                Err(Error::Server(error)) if error.message == "no such key" => b"0-0".to_vec(),
+                Err(Error::Server(ServerError { code, .. })) if code == "NOPERM" => {
+                    let message = "XREAD from $ on takes XINFO STREAM if it blocks for long, which \
+                        this user may not execute: give an id instead of $";
+                    return Err(Error::Server(ServerError { code, message: message.into() }));
+                }
+                Err(Error::Server(_)) if at == 0 => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            ids.push(id);
+        }
+        Ok(true)
     }
 
     /// Executes commands one behind the other. All of them together have `limit`, or else each what
@@ -120,29 +153,33 @@ impl<L: Share<State>> Handle<L> {
     /// and behind the next login.
     async fn send(&mut self, clock: &impl Clock, limit: Option<Duration>) -> Result<(), Error> {
         let by = limit.map(|limit| clock.now().plus(limit));
-        let Sent { in_session, .. } = self.exchanged(clock.now(), by).await?;
-        let (first, is_lost) = match Repeat::of(&self.batch, &self.replies, in_session) {
-            None => return Ok(()),
-            Some(Repeat::From(first)) => (first, false),
-            Some(Repeat::Lost(first)) => (first, true),
-        };
-        if is_lost {
-            self.exchange.give_up_session(self.slot);
-            let all = self.replies.len();
-            self.replies.truncate(first);
-            (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
-            return Ok(());
+        let mut kept: Option<(Replies, usize)> = None;
+        loop {
+            let Sent { in_session, .. } = self.exchanged(clock.now(), by).await?;
+            if let Some((mut before, first)) = kept {
+                // Who was never heard again says less than the server did.
+                if !self.is_unheard() {
+                    before.truncate(first);
+                    before.append(&self.replies);
+                }
+                self.replies = before;
+                return Ok(());
+            }
+            match Repeat::of(&self.batch, &self.replies, in_session) {
+                None => return Ok(()),
+                Some(Repeat::From(first)) => {
+                    kept = Some((core::mem::take(&mut self.replies), first));
+                    self.batch.skip(first);
+                }
+                Some(Repeat::Lost(first)) => {
+                    self.exchange.give_up_session(self.slot);
+                    let all = self.replies.len();
+                    self.replies.truncate(first);
+                    (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
+                    return Ok(());
+                }
+            }
         }
-        let mut before = core::mem::take(&mut self.replies);
-        self.batch.skip(first);
-        self.exchanged(clock.now(), by).await?;
-        // Who was never heard again says less than the server did.
-        if !self.is_unheard() {
-            before.truncate(first);
-            before.append(&self.replies);
-        }
-        self.replies = before;
-        Ok(())
     }
 
     /// Queues the batch, and waits for its replies.
@@ -190,6 +227,17 @@ impl<L: Share<State>> Handle<L> {
     pub fn has_session(&self) -> bool {
         self.exchange.has_session(self.slot)
     }
+}
+
+/// The id of the newest entry that a stream ever had, by the reply to `XINFO STREAM`.
+fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
+    let mut items = stream.items();
+    while let (Some(name), Some(value)) = (items.next(), items.next()) {
+        if name.bytes() == Ok(b"last-generated-id") {
+            return value.bytes().ok();
+        }
+    }
+    None
 }
 
 /// Withdraws what nobody waits for any more.

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::future::Future;
+use core::pin::pin;
 use core::time::Duration;
 
 pub use door::Door;
@@ -143,7 +144,11 @@ impl<T: Timer + 'static> Local<T> {
         let follows = shared.identity.place.follow_moved;
         let visit = |node: &_| follows.then(|| self.nodes.handle(node));
         let executed = self.follower.execute(&shared.identity.timer, slice, limit, args, visit);
-        shared.in_time(executed).await?;
+        {
+            // Pinned here: a future that is handed over has its room twice.
+            let executed = pin!(executed);
+            shared.in_time(executed).await?;
+        }
         self.pick(0)
     }
 
@@ -180,8 +185,11 @@ impl<T: Timer + 'static> Local<T> {
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
         let shared = &*self.shared;
-        let executed = self.follower.execute_all(&shared.identity.timer, limit, commands);
-        shared.in_time(executed).await?;
+        {
+            let timer = &shared.identity.timer;
+            let executed = pin!(self.follower.execute_all(timer, limit, commands));
+            shared.in_time(executed).await?;
+        }
         Ok(self.follower.replies())
     }
 

@@ -1,5 +1,6 @@
 mod apart;
 mod beside;
+mod blocking;
 mod broker;
 mod limits;
 mod moved;

@@ -19,6 +19,8 @@ pub(super) struct Wire {
     pub(super) connects: Cell<u32>,
     /// The number of the connection and the first word of each command.
     pub(super) log: RefCell<Vec<(u32, String)>>,
+    /// The words of each command.
+    pub(super) said: RefCell<Vec<String>>,
     /// It takes no more than so many bytes.
     pub(super) most: Cell<Option<usize>>,
     taken: Cell<usize>,
@@ -77,6 +79,7 @@ impl Write for Script {
             input.drain(..framed.used);
             drop(input);
             wire.log.borrow_mut().push((wire.connects.get(), words[0].clone()));
+            wire.said.borrow_mut().push(words.join(" "));
             wire.output.borrow_mut().extend(self.1(wire, &words));
         }
     }
