@@ -46,18 +46,18 @@ const shown = (value) => {
   return `(${whole ? 'int' : 'double'}) ${value}`;
 };
 
-const send = async (client, text, options = {}) => {
+const send = async (client, text, options) => {
   const commands = text.split(' | ').map((command) => command.trim().split(/\s+/));
   try {
     // One command is sent as one: that may be sliced.
     const replies =
       commands.length === 1
-        ? [await client.command(...commands[0], options)]
+        ? [await client.command(...commands[0], ...(options ? [options] : []))]
         : await client.pipeline(commands, options);
     const answers = replies.map(shown).join(' | ');
     return replies[0] instanceof RedisError ? answers : `ok ${answers}`;
   } catch (error) {
-    return error === options.signal?.reason ? 'gone' : failure(error);
+    return error === options?.signal.reason ? 'gone' : failure(error);
   }
 };
 
