@@ -71,6 +71,10 @@ impl<L: Share<State>> Exchange<L> {
         state.handles += 1;
         state.free.pop().unwrap_or_else(|| match u32::try_from(state.slots.len()) {
             Ok(slot) if slot < MAX_SLOTS => {
+                if slot == 0 {
+                    // There is often no other one.
+                    state.slots.reserve_exact(1);
+                }
                 state.slots.push(Slot::default());
                 slot
             }

@@ -163,10 +163,10 @@ impl<L: Share<State>> Handle<L> {
                     before.append(&self.replies);
                 }
                 self.replies = before;
-                return Ok(());
+                break;
             }
             match Repeat::of(&self.batch, &self.replies, in_session) {
-                None => return Ok(()),
+                None => break,
                 Some(Repeat::From(first)) => {
                     kept = Some((core::mem::take(&mut self.replies), first));
                     self.batch.skip(first);
@@ -176,10 +176,13 @@ impl<L: Share<State>> Handle<L> {
                     let all = self.replies.len();
                     self.replies.truncate(first);
                     (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
-                    return Ok(());
+                    break;
                 }
             }
         }
+        // Its memory may go back while nobody uses it.
+        self.batch.clear();
+        Ok(())
     }
 
     /// Queues the batch, and waits for its replies.

@@ -46,6 +46,7 @@ async fn client(
 ) -> Result<()> {
     shared.counters.add(|counts| &mut counts.connections);
     let _ = stream.set_nodelay(true);
+    let mut latency = shared.latency;
     match shared.faults.event(Event::Connect) {
         Some(Fault::Cut) => return Ok(()),
         Some(Fault::CutAfter(bytes)) => {
@@ -54,6 +55,7 @@ async fn client(
             return Ok(());
         }
         Some(Fault::Hang(time)) => hang(time).await,
+        Some(Fault::Lag(time)) => latency += time,
         Some(Fault::Error(error)) => {
             // A server says so before TLS begins, so that nobody hears it there.
             if acceptor.is_none() {
@@ -78,7 +80,7 @@ async fn client(
     let answers = async {
         // What was said before an end is heard.
         let said = replies(shared, from_backend, near, noted, &ends);
-        let (said, heard) = join!(said, underway(shared.latency, far, output, &answered));
+        let (said, heard) = join!(said, underway(latency, far, output, &answered));
         said.and(heard)
     };
     tokio::select! {
@@ -185,7 +187,8 @@ async fn requests(
                 Err(_) => Vec::new(),
             };
             // Subscriptions are confirmed, not replied to.
-            replies += u64::from(!words.first().is_some_and(|word| is_about_subscriptions(word)));
+            let subscribes = words.first().is_some_and(|word| is_about_subscriptions(word));
+            replies += u64::from(!subscribes);
             let mut login = None;
             let fault = match credentials(&words) {
                 Some(at) => {
@@ -208,9 +211,15 @@ async fn requests(
                         true => Some(not_logged_in(&words)),
                         false => shared.nodes.refused(port, &words),
                     };
-                    match &refused {
-                        Some(refused) => out.extend(instead(refused)),
-                        None => out.extend(command),
+                    match (&fault, &refused) {
+                        // The store would confirm it.
+                        (Some(Fault::Hang(None)), _) if subscribes => {}
+                        (Some(Fault::Error(_)), _) | (_, Some(_)) if subscribes => {
+                            replies += 1;
+                            out.extend(UNSUPPORTED);
+                        }
+                        (_, Some(refused)) => out.extend(instead(refused)),
+                        _ => out.extend(command),
                     }
                     fault.filter(|fault| *fault != Fault::NoAuth).or(refused.map(Fault::Error))
                 }
@@ -250,12 +259,15 @@ fn not_logged_in(words: &[&[u8]]) -> String {
     }
 }
 
+/// A command that every store answers with an error.
+const UNSUPPORTED: &[u8] = b"*1\r\n$11\r\nUNSUPPORTED\r\n";
+
 /// What the store gets instead of a command that is refused, so that replies stay in order and an
 /// open transaction is spoilt, or discarded.
 const fn instead(refused: &str) -> &'static [u8] {
     match refused.as_bytes() {
         [b'E', b'X', b'E', b'C', ..] => b"*1\r\n$7\r\nDISCARD\r\n",
-        _ => b"*1\r\n$11\r\nUNSUPPORTED\r\n",
+        _ => UNSUPPORTED,
     }
 }
 

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::command::Class;
 use crate::connection::Config;
+use crate::recent::Recent;
 use crate::time::Instant;
 
 use super::batch::{Batch, Ticket};
@@ -51,17 +52,18 @@ pub(super) struct Queue {
     begun: Option<(u32, u32)>,
     /// The earliest deadline, or earlier.
     due: Instant,
+    recent: Recent,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        let (bytes, entries) = Default::default();
-        Self { bytes, gone: 0, entries, begun: None, due: Instant::FAR_FUTURE }
+        let (bytes, entries, recent) = Default::default();
+        Self { bytes, gone: 0, entries, begun: None, due: Instant::FAR_FUTURE, recent }
     }
 }
 
-/// Room that is kept for the next commands.
-const ROOM: usize = 64 << 10;
+/// So many bytes that have gone are no reason to move the others.
+const MANY: usize = 4 << 10;
 
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
@@ -83,6 +85,8 @@ impl Queue {
             queued
         }));
         self.due = self.due.min(by);
+        let room = self.bytes.len().max(self.entries.len() * size_of::<Queued>());
+        self.recent.used(batch.commands.len(), room);
     }
 
     /// The next command, its bytes, and until when its reply is waited for.
@@ -110,14 +114,14 @@ impl Queue {
     fn tidy(&mut self) {
         let Some(front) = self.entries.front() else {
             self.gone += self.bytes.len() as u64;
-            self.bytes.clear();
-            self.bytes.shrink_to(ROOM);
+            self.recent.clear(&mut self.bytes);
+            self.recent.clear_queue(&mut self.entries);
             self.due = Instant::FAR_FUTURE;
             return;
         };
         let before = self.place(front);
         // Half of it is gone: moving the rest costs no more than has been sent.
-        if before > ROOM && before > self.bytes.len() / 2 {
+        if before > MANY && before > self.bytes.len() / 2 {
             self.bytes.drain(..before);
             self.gone += before as u64;
         }
