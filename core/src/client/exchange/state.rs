@@ -336,6 +336,14 @@ impl State {
         }
     }
 
+    /// Nothing was sent or received for a while: gives memory back that was needed before.
+    pub(super) fn give_back(&mut self) {
+        self.queue.forget();
+        for slot in self.slots.iter_mut().filter(|slot| slot.expected == 0) {
+            slot.replies.forget();
+        }
+    }
+
     /// The session of `slot` came to nothing, and it knows.
     pub(super) fn give_up_session(&mut self, slot: u32) {
         self.lose_session(slot, true);
