@@ -33,7 +33,8 @@ impl Slot {
         self.batch = batch;
         self.expected = expected;
         self.replies.clear();
-        self.early.clear();
+        // There are few, but for what is lost: no memory is kept for that.
+        self.early = Vec::new();
     }
 
     /// Takes in what became of command number `index`. Says whether that was the last one.
