@@ -133,7 +133,7 @@ pub(crate) fn subscriber<C>(
     dialer: Dialer<C>,
     start: Start,
     backlog: usize,
-) -> (Subscriber, Driver<C>) {
+) -> (Subscriber, Box<Driver<C>>) {
     let mailbox = Arc::new(Mailbox::new(backlog));
     let subscriber = Subscriber {
         reader: Reader::new(mailbox.clone()),
@@ -141,12 +141,12 @@ pub(crate) fn subscriber<C>(
         standing: dialer.standing.clone(),
         patience: dialer.config.command_timeout,
     };
-    (subscriber, Driver { dialer, mailbox: End(mailbox), start: Some(start) })
+    (subscriber, Box::new(Driver { dialer, mailbox: End(mailbox), start: Some(start) }))
 }
 
 impl<C: Connect> Driver<C> {
     /// Keeps a connection until the subscriber is dropped.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         // Without the subscriber, all is over.
         let _ = self.keep().await;
     }
@@ -156,7 +156,11 @@ impl<C: Connect> Driver<C> {
         loop {
             let until = self.start.as_ref().map(|start| start.until);
             let open = self.dialer.open(until);
-            let line = match wanted(mailbox, open).await? {
+            // What is published meanwhile is missed.
+            let waiting = self.dialer.identity.waiting();
+            let opened = wanted(mailbox, open).await?;
+            drop(waiting);
+            let line = match opened {
                 Ok(pump) => Line::new(pump, mailbox, &self.dialer.standing),
                 Err(Unstartable) => break,
             };
@@ -206,7 +210,7 @@ async fn serve<'s, C: Connect>(
             }
         }
         let mut next = {
-            let mut open = pin!(dialer.open(None));
+            let mut open = dialer.open(None);
             loop {
                 tokio::select! {
                     opened = &mut open => match opened {

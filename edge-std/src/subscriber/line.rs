@@ -15,18 +15,22 @@ use crate::standing::Standing;
 
 /// See the [module](self).
 pub(super) struct Line<'s, S> {
-    pump: Pump<S>,
+    pump: Box<Pump<S>>,
     owned: Owned<'s>,
 }
 
 impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
-    pub(super) fn new(pump: Pump<S>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
+    pub(super) fn new(pump: Box<Pump<S>>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
         let line = client::Line::new(mailbox.clone());
         Self { pump, owned: Owned { line, standing } }
     }
 
     /// One that takes the place of another.
-    pub(super) fn replacing(pump: Pump<S>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
+    pub(super) fn replacing(
+        pump: Box<Pump<S>>,
+        mailbox: &Arc<Mailbox>,
+        standing: &'s Standing,
+    ) -> Self {
         let line = client::Line::replacing(mailbox.clone());
         Self { pump, owned: Owned { line, standing } }
     }

@@ -10,8 +10,7 @@ use super::nodes::Nodes;
 use super::shared::Shared;
 use crate::client::{Desk, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted, either};
-use crate::event::Event;
+use crate::drive::{DialError, Handler, Owner, Submit, Wanted, either};
 use crate::reconnect::Dial;
 use crate::source::TokenSource;
 use crate::time::{Instant, Timer};
@@ -75,9 +74,6 @@ impl<T: Timer> Handler for Keeper<T> {
         let more = self.desk.deliver().output(output);
         match more {
             Some(Output::Event(event)) => {
-                if let Event::Rejected { serving: false, .. } = event {
-                    self.desk.login_refused();
-                }
                 self.shared.observe(&event);
             }
             Some(Output::Push(Ok(push))) => {
@@ -113,8 +109,12 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
         if self.is_idle && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
     }
 
+    fn is_waited_for(&self) -> bool {
+        !self.desk.is_empty()
+    }
+
     fn dial(&self, now: Instant) -> Dial {
-        self.shared.standing.borrow().dial(now)
+        self.shared.dial(now)
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -122,11 +122,12 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     }
 
     fn connected(&mut self) {
+        self.shared.dialed();
         self.shared.connected.set(true);
         self.shared.identity.wake();
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.shared.dial_failed(now, error);
     }
 

@@ -51,7 +51,7 @@ impl<T: Timer + 'static> Subscriber<T> {
         K: Connector + Clone,
         S: TokenSource,
     {
-        let identity = Identity::new(settings, timer, snapshot);
+        let identity = Identity::new(settings, timer, &source, snapshot);
         let (subscriber, lines) = Self::made(&identity);
         let driver = async move {
             let fetching = identity.fetch(&mut source);

@@ -11,6 +11,7 @@ use crate::client::error::{Error, ServerError};
 use crate::client::exchange::{set_waker, wake};
 use crate::client::share::Share;
 use crate::command::Topic;
+use crate::recent::Recent;
 
 /// What is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +58,7 @@ pub struct Mail {
     /// A connection that takes the place of another has logged in.
     heir: bool,
     deliveries: VecDeque<Delivery>,
+    recent: Recent,
     size: usize,
     /// Subscriptions have ended, and it wasn't told yet.
     gap: bool,
@@ -258,7 +260,13 @@ impl<L: Share<Mail>> Mailbox<L> {
 
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Result<Delivery, Error>> {
         let mut mail = self.mail.lock();
+        let waiting = mail.deliveries.len();
         if let Some(delivery) = mail.deliveries.pop_front() {
+            let Mail { deliveries, recent, .. } = &mut *mail;
+            recent.used(1, waiting * size_of::<Delivery>());
+            if deliveries.is_empty() {
+                recent.clear_queue(deliveries);
+            }
             if let Delivery::Message(message) = &delivery {
                 mail.size -= message.size();
             }

@@ -1,6 +1,8 @@
 //! A connection with a person at the other end, who types the answers.
 
 mod login;
+#[cfg(feature = "alloc")]
+mod memory;
 mod replies;
 mod session;
 
@@ -89,7 +91,7 @@ impl Bench {
     fn token(&mut self, text: &str) {
         let token = Token::new(Secret::new(text)).with_user("oid");
         let token = token.with_expires_in(Duration::from_secs(3600));
-        self.manager.token(self.now, &token).unwrap();
+        self.manager.push(self.now, &token).unwrap();
     }
 
     fn look(&mut self) {

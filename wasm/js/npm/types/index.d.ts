@@ -23,6 +23,8 @@ export interface Target {
   readonly redirected?: boolean;
   /** Aborted when nobody waits for the connection any more. */
   readonly signal: AbortSignal;
+  /** Says what is waited for from now on, so that the error of a dial that takes too long can say it. */
+  readonly begins?: (stage: 'name' | 'tcp' | 'tls') => void;
 }
 
 /** Opens connections. An error may have a `kind`: `name`, `unreachable`, `tls`, `host`. */
@@ -186,7 +188,8 @@ export interface Options extends TokenOptions {
   backlog?: number | undefined;
   /** Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports. */
   onPush?: ((push: Reply) => void) | undefined;
-  /** A token that was kept: see `changedSnapshot`. */
+  /** A token that was kept: see `changedSnapshot`. It is only used for the identity that it was made
+   * for. Providers that are functions are taken for one identity: keep a snapshot for each. */
   snapshot?: Uint8Array | ArrayBuffer | null | undefined;
 }
 
@@ -205,6 +208,16 @@ export type Reply =
   | Reply[]
   | Map<Reply, Reply>
   | Set<Reply>;
+
+/** For how long somebody waits for a command, or for a pipeline. */
+export interface CallOptions {
+  /** So many milliseconds, instead of `commandTimeout`, wherever the command is then: in line, or on
+   * its way. The time that a command blocks by itself, as `BLPOP`, comes on top. */
+  timeout?: number | undefined;
+  /** Gives it up when it is aborted: the call is rejected with the signal's reason. What was not sent
+   * by then is never sent; what was may be executed. */
+  signal?: AbortSignal | undefined;
+}
 
 /** How a client stands. */
 export interface Health {
@@ -234,10 +247,14 @@ export declare class Client {
   loggedIn(): Promise<void>;
   /** Sends a command and comes to its reply. Calls may come at any time; they are answered in order. */
   command(...args: Argument[]): Promise<Reply>;
+  command(...args: [...Argument[], CallOptions]): Promise<Reply>;
   /** The same, with strings as bytes. */
   commandBytes(...args: Argument[]): Promise<Reply>;
-  /** Sends commands one behind the other, and comes to all replies; an error is one of them. */
-  pipeline(commands: Argument[][], options?: { bytes?: boolean }): Promise<Reply[]>;
+  commandBytes(...args: [...Argument[], CallOptions]): Promise<Reply>;
+  /** Sends commands one behind the other, and comes to all replies; an error is one of them. A
+   * `timeout` is for all of them together. What lies between `MULTI` and `EXEC` is sent as a whole or
+   * not at all. */
+  pipeline(commands: Argument[][], options?: CallOptions & { bytes?: boolean }): Promise<Reply[]>;
   /** What a program that can't run in the background should do about its token. */
   pull(): 'use' | 'use-then-refresh' | 'fetch-first';
   /** Fetches the next token if it is due. */

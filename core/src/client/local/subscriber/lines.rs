@@ -13,7 +13,7 @@ use super::Shared;
 use crate::client::error::Error;
 use crate::client::{Line, Mail, Mailbox};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted};
+use crate::drive::{DialError, Handler, Owner, Submit, Wanted};
 use crate::reconnect::Dial;
 use crate::time::{Instant, Timer};
 use crate::transport::{ConnectError, Connector};
@@ -163,8 +163,13 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         if wanted { Wanted::Now } else { Wanted::Later }
     }
 
+    fn is_waited_for(&self) -> bool {
+        // What is published meanwhile is missed.
+        true
+    }
+
     fn dial(&self, now: Instant) -> Dial {
-        self.lines.shared.standing.borrow().dial(now)
+        self.lines.shared.dial(now)
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -172,6 +177,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     }
 
     fn connected(&mut self) {
+        self.lines.shared.dialed();
         let mailbox = self.lines.mailbox.clone();
         let line = if self.other.borrow().is_some() {
             Line::replacing(mailbox)
@@ -184,7 +190,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         self.lines.news.set(true);
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.lines.shared.dial_failed(now, error);
     }
 

@@ -270,7 +270,7 @@ impl Connector for Broker {
         endpoint: &Endpoint<'_>,
         session: S,
     ) -> Result<S::Output, Never> {
-        let Endpoint { address, port, server_name } = *endpoint;
+        let Endpoint { address, port, server_name, .. } = *endpoint;
         self.dialed.borrow_mut().push(format!("{address}:{port} as {server_name}"));
         self.dials.set(self.dials.get() + 1);
         self.sleep(self.dial).await;

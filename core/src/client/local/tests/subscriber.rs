@@ -16,7 +16,7 @@ use crate::event::Event;
 pub(super) const USUAL: Rule = |_, _| None;
 
 /// Runs `f` with a subscriber of `broker`.
-fn with<R>(
+pub(super) fn with<R>(
     broker: &Broker,
     settings: Settings,
     f: impl AsyncFnOnce(Subscriber<Calendar>, &Broker) -> R,
