@@ -147,6 +147,7 @@ impl Default for RefreshPolicy {
 /// | throttled | what the endpoint asks for, at least the same; if it asks for nothing, at least `throttled_delay` |
 /// | parse | `parse_delay` |
 /// | clock | `clock_delay` |
+/// | replication | as transient |
 /// | configuration | `slow_delay` |
 ///
 /// While somebody waits for a token and there is no live one, each wait is at most `max_delay`, but
