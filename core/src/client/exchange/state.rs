@@ -33,7 +33,8 @@ impl Slot {
         self.batch = batch;
         self.expected = expected;
         self.replies.clear();
-        self.early.clear();
+        // There are few, but for what is lost: no memory is kept for that.
+        self.early = Vec::new();
     }
 
     /// Takes in what became of command number `index`. Says whether that was the last one.
@@ -333,6 +334,14 @@ impl State {
             (self.held, self.session) = (Held::Nothing, None);
         } else if self.session.is_none() {
             self.held = Held::Abandoned;
+        }
+    }
+
+    /// Nothing was sent or received for a while: gives memory back that was needed before.
+    pub(super) fn give_back(&mut self) {
+        self.queue.forget();
+        for slot in self.slots.iter_mut().filter(|slot| slot.expected == 0) {
+            slot.replies.forget();
         }
     }
 
