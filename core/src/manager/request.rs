@@ -200,7 +200,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.counts.failures = self.counts.failures.saturating_add(1);
         let in_a_row = self.failures_in_a_row().saturating_add(1);
         let (kind, retry) = (error.kind(), &self.policy.retry);
-        let wait = retry.wait_millis(kind, in_a_row).min(MAX_WAIT);
+        let wait = retry.own_wait_millis(kind, in_a_row).min(MAX_WAIT);
         let wait = self.jitter.around(wait, retry.jitter);
         let quick = self.jitter.earlier(millis(retry.max_delay), retry.jitter);
         // What the endpoint asked for is not shortened.
