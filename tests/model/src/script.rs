@@ -1,0 +1,472 @@
+//! Scripts: what happens to a connection, in which order. All of it comes from a seed, and any part
+//! of it may be left out.
+
+use std::time::Duration;
+
+use redis_entraid_core::auth::Protocol;
+use redis_entraid_core::command::Topic;
+use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
+use simulation::Chance;
+
+/// One connection's life, or those of a few behind each other.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// What was chosen of the connection and of the server.
+    pub settings: Settings,
+    /// What happens.
+    pub steps: Vec<Step>,
+}
+
+/// What is chosen before a script begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What the client asks for.
+    pub resp2: bool,
+    /// The server doesn't know `HELLO`.
+    pub old_server: bool,
+    /// The server is a node of a cluster.
+    pub cluster: bool,
+    /// Sizes of the buffers and of the ring.
+    pub receive: usize,
+    /// See `receive`.
+    pub transmit: usize,
+    /// See `receive`.
+    pub ring: usize,
+    /// See [`Config`].
+    pub eager: bool,
+    /// See [`Config`].
+    pub set_info: bool,
+    /// Whether the connection has a name.
+    pub named: bool,
+    /// See [`Replacement`].
+    pub overlap: bool,
+    /// Seconds without anything to do, and whether the connection is closed then.
+    pub idle: (u64, bool),
+    /// Seconds that a command may block.
+    pub max_block: u64,
+    /// Seconds that a token lives.
+    pub life: u64,
+}
+
+impl Settings {
+    /// The simplest ones.
+    pub const PLAIN: Self = Self {
+        resp2: false,
+        old_server: false,
+        cluster: false,
+        receive: 1024,
+        transmit: 1024,
+        ring: 32,
+        eager: false,
+        set_info: false,
+        named: false,
+        overlap: false,
+        idle: (240, false),
+        max_block: 10,
+        life: 3600,
+    };
+
+    fn draw(chance: &mut Chance) -> Self {
+        let receive = pick(chance, &[96, 128, 160, 256, 1024]);
+        Self {
+            resp2: chance.one_in(4),
+            old_server: chance.one_in(8),
+            cluster: chance.one_in(2),
+            receive,
+            transmit: pick(chance, &[96, 128, 256, 1024]),
+            ring: pick(chance, &[2, 4, 8, 32]),
+            eager: chance.one_in(3),
+            set_info: chance.one_in(2),
+            named: chance.one_in(2),
+            overlap: chance.one_in(4),
+            idle: pick(chance, &[(240, false), (240, false), (20, false), (60, true)]),
+            max_block: pick(chance, &[10, 10, 2]),
+            life: pick(chance, &[60, 300, 3600, 3600]),
+        }
+    }
+
+    /// What the connection is told of them.
+    pub fn config(&self) -> Config {
+        let (idle, closes) = self.idle;
+        let idle = Duration::from_secs(idle);
+        Config {
+            protocol: if self.resp2 { Protocol::Resp2 } else { Protocol::Resp3 },
+            id: 7,
+            name: ClientName::new("model").filter(|_| self.named),
+            set_info: self.set_info,
+            eager: self.eager,
+            idle: if closes { Idle::LetGo(idle) } else { Idle::Keep(idle) },
+            max_block: Duration::from_secs(self.max_block),
+            replacement: if self.overlap {
+                Replacement::Overlap
+            } else {
+                Replacement::BreakThenMake
+            },
+            ..Config::default()
+        }
+    }
+}
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The user sends a command.
+    User(Command),
+    /// Somebody else does something at the server.
+    Other(Other),
+    /// The network takes so many bytes from the client, and brings so many.
+    Flow(usize, usize),
+    /// All that can flow does.
+    Drain,
+    /// Time passes, in milliseconds, and bytes flow.
+    Pass(u64),
+    /// Time passes to the client's next deadline, at most so many milliseconds, and bytes flow.
+    Next(u64),
+    /// A new token comes.
+    Token,
+    /// The server does nothing for so many milliseconds.
+    Silence(u64),
+    /// The server does nothing any more.
+    Death,
+    /// The server answers the next command of the user's with an error.
+    Fault(Fault),
+    /// The server answers the next login with an error.
+    LoginFault(LoginFault),
+    /// The server forgets who has logged in.
+    Logout,
+    /// The server closes the connection.
+    Cut,
+    /// The host has the connection end when all replies are in.
+    Retire,
+}
+
+/// A command of the user's. Numbers choose keys and names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `PING`, with a text of its own.
+    Ping,
+    /// `GET`
+    Get(usize),
+    /// `SET`
+    Set(usize),
+    /// `INCR`
+    Incr,
+    /// `MGET`
+    MGet(usize, usize),
+    /// `RPUSH`
+    RPush(usize),
+    /// `BLPOP`, for so many milliseconds.
+    BlPop(usize, u64),
+    /// `MULTI`
+    Multi,
+    /// `EXEC`
+    Exec,
+    /// `DISCARD`
+    Discard,
+    /// `WATCH`
+    Watch(usize),
+    /// `UNWATCH`
+    Unwatch,
+    /// `CLIENT TRACKING ON` or `OFF`.
+    Tracking(bool),
+    /// Something with a reply of so many bytes, or an error of that length.
+    Large(usize, bool),
+    /// A command that lacks a word.
+    Arity(Lacking),
+    /// Subscribes to the names whose bit is set.
+    Subscribe(Topic, u8),
+    /// Unsubscribes from the names whose bit is set; from all if there is none.
+    Unsubscribe(Topic, u8),
+}
+
+/// What lacks a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    /// `GET` without a key.
+    Get,
+    /// `WATCH` without a key.
+    Watch,
+    /// `EXEC` with a word too many.
+    Exec,
+    /// `DISCARD` with a word too many.
+    Discard,
+    /// `MULTI` with a word too many.
+    Multi,
+    /// `SUBSCRIBE` to nothing.
+    Subscribe,
+}
+
+/// What others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// `SET` of a key.
+    Set(usize),
+    /// `DEL` of a key.
+    Delete(usize),
+    /// `RPUSH` to a list.
+    Push(usize),
+    /// `PUBLISH`, with so many bytes.
+    Publish(usize, usize),
+    /// The slot of the keys `{b}` changes its state.
+    Slot(Slot),
+}
+
+/// The state of a cluster's slot at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// It is served.
+    Here,
+    /// Another node has it.
+    Moved,
+    /// It is on its way to another node.
+    Migrating,
+    /// Nobody has it.
+    Down,
+}
+
+/// An error in place of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The user may not do that.
+    NoPerm,
+    /// Not now: memory, disk, a script, a replica.
+    NotNow(usize),
+    /// One that nobody knows. Whether an `EXEC` or `DISCARD` was done all the same.
+    Odd(bool),
+}
+
+/// An error in place of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginFault {
+    /// `WRONGPASS`
+    WrongPass,
+    /// `LOADING`
+    Loading,
+}
+
+/// Keys, in two slots.
+pub const KEYS: [&str; 4] = ["{a}0", "{a}1", "{b}0", "{b}1"];
+/// Lists, in two slots.
+pub const LISTS: [&str; 2] = ["{a}l", "{b}l"];
+/// What is counted.
+pub const COUNTER: &str = "{a}n";
+/// Channels, patterns and shard channels. The confirmation of the last is larger than small buffers.
+pub const NAMES: [&str; 3] = [
+    "x",
+    "y",
+    "{a}zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz",
+];
+/// What makes a large reply.
+const LARGE: &str = "return string.rep(ARGV[1],ARGV[2])";
+const LARGE_ERROR: &str = "return {err='ERR '..string.rep(ARGV[1],ARGV[2])}";
+
+impl Command {
+    /// The words of it, which say which command it is.
+    pub fn words(self, tag: u64) -> Vec<String> {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let text = format!("t{tag}");
+        match self {
+            Self::Ping => words(&["PING", &text]),
+            Self::Get(key) => words(&["GET", KEYS[key]]),
+            Self::Set(key) => words(&["SET", KEYS[key], &text]),
+            Self::Incr => words(&["INCR", COUNTER]),
+            Self::MGet(one, two) => words(&["MGET", KEYS[one], KEYS[two]]),
+            Self::RPush(list) => words(&["RPUSH", LISTS[list], &text]),
+            Self::BlPop(list, millis) => {
+                words(&["BLPOP", LISTS[list], &format!("{}.{:03}", millis / 1000, millis % 1000)])
+            }
+            Self::Multi => words(&["MULTI"]),
+            Self::Exec => words(&["EXEC"]),
+            Self::Discard => words(&["DISCARD"]),
+            Self::Watch(key) => words(&["WATCH", KEYS[key]]),
+            Self::Unwatch => words(&["UNWATCH"]),
+            Self::Tracking(true) => words(&["CLIENT", "TRACKING", "ON", "NOLOOP"]),
+            Self::Tracking(false) => words(&["CLIENT", "TRACKING", "OFF"]),
+            Self::Large(len, error) => {
+                let times = (len / text.len()).max(1).to_string();
+                let script = if error { LARGE_ERROR } else { LARGE };
+                words(&["EVAL", script, "0", &text, &times])
+            }
+            Self::Arity(Lacking::Get) => words(&["GET"]),
+            Self::Arity(Lacking::Watch) => words(&["WATCH"]),
+            Self::Arity(Lacking::Exec) => words(&["EXEC", "x"]),
+            Self::Arity(Lacking::Discard) => words(&["DISCARD", "x"]),
+            Self::Arity(Lacking::Multi) => words(&["MULTI", "x"]),
+            Self::Arity(Lacking::Subscribe) => words(&["SUBSCRIBE"]),
+            Self::Subscribe(topic, names) => with_names(topic.subscribes(), names),
+            Self::Unsubscribe(topic, names) => with_names(topic.unsubscribes(), names),
+        }
+    }
+}
+
+fn with_names(word: &str, names: u8) -> Vec<String> {
+    let names = NAMES.iter().enumerate().filter(|(at, _)| names >> at & 1 == 1);
+    std::iter::once(word).chain(names.map(|(_, name)| *name)).map(str::to_owned).collect()
+}
+
+fn pick<T: Copy>(chance: &mut Chance, of: &[T]) -> T {
+    of[chance.between(0, of.len() as u64) as usize]
+}
+
+/// How scripts are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All that the reference server can do.
+    Any,
+    /// What a real server can be made to do.
+    Real {
+        /// In a cluster or not.
+        cluster: bool,
+    },
+}
+
+impl Script {
+    /// A script of so many steps.
+    pub fn draw(seed: u64, len: usize, kind: Kind) -> Self {
+        let mut chance = Chance::new(seed);
+        let mut settings = Settings::draw(&mut chance);
+        if let Kind::Real { cluster } = kind {
+            settings = Settings {
+                cluster,
+                old_server: false,
+                idle: Settings::PLAIN.idle,
+                life: 3600,
+                ..settings
+            };
+        }
+        let mut steps = Vec::with_capacity(len);
+        while steps.len() < len {
+            draw_steps(&mut chance, kind, &mut steps);
+        }
+        Self { seed, settings, steps }
+    }
+}
+
+fn draw_steps(chance: &mut Chance, kind: Kind, steps: &mut Vec<Step>) {
+    let real = kind != Kind::Any;
+    match chance.between(0, 100) {
+        0..48 => steps.push(Step::User(draw_command(chance, real))),
+        // A whole transaction: by chance alone there are few.
+        48..54 => {
+            for _ in 0..chance.between(0, 2) {
+                steps.push(Step::User(Command::Watch(index(chance, KEYS.len()))));
+            }
+            steps.push(Step::User(Command::Multi));
+            for _ in 0..chance.between(0, 4) {
+                steps.push(Step::User(draw_command(chance, real)));
+                if chance.one_in(4) {
+                    steps.push(draw_other(chance));
+                }
+            }
+            if chance.one_in(3) {
+                steps.push(draw_time(chance, real));
+            }
+            if chance.one_in(8) {
+                steps.push(draw_fault(chance, real));
+            }
+            let end = if chance.one_in(4) { Command::Discard } else { Command::Exec };
+            steps.push(Step::User(end));
+        }
+        54..64 => steps.push(draw_other(chance)),
+        64..76 => steps.push(Step::Flow(
+            pick(chance, &[0, 1, 7, 40, usize::MAX]),
+            pick(chance, &[0, 1, 7, 40, usize::MAX]),
+        )),
+        76..88 => steps.push(Step::Drain),
+        88..94 => steps.push(draw_time(chance, real)),
+        94 => steps.push(Step::Token),
+        95..98 => steps.push(draw_fault(chance, real)),
+        98 => steps.push(match chance.between(0, 6) {
+            0 | 1 => Step::Cut,
+            2 => Step::Retire,
+            _ if real => Step::Token,
+            3 => Step::LoginFault(pick(chance, &[LoginFault::WrongPass, LoginFault::Loading])),
+            4 => Step::Logout,
+            _ => Step::Token,
+        }),
+        _ if real => steps.push(Step::Drain),
+        _ => steps.push(match chance.between(0, 5) {
+            0 => Step::Death,
+            _ => Step::Silence(chance.between(0, 40_000)),
+        }),
+    }
+}
+
+fn draw_time(chance: &mut Chance, real: bool) -> Step {
+    if real {
+        return pick(chance, &[Step::Pass(50), Step::Drain, Step::Token]);
+    }
+    match chance.between(0, 3) {
+        0 => Step::Pass(pick(chance, &[10, 500, 2000, 6000, 30_000, 300_000])),
+        1 => Step::Pass(chance.between(0, 60_000)),
+        _ => Step::Next(pick(chance, &[20_000, 300_000, 4_000_000])),
+    }
+}
+
+fn draw_fault(chance: &mut Chance, real: bool) -> Step {
+    Step::Fault(match chance.between(0, 4) {
+        0 | 1 => Fault::NoPerm,
+        _ if real => Fault::NoPerm,
+        2 => Fault::NotNow(index(chance, 6)),
+        _ => Fault::Odd(chance.one_in(2)),
+    })
+}
+
+fn draw_other(chance: &mut Chance) -> Step {
+    Step::Other(match chance.between(0, 6) {
+        0 => Other::Set(index(chance, KEYS.len())),
+        1 => Other::Delete(index(chance, KEYS.len())),
+        2 => Other::Push(index(chance, LISTS.len())),
+        3 | 4 => Other::Publish(index(chance, NAMES.len()), pick(chance, &[1, 10, 200])),
+        _ => Other::Slot(pick(
+            chance,
+            &[Slot::Here, Slot::Here, Slot::Moved, Slot::Migrating, Slot::Down],
+        )),
+    })
+}
+
+fn draw_command(chance: &mut Chance, real: bool) -> Command {
+    let key = index(chance, KEYS.len());
+    match chance.between(0, 50) {
+        0..6 => Command::Ping,
+        6..11 => Command::Get(key),
+        11..16 => Command::Set(key),
+        16..19 => Command::Incr,
+        19..22 => Command::MGet(key, index(chance, KEYS.len())),
+        22..24 => Command::RPush(index(chance, LISTS.len())),
+        24..27 => {
+            let millis = if real { 60 } else { pick(chance, &[100, 1000, 8000]) };
+            Command::BlPop(index(chance, LISTS.len()), millis)
+        }
+        27..30 => Command::Multi,
+        30..33 => Command::Exec,
+        33 => Command::Discard,
+        34 | 35 => Command::Watch(key),
+        36 => Command::Unwatch,
+        37 => Command::Tracking(!chance.one_in(3)),
+        38..42 => Command::Large(pick(chance, &[20, 80, 150, 300]), chance.one_in(4)),
+        42 => Command::Arity(pick(
+            chance,
+            &[
+                Lacking::Get,
+                Lacking::Watch,
+                Lacking::Exec,
+                Lacking::Discard,
+                Lacking::Multi,
+                Lacking::Subscribe,
+            ],
+        )),
+        43..47 => Command::Subscribe(topic(chance), chance.between(1, 8) as u8),
+        _ => Command::Unsubscribe(topic(chance), chance.between(0, 8) as u8),
+    }
+}
+
+fn topic(chance: &mut Chance) -> Topic {
+    pick(chance, &[Topic::Channel, Topic::Channel, Topic::Pattern, Topic::Shard])
+}
+
+fn index(chance: &mut Chance, len: usize) -> usize {
+    chance.between(0, len as u64) as usize
+}

@@ -1,0 +1,472 @@
+//! What the server keeps for one connection, and what commands do to it.
+
+use std::collections::BTreeSet;
+
+use redis_entraid_core::command::Topic;
+use redis_entraid_core::connection::Tag;
+
+use super::data::{bulk, error, keys, popped};
+use super::{Broken, Server, What};
+use crate::script::{Fault, LISTS, LoginFault, NAMES, Other};
+
+/// The state of one connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The token that it has logged in with, and when that ends.
+    pub login: Option<(String, u64)>,
+    /// Since the last login, somebody was told that there is none.
+    pub told_noauth: bool,
+    pub(super) resp3: bool,
+    /// Commands of the open transaction.
+    pub multi: Option<Vec<Vec<String>>>,
+    spoiled: bool,
+    touched: bool,
+    /// The keys that are watched.
+    pub watched: BTreeSet<String>,
+    /// Whether tracking is on.
+    pub tracking: bool,
+    tracked: BTreeSet<String>,
+    /// Channels, patterns, shard channels.
+    pub(super) names: [BTreeSet<String>; 3],
+    /// The command that blocks.
+    pub blocked: Option<Blocked>,
+}
+
+/// A command that blocks.
+#[derive(Debug)]
+pub struct Blocked {
+    pub(super) tag: Tag,
+    list: String,
+    /// Until when.
+    pub until: u64,
+}
+
+impl Session {
+    pub(super) fn null_array(&self) -> &'static [u8] {
+        if self.resp3 { b"_\r\n" } else { b"*-1\r\n" }
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscriptions(&self) -> usize {
+        self.names.iter().map(BTreeSet::len).sum()
+    }
+
+    /// Whether it takes nothing but commands about subscriptions.
+    pub fn is_resp2_subscriber(&self) -> bool {
+        !self.resp3 && self.subscriptions() > 0
+    }
+
+    /// Whether there is something that ends with `EXEC`.
+    pub fn is_open(&self) -> bool {
+        self.multi.is_some() || !self.watched.is_empty()
+    }
+
+    fn close_transaction(&mut self) {
+        self.multi = None;
+        self.watched.clear();
+        (self.spoiled, self.touched) = (false, false);
+    }
+}
+
+fn at(topic: Topic) -> usize {
+    match topic {
+        Topic::Channel => 0,
+        Topic::Pattern => 1,
+        Topic::Shard => 2,
+    }
+}
+
+/// The topic of a command about subscriptions, and whether they begin.
+fn subscription(word: &str) -> Option<(Topic, bool)> {
+    let topics = [Topic::Channel, Topic::Pattern, Topic::Shard];
+    topics.into_iter().find_map(|topic| match word {
+        _ if word == topic.subscribes() => Some((topic, true)),
+        _ if word == topic.unsubscribes() => Some((topic, false)),
+        _ => None,
+    })
+}
+
+/// How many words a command has, behind its name.
+fn arity(word: &str) -> std::ops::RangeInclusive<usize> {
+    match word {
+        "GET" => 1..=1,
+        "EXEC" | "DISCARD" | "MULTI" => 0..=0,
+        "WATCH" | "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" => 1..=usize::MAX,
+        _ => 0..=usize::MAX,
+    }
+}
+
+impl Server {
+    pub(super) fn command(&mut self, words: &[String], raw: &[u8]) -> Result<(), Broken> {
+        let text: Vec<&str> = words.iter().map(String::as_str).collect();
+        match *text {
+            ["HELLO" | "AUTH", ..] => return self.login(&text),
+            ["PING"] | ["CLIENT", "SETINFO" | "SETNAME", ..] => {
+                if self.session.multi.is_some() {
+                    return Broken::new("nothing of ours in a transaction", words.join(" "));
+                }
+                let answer = match (self.session.login.is_some(), text[0]) {
+                    (false, _) => b"-NOAUTH Authentication required.\r\n".to_vec(),
+                    (true, "PING") if self.session.is_resp2_subscriber() => {
+                        b"*2\r\n$4\r\npong\r\n$0\r\n\r\n".to_vec()
+                    }
+                    (true, _) if self.session.is_resp2_subscriber() => {
+                        error("ERR Can't execute 'client' in this context")
+                    }
+                    (true, "PING") => b"+PONG\r\n".to_vec(),
+                    (true, _) => b"+OK\r\n".to_vec(),
+                };
+                self.answer(What::Own, answer);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let Some((tag, expected)) = self.submitted.pop_front() else {
+            return Broken::new("what was submitted is sent once", words.join(" "));
+        };
+        if expected != raw {
+            let expected = String::from_utf8_lossy(&expected).into_owned();
+            return Broken::new("what was submitted is sent once", format!("{text:?}, {expected}"));
+        }
+        match self.refused(words) {
+            Some(refused) => {
+                self.session.told_noauth |= refused.starts_with("NOAUTH");
+                let answer = self.refuse(&text, &refused);
+                self.answer(What::Reply(tag), answer);
+            }
+            None => self.perform(tag, words, &text),
+        }
+        self.notify();
+        Ok(())
+    }
+
+    /// Why a command isn't even looked at.
+    fn refused(&mut self, words: &[String]) -> Option<String> {
+        let word = words[0].as_str();
+        if !arity(word).contains(&(words.len() - 1)) {
+            return Some(format!("ERR wrong number of arguments for '{word}' command"));
+        }
+        if !self.dialect.shards && word.trim_start_matches("SUN").ends_with("SSUBSCRIBE") {
+            return Some(format!("ERR unknown command `{word}`"));
+        }
+        if !self.dialect.shards && word == "SUNSUBSCRIBE" {
+            return Some(format!("ERR unknown command `{word}`"));
+        }
+        if self.session.login.is_none() {
+            return Some("NOAUTH Authentication required.".into());
+        }
+        let plain = subscription(word).is_none()
+            && !matches!(word, "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "UNWATCH" | "CLIENT");
+        match self.fault {
+            Some(Fault::NoPerm) => {
+                self.fault = None;
+                if let Some(real) = &mut self.real {
+                    real.forbid(word);
+                }
+                return Some(format!("NOPERM this user can't run the '{word}' command"));
+            }
+            Some(Fault::NotNow(which)) if plain || word == "EXEC" && self.session.multi.is_some() => {
+                self.fault = None;
+                let errors = [
+                    "OOM command not allowed when used memory > 'maxmemory'.",
+                    "MISCONF Redis is configured to save RDB snapshots, but it can't.",
+                    "BUSY Redis is busy running a script.",
+                    "READONLY You can't write against a read only replica.",
+                    "LOADING Redis is loading the dataset in memory",
+                    "NOREPLICAS Not enough good replicas to write.",
+                ];
+                return Some(errors[which % errors.len()].into());
+            }
+            Some(Fault::Odd(_)) => return Some("ODD something that nobody knows".into()),
+            _ => {}
+        }
+        if subscription(word).is_some_and(|(topic, _)| topic == Topic::Shard)
+            && words.len() > 2
+            && self.data.redirect([["GET", "{a}"], ["GET", "{b}"]].map(|w| w.map(str::to_owned)).iter().map(|w| &w[..])).is_some()
+        {
+            return Some("CROSSSLOT Keys in request don't hash to the same slot".into());
+        }
+        let queued = self.session.multi.iter().flatten().map(Vec::as_slice);
+        let redirect = match word {
+            "EXEC" => self.data.redirect(queued),
+            _ => self.data.redirect(std::iter::once(words)),
+        };
+        if let Some(error) = redirect {
+            return Some(error.into());
+        }
+        if self.session.is_resp2_subscriber() && subscription(word).is_none() {
+            return Some(format!("ERR Can't execute '{word}' in this context"));
+        }
+        None
+    }
+
+    /// What a refusal does to the session: a transaction is spoiled, or over.
+    fn refuse(&mut self, text: &[&str], why: &str) -> Vec<u8> {
+        let cluster = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "CROSSSLOT"];
+        if let Some(Fault::Odd(done)) = self.fault
+            && why.starts_with("ODD")
+        {
+            self.fault = None;
+            match text[0] {
+                "EXEC" | "DISCARD" if done => self.session.close_transaction(),
+                "EXEC" | "DISCARD" => {}
+                _ => self.session.spoiled |= self.session.multi.is_some(),
+            }
+            return error(why);
+        }
+        if text[0] == "EXEC" {
+            self.session.close_transaction();
+            if !cluster.iter().any(|code| why.starts_with(code)) {
+                return error(&format!("EXECABORT Transaction discarded because of: {why}"));
+            }
+        } else {
+            self.session.spoiled |= self.session.multi.is_some();
+        }
+        error(why)
+    }
+
+    fn perform(&mut self, tag: Tag, words: &[String], text: &[&str]) {
+        let reply = What::Reply(tag);
+        let session = &mut self.session;
+        let ok = &b"+OK\r\n"[..];
+        match (text, &mut session.multi) {
+            (["MULTI"], Some(_)) => {
+                session.spoiled |= self.dialect.multi_spoils;
+                self.answer(reply, error("ERR MULTI calls can not be nested"));
+            }
+            (["MULTI"], none) => {
+                *none = Some(Vec::new());
+                self.answer(reply, ok);
+            }
+            (["EXEC" | "DISCARD"], None) => {
+                self.answer(reply, error(&format!("ERR {} without MULTI", text[0])));
+            }
+            (["DISCARD"], Some(_)) => {
+                session.close_transaction();
+                self.answer(reply, ok);
+            }
+            (["EXEC"], Some(queue)) => {
+                let queue = std::mem::take(queue);
+                let (spoiled, touched) = (session.spoiled, session.touched);
+                session.close_transaction();
+                let answer = if spoiled {
+                    error("EXECABORT Transaction discarded because of previous errors.")
+                } else if touched {
+                    session.null_array().to_vec()
+                } else {
+                    self.transaction(&queue)
+                };
+                self.answer(reply, answer);
+            }
+            (["WATCH", ..], Some(_)) => {
+                session.spoiled |= self.dialect.watch_spoils;
+                self.answer(reply, error("ERR WATCH inside MULTI is not allowed"));
+            }
+            (_, Some(queue)) => {
+                queue.push(words.to_vec());
+                self.answer(reply, &b"+QUEUED\r\n"[..]);
+            }
+            (["WATCH", keys @ ..], None) => {
+                session.watched.extend(keys.iter().map(|key| (*key).to_owned()));
+                self.answer(reply, ok);
+            }
+            (["BLPOP", list, time], None) => match self.data.pop(list) {
+                Some(value) => self.answer(reply, popped(list, &value)),
+                None => {
+                    let millis = time.replace('.', "").parse().unwrap_or(0);
+                    let until = self.now.saturating_add(millis);
+                    session.blocked = Some(Blocked { tag, list: (*list).to_owned(), until });
+                }
+            },
+            ([word, names @ ..], None) => match subscription(word) {
+                Some((topic, began)) => self.subscribe(tag, topic, began, names),
+                None => {
+                    let answer = self.plain(words);
+                    self.answer(reply, answer);
+                }
+            },
+            ([], None) => {}
+        }
+    }
+
+    /// Executes what can be a part of a transaction.
+    fn plain(&mut self, words: &[String]) -> Vec<u8> {
+        let session = &mut self.session;
+        match words[0].as_str() {
+            "UNWATCH" => {
+                session.watched.clear();
+                session.touched = false;
+                b"+OK\r\n".to_vec()
+            }
+            "CLIENT" => {
+                session.tracking = words[2] == "ON";
+                b"+OK\r\n".to_vec()
+            }
+            word => {
+                if session.tracking && matches!(word, "GET" | "MGET") {
+                    session.tracked.extend(keys(words).iter().cloned());
+                }
+                let answer = self.data.execute(words, session.resp3);
+                // Who changes a key isn't told.
+                self.touch();
+                answer
+            }
+        }
+    }
+
+    fn transaction(&mut self, queue: &[Vec<String>]) -> Vec<u8> {
+        let mut answer = format!("*{}\r\n", queue.len()).into_bytes();
+        for words in queue {
+            answer.extend(self.plain(words));
+        }
+        answer
+    }
+
+    /// Notes for the next `EXEC` what has changed.
+    fn touch(&mut self) {
+        let session = &mut self.session;
+        session.touched |= self.data.changed.iter().any(|key| session.watched.contains(key));
+        for key in std::mem::take(&mut self.data.changed) {
+            session.tracked.remove(&key);
+        }
+    }
+
+    /// Tells who tracks them what others have changed.
+    fn notify(&mut self) {
+        let session = &mut self.session;
+        let changed = self.data.changed.clone();
+        let told: Vec<_> = changed.into_iter().filter(|key| session.tracked.contains(key)).collect();
+        let tells = session.tracking && session.resp3;
+        self.touch();
+        for key in told.iter().filter(|_| tells) {
+            let push = [&b">2\r\n$10\r\ninvalidate\r\n*1\r\n"[..], &bulk(key)].concat();
+            self.answer(What::Push, push);
+        }
+    }
+
+    fn subscribe(&mut self, tag: Tag, topic: Topic, began: bool, names: &[&str]) {
+        let session = &mut self.session;
+        let all: Vec<String> = session.names[at(topic)].iter().cloned().collect();
+        let mut names: Vec<Option<String>> = names.iter().map(|name| Some((*name).to_owned())).collect();
+        if names.is_empty() {
+            names = all.into_iter().map(Some).collect();
+        }
+        if names.is_empty() {
+            names.push(None);
+        }
+        let word = if began { topic.subscribes() } else { topic.unsubscribes() }.to_lowercase();
+        let last = names.len() - 1;
+        for (number, name) in names.into_iter().enumerate() {
+            let session = &mut self.session;
+            let null = if session.resp3 { "_\r\n" } else { "$-1\r\n" };
+            let text = name.as_deref().map_or(null.as_bytes().to_vec(), bulk);
+            match name {
+                Some(name) if began => _ = session.names[at(topic)].insert(name),
+                Some(name) => _ = session.names[at(topic)].remove(&name),
+                None => {}
+            }
+            let count = match topic {
+                Topic::Shard => session.names[2].len(),
+                _ => session.names[0].len() + session.names[1].len(),
+            };
+            let first = if session.resp3 { '>' } else { '*' };
+            let mut bytes = format!("{first}3\r\n").into_bytes();
+            bytes.extend(bulk(&word));
+            bytes.extend(text);
+            bytes.extend(format!(":{count}\r\n").into_bytes());
+            let what = if number == last { What::Confirmed(tag) } else { What::Push };
+            self.answer(what, bytes);
+        }
+    }
+
+    fn login(&mut self, text: &[&str]) -> Result<(), Broken> {
+        let words = text[..text.len().min(2)].join(" ");
+        let again = self.session.login.is_some();
+        if self.session.multi.is_some() {
+            return Broken::new("nothing of ours in a transaction", words);
+        }
+        if self.session.is_resp2_subscriber() {
+            return Broken::new("no AUTH by a RESP2 subscriber", words);
+        }
+        if again && (self.owes() || !self.inbox.is_empty()) {
+            return Broken::new("an AUTH is alone on the wire", words);
+        }
+        let (hello, token) = match *text {
+            ["HELLO", "3", "AUTH", _, token, ..] => (true, token),
+            ["AUTH", _, token] => (false, token),
+            _ => return Broken::new("a login is one", words),
+        };
+        if hello && !self.dialect.hello {
+            self.answer(What::Login, error("ERR unknown command `HELLO`"));
+            return Ok(());
+        }
+        let now = self.now;
+        let known = self.tokens.iter().find(|(text, ends)| text == token && now < *ends);
+        let refused = match (self.login_fault.take(), known) {
+            (Some(LoginFault::Loading), _) => Some("LOADING Redis is loading the dataset in memory"),
+            (Some(LoginFault::WrongPass), _) | (None, None) => {
+                Some("WRONGPASS invalid username-password pair or user is disabled.")
+            }
+            (None, Some(_)) => None,
+        };
+        if let Some(refused) = refused {
+            self.answer(What::Login, error(refused));
+            return Ok(());
+        }
+        self.session.login = known.cloned();
+        self.session.told_noauth = false;
+        if hello {
+            self.session.resp3 = true;
+            self.answer(What::Login, &b"%2\r\n+proto\r\n:3\r\n+id\r\n:9\r\n"[..]);
+        } else {
+            self.answer(What::Login, &b"+OK\r\n"[..]);
+        }
+        Ok(())
+    }
+
+    /// Somebody else does something.
+    pub fn other(&mut self, other: Other, number: usize) -> Result<(), Broken> {
+        if let Some(real) = &mut self.real {
+            real.other(other, number)?;
+        }
+        let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let value = format!("o{number}");
+        match other {
+            Other::Set(key) => _ = self.data.execute(&own(&["SET", crate::script::KEYS[key], &value]), true),
+            Other::Delete(key) => _ = self.data.execute(&own(&["DEL", crate::script::KEYS[key]]), true),
+            Other::Push(list) => {
+                self.data.execute(&own(&["RPUSH", LISTS[list], &value]), true);
+                if let Some(blocked) = &self.session.blocked
+                    && blocked.list == LISTS[list]
+                    && let Some(value) = self.data.pop(LISTS[list])
+                {
+                    let (tag, list) = (blocked.tag, blocked.list.clone());
+                    self.session.blocked = None;
+                    self.answer(What::Reply(tag), popped(&list, &value));
+                }
+            }
+            Other::Publish(name, len) => self.publish(NAMES[name], &format!("p{number:0len$}")),
+            Other::Slot(slot) => self.data.slot = slot,
+        }
+        self.notify();
+        self.settle(None)?;
+        self.run()
+    }
+
+    fn publish(&mut self, name: &str, payload: &str) {
+        let session = &self.session;
+        let first = if session.resp3 { '>' } else { '*' };
+        for (topic, word, len) in [(0, "message", 3), (1, "pmessage", 4)] {
+            if self.session.names[topic].contains(name) {
+                let mut push = format!("{first}{len}\r\n").into_bytes();
+                push.extend(bulk(word));
+                if topic == 1 {
+                    push.extend(bulk(name));
+                }
+                push.extend(bulk(name));
+                push.extend(bulk(payload));
+                self.answer(What::Push, push);
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! Plays a script with a connection, a token manager, a network and a server.
+
+mod rules;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use redis_entraid_core::command::classify;
+use redis_entraid_core::command::Class;
+use redis_entraid_core::connection::{
+    CloseReason, Connection, Output, Outcome, Pending, SubmitError, Tag,
+};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::manager::TokenManager;
+use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::resp::{Arg, encode};
+use redis_entraid_core::secret::Secret;
+use redis_entraid_core::storage::Growable;
+use redis_entraid_core::time::Instant;
+use redis_entraid_core::token::Token;
+
+use crate::script::{Settings, Step};
+use crate::server::{Broken, Server, What};
+
+type Subject = Connection<Growable<u8>, Growable<Pending>>;
+
+/// A client and a server, and what is between them.
+pub struct World {
+    settings: Settings,
+    now: u64,
+    manager: TokenManager<[u8; 64]>,
+    tokens: u64,
+    connection: Subject,
+    server: Server,
+    /// The commands without an answer, with the time by which there has to be one.
+    open: BTreeMap<Tag, u64>,
+    /// Commands that were reported lost, and may still be answered.
+    gone: Vec<Tag>,
+    next_tag: Tag,
+    operations: usize,
+    /// When the last byte came.
+    heard: u64,
+    /// Since when it isn't ready, and since when it waits for a reply.
+    unready: Option<u64>,
+    waiting: Option<u64>,
+    /// When the last login was refused.
+    refused: Option<u64>,
+    retired: bool,
+    /// Somebody said that it has ended.
+    ended: bool,
+    /// What the server had when it cut the connection, if all replies were in.
+    left: Option<Left>,
+    /// What happened, to be shown.
+    log: Vec<String>,
+    verbose: bool,
+}
+
+/// What a server had of a connection when it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Left {
+    transaction: bool,
+    watch: bool,
+    tracking: bool,
+    subscriptions: u32,
+}
+
+fn connection(settings: &Settings) -> Subject {
+    let memory = |len| Growable::new(len, len);
+    let ring = Growable::new(settings.ring, settings.ring);
+    Connection::new(settings.config(), memory(settings.receive), memory(settings.transmit), ring)
+}
+
+impl World {
+    /// A client before its first login.
+    pub fn new(settings: Settings, server: Server) -> Self {
+        let policy = RefreshPolicy::default();
+        Self {
+            settings,
+            now: 1,
+            manager: TokenManager::new(policy, [[0; 64]; 2]),
+            tokens: 0,
+            connection: connection(&settings),
+            server,
+            open: BTreeMap::new(),
+            gone: Vec::new(),
+            next_tag: 0,
+            operations: 0,
+            heard: 0,
+            unready: None,
+            waiting: None,
+            refused: None,
+            retired: false,
+            ended: false,
+            left: None,
+            log: Vec::new(),
+            verbose: std::env::var_os("MODEL_LOG").is_some(),
+        }
+    }
+
+    const fn time(&self) -> Instant {
+        Instant::from_millis(self.now)
+    }
+
+    /// Plays it to the end. Also answers with the server, whom somebody may want to ask more.
+    pub fn play(mut self, steps: &[Step]) -> (Result<usize, Broken>, Server) {
+        let played = self.play_all(steps);
+        if self.verbose {
+            self.log.iter().for_each(|line| println!("{line}"));
+        }
+        (played.map(|()| self.operations), self.server)
+    }
+
+    fn play_all(&mut self, steps: &[Step]) -> Result<(), Broken> {
+        self.server.accept()?;
+        self.token();
+        self.drain()?;
+        for step in steps {
+            self.note(|| format!("{step:?}"));
+            self.step(*step)?;
+            self.look()?;
+            self.check()?;
+        }
+        self.server.silent_until = 0;
+        self.drain()?;
+        // Whatever is still open ends by itself.
+        self.pass(120_000, u64::MAX)?;
+        self.check_drained()
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.verbose {
+            let line = format!("{:>9} {}", self.now, what());
+            self.log.push(line);
+        }
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Broken> {
+        self.operations += 1;
+        match step {
+            Step::User(command) => self.submit(&command.words(self.next_tag + 1))?,
+            Step::Other(other) if !self.server.is_silent() => {
+                self.server.other(other, self.operations)?;
+            }
+            Step::Other(_) => {}
+            Step::Flow(out, back) => self.flow(out, back).map(drop)?,
+            Step::Drain => {
+                self.drain()?;
+                self.check_drained()?;
+            }
+            Step::Pass(millis) => self.pass(millis, u64::MAX)?,
+            Step::Next(limit) => {
+                let next = self.connection.next_deadline().as_millis().saturating_sub(self.now);
+                self.pass(next.min(limit), u64::MAX)?;
+            }
+            Step::Token => self.token(),
+            Step::Silence(millis) => self.server.silent_until = self.now + millis,
+            Step::Death => self.server.silent_until = u64::MAX,
+            Step::Fault(fault) => self.server.fault = Some(fault),
+            Step::LoginFault(fault) => self.server.login_fault = Some(fault),
+            Step::Logout => self.server.session.login = None,
+            Step::Cut => self.cut()?,
+            Step::Retire => {
+                self.connection.retire();
+                self.retired = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn token(&mut self) {
+        self.tokens += 1;
+        let text = format!("token-{}", self.tokens);
+        let life = Duration::from_secs(self.settings.life);
+        let token = Token::new(Secret::new(&text)).with_user("oid").with_expires_in(life);
+        self.manager.token(self.time(), &token).expect("it is a good one");
+        self.server.tokens.push((text, self.now + self.settings.life * 1000));
+    }
+
+    fn submit(&mut self, words: &[String]) -> Result<(), Broken> {
+        let args: Vec<Arg<'_>> = words.iter().map(|word| Arg::from(word.as_str())).collect();
+        let tag = self.next_tag + 1;
+        let now = self.time();
+        match self.connection.submit(now, tag, &args) {
+            Ok(()) => {
+                self.next_tag = tag;
+                let config = self.settings.config();
+                let block = match classify(&args) {
+                    Ok(Class::Blocking(Some(time))) => time,
+                    _ => Duration::ZERO,
+                };
+                let limit = config.command_timeout + block;
+                self.open.insert(tag, self.now + limit.as_millis() as u64);
+                let mut bytes = Vec::new();
+                encode(&args, &mut |piece| bytes.extend_from_slice(piece));
+                self.server.submitted.push_back((tag, bytes));
+                self.note(|| format!("  {tag}: {}", words.join(" ")));
+                Ok(())
+            }
+            Err(SubmitError::Full | SubmitError::Refused(_) | SubmitError::TooLarge(_)) => {
+                self.note(|| format!("  not taken: {}", words.join(" ")));
+                Ok(())
+            }
+            Err(SubmitError::Ended) => Broken::new("a connection's end is told", "it wasn't"),
+            Err(other) => Broken::new("an error is known", format!("{other:?}")),
+        }
+    }
+
+    /// Lets up to so many bytes flow in each direction. Says whether any did.
+    fn flow(&mut self, out: usize, back: usize) -> Result<bool, Broken> {
+        self.look()?;
+        let bytes = self.connection.transmit();
+        let len = bytes.len().min(out);
+        let taken = bytes[..len].to_vec();
+        if len > 0 {
+            let health = self.connection.health(self.time());
+            if health.login_ends_in.is_some_and(|left| left.is_zero()) {
+                return Broken::new("nothing is written behind a login's end", "it was");
+            }
+            self.connection.sent(len);
+            self.server.now = self.now;
+            self.note(|| format!("  > {}", taken.escape_ascii()));
+            self.server.receive(&taken)?;
+        }
+        self.server.now = self.now;
+        self.server.run()?;
+        self.expire()?;
+        let mut left = back.min(self.server.out.len());
+        let came = left > 0;
+        while left > 0 && !self.connection.has_ended() {
+            let space = self.connection.receive_space();
+            let len = space.len().min(left);
+            if len == 0 {
+                return Broken::new("there is room to receive", "there is none");
+            }
+            let bytes: Vec<u8> = self.server.out.drain(..len).collect();
+            space[..len].copy_from_slice(&bytes);
+            self.connection.received(self.time(), len);
+            self.heard = self.now;
+            left -= len;
+            self.note(|| format!("  < {}", bytes.escape_ascii()));
+            self.hear()?;
+        }
+        self.look()?;
+        Ok(len > 0 || came)
+    }
+
+    /// The server closes a connection whose login has ended.
+    fn expire(&mut self) -> Result<(), Broken> {
+        let ended = |(_, ends): &(String, u64)| self.now >= *ends;
+        if !self.server.is_silent() && self.server.session.login.as_ref().is_some_and(ended) {
+            return self.cut();
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Result<(), Broken> {
+        if self.is_drained() {
+            let session = &self.server.session;
+            self.left = Some(Left {
+                transaction: session.multi.is_some(),
+                watch: !session.watched.is_empty(),
+                tracking: session.tracking,
+                subscriptions: session.subscriptions() as u32,
+            });
+        }
+        self.connection.closed(CloseReason::ByServer);
+        self.look()
+    }
+
+    fn drain(&mut self) -> Result<(), Broken> {
+        for _ in 0..10_000 {
+            if !self.flow(usize::MAX, usize::MAX)? {
+                return Ok(());
+            }
+        }
+        Broken::new("there is an end to what is said", "there isn't")
+    }
+
+    /// Time passes, in which all happens when it is due.
+    fn pass(&mut self, millis: u64, server: u64) -> Result<(), Broken> {
+        let until = self.now.saturating_add(millis);
+        loop {
+            self.drain()?;
+            self.check()?;
+            if self.now >= until {
+                return Ok(());
+            }
+            let mut next = until.min(self.connection.next_deadline().as_millis()).min(server);
+            if let Some(blocked) = &self.server.session.blocked {
+                next = next.min(blocked.until);
+            }
+            if let Some((_, ends)) = &self.server.session.login {
+                next = next.min(*ends);
+            }
+            if self.server.is_silent() {
+                next = next.min(self.server.silent_until);
+            }
+            // A host has the next token in time.
+            let life = self.settings.life * 1000;
+            let refresh = self.server.tokens.last().map_or(0, |(_, ends)| ends - life * 3 / 10);
+            next = next.min(refresh.max(self.now + 1));
+            self.now = next.max(self.now + 1).min(until);
+            if self.now >= refresh {
+                self.token();
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Broken> {
+        for _ in 0..50 {
+            self.hear()?;
+            self.connection.look(self.time(), &mut self.manager);
+            self.hear()?;
+            if self.ended {
+                // Another one takes its place.
+                self.ended = false;
+                self.replace()?;
+                continue;
+            }
+            if !self.connection.wants_look() {
+                if self.connection.next_deadline() <= self.time() && !self.connection.has_ended() {
+                    return Broken::new("no hot loop", "it would be looked at again at once");
+                }
+                return Ok(());
+            }
+        }
+        Broken::new("no hot loop", "it can't be satisfied")
+    }
+
+    fn replace(&mut self) -> Result<(), Broken> {
+        self.note(|| "  a new connection".into());
+        self.connection = connection(&self.settings);
+        self.gone.clear();
+        (self.unready, self.waiting, self.refused) = (None, None, None);
+        (self.retired, self.left) = (false, None);
+        self.heard = self.now;
+        // Nobody waits for a dead server: another one takes its place.
+        self.server.silent_until = self.server.silent_until.min(self.now);
+        self.server.accept()
+    }
+
+    fn hear(&mut self) -> Result<(), Broken> {
+        let now = self.time();
+        while let Some(output) = self.connection.next(now) {
+            if self.verbose {
+                let shown = match &output {
+                    Output::Reply { tag, reply: Ok(value) } => {
+                        format!("{tag} {}", value.raw().escape_ascii())
+                    }
+                    Output::Push(Ok(value)) => format!("push {}", value.raw().escape_ascii()),
+                    other => format!("{other:?}"),
+                };
+                self.log.push(format!("{:>9}   = {shown}", self.now));
+            }
+            if self.ended {
+                return Broken::new("a connection's end is the last of it", format!("{output:?}"));
+            }
+            match output {
+                Output::Reply { tag, reply } => {
+                    if self.open.remove(&tag).is_none() {
+                        return Broken::new("a command is answered once", format!("{tag} again"));
+                    }
+                    let frame = rules::next_visible(&mut self.server.sent, &self.gone);
+                    rules::is_reply(frame.as_ref(), tag, reply, self.settings.receive)?;
+                }
+                Output::Push(push) => {
+                    let frame = rules::next_visible(&mut self.server.sent, &self.gone);
+                    rules::is_push(frame.as_ref(), push, &self.gone)?;
+                }
+                Output::Lost { tag, lost } => {
+                    if self.open.remove(&tag).is_none() {
+                        return Broken::new("a command is answered once", format!("{tag} again"));
+                    }
+                    self.gone.push(tag);
+                    let unseen = self.server.submitted.iter().any(|(known, _)| *known == tag);
+                    if lost.outcome == Outcome::NotSent && !unseen {
+                        return Broken::new("what is said not to be sent wasn't", format!("{tag}"));
+                    }
+                }
+                Output::Event(event) => rules::event(
+                    event,
+                    &mut self.ended,
+                    &mut self.left,
+                    (&mut self.refused, self.now),
+                )?,
+                other => return Broken::new("an output is known", format!("{other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all is at rest: nothing on its way, and nothing waited for.
+    fn is_drained(&self) -> bool {
+        !self.connection.has_ended()
+            && !self.server.is_silent()
+            && self.server.inbox.is_empty()
+            && self.server.submitted.is_empty()
+            && self.server.out.is_empty()
+            && self.server.session.blocked.is_none()
+            && self.connection.health(self.time()).waiting == 0
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "World at {}", self.now)
+    }
+}
+
+/// What a frame that the user sees is.
+const fn is_visible(what: What) -> bool {
+    !matches!(what, What::Login | What::Own)
+}
+
+/// Whether it is the end of a connection.
+const fn is_end(event: &Event) -> bool {
+    matches!(event, Event::Disconnected { .. })
+}
