@@ -15,11 +15,13 @@
 //! A script that breaks one is made small and shown with its seed.
 
 pub mod real;
+mod replay;
 pub mod script;
 pub mod server;
 mod shrink;
 pub mod world;
 
+pub use replay::replay;
 pub use script::{Kind, Script};
 pub use server::{Broken, Dialect};
 pub use shrink::shrink;

@@ -437,7 +437,7 @@ fn draw_command(chance: &mut Chance, real: bool) -> Command {
         19..22 => Command::MGet(key, index(chance, KEYS.len())),
         22..24 => Command::RPush(index(chance, LISTS.len())),
         24..27 => {
-            let millis = if real { 60 } else { pick(chance, &[100, 1000, 8000]) };
+            let millis = if real { 2000 } else { pick(chance, &[100, 1000, 8000]) };
             Command::BlPop(index(chance, LISTS.len()), millis)
         }
         27..30 => Command::Multi,

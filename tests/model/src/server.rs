@@ -34,7 +34,7 @@ impl Dialect {
     pub const NEW: Self = Self {
         hello: true,
         shards: true,
-        watch_spoils: true,
+        watch_spoils: false,
         multi_spoils: false,
         try_again: true,
     };
@@ -148,6 +148,13 @@ impl Server {
         self.now < self.silent_until
     }
 
+    /// A token is good from here on, until `ends`.
+    pub fn allow(&mut self, token: String, ends: u64) -> Result<(), Broken> {
+        self.real.as_mut().map_or(Ok(()), |real| real.allow(&token))?;
+        self.tokens.push((token, ends));
+        Ok(())
+    }
+
     /// Takes bytes in.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.inbox.extend_from_slice(bytes);
@@ -163,6 +170,9 @@ impl Server {
                 }
                 let tag = blocked.tag;
                 self.session.blocked = None;
+                if let Some(real) = &mut self.real {
+                    real.time_out()?;
+                }
                 let null = self.session.null_array();
                 self.answer(What::Reply(tag), null);
                 self.settle(None)?;

@@ -1,12 +1,16 @@
 //! Leaves out of a script what its end doesn't need.
 
 use crate::script::{Script, Settings, Step};
-use crate::{Broken, play};
+use crate::Broken;
 
 /// The smallest script found that breaks the same rule as this one, and how.
-pub fn shrink(script: &Script, broken: &Broken) -> (Script, Broken) {
+pub fn shrink(
+    script: &Script,
+    broken: &Broken,
+    mut play: impl FnMut(&Script) -> Result<usize, Broken>,
+) -> (Script, Broken) {
     let (mut script, mut broken) = (script.clone(), broken.clone());
-    let mut tries = 3000;
+    let mut tries = 1000;
     let mut attempt = |smaller: Script, script: &mut Script| match play(&smaller) {
         Err(found) if found.rule == broken.rule => {
             broken = found;

@@ -112,7 +112,7 @@ impl World {
 
     fn play_all(&mut self, steps: &[Step]) -> Result<(), Broken> {
         self.server.accept()?;
-        self.token();
+        self.token()?;
         self.drain()?;
         for step in steps {
             self.note(|| format!("{step:?}"));
@@ -138,10 +138,7 @@ impl World {
         self.operations += 1;
         match step {
             Step::User(command) => self.submit(&command.words(self.next_tag + 1))?,
-            Step::Other(other) if !self.server.is_silent() => {
-                self.server.other(other, self.operations)?;
-            }
-            Step::Other(_) => {}
+            Step::Other(other) => self.server.other(other, self.operations)?,
             Step::Flow(out, back) => self.flow(out, back).map(drop)?,
             Step::Drain => {
                 self.drain()?;
@@ -152,7 +149,7 @@ impl World {
                 let next = self.connection.next_deadline().as_millis().saturating_sub(self.now);
                 self.pass(next.min(limit), u64::MAX)?;
             }
-            Step::Token => self.token(),
+            Step::Token => self.token()?,
             Step::Silence(millis) => self.server.silent_until = self.now + millis,
             Step::Death => self.server.silent_until = u64::MAX,
             Step::Fault(fault) => self.server.fault = Some(fault),
@@ -167,13 +164,13 @@ impl World {
         Ok(())
     }
 
-    fn token(&mut self) {
+    fn token(&mut self) -> Result<(), Broken> {
         self.tokens += 1;
         let text = format!("token-{}", self.tokens);
         let life = Duration::from_secs(self.settings.life);
         let token = Token::new(Secret::new(&text)).with_user("oid").with_expires_in(life);
         self.manager.token(self.time(), &token).expect("it is a good one");
-        self.server.tokens.push((text, self.now + self.settings.life * 1000));
+        self.server.allow(text, self.now + self.settings.life * 1000)
     }
 
     fn submit(&mut self, words: &[String]) -> Result<(), Broken> {
@@ -301,7 +298,7 @@ impl World {
             next = next.min(refresh.max(self.now + 1));
             self.now = next.max(self.now + 1).min(until);
             if self.now >= refresh {
-                self.token();
+                self.token()?;
             }
         }
     }

@@ -10,12 +10,12 @@ pub struct Data {
     strings: BTreeMap<String, String>,
     lists: BTreeMap<String, Vec<String>>,
     /// Whether there are slots at all.
-    cluster: bool,
+    pub(super) cluster: bool,
     try_again: bool,
     /// The slot of the keys `{b}`. That of the others is always here.
-    pub(crate) slot: Slot,
+    slot: Slot,
     /// Keys that have changed since somebody looked.
-    pub(crate) changed: BTreeSet<String>,
+    pub(super) changed: BTreeSet<String>,
 }
 
 pub(super) fn bulk(text: &str) -> Vec<u8> {
@@ -55,8 +55,7 @@ impl Data {
                 _ => slot = Some(second),
             }
             if second {
-                let there = self.strings.contains_key(key) || self.lists.contains_key(key);
-                *(if there { &mut existing } else { &mut missing }) += 1;
+                *(if self.has(key) { &mut existing } else { &mut missing }) += 1;
             }
         }
         match self.slot {
@@ -69,7 +68,43 @@ impl Data {
         }
     }
 
-    fn set(&mut self, key: &str, value: String) {
+    fn has(&self, key: &str) -> bool {
+        self.strings.contains_key(key) || self.lists.contains_key(key)
+    }
+
+    /// Whether others may change this key here.
+    pub(super) fn serves(&self, key: &str) -> bool {
+        match self.slot {
+            _ if !self.cluster || !key.starts_with("{b}") => true,
+            Slot::Here => true,
+            Slot::Migrating => self.has(key),
+            Slot::Moved | Slot::Down => false,
+        }
+    }
+
+    /// Gives the slot of the keys `{b}` another state. A node that loses it drops its keys.
+    pub(super) fn set_slot(&mut self, slot: Slot) {
+        if matches!(slot, Slot::Moved | Slot::Down) && slot != self.slot {
+            let keys: Vec<String> = self.strings.keys().chain(self.lists.keys()).cloned().collect();
+            keys.iter().filter(|key| key.starts_with("{b}")).for_each(|key| self.delete(key));
+        }
+        self.slot = slot;
+    }
+
+    pub(super) fn delete(&mut self, key: &str) {
+        if self.strings.remove(key).is_some() | self.lists.remove(key).is_some() {
+            self.changed.insert(key.to_owned());
+        }
+    }
+
+    pub(super) fn push(&mut self, list: &str, value: String) -> usize {
+        let values = self.lists.entry(list.to_owned()).or_default();
+        values.push(value);
+        self.changed.insert(list.to_owned());
+        values.len()
+    }
+
+    pub(super) fn set(&mut self, key: &str, value: String) {
         self.strings.insert(key.to_owned(), value);
         self.changed.insert(key.to_owned());
     }
@@ -100,13 +135,6 @@ impl Data {
                 self.set(key, value.to_owned());
                 b"+OK\r\n".to_vec()
             }
-            ["DEL", key] => {
-                let there = self.strings.remove(key).is_some();
-                if there {
-                    self.changed.insert(key.to_owned());
-                }
-                format!(":{}\r\n", u8::from(there)).into_bytes()
-            }
             ["INCR", key] => {
                 let number = self.strings.get(key).map_or(0, |n| n.parse().unwrap_or(0)) + 1;
                 self.set(key, number.to_string());
@@ -117,11 +145,7 @@ impl Data {
                 [&b"*2\r\n"[..], &values.concat()].concat()
             }
             ["RPUSH", list, value] => {
-                let values = self.lists.entry(list.to_owned()).or_default();
-                values.push(value.to_owned());
-                let len = values.len();
-                self.changed.insert(list.to_owned());
-                format!(":{len}\r\n").into_bytes()
+                format!(":{}\r\n", self.push(list, value.to_owned())).into_bytes()
             }
             ["EVAL", script, "0", text, times] => {
                 let text = text.repeat(times.parse().unwrap_or(1));
@@ -149,7 +173,7 @@ pub(super) fn popped(list: &str, value: &str) -> Vec<u8> {
 /// The keys of a command.
 pub(super) fn keys(words: &[String]) -> &[String] {
     let range = match words.first().map_or("", String::as_str) {
-        "GET" | "SET" | "INCR" | "RPUSH" | "BLPOP" | "DEL" => 1..2,
+        "GET" | "SET" | "INCR" | "RPUSH" | "BLPOP" => 1..2,
         "MGET" | "WATCH" => 1..words.len(),
         _ => 0..0,
     };

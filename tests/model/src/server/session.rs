@@ -7,7 +7,7 @@ use redis_entraid_core::connection::Tag;
 
 use super::data::{bulk, error, keys, popped};
 use super::{Broken, Server, What};
-use crate::script::{Fault, LISTS, LoginFault, NAMES, Other};
+use crate::script::{Fault, KEYS, LISTS, LoginFault, NAMES, Other};
 
 /// The state of one connection.
 #[derive(Debug, Default)]
@@ -128,7 +128,7 @@ impl Server {
             let expected = String::from_utf8_lossy(&expected).into_owned();
             return Broken::new("what was submitted is sent once", format!("{text:?}, {expected}"));
         }
-        match self.refused(words) {
+        match self.refused(words)? {
             Some(refused) => {
                 self.session.told_noauth |= refused.starts_with("NOAUTH");
                 let answer = self.refuse(&text, &refused);
@@ -141,19 +141,16 @@ impl Server {
     }
 
     /// Why a command isn't even looked at.
-    fn refused(&mut self, words: &[String]) -> Option<String> {
+    fn refused(&mut self, words: &[String]) -> Result<Option<String>, Broken> {
         let word = words[0].as_str();
         if !arity(word).contains(&(words.len() - 1)) {
-            return Some(format!("ERR wrong number of arguments for '{word}' command"));
+            return Ok(Some(format!("ERR wrong number of arguments for '{word}' command")));
         }
-        if !self.dialect.shards && word.trim_start_matches("SUN").ends_with("SSUBSCRIBE") {
-            return Some(format!("ERR unknown command `{word}`"));
-        }
-        if !self.dialect.shards && word == "SUNSUBSCRIBE" {
-            return Some(format!("ERR unknown command `{word}`"));
+        if !self.dialect.shards && matches!(word, "SSUBSCRIBE" | "SUNSUBSCRIBE") {
+            return Ok(Some(format!("ERR unknown command `{word}`")));
         }
         if self.session.login.is_none() {
-            return Some("NOAUTH Authentication required.".into());
+            return Ok(Some("NOAUTH Authentication required.".into()));
         }
         let plain = subscription(word).is_none()
             && !matches!(word, "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "UNWATCH" | "CLIENT");
@@ -161,9 +158,9 @@ impl Server {
             Some(Fault::NoPerm) => {
                 self.fault = None;
                 if let Some(real) = &mut self.real {
-                    real.forbid(word);
+                    real.forbid(word)?;
                 }
-                return Some(format!("NOPERM this user can't run the '{word}' command"));
+                return Ok(Some(format!("NOPERM this user can't run the '{word}' command")));
             }
             Some(Fault::NotNow(which)) if plain || word == "EXEC" && self.session.multi.is_some() => {
                 self.fault = None;
@@ -175,16 +172,14 @@ impl Server {
                     "LOADING Redis is loading the dataset in memory",
                     "NOREPLICAS Not enough good replicas to write.",
                 ];
-                return Some(errors[which % errors.len()].into());
+                return Ok(Some(errors[which % errors.len()].into()));
             }
-            Some(Fault::Odd(_)) => return Some("ODD something that nobody knows".into()),
+            Some(Fault::Odd(_)) => return Ok(Some("ODD something that nobody knows".into())),
             _ => {}
         }
-        if subscription(word).is_some_and(|(topic, _)| topic == Topic::Shard)
-            && words.len() > 2
-            && self.data.redirect([["GET", "{a}"], ["GET", "{b}"]].map(|w| w.map(str::to_owned)).iter().map(|w| &w[..])).is_some()
-        {
-            return Some("CROSSSLOT Keys in request don't hash to the same slot".into());
+        let shards = subscription(word).is_some_and(|(topic, _)| topic == Topic::Shard);
+        if shards && words.len() > 2 && self.data.cluster {
+            return Ok(Some("CROSSSLOT Keys in request don't hash to the same slot".into()));
         }
         let queued = self.session.multi.iter().flatten().map(Vec::as_slice);
         let redirect = match word {
@@ -192,12 +187,12 @@ impl Server {
             _ => self.data.redirect(std::iter::once(words)),
         };
         if let Some(error) = redirect {
-            return Some(error.into());
+            return Ok(Some(error.into()));
         }
         if self.session.is_resp2_subscriber() && subscription(word).is_none() {
-            return Some(format!("ERR Can't execute '{word}' in this context"));
+            return Ok(Some(format!("ERR Can't execute '{word}' in this context")));
         }
-        None
+        Ok(None)
     }
 
     /// What a refusal does to the session: a transaction is spoiled, or over.
@@ -424,29 +419,40 @@ impl Server {
         Ok(())
     }
 
-    /// Somebody else does something.
+    /// Somebody else does something, if it can be done.
     pub fn other(&mut self, other: Other, number: usize) -> Result<(), Broken> {
+        let waits = self.session.blocked.as_ref().is_some_and(|blocked| blocked.list == LISTS[1]);
+        let possible = match other {
+            Other::Set(key) | Other::Delete(key) => self.data.serves(KEYS[key]),
+            Other::Push(list) => self.data.serves(LISTS[list]),
+            Other::Publish(..) => true,
+            // Servers of some versions have those go on waiting.
+            Other::Slot(_) => self.data.cluster && !waits,
+        };
+        if self.is_silent() || !possible {
+            return Ok(());
+        }
         if let Some(real) = &mut self.real {
             real.other(other, number)?;
         }
-        let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let value = format!("o{number}");
         match other {
-            Other::Set(key) => _ = self.data.execute(&own(&["SET", crate::script::KEYS[key], &value]), true),
-            Other::Delete(key) => _ = self.data.execute(&own(&["DEL", crate::script::KEYS[key]]), true),
+            Other::Set(key) => self.data.set(KEYS[key], value),
+            Other::Delete(key) => self.data.delete(KEYS[key]),
             Other::Push(list) => {
-                self.data.execute(&own(&["RPUSH", LISTS[list], &value]), true);
+                self.data.push(LISTS[list], value);
                 if let Some(blocked) = &self.session.blocked
                     && blocked.list == LISTS[list]
                     && let Some(value) = self.data.pop(LISTS[list])
                 {
-                    let (tag, list) = (blocked.tag, blocked.list.clone());
+                    let answer = popped(LISTS[list], &value);
+                    let tag = blocked.tag;
                     self.session.blocked = None;
-                    self.answer(What::Reply(tag), popped(&list, &value));
+                    self.answer(What::Reply(tag), answer);
                 }
             }
             Other::Publish(name, len) => self.publish(NAMES[name], &format!("p{number:0len$}")),
-            Other::Slot(slot) => self.data.slot = slot,
+            Other::Slot(slot) => self.data.set_slot(slot),
         }
         self.notify();
         self.settle(None)?;

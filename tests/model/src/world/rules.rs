@@ -158,6 +158,16 @@ impl World {
         if let Some(frame) = next_visible(&mut self.server.sent, &self.gone) {
             return Broken::new("what comes is handed out", expected(Some(&frame)));
         }
+        if let Some(real) = &mut self.server.real {
+            let seen = real.seen().or_else(|error| Broken::new("a real server can be asked", error))?;
+            let small = (session.multi.is_some(), session.tracking, session.subscriptions() as u64);
+            if (seen.transaction, seen.tracking, seen.subscriptions) != small
+                || seen.watch.is_some_and(|watch| watch == session.watched.is_empty())
+            {
+                let how = format!("it has {seen:?}, the small one {session:?}");
+                return Broken::new("a real server does the same", how);
+            }
+        }
         let (known, is) = (health.session, session.is_open());
         if known != is {
             let how = format!("open: {known}, at the server: {is}");

@@ -1,0 +1,39 @@
+//! The scripts once more, with real servers: `REDIS_SERVERS` names `redis-server` programs, with
+//! colons between them; without it, the one in the path is used. `MODEL_SCRIPTS` is how many.
+
+use std::path::PathBuf;
+
+use model::real::Real;
+use model::{Kind, Script, replay, shown};
+
+fn programs() -> Vec<PathBuf> {
+    let servers = std::env::var("REDIS_SERVERS").unwrap_or_default();
+    let programs: Vec<PathBuf> =
+        servers.split(':').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+    if programs.is_empty() { vec!["redis-server".into()] } else { programs }
+}
+
+#[test]
+fn real_servers_do_the_same_and_the_connection_knows() {
+    let count = std::env::var("MODEL_SCRIPTS").ok().and_then(|text| text.parse().ok());
+    let count = count.unwrap_or(100);
+    for program in programs() {
+        for cluster in [false, true] {
+            let start = std::time::Instant::now();
+            let mut real = Real::start(&program, cluster).unwrap_or_else(|error| panic!("{error}"));
+            let name = real.name();
+            let mut operations = 0;
+            for seed in 1..=count {
+                let script = Script::draw(seed, 100, Kind::Real { cluster });
+                let played;
+                (played, real) = replay(&script, real);
+                match played {
+                    Ok(played) => operations += played,
+                    Err(broken) => panic!("{name}: {}", shown(&script, &broken)),
+                }
+            }
+            let time = start.elapsed();
+            println!("{name}: {count} scripts, {operations} operations in {time:.1?}");
+        }
+    }
+}
