@@ -69,6 +69,11 @@ impl Real {
         }
     }
 
+    /// Whether it is a node of a cluster.
+    pub const fn is_cluster(&self) -> bool {
+        self.process.is_cluster()
+    }
+
     /// Its version, as people write it.
     pub fn name(&self) -> String {
         let (major, minor) = self.process.version();
@@ -235,9 +240,12 @@ impl Real {
         for key in KEYS {
             self.admin.call(&["SET", key, "changed"])?;
         }
-        // What tracks them hears of it first.
-        while !self.client.call(&["MULTI"])?.starts_with(b"+") {}
-        let exec = self.client.call(&["EXEC"])?;
+        self.client.call(&["MULTI"])?;
+        let mut exec = self.client.call(&["EXEC"])?;
+        // Who tracks the keys hears of them first.
+        while matches!(exec.first(), Some(b'>' | b'+')) {
+            exec = self.client.read()?;
+        }
         Ok(Value::new(&exec).map_err(|error| error.to_string())?.is_null())
     }
 }

@@ -10,7 +10,7 @@ pub fn replay(script: &Script, mut real: Real) -> (Result<usize, Broken>, Real) 
     if let Err(error) = real.reset() {
         return (Broken::new("a real server does what it is told", error), real);
     }
-    let mut server = Server::new(real.dialect(), script.settings.cluster);
+    let mut server = Server::new(real.dialect(), real.is_cluster());
     server.real = Some(Box::new(real));
     let (played, mut server) = World::new(script.settings, server).play(&script.steps);
     let mut real = *server.real.take().expect("it was put there");

@@ -258,7 +258,10 @@ impl Server {
                 self.answer(reply, error("ERR WATCH inside MULTI is not allowed"));
             }
             (_, Some(queue)) => {
-                queue.push(words.to_vec());
+                // What won't be executed isn't kept.
+                if !session.spoiled && !session.touched {
+                    queue.push(words.to_vec());
+                }
                 self.answer(reply, &b"+QUEUED\r\n"[..]);
             }
             (["WATCH", keys @ ..], None) => {
