@@ -33,8 +33,10 @@ pub enum Class {
     Plain,
     /// Opens a transaction.
     Multi,
-    /// Closes a transaction, and forgets what was watched: `EXEC` or `DISCARD`.
+    /// Executes a transaction, and forgets what was watched.
     Exec,
+    /// Throws a transaction away, and forgets what was watched.
+    Discard,
     /// Watches keys for the next transaction.
     Watch,
     /// Forgets what was watched.
@@ -129,6 +131,7 @@ impl core::error::Error for Refused {}
 enum Effect {
     Multi,
     Exec,
+    Discard,
     Watch,
     Unwatch,
     Client,
@@ -142,7 +145,7 @@ enum Effect {
 const WORDS: [(&str, Effect); 31] = [
     ("MULTI", Effect::Multi),
     ("EXEC", Effect::Exec),
-    ("DISCARD", Effect::Exec),
+    ("DISCARD", Effect::Discard),
     ("WATCH", Effect::Watch),
     ("UNWATCH", Effect::Unwatch),
     ("AUTH", Effect::Refused(Refused::Login)),
@@ -230,6 +233,7 @@ pub fn classify(args: &[Arg<'_>]) -> Result<Class, Refused> {
         None => Class::Plain,
         Some(Effect::Multi) => Class::Multi,
         Some(Effect::Exec) => Class::Exec,
+        Some(Effect::Discard) => Class::Discard,
         Some(Effect::Watch) => Class::Watch,
         Some(Effect::Unwatch) => Class::Unwatch,
         Some(Effect::Client) if is(args, 1, "REPLY") => return Err(Refused::Replies),
@@ -265,7 +269,7 @@ mod tests {
         }
         assert_eq!(classify(args!["client", "id"]), Ok(Class::Plain));
         assert_eq!(classify(args!["AUTHENTICATE-WITH-A-VERY-LONG-WORD"]), Ok(Class::Plain));
-        assert_eq!(classify(args!["discard"]), Ok(Class::Exec));
+        assert_eq!(classify(args!["discard"]), Ok(Class::Discard));
     }
 
     #[test]

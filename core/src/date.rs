@@ -1,7 +1,8 @@
 //! Dates as Entra, managed-identity endpoints and HTTP write them.
 //!
 //! One lenient reader for all of the forms that were seen: the IMF date of HTTP
-//! (RFC 9110 section 5.6.7), RFC 3339, `MM/dd/yyyy HH:mm:ss` and `yyyy-MM-dd HH:mm:ss`.
+//! (RFC 9110 section 5.6.7), RFC 3339, `yyyy-MM-dd HH:mm:ss`, and `M/d/yyyy H:mm:ss`, of 24 hours or
+//! of 12 with `AM` or `PM`.
 //!
 //! ```
 //! use redis_entraid_core::{date, time::UnixTime};
@@ -54,6 +55,7 @@ pub(crate) fn read(text: &[u8]) -> Option<UnixTime> {
     let minute = text.number()?;
     text.skip(b':')?;
     let second = text.number()?;
+    let hour = text.half_of_day(hour)?;
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
@@ -121,6 +123,18 @@ impl Text<'_> {
         u32::try_from(index).ok().map(|index| index + 1)
     }
 
+    /// The hour of the day, if `AM` or `PM` follows one of twelve hours.
+    fn half_of_day(&mut self, hour: u32) -> Option<u32> {
+        let afternoon = match self.0 {
+            [b' ', half @ (b'A' | b'P' | b'a' | b'p'), b'M' | b'm', ..] => {
+                matches!(half, b'P' | b'p')
+            }
+            _ => return Some(hour),
+        };
+        self.0 = self.0.get(3..)?;
+        (1..=12).contains(&hour).then_some(hour % 12 + if afternoon { 12 } else { 0 })
+    }
+
     /// Seconds east of UTC, behind an optional fraction of a second.
     fn zone(&mut self) -> Option<i64> {
         if self.peek() == Some(b'.') {
@@ -163,6 +177,10 @@ mod tests {
             ("2026-11-21 22:32:38", 1_795_300_358),
             ("11/21/2026 22:32:38", 1_795_300_358),
             ("11/21/2026 22:32:38 +00:00", 1_795_300_358),
+            ("11/21/2026 10:32:38 PM +00:00", 1_795_300_358),
+            ("11/21/2026 10:32:38 AM +00:00", 1_795_257_158),
+            ("1/2/2026 12:00:00 AM +00:00", 1_767_312_000),
+            ("1/2/2026 12:00:01 pm", 1_767_355_201),
         ] {
             assert_eq!(parse(text), Some(UnixTime(seconds)), "{text}");
         }
@@ -182,6 +200,9 @@ mod tests {
             "2026-11-21T22:32:38+1",
             "99999-01-01 00:00:00",
             "2026-11-21T22:32:38 CET",
+            "11/21/2026 13:00:00 PM",
+            "11/21/2026 0:00:00 AM",
+            "11/21/2026 1:00:00 XM",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -86,6 +86,8 @@ impl core::error::Error for JsonError {}
 enum State {
     /// Before the object.
     Start,
+    /// In a byte order mark.
+    Mark,
     /// Before a key; a `}` may come instead if the object is empty so far.
     Key {
         first: bool,
@@ -191,6 +193,10 @@ impl Scanner {
         let space = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         match self.state {
             State::Start if byte == b'{' => self.open(true)?,
+            // A byte order mark may stand in front (RFC 8259 section 8.1).
+            State::Start if self.at == 0 && byte == 0xef => self.state = State::Mark,
+            State::Mark if self.at == 1 && byte == 0xbb => {}
+            State::Mark if self.at == 2 && byte == 0xbf => self.state = State::Start,
             State::Key { first: true } | State::After if byte == b'}' => return self.close(true),
             State::Value { first: true } | State::After if byte == b']' => {
                 return self.close(false);

@@ -90,7 +90,7 @@ impl<'a> Notice<'a> {
             let (channel, payload) = (items.next()?.bytes().ok()?, items.next()?);
             return Some(Self::Message(Message { topic, pattern, channel, payload }));
         }
-        let name = items.next()?.bytes().ok();
+        let name = items.next().and_then(|name| name.bytes().ok());
         let count = items.next().and_then(|count| count.int().ok()).unwrap_or_default();
         Some(Self::Confirmation(Confirmation { topic, began, name, count }))
     }

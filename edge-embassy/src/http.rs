@@ -29,7 +29,8 @@ pub struct Http<K> {
 
 impl<K: Connector> Http<K> {
     /// HTTP without TLS, over `connector`: for endpoints of this machine, or of a gateway that is
-    /// trusted, and for nothing else. `head` is for the head of a response: a kilobyte.
+    /// trusted, and for nothing else. `head` is what the head of a response is read through, line by
+    /// line: 256 bytes are enough.
     pub const fn plain(connector: K, head: &'static mut [u8]) -> Self {
         Self { connector, head, secure: false, clock: None }
     }
@@ -77,6 +78,13 @@ where
             return Err(Error::Request("only https is allowed over the network"));
         }
         let endpoint = Endpoint::new(url.host, url.port);
+        // Whatever ends a line begins another one.
+        let is_line = |text: &str| text.bytes().all(|byte| !byte.is_ascii_control());
+        if !request.headers.iter().all(|(name, value)| is_line(name) && is_line(value)) {
+            return Err(Error::Request(
+                "a header value has a control character in it: a secret that ends in a line feed?",
+            ));
+        }
         let exchange = Exchange { request, url, head: self.head, response };
         let exchanged = self.connector.connect(&endpoint, exchange).await;
         exchanged.map_err(Error::Connect)?.map_err(Error::from)?;
@@ -160,7 +168,8 @@ impl<'u> Url<'u> {
             Some((host, port)) => (host, port.parse().ok()?),
             None => (authority, if secure { 443 } else { 80 }),
         };
-        (!host.is_empty()).then_some(Self { secure, authority, host, port, path })
+        let visible = authority.bytes().chain(path.bytes()).all(|byte| byte.is_ascii_graphic());
+        (!host.is_empty() && visible).then_some(Self { secure, authority, host, port, path })
     }
 }
 
@@ -183,7 +192,7 @@ pub enum Error<E> {
     Io,
     /// What came is no HTTP.
     NoHttp,
-    /// The head of the response is larger than its buffer, or has more than 32 lines.
+    /// The buffer for the head of the response is too small.
     Head,
     /// The request can't be sent.
     Request(&'static str),
@@ -208,7 +217,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Connect(error) => error.fmt(f),
             Self::Io => f.write_str("the connection broke"),
             Self::NoHttp => f.write_str("what came is no HTTP/1.1"),
-            Self::Head => f.write_str("the head of the response is too large"),
+            Self::Head => f.write_str("the buffer for the head of a response is too small"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
         }
@@ -224,8 +233,8 @@ impl<E: ConnectError + 'static> HttpError for Error<E> {
                 ConnectErrorKind::Tls => HttpErrorKind::Tls,
                 _ => HttpErrorKind::Connect,
             },
-            Self::Io | Self::NoHttp | Self::Head => HttpErrorKind::Io,
-            Self::Request(_) => HttpErrorKind::Request,
+            Self::Io | Self::NoHttp => HttpErrorKind::Io,
+            Self::Head | Self::Request(_) => HttpErrorKind::Request,
             Self::TooLarge(error) => HttpErrorKind::TooLarge(*error),
         }
     }
@@ -242,7 +251,17 @@ mod tests {
         assert_eq!(url.authority, "10.0.2.101:8080");
         let url = Url::parse("https://login.example/t").unwrap();
         assert_eq!((url.secure, url.host, url.port), (true, "login.example", 443));
-        for wrong in ["ftp://h/", "h/", "http://h", "http:///", "http://h:x/", "http://h:99999/"] {
+        for wrong in [
+            "http://h/a b",
+            "http://h/a\r\nb",
+            "http://h\n/",
+            "ftp://h/",
+            "h/",
+            "http://h",
+            "http:///",
+            "http://h:x/",
+            "http://h:99999/",
+        ] {
             assert_eq!(Url::parse(wrong), None, "{wrong}");
         }
     }

@@ -16,7 +16,10 @@ use crate::storage::CapacityError;
 use crate::transport::ConnectErrorKind;
 
 /// Why there is no connection, or no reply.
-#[derive(Clone, Debug)]
+///
+/// Its text says all that is known, in one line. [`source`](StdError::source) is the error of the
+/// network, of TLS or of the token source behind it, for who wants to look at that.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration can't work.
@@ -155,7 +158,23 @@ impl fmt::Display for Error {
     }
 }
 
-impl StdError for Error {}
+// `fn main() -> Result<(), Error>` shows this to a person.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Token(error) => error.source(),
+            Self::Connect(error) => error.source(),
+            Self::Unavailable { cause: Some(cause) } => cause.source(),
+            _ => None,
+        }
+    }
+}
 
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
@@ -239,7 +258,11 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl StdError for ConnectError {}
+impl StdError for ConnectError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.details)
+    }
+}
 
 /// A configuration that can't work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -330,4 +353,29 @@ impl fmt::Display for FetchError {
     }
 }
 
-impl StdError for FetchError {}
+impl StdError for FetchError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.details.as_deref().map(|details| details as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::string::ToString;
+
+    #[test]
+    fn an_error_keeps_its_cause_and_shows_a_person_what_it_says() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let connect = ConnectError::new(ConnectErrorKind::Unreachable, "here:1", refused());
+        let token = FetchError::transient(refused());
+        for error in [Error::Connect(Arc::new(connect)), Error::Token(Arc::new(token))] {
+            for error in [error.clone(), Error::Unavailable { cause: Some(Box::new(error)) }] {
+                let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+                assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
+                assert_eq!(std::format!("{error:?}"), error.to_string());
+            }
+        }
+    }
+}

@@ -16,15 +16,20 @@ pub struct Receiver<B> {
     framed: usize,
     /// Bytes of the last reply handed out; they are dropped before anything else is done.
     handed_out: usize,
-    /// Bytes of a reply that was too large, and is dropped as it comes.
+    /// Bytes of a reply that is too large, and was dropped as it came. Its head stays.
     dropped: Option<u64>,
+    /// The last reply handed out was too large.
+    skipped: bool,
 }
+
+/// Bytes of a reply too large that are kept.
+const HEAD: usize = 64;
 
 /// A reply that a [`Receiver`] found.
 pub(super) struct Frame {
     /// The byte that says what it is.
     pub(super) first: u8,
-    /// Its size, if that was too large and the reply is gone; else [`Receiver::frame`] has it.
+    /// Its size, if that was too large: [`Receiver::frame`] has only its head then.
     pub(super) too_large: Option<u64>,
 }
 
@@ -38,6 +43,7 @@ impl<B: Storage<u8>> Receiver<B> {
             framed: 0,
             handed_out: 0,
             dropped: None,
+            skipped: false,
         }
     }
 
@@ -50,9 +56,11 @@ impl<B: Storage<u8>> Receiver<B> {
                 self.end -= self.start;
                 self.start = 0;
             } else if self.framed == self.end && !self.buffer.reserve(self.end + 1) {
-                // A reply that doesn't fit is skipped: the framer has seen all of it so far.
-                self.dropped = Some(self.dropped.unwrap_or(0) + self.end as u64);
-                (self.start, self.end, self.framed) = (0, 0, 0);
+                // A reply that doesn't fit is skipped, but for its head, which says what it is: the
+                // framer has seen all of it so far.
+                let head = self.head_len();
+                self.dropped = Some(self.dropped.unwrap_or(0) + (self.end - head) as u64);
+                (self.end, self.framed) = (head, head);
             }
         }
         self.buffer.room_mut().get_mut(self.end..).unwrap_or_default()
@@ -84,13 +92,20 @@ impl<B: Storage<u8>> Receiver<B> {
         self.handed_out = core::mem::take(&mut self.framed);
         let rest = self.handed_out as u64;
         let too_large = self.dropped.take().map(|dropped| dropped.saturating_add(rest));
+        self.skipped = too_large.is_some();
         Ok(Some(Frame { first: self.framer.first().unwrap_or_default(), too_large }))
     }
 
-    /// The reply that [`next`](Self::next) found.
+    /// How much of a reply that is too large is kept.
+    fn head_len(&self) -> usize {
+        HEAD.min(self.buffer.room().len() / 2)
+    }
+
+    /// The reply that [`next`](Self::next) found, or the head of one that was too large.
     #[inline(never)]
     pub(super) fn frame(&self) -> &[u8] {
-        let end = self.start + self.handed_out;
+        let len = if self.skipped { self.head_len() } else { self.handed_out };
+        let end = self.start + len;
         self.buffer.room().get(self.start..end).unwrap_or_default()
     }
 

@@ -35,7 +35,8 @@ pub struct Config {
     pub max_block: Duration,
     /// How the connection is replaced that can't log in again.
     pub replacement: Replacement,
-    /// A server that hasn't sent a byte for so long, although it owes a reply, is given up.
+    /// A server that owes a reply is given up after so long without a byte, counted from the end
+    /// of the time that the oldest command has.
     pub unresponsive_after: Duration,
 }
 
@@ -52,7 +53,7 @@ impl Default for Config {
             idle: Idle::default(),
             max_block: Duration::from_secs(10),
             replacement: Replacement::default(),
-            unresponsive_after: Duration::from_secs(15),
+            unresponsive_after: Duration::from_secs(10),
         }
     }
 }
@@ -61,7 +62,7 @@ impl Config {
     /// For a client's commands: they have one connection, and can't overlap.
     #[must_use]
     pub fn for_commands(self) -> Self {
-        Self { replacement: Replacement::BreakThenMake, ..self }.patient()
+        Self { replacement: Replacement::BreakThenMake, ..self }
     }
 
     /// For a subscriber, which is never idle: it listens.
@@ -71,13 +72,7 @@ impl Config {
             Idle::LetGo(_) => Idle::default(),
             kept @ Idle::Keep(_) => kept,
         };
-        Self { idle, ..self }.patient()
-    }
-
-    /// A command that may take long doesn't make a server unresponsive.
-    fn patient(self) -> Self {
-        let patience = self.command_timeout.saturating_add(Duration::from_secs(5));
-        Self { unresponsive_after: self.unresponsive_after.max(patience), ..self }
+        Self { idle, ..self }
     }
 }
 

@@ -1,5 +1,7 @@
 //! When a connection logs in, and with what.
 
+use core::time::Duration;
+
 use super::buffers::Transmitter;
 use super::config::{Idle, Replacement};
 use super::machine::{Login, Machine, Phase, Then};
@@ -11,6 +13,9 @@ use crate::manager::{Generation, TokenManager};
 use crate::storage::Storage;
 use crate::time::Instant;
 
+/// How long a login has to last until another one is sent for it.
+const LOGIN_LASTS: Duration = Duration::from_secs(1);
+
 impl<R: Storage<Pending>> Machine<R> {
     /// Begins a login, if there is something to log in with. Answers when to look again.
     pub(super) fn start<B: Storage<u8>, M: Storage<u8>>(
@@ -21,18 +26,40 @@ impl<R: Storage<Pending>> Machine<R> {
         handshake: Handshake,
     ) -> Instant {
         let login = match self.login {
-            None => manager.login(now),
-            Some(have) => manager.newer_than(have.generation, now),
+            Some(have) if !have.lost => manager.newer_than(have.generation, now),
+            _ => manager.login(now),
         };
         if let Some(login) = login {
-            let audience = login.audience();
-            let login =
-                Login { generation: login.generation(), ends: login.expires_at(), audience };
+            let login = Login {
+                generation: login.generation(),
+                ends: login.expires_at(),
+                audience: login.audience(),
+                since: now,
+                lost: false,
+            };
             let deadline = now.plus(self.config.login_timeout);
             self.phase = Phase::LoggingIn { handshake, login, deadline };
             self.write_login(out, manager);
+        } else if self.login.is_some_and(|have| have.lost) {
+            self.close(CloseReason::LoginLost);
         }
         Instant::FAR_FUTURE
+    }
+
+    /// The server says that nobody is logged in. It is told once more who this is, and if that
+    /// doesn't last, or an `AUTH` can't be sent, the connection ends: no server makes a hot loop.
+    pub(super) fn login_lost(&mut self, now: Instant) {
+        let Some(login) = &mut self.login else { return };
+        if !matches!(self.phase, Phase::Ready | Phase::Draining { then: Then::LogIn }) {
+            return;
+        }
+        login.lost = true;
+        let lasted = now >= login.since.plus(LOGIN_LASTS);
+        let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
+        let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
+        let can_log_in = lasted && !in_transaction && !resp2_subscriber;
+        let then = if can_log_in { Then::LogIn } else { Then::End(CloseReason::LoginLost) };
+        self.phase = Phase::Draining { then };
     }
 
     /// Writes the next piece of a login. Answers when to look again.
@@ -69,9 +96,21 @@ impl<R: Storage<Pending>> Machine<R> {
             // It may end earlier than was thought.
             login.ends = login.ends.min(known.expires_at());
         }
-        if let Phase::Draining { then: Then::End(reason) } = self.phase {
+        let end = match self.phase {
+            Phase::Draining { then: Then::End(reason) } => Some(reason),
+            Phase::Draining { then: Then::Retire } => Some(CloseReason::Replaced),
+            _ if self.session.is_unknown() => Some(CloseReason::SessionUnknown),
+            _ => None,
+        };
+        if let Some(reason) = end {
             if self.is_drained() {
                 self.close(reason);
+            }
+            return Instant::FAR_FUTURE;
+        }
+        if self.login.is_some_and(|login| login.lost) {
+            if self.is_drained() {
+                return self.start(now, out, manager, Handshake::again(self.protocol));
             }
             return Instant::FAR_FUTURE;
         }
@@ -82,16 +121,17 @@ impl<R: Storage<Pending>> Machine<R> {
             let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
             // Refused again and again, it is given up in the middle of what time is left.
             let last = login.ends.minus(manager.lead(login.ends.since(due)) / 2);
-            let hopeless = self.refusals_in_a_row > 1 && now >= last;
+            let refused = self.refused.filter(|refused| refused.count > 1);
+            let hopeless = refused.is_some() && now >= last;
             if now >= due && (resp2_subscriber || hopeless) {
                 self.replace(now, login.ends, generation);
                 return Instant::FAR_FUTURE;
             }
-            let due = due.max(self.login_not_before);
+            let due = self.refused.map_or(due, |refused| due.max(refused.not_before));
             if now < due {
                 // Still another token has come while it drained, whose turn is later.
                 self.phase = Phase::Ready;
-                let last = if self.refusals_in_a_row > 1 { last.max(now) } else { due };
+                let last = if refused.is_some() { last.max(now) } else { due };
                 return due.min(last).min(self.see_to_idleness(now, out));
             }
             self.phase = Phase::Draining { then: Then::LogIn };
@@ -105,13 +145,14 @@ impl<R: Storage<Pending>> Machine<R> {
         self.see_to_idleness(now, out)
     }
 
-    /// Does what is to be done when there is nothing to do. Answers when to look again.
+    /// Does what is to be done when there is nothing to do, but nothing in a transaction. Answers
+    /// when to look again.
     fn see_to_idleness<B: Storage<u8>>(
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
     ) -> Instant {
-        if !self.ring.is_empty() {
+        if !self.ring.is_empty() || self.session.in_transaction() {
             return Instant::FAR_FUTURE;
         }
         match self.config.idle {
@@ -139,7 +180,7 @@ impl<R: Storage<Pending>> Machine<R> {
     fn replace(&mut self, now: Instant, ends: Instant, generation: Generation) {
         match self.config.replacement {
             Replacement::BreakThenMake => {
-                self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+                self.phase = Phase::Draining { then: Then::Retire };
                 if self.is_drained() {
                     self.close(CloseReason::Replaced);
                 }
@@ -152,8 +193,11 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// Whether an `AUTH` would be alone on the wire.
+    /// Whether all replies are in and no transaction is to be finished: an `AUTH` would be alone
+    /// on the wire.
     pub(super) fn is_drained(&self) -> bool {
-        self.ring.is_empty() && self.sent == self.appended && !self.session.in_transaction()
+        let ends = matches!(self.phase, Phase::Draining { then: Then::End(_) });
+        let is_free = ends || self.session.is_unknown() || !self.session.in_transaction();
+        self.ring.is_empty() && self.sent == self.appended && is_free
     }
 }

@@ -6,9 +6,9 @@ use core::time::Duration;
 use super::buffers::Transmitter;
 use super::config::Config;
 use super::output::CloseReason;
-use super::ring::{Owner, Pending, Ring};
+use super::ring::{Owner, Pending, Ring, Role};
 use super::session::Session;
-use crate::auth::{Handshake, Protocol};
+use crate::auth::{Handshake, LoginError, Protocol};
 use crate::jwt::Audience;
 use crate::manager::{Generation, TokenManager};
 use crate::storage::Storage;
@@ -28,7 +28,8 @@ use crate::time::Instant;
 ///
 /// A transaction is not interrupted: between `MULTI` and `EXEC` or `DISCARD` draining waits. Where
 /// no `AUTH` can be sent - by a RESP2 subscriber - or it is refused again and again, the connection
-/// is replaced before its login ends.
+/// is replaced before its login ends. A `NOAUTH` on a connection that is logged in means that the
+/// server has forgotten the login: it logs in again at once, or ends where it can't.
 pub struct Machine<R> {
     pub(super) config: Config,
     pub(super) phase: Phase,
@@ -51,9 +52,8 @@ pub struct Machine<R> {
     pub(super) look_at: Instant,
     /// Entries of the ring whose owner is still to be told that they took too long.
     pub(super) late: usize,
-    /// No other login before then, after one that was refused.
-    pub(super) login_not_before: Instant,
-    pub(super) refusals_in_a_row: u32,
+    /// Logins that were refused since the last one that worked.
+    pub(super) refused: Option<Refusals>,
     /// When the last command was taken.
     pub(super) asked: Instant,
     /// When the first login worked.
@@ -96,6 +96,9 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     LogIn,
+    /// It ends as replaced. A transaction is finished before.
+    Retire,
+    /// It ends, and what is open on it is lost.
     End(CloseReason),
 }
 
@@ -105,6 +108,19 @@ pub(super) struct Login {
     pub(super) generation: Generation,
     pub(super) ends: Instant,
     pub(super) audience: Audience,
+    /// When the server was asked for it.
+    pub(super) since: Instant,
+    /// The server has forgotten it.
+    pub(super) lost: bool,
+}
+
+/// Logins that were refused one after the other, while an earlier one serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusals {
+    pub(super) count: u32,
+    pub(super) last: LoginError,
+    /// No other login before then.
+    pub(super) not_before: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,8 +148,7 @@ impl<R: Storage<Pending>> Machine<R> {
             command_deadline: Instant::FAR_FUTURE,
             look_at: Instant::default(),
             late: 0,
-            login_not_before: Instant::default(),
-            refusals_in_a_row: 0,
+            refused: None,
             asked: Instant::default(),
             logged_in: Instant::default(),
             replacement_due: None,
@@ -177,7 +192,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::LoggingIn { .. } if now >= self.command_deadline => self.expire_commands(now),
             Phase::Ready | Phase::Draining { .. } => {
                 if self.login.is_some_and(|login| now >= login.ends) {
-                    self.close(CloseReason::LoginExpired);
+                    self.close(self.why_login_ended());
                 } else if !self.ring.is_empty() && now >= self.silent_until() {
                     self.close(CloseReason::Unresponsive);
                 } else if now >= self.command_deadline {
@@ -187,6 +202,20 @@ impl<R: Storage<Pending>> Machine<R> {
             _ => {}
         }
         self.look_at = self.limit();
+    }
+
+    /// Why no login came in time: what was in its way.
+    fn why_login_ended(&self) -> CloseReason {
+        match (&self.phase, self.refused) {
+            (Phase::Draining { then: Then::End(reason) }, _) => *reason,
+            // A newer token is there.
+            (Phase::Draining { .. }, _) if self.session.in_transaction() => {
+                CloseReason::TransactionOpen
+            }
+            (Phase::Draining { .. }, _) => CloseReason::Unresponsive,
+            (_, Some(Refusals { last, .. })) => CloseReason::Refused(last),
+            _ => CloseReason::LoginExpired,
+        }
     }
 
     fn expire_commands(&mut self, now: Instant) {
@@ -203,7 +232,7 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// When [`tick`](Self::tick) has something to do.
-    fn limit(&self) -> Instant {
+    pub(super) fn limit(&self) -> Instant {
         match &self.phase {
             Phase::Fresh | Phase::Ended { .. } => Instant::FAR_FUTURE,
             Phase::LoggingIn { deadline, .. } => (*deadline).min(self.command_deadline),
@@ -218,18 +247,25 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    /// Until when the server may be silent: a while beyond the last byte, and beyond the time that
+    /// the oldest command has, which may be long.
     #[inline(never)]
     pub(super) fn silent_until(&self) -> Instant {
-        // A blocking command is answered when it is.
-        let blocked = if self.session.blocked { self.command_deadline } else { self.heard };
-        self.heard.max(blocked).plus(self.config.unresponsive_after)
+        let oldest = self.ring.front().map_or(self.heard, |entry| entry.deadline);
+        self.heard.max(oldest).plus(self.config.unresponsive_after)
+    }
+
+    /// Whether the server holds the last command back, and with it all that would follow.
+    fn is_blocked(&self) -> bool {
+        self.ring.back().is_some_and(|entry| entry.role == Role::Blocking)
     }
 
     /// See [`Connection::wants_look`](super::Connection::wants_look).
     pub fn wants_look(&self) -> bool {
         self.verdict.is_some()
             || match &self.phase {
-                Phase::Fresh | Phase::Ready | Phase::Ended { .. } => false,
+                Phase::Fresh | Phase::Ended { .. } => false,
+                Phase::Ready => self.session.is_unknown() && self.is_drained(),
                 // Behind a HELLO that was refused, commands may wait for their replies.
                 Phase::LoggingIn { handshake, .. } => {
                     !handshake.is_written() && self.sent == self.appended && self.ring.is_empty()
@@ -246,9 +282,11 @@ impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::is_ready`](super::Connection::is_ready).
     pub fn is_ready(&self) -> bool {
         match self.phase {
+            _ if self.session.is_unknown() => false,
             // What follows a blocking command would only wait at the server: it waits here.
-            Phase::Ready => !self.session.blocked,
-            Phase::Draining { .. } => self.session.transaction,
+            Phase::Ready => !self.is_blocked(),
+            Phase::Draining { then: Then::End(_) } => false,
+            Phase::Draining { .. } => self.session.expects_transaction(),
             Phase::LoggingIn { .. } => self.eager_login().is_some(),
             _ => false,
         }
@@ -295,7 +333,7 @@ impl<R: Storage<Pending>> Machine<R> {
         match &mut self.phase {
             Phase::Ended { heard: known, .. } => *known |= heard,
             // Whatever came then: this is why.
-            Phase::Draining { then: Then::End(reason @ CloseReason::Refused(_)) } => {
+            Phase::Draining { then: Then::End(reason) } => {
                 let reason = *reason;
                 self.phase = Phase::Ended { reason, reported: false, heard };
             }
@@ -306,9 +344,9 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Ends it when all replies are in, since another connection has taken its place.
     pub fn retire(&mut self) {
         match self.phase {
-            Phase::Draining { then: Then::End(_) } => {}
+            Phase::Draining { then: Then::End(_) | Then::Retire } => {}
             Phase::Ready | Phase::Draining { .. } => {
-                self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+                self.phase = Phase::Draining { then: Then::Retire };
                 self.look_at = Instant::default();
             }
             // While it logs in, there is no reply to wait for.

@@ -97,10 +97,16 @@ pub enum CloseReason {
     Closed,
     /// The server didn't answer a login in time.
     LoginTimeout,
-    /// The server refused the first login.
+    /// The server refused the login, and no earlier one serves any more.
     Refused(LoginError),
     /// The token that it was logged in with has ended, and there was no newer one in time.
     LoginExpired,
+    /// The token has ended while a transaction was open, in which no login can be sent.
+    TransactionOpen,
+    /// The server says that nobody is logged in (`NOAUTH`), again or where no login can be sent.
+    LoginLost,
+    /// The server's answer to an `EXEC` or `DISCARD` doesn't say whether the transaction is over.
+    SessionUnknown,
     /// The token went away while it was being sent.
     TokenReplaced,
     /// The server owed a reply and was silent for too long.
@@ -129,6 +135,13 @@ impl fmt::Display for CloseReason {
             Self::LoginTimeout => "the server didn't answer the login in time",
             Self::Refused(error) => return error.fmt(f),
             Self::LoginExpired => "the token ended and no newer one came in time",
+            Self::TransactionOpen => {
+                "the token ended while a transaction was open: send EXEC or DISCARD sooner"
+            }
+            Self::LoginLost => "the server has forgotten the login (NOAUTH)",
+            Self::SessionUnknown => {
+                "the server's answer to EXEC or DISCARD doesn't say whether the transaction is over"
+            }
             Self::TokenReplaced => "the token was replaced while it was being sent",
             Self::Unresponsive => "the server doesn't answer",
             Self::Protocol => "what the server sent is not RESP, or not a reply to anything",

@@ -3,21 +3,52 @@
 use core::time::Duration;
 
 use super::buffers::Receiver;
-use super::machine::{Machine, Phase, Then};
+use super::machine::{Machine, Phase, Refusals, Then};
 use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
 use super::ring::{Owner, Pending, Role, Tag};
+use super::session::Answer;
 use crate::auth::{LoginError, Protocol, Verdict};
 use crate::event::Event;
 use crate::jwt::Audience;
 use crate::policy::Backoff;
 use crate::pubsub::{Confirmation, Notice};
-use crate::resp::{ErrorReply, Value};
+use crate::resp::Value;
 use crate::storage::Storage;
 use crate::time::Instant;
 
 /// The waits after logins that were refused, while an earlier one serves.
 const RETRY: Backoff =
     Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(30), multiplier: 2 };
+
+/// An invalidation of all that was cached: Redis sends it after a `FLUSHALL`.
+const ALL_STALE: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
+
+/// What came that may be no reply to anything.
+enum Pushed<'a> {
+    Message,
+    Confirmation(Confirmation<'a>),
+    /// What was cached is stale.
+    Invalidation,
+    /// Something else, or a reply.
+    Other,
+}
+
+impl<'a> Pushed<'a> {
+    /// What `value` is, of which only the head may be there.
+    fn of(value: Value<'a>, cut: bool) -> Self {
+        let word = || value.items().next().and_then(|word| word.bytes().ok());
+        match Notice::of(value) {
+            Some(Notice::Message(_)) => Self::Message,
+            Some(Notice::Confirmation(confirmation)) => Self::Confirmation(confirmation),
+            None if !cut => Self::Other,
+            None => match word() {
+                Some(b"message" | b"pmessage" | b"smessage") => Self::Message,
+                Some(b"invalidate") => Self::Invalidation,
+                _ => Self::Other,
+            },
+        }
+    }
+}
 
 /// Stands for a reply to a login that was larger than the receive buffer.
 fn outline(first: u8) -> Value<'static> {
@@ -73,21 +104,21 @@ impl<R: Storage<Pending>> Machine<R> {
                 }
                 continue;
             }
-            let notice = match whole {
-                Ok(()) if self.may_be_push(frame.first) => {
-                    Notice::of(Value::framed(receiver.frame()))
-                }
-                _ => None,
+            let pushed = match self.may_be_push(frame.first) {
+                true => Pushed::of(Value::framed(receiver.frame()), whole.is_err()),
+                false => Pushed::Other,
             };
-            if let Some(Notice::Confirmation(confirmation)) = notice
-                && let Some(tag) = self.confirmed(&confirmation)
+            if let Pushed::Confirmation(confirmation) = &pushed
+                && let Some(tag) = self.confirmed(confirmation, whole.is_err())
             {
-                let reply = Ok(Value::framed(receiver.frame()));
+                let reply = whole.map(|()| Value::framed(receiver.frame()));
                 return Some(Output::Reply { tag, reply });
             }
-            // With RESP2 only a message can be too large.
-            let large_message = whole.is_err() && self.may_be_push(frame.first);
-            if frame.first == b'>' || notice.is_some() || large_message {
+            // What was cached and isn't named here can't be told from what still holds.
+            if let Pushed::Invalidation = pushed {
+                return Some(Output::Push(Ok(Value::framed(ALL_STALE))));
+            }
+            if frame.first == b'>' || !matches!(pushed, Pushed::Other) {
                 return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
             }
             let Some(entry) = self.answered().copied() else {
@@ -96,13 +127,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 continue;
             };
             self.ring.pop();
-            // Of one that was too large, only what it was is known.
-            let failed = match whole {
-                Ok(()) => Value::framed(receiver.frame()).error(),
-                Err(_) if matches!(frame.first, b'-' | b'!') => outline(frame.first).error(),
-                Err(_) => None,
-            };
-            self.replied(&entry, failed);
+            self.replied(now, &entry, Value::framed(receiver.frame()), frame.first);
             match entry.owner {
                 Owner::Host => {
                     let reply = whole.map(|()| Value::framed(receiver.frame()));
@@ -116,19 +141,25 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Whether a value that begins with `first` may be about subscriptions: with RESP3 those are
     /// pushes, with RESP2 arrays that only a subscriber gets.
-    const fn may_be_push(&self, first: u8) -> bool {
+    fn may_be_push(&self, first: u8) -> bool {
         match self.protocol {
             Protocol::Resp3 => first == b'>',
-            Protocol::Resp2 => first == b'*' && self.session.is_subscriber(),
+            // Behind a command that subscribes, but not before it.
+            Protocol::Resp2 => {
+                let subscribes = |entry: &Pending| matches!(entry.role, Role::Subscription { .. });
+                first == b'*'
+                    && (self.session.subscriptions() > 0
+                        || self.ring.front().is_some_and(subscribes))
+            }
         }
     }
 
     /// Takes the confirmation of a subscription in. Answers with the tag of the command that
-    /// thereby is done.
-    fn confirmed(&mut self, confirmation: &Confirmation<'_>) -> Option<Tag> {
+    /// thereby is done. Of one that was `cut`, the rest isn't known.
+    fn confirmed(&mut self, confirmation: &Confirmation<'_>, cut: bool) -> Option<Tag> {
         let Confirmation { topic, began, .. } = *confirmation;
         let all = self.session.all_of(topic);
-        self.session.confirm(confirmation);
+        self.session.confirm(confirmation, cut);
         let entry = self.answered()?;
         let Role::Subscription { topic: of, began: begins, left } = &mut entry.role else {
             return None;
@@ -143,8 +174,8 @@ impl<R: Storage<Pending>> Machine<R> {
         if *left > 0 {
             return None;
         }
-        self.session.subscribed();
         let entry = self.ring.pop()?;
+        self.session.answered(entry.role, Answer::Done, self.ring.is_empty());
         (entry.owner == Owner::Host).then_some(entry.tag)
     }
 
@@ -154,16 +185,23 @@ impl<R: Storage<Pending>> Machine<R> {
         self.ring.front_mut().filter(|entry| entry.start < offered)
     }
 
-    /// Notes what a reply means for the state of the connection.
-    fn replied(&mut self, entry: &Pending, failed: Option<ErrorReply<'_>>) {
-        match entry.role {
-            Role::Multi if failed.is_some() => self.session.multi_refused(),
-            Role::Exec => self.session.exec_answered(failed),
-            Role::Watch { since } if failed.is_some() => self.session.watch_refused(since),
-            Role::Blocking => self.session.blocked = false,
-            // An error: nothing will be confirmed any more.
-            Role::Subscription { .. } => self.session.subscribed(),
-            Role::Multi | Role::Watch { .. } | Role::Plain => {}
+    /// Notes what a reply means for the state of the connection. Of one that is too large, `reply`
+    /// is the head, and `first` says what it was.
+    fn replied(&mut self, now: Instant, entry: &Pending, reply: Value<'_>, first: u8) {
+        let failed = match first {
+            b'-' | b'!' => reply.error().or_else(|| outline(first).error()),
+            _ => None,
+        };
+        let answer = match failed {
+            Some(error) => Answer::Failed(error),
+            None if entry.role == Role::Plain => Answer::Done,
+            None if reply.is_null() => Answer::Null,
+            None if reply.raw() == b"+QUEUED\r\n" => Answer::Queued,
+            None => Answer::Done,
+        };
+        self.session.answered(entry.role, answer, self.ring.is_empty());
+        if failed.is_some_and(|error| error.code() == "NOAUTH") {
+            self.login_lost(now);
         }
     }
 
@@ -183,7 +221,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.protocol = protocol;
                 self.client_id = client_id.or(self.client_id);
                 self.phase = Phase::Ready;
-                self.refusals_in_a_row = 0;
+                self.refused = None;
                 if self.login.replace(login).is_none() {
                     self.logged_in = now;
                     self.set_name_due = protocol == Protocol::Resp2;
@@ -210,8 +248,10 @@ impl<R: Storage<Pending>> Machine<R> {
                 }
                 if serving {
                     self.phase = Phase::Ready;
-                    self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
-                    self.login_not_before = now.plus(RETRY.delay(self.refusals_in_a_row));
+                    let before = self.refused.map_or(0, |refused| refused.count);
+                    let count = before.saturating_add(1);
+                    let not_before = now.plus(RETRY.delay(count));
+                    self.refused = Some(Refusals { count, last: error, not_before });
                 } else if self.ring.is_empty() {
                     self.close(CloseReason::Refused(error));
                 } else {

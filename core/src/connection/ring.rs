@@ -30,10 +30,10 @@ pub(super) enum Role {
     Plain,
     Multi,
     Exec,
-    /// A `WATCH`, since the keys were forgotten so often.
-    Watch {
-        since: u8,
-    },
+    Discard,
+    Watch,
+    Unwatch,
+    Tracking(bool),
     Blocking,
     /// Not a reply, but so many confirmations; 0 is as many as there are subscriptions.
     Subscription {
@@ -112,6 +112,16 @@ impl<R: Storage<Pending>> Ring<R> {
             *slot = entry;
             self.len += 1;
         }
+    }
+
+    pub(super) fn front(&self) -> Option<&Pending> {
+        if self.len == 0 { None } else { self.room.room().get(self.head) }
+    }
+
+    /// The newest entry.
+    pub(super) fn back(&self) -> Option<&Pending> {
+        let last = self.len.checked_sub(1)?;
+        self.room.room().get(self.index(last))
     }
 
     pub(super) fn front_mut(&mut self) -> Option<&mut Pending> {

@@ -10,17 +10,10 @@ use crate::resp::ErrorReply;
 /// The state at the server that belongs to this connection alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Session {
-    /// `MULTI` was sent, and neither `EXEC` nor `DISCARD` behind it.
-    pub(super) transaction: bool,
-    /// How often `MULTI` was sent, less how often the server said that one is over.
-    unclosed: u32,
-    /// How often `WATCH` was sent and not refused, since the last time that none was watched.
-    watching: u32,
-    /// How often that was: replies come late.
-    forgotten: u8,
-    tracking: bool,
-    /// The last command that was sent blocks, and its reply hasn't come.
-    pub(super) blocked: bool,
+    /// What the server has, by the replies so far. Exact when all are in.
+    answered: State,
+    /// What it will have if the commands on their way do what they are sent for.
+    expected: State,
     channels: u32,
     patterns: u32,
     shards: u32,
@@ -28,96 +21,181 @@ pub(super) struct Session {
     subscribing: u32,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    transaction: Transaction,
+    watching: bool,
+    tracking: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Transaction {
+    #[default]
+    None,
+    /// Between `MULTI` and `EXEC`.
+    Open {
+        /// What a `CLIENT TRACKING` in it will set.
+        tracking: Option<bool>,
+    },
+    /// An answer doesn't say whether one is open.
+    Unknown,
+}
+
+/// How a command was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer<'a> {
+    Done,
+    /// An `EXEC` whose watched keys have changed: it is over, and nothing was executed.
+    Null,
+    /// It is a part of a transaction.
+    Queued,
+    Failed(ErrorReply<'a>),
+}
+
+/// What an error says of the transaction that an `EXEC` or `DISCARD` should have ended.
+#[derive(Clone, Copy)]
+enum Verdict {
+    /// It was thrown away.
+    Discarded,
+    /// There is none.
+    WasNone,
+    /// The command was refused: a transaction is as open as it was.
+    Unchanged,
+    Unknown,
+}
+
+impl Verdict {
+    /// Tried on redis-server 6.2 to 8.2, with cluster mode and without: see `tests/conformance`.
+    fn of(role: Role, error: ErrorReply<'_>) -> Self {
+        const DISCARD: [&str; 6] =
+            ["EXECABORT", "CROSSSLOT", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
+        let (code, exec) = (error.code(), role == Role::Exec);
+        if error.message().ends_with(" without MULTI") {
+            Self::WasNone
+        } else if exec && DISCARD.contains(&code) {
+            Self::Discarded
+        } else if error.message().starts_with("wrong number of arguments")
+            || !exec && matches!(code, "NOPERM" | "NOAUTH")
+        {
+            Self::Unchanged
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+impl State {
+    const fn is_open(&self) -> bool {
+        !matches!(self.transaction, Transaction::None)
+    }
+
+    /// What a command leaves that was answered like this.
+    fn apply(&mut self, role: Role, answer: Answer<'_>) {
+        match (role, answer) {
+            (Role::Multi, Answer::Done) => self.transaction = Transaction::Open { tracking: None },
+            // One in another proves that there is another.
+            (Role::Multi, Answer::Failed(error))
+                if self.transaction == Transaction::Unknown
+                    && error.message().ends_with("nested") =>
+            {
+                self.transaction = Transaction::Open { tracking: None };
+            }
+            (Role::Exec | Role::Discard, Answer::Failed(error)) => {
+                match Verdict::of(role, error) {
+                    Verdict::Discarded => self.end_transaction(false),
+                    // Watched keys stay watched: nothing has ended.
+                    Verdict::WasNone => self.transaction = Transaction::None,
+                    Verdict::Unchanged => {}
+                    Verdict::Unknown => self.transaction = Transaction::Unknown,
+                }
+            }
+            (Role::Exec, Answer::Done) => self.end_transaction(true),
+            (Role::Exec | Role::Discard, _) => self.end_transaction(false),
+            (Role::Watch, Answer::Done) => self.watching = true,
+            (Role::Unwatch, Answer::Done) => self.watching = false,
+            (Role::Tracking(on), Answer::Done) => self.tracking = on,
+            (Role::Tracking(on), Answer::Queued) => {
+                if let Transaction::Open { tracking } = &mut self.transaction {
+                    *tracking = Some(on);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn end_transaction(&mut self, executed: bool) {
+        if let Transaction::Open { tracking: Some(on) } = self.transaction
+            && executed
+        {
+            self.tracking = on;
+        }
+        (self.transaction, self.watching) = (Transaction::None, false);
+    }
+}
+
 impl Session {
     /// Takes a command in that is about to be sent, and says what to expect of its reply.
     pub(super) fn admit(&mut self, class: Class, protocol: Protocol) -> Result<Role, Refused> {
         let about_subscriptions = matches!(class, Class::Subscribe(..) | Class::Unsubscribe(..));
-        if about_subscriptions && self.transaction {
+        let in_transaction = self.expects_transaction();
+        if about_subscriptions && in_transaction {
             return Err(Refused::Subscription);
         }
         if !about_subscriptions && self.is_subscriber() && protocol == Protocol::Resp2 {
             return Err(Refused::Subscriber);
         }
-        Ok(match class {
-            Class::Multi => {
-                self.transaction = true;
-                self.unclosed = self.unclosed.saturating_add(1);
-                Role::Multi
-            }
-            Class::Exec => {
-                self.transaction = false;
-                self.forget();
-                Role::Exec
-            }
-            Class::Watch => {
-                self.watching = self.watching.saturating_add(1);
-                Role::Watch { since: self.forgotten }
-            }
-            Class::Unwatch => {
-                self.forget();
-                Role::Plain
-            }
-            Class::Tracking(on) => {
-                self.tracking = on;
-                Role::Plain
-            }
+        let role = match class {
+            Class::Multi => Role::Multi,
+            Class::Exec => Role::Exec,
+            Class::Discard => Role::Discard,
+            Class::Watch => Role::Watch,
+            Class::Unwatch => Role::Unwatch,
+            Class::Tracking(on) => Role::Tracking(on),
             Class::Subscribe(topic, count) | Class::Unsubscribe(topic, count) => {
                 self.subscribing = self.subscribing.saturating_add(1);
                 let began = matches!(class, Class::Subscribe(..));
                 Role::Subscription { topic, began, left: count }
             }
             // In a transaction nothing blocks.
-            Class::Blocking(_) if !self.transaction => {
-                self.blocked = true;
-                Role::Blocking
-            }
+            Class::Blocking(_) if !in_transaction => Role::Blocking,
             Class::Blocking(_) | Class::Plain => Role::Plain,
-        })
+        };
+        let ends = matches!(role, Role::Exec | Role::Discard);
+        let answer = if in_transaction && !ends { Answer::Queued } else { Answer::Done };
+        self.expected.apply(role, answer);
+        Ok(role)
     }
 
-    /// Whether the server may be in a transaction: an `AUTH` would become a part of it.
+    /// Takes in how a command was answered. `last` says that no other one is on its way.
+    pub(super) fn answered(&mut self, role: Role, answer: Answer<'_>, last: bool) {
+        if let Role::Subscription { .. } = role {
+            self.subscribing = self.subscribing.saturating_sub(1);
+        }
+        self.answered.apply(role, answer);
+        if last {
+            self.expected = self.answered;
+        }
+    }
+
+    /// Whether what is sent next becomes a part of a transaction.
+    pub(super) const fn expects_transaction(&self) -> bool {
+        self.expected.is_open()
+    }
+
+    /// Whether the server has a transaction open, as far as replies have come: an `AUTH` would
+    /// become a part of it.
     pub(super) const fn in_transaction(&self) -> bool {
-        self.transaction || self.unclosed > 0
+        self.answered.is_open()
     }
 
-    /// A `MULTI` was refused. It opened no transaction, though another one may be open.
-    pub(super) const fn multi_refused(&mut self) {
-        self.unclosed = self.unclosed.saturating_sub(1);
-        if self.unclosed == 0 {
-            self.transaction = false;
-        }
+    /// Whether an answer left it open if there is a transaction.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.answered.transaction == Transaction::Unknown
     }
 
-    /// A `WATCH` was refused.
-    pub(super) const fn watch_refused(&mut self, since: u8) {
-        if since == self.forgotten {
-            self.watching = self.watching.saturating_sub(1);
-        }
-    }
-
-    const fn forget(&mut self) {
-        self.watching = 0;
-        self.forgotten = self.forgotten.wrapping_add(1);
-    }
-
-    /// Whether a transaction is open or keys are watched.
+    /// Whether a transaction is open or keys are watched, as far as replies have come.
     pub(super) const fn is_open(&self) -> bool {
-        self.in_transaction() || self.watching > 0
-    }
-
-    /// An `EXEC` or `DISCARD` was answered, perhaps with `error`.
-    pub(super) fn exec_answered(&mut self, error: Option<ErrorReply<'_>>) {
-        match error {
-            // There was none.
-            Some(error) if error.message().ends_with(" without MULTI") => {}
-            // It was thrown away.
-            Some(error) if error.code() == "EXECABORT" => {
-                self.unclosed = self.unclosed.saturating_sub(1);
-            }
-            // It wasn't executed: the transaction is still open.
-            Some(_) => self.transaction = self.unclosed > 0,
-            None => self.unclosed = self.unclosed.saturating_sub(1),
-        }
+        self.in_transaction() || self.answered.watching
     }
 
     /// Whether there are subscriptions, or may be by now.
@@ -145,8 +223,8 @@ impl Session {
     }
 
     /// Takes a confirmation in. The server tells how many subscriptions there are then, channels
-    /// and patterns together and shard channels apart.
-    pub(super) fn confirm(&mut self, confirmation: &Confirmation<'_>) {
+    /// and patterns together and shard channels apart; if it was cut, that isn't known.
+    pub(super) fn confirm(&mut self, confirmation: &Confirmation<'_>, cut: bool) {
         let Confirmation { topic, began, count: told, .. } = *confirmation;
         let known = match topic {
             Topic::Shard => self.shards,
@@ -154,29 +232,17 @@ impl Session {
         };
         let count = self.count(topic);
         match i64::from(known) {
-            known if began && told > known => *count = count.saturating_add(1),
-            known if !began && told < known => *count = count.saturating_sub(1),
+            known if began && (cut || told > known) => *count = count.saturating_add(1),
+            known if !began && (cut || told < known) => *count = count.saturating_sub(1),
             _ => {}
         }
     }
 
-    /// A command that subscribes or unsubscribes is done.
-    pub(super) const fn subscribed(&mut self) {
-        self.subscribing = self.subscribing.saturating_sub(1);
-    }
-
     /// What a replacement of the connection would have to do without.
     pub(super) const fn lost(&self) -> Option<LostState> {
-        let lost = LostState {
-            transaction: self.in_transaction(),
-            watch: self.watching > 0,
-            tracking: self.tracking,
-            subscriptions: self.subscriptions(),
-        };
-        if lost.transaction || lost.watch || lost.tracking || lost.subscriptions > 0 {
-            Some(lost)
-        } else {
-            None
-        }
+        let State { watching, tracking, .. } = self.expected;
+        let (transaction, subscriptions) = (self.expected.is_open(), self.subscriptions());
+        let lost = LostState { transaction, watch: watching, tracking, subscriptions };
+        if transaction || watching || tracking || subscriptions > 0 { Some(lost) } else { None }
     }
 }

@@ -79,7 +79,7 @@ impl<R: Storage<Pending>> Machine<R> {
             return Err(SubmitError::Full);
         }
         let block = match class {
-            Class::Blocking(time) if !self.session.transaction => {
+            Class::Blocking(time) if !self.session.expects_transaction() => {
                 let time = time.filter(|time| *time <= self.config.max_block);
                 time.ok_or(SubmitError::Refused(Refused::Blocking))?
             }
@@ -99,14 +99,15 @@ impl<R: Storage<Pending>> Machine<R> {
         let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
         self.counts.commands = self.counts.commands.saturating_add(1);
         self.asked = now;
-        self.push(now, len, tag, Owner::Host, role, by.plus(block));
+        self.push(len, tag, Owner::Host, role, by.plus(block));
         Ok(())
     }
 
     /// Tells the server who this is, behind the first command.
     fn introduce<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>, class: Class) {
         let due = self.set_info_due || self.set_name_due;
-        if !due || class != Class::Plain || self.session.transaction || self.login.is_none() {
+        let in_transaction = self.session.expects_transaction();
+        if !due || class != Class::Plain || in_transaction || self.login.is_none() {
             return;
         }
         if self.set_name_due
@@ -133,31 +134,21 @@ impl<R: Storage<Pending>> Machine<R> {
         let len = encoded_len(args);
         let room = self.ring.reserve(1) && out.reserve(len);
         if room {
-            self.push(now, len, 0, Owner::Connection, Role::Plain, Instant::FAR_FUTURE);
+            let by = now.plus(self.config.command_timeout);
+            self.push(len, 0, Owner::Connection, Role::Plain, by);
             out.encode(args);
         }
         room
     }
 
     /// Notes a command of `len` bytes, which are appended next.
-    fn push(
-        &mut self,
-        now: Instant,
-        len: usize,
-        tag: Tag,
-        owner: Owner,
-        role: Role,
-        deadline: Instant,
-    ) {
-        if self.ring.is_empty() {
-            // Silence counts from when there is something to answer.
-            self.heard = now;
-            self.look_at = self.look_at.min(self.silent_until());
-        }
+    fn push(&mut self, len: usize, tag: Tag, owner: Owner, role: Role, deadline: Instant) {
         let start = self.appended;
         self.appended += len as u64;
-        self.command_deadline = self.command_deadline.min(deadline);
-        self.look_at = self.look_at.min(deadline);
         self.ring.push(Pending { tag, start, deadline, owner, role });
+        if owner == Owner::Host {
+            self.command_deadline = self.command_deadline.min(deadline);
+        }
+        self.look_at = self.look_at.min(self.limit());
     }
 }

@@ -61,7 +61,7 @@ fn what_is_no_object_is_an_error() {
         "{\"a\":\"\n\"}",
         r#"{"a":"\x"}"#,
         r#"{"a":"\u12g4"}"#,
-        "\u{feff}{}",
+        "\u{feff}\u{feff}{}",
         r#"{"a":[1,]}"#,
         "<html>",
     ] {
@@ -100,5 +100,15 @@ fn numbers_may_be_quoted() {
     assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
     for no in ["18446744073709551616", "-1", "x", r#""""#, "null", "1.x", "1 2", "1e9"] {
         assert_eq!(number(no.as_bytes()), None, "{no}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_in_front_is_passed_over_and_nowhere_else() {
+    let found = |text: &[u8]| members(text).filter_map(Result::ok).count();
+    assert_eq!(found(b"\xef\xbb\xbf{\"a\":1}"), 1);
+    assert_eq!(found(b"\xef\xbb\xbf \r\n{\"a\":1}"), 1);
+    for wrong in [&b"\xef\xbb{\"a\":1}"[..], b" \xef\xbb\xbf{\"a\":1}", b"\xbb\xbf{\"a\":1}"] {
+        assert_eq!(found(wrong), 0, "{wrong:?}");
     }
 }

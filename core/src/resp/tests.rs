@@ -289,3 +289,25 @@ fn values_are_read_by_what_they_are() {
     assert_eq!((error.code(), error.message()), ("ERR", "x"));
     assert_eq!(value(b"-\r\n").error().unwrap().code(), "");
 }
+
+#[test]
+fn debug_shows_a_value_and_cuts_what_is_long_or_deep() {
+    let shown = |raw: &str| std::format!("{:?}", Value::new(raw.as_bytes()).unwrap());
+    assert_eq!(shown("*3\r\n$2\r\nhi\r\n:7\r\n_\r\n"), r#"["hi", 7, nil]"#);
+    assert_eq!(shown("%1\r\n+a\r\n#t\r\n"), "[a, true]");
+    assert_eq!(shown("$4\r\na\"\r\n\r\n"), r#""a\"\r\n""#);
+    assert!(shown("-NOPERM no\r\n").contains("NOPERM"));
+    let long = std::format!("$100\r\n{}\r\n", "x".repeat(100));
+    assert_eq!(shown(&long), std::format!("\"{}\"...", "x".repeat(64)));
+    assert_eq!(shown(&std::format!("{}+a\r\n", "*1\r\n".repeat(9))), "[[[[[...]]]]]");
+    let many = shown(&std::format!("*20\r\n{}", ":1\r\n".repeat(20)));
+    assert!(many.ends_with(", 1, ...]"), "{many}");
+}
+
+#[test]
+fn a_boolean_may_come_as_text() {
+    for (raw, value) in [("$1\r\n1\r\n", true), ("+0\r\n", false), (":1\r\n", true)] {
+        assert_eq!(Value::new(raw.as_bytes()).unwrap().bool(), Ok(value), "{raw}");
+    }
+    assert!(Value::new(b"$3\r\nyes\r\n").unwrap().bool().is_err());
+}

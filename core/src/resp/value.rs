@@ -160,14 +160,14 @@ impl<'a> Value<'a> {
         self.bytes().ok().and_then(signed).ok_or_else(|| self.not("an integer"))
     }
 
-    /// True or false: RESP3's own, or the number 1 or 0.
+    /// True or false: RESP3's own, or 1 or 0, also as a string.
     ///
     /// # Errors
     /// [`TypeError`] if it is neither.
     pub fn bool(&self) -> Result<bool, TypeError> {
-        match self.raw {
-            b"#t\r\n" | b":1\r\n" => Ok(true),
-            b"#f\r\n" | b":0\r\n" => Ok(false),
+        match (self.raw, self.bytes()) {
+            (b"#t\r\n", _) | (_, Ok(b"1")) => Ok(true),
+            (b"#f\r\n", _) | (_, Ok(b"0")) => Ok(false),
             _ => Err(self.not("a boolean")),
         }
     }
@@ -210,14 +210,51 @@ impl<'a> Value<'a> {
     }
 }
 
-// What a reply holds is the user's own data, and may be large: Debug shows its outline.
+// A reply may be large: what is long or lies deep is cut.
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(f, 4)
+    }
+}
+
+/// So many bytes of a string are shown, and so many values of a list.
+const SHOWN: (usize, usize) = (64, 16);
+
+impl Value<'_> {
+    /// Shows it, and the values in it down to so many levels.
+    fn show(&self, f: &mut fmt::Formatter<'_>, levels: u32) -> fmt::Result {
         match self.kind() {
-            Kind::Null => f.write_str("Null"),
-            Kind::Integer | Kind::Simple => write!(f, "{}", self.str().unwrap_or("?")),
+            Kind::Null => f.write_str("nil"),
             Kind::Error => write!(f, "{:?}", self.error()),
-            kind => write!(f, "{kind:?}({} bytes)", self.raw.len()),
+            Kind::Boolean => write!(f, "{}", self.raw == b"#t\r\n"),
+            Kind::Array | Kind::Set | Kind::Push | Kind::Map => {
+                f.write_str("[")?;
+                for (at, item) in self.items().enumerate() {
+                    f.write_str(if at > 0 { ", " } else { "" })?;
+                    if levels == 0 || at == SHOWN.1 {
+                        f.write_str("...")?;
+                        break;
+                    }
+                    item.show(f, levels - 1)?;
+                }
+                f.write_str("]")
+            }
+            kind => {
+                let bytes = self.bytes().unwrap_or_default();
+                let shown = bytes.get(..SHOWN.0).unwrap_or(bytes);
+                let quote = if matches!(kind, Kind::Bulk | Kind::Verbatim) { "\"" } else { "" };
+                f.write_str(quote)?;
+                for chunk in shown.utf8_chunks() {
+                    write!(
+                        f,
+                        "{}{}",
+                        chunk.valid().escape_debug(),
+                        chunk.invalid().escape_ascii()
+                    )?;
+                }
+                f.write_str(quote)?;
+                f.write_str(if shown.len() < bytes.len() { "..." } else { "" })
+            }
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Reading a response.
 
+use core::ops::Range;
+
 use embedded_io_async::Read;
-use httparse::{EMPTY_HEADER, Status};
+use httparse::Status;
 use redis_entraid_core::http::ResponseWriter;
 
 use super::Broken;
-
-/// Lines of a head, at most.
-const LINES: usize = 32;
 
 /// How a body ends.
 #[derive(Clone, Copy)]
@@ -72,18 +71,75 @@ impl<'a, R: Read> Answer<'a, R> {
         if self.fill().await? { Ok(()) } else { Err(Broken::Io) }
     }
 
-    /// Reads the head.
+    /// Reads the head, line by line: Entra's has more than a kilobyte, of which little matters.
     async fn head(&mut self, response: &mut ResponseWriter<'_>) -> Result<Length, Broken> {
         loop {
-            let parsed = parse(self.rest(), response)?;
-            match parsed {
-                // Something that comes before the response itself.
-                Some((len, status, _)) if (100..200).contains(&status) => self.start += len,
-                Some((len, _, length)) => {
-                    self.start += len;
-                    return Ok(length);
+            let (line, _) = self.line().await?;
+            let status = status(self.buffer.get(line).unwrap_or_default()).ok_or(Broken::NoHttp)?;
+            let mut length = match status {
+                204 | 304 => Length::Known(0),
+                _ => Length::UntilClosed,
+            };
+            // What has 1 as its first digit comes before the response itself.
+            let is_interim = (100..200).contains(&status);
+            if !is_interim {
+                response.status(status);
+            }
+            loop {
+                let (line, whole) = self.line().await?;
+                let line = self.buffer.get(line).unwrap_or_default();
+                if line.is_empty() {
+                    break;
                 }
-                None => self.more().await?,
+                if !is_interim {
+                    header(line, whole, &mut length, response)?;
+                }
+            }
+            if !is_interim {
+                return Ok(length);
+            }
+        }
+    }
+
+    /// Takes the next line of the head, and says whether it is whole: of one that is larger than the
+    /// buffer, only the beginning is there.
+    async fn line(&mut self) -> Result<(Range<usize>, bool), Broken> {
+        let mut seen = 0;
+        loop {
+            let unseen = self.rest().get(seen..).unwrap_or_default();
+            if let Some(end) = unseen.iter().position(|&byte| byte == b'\n') {
+                let line = self.start..self.start + seen + end;
+                self.start = line.end + 1;
+                let text = self.buffer.get(line.clone()).unwrap_or_default();
+                let end = line.end - usize::from(text.ends_with(b"\r"));
+                return Ok((line.start..end, true));
+            }
+            seen = self.rest().len();
+            if seen == self.buffer.len() {
+                return self.long_line().await.map(|line| (line, false));
+            }
+            self.more().await?;
+        }
+    }
+
+    /// Skips what is left of a line that fills the buffer, but for its beginning.
+    async fn long_line(&mut self) -> Result<Range<usize>, Broken> {
+        let kept = self.buffer.len() / 2;
+        loop {
+            self.end = kept;
+            let room = self.buffer.get_mut(kept..).unwrap_or_default();
+            if room.is_empty() {
+                return Err(Broken::Head);
+            }
+            let len = self.reader.read(room).await.map_err(|_| Broken::Io)?;
+            if len == 0 {
+                return Err(Broken::Io);
+            }
+            self.end += len;
+            let came = self.buffer.get(kept..self.end).unwrap_or_default();
+            if let Some(end) = came.iter().position(|&byte| byte == b'\n') {
+                self.start = kept + end + 1;
+                return Ok(0..kept);
             }
         }
     }
@@ -142,43 +198,52 @@ impl<'a, R: Read> Answer<'a, R> {
     }
 }
 
-/// Reads a head, if all of it is there: its length, the status, and how the body ends.
-fn parse(
-    bytes: &[u8],
+/// The status in a status line. Its reason is for nobody.
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
+    let (digits, rest) = rest.split_at_checked(3)?;
+    if !matches!(rest, [] | [b' ', ..]) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    core::str::from_utf8(digits).ok()?.parse().ok().filter(|status| *status >= 100)
+}
+
+/// Takes a header line.
+fn header(
+    line: &[u8],
+    whole: bool,
+    length: &mut Length,
     response: &mut ResponseWriter<'_>,
-) -> Result<Option<(usize, u16, Length)>, Broken> {
-    let mut lines = [EMPTY_HEADER; LINES];
-    let mut head = httparse::Response::new(&mut lines);
-    let len = match head.parse(bytes) {
-        Ok(Status::Complete(len)) => len,
-        Ok(Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Broken::Head),
-        Err(_) => return Err(Broken::NoHttp),
+) -> Result<(), Broken> {
+    let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+        // Of a long one, the name may be cut; nothing that matters has such a name.
+        return if whole { Err(Broken::NoHttp) } else { Ok(()) };
     };
-    let status = head.code.ok_or(Broken::NoHttp)?;
-    let mut length = match status {
-        204 | 304 => Length::Known(0),
-        _ => Length::UntilClosed,
-    };
-    response.status(status);
-    for line in head.headers.iter() {
-        response.header(line.name, line.value);
-        let value = core::str::from_utf8(line.value).unwrap_or_default().trim();
-        if line.name.eq_ignore_ascii_case("transfer-encoding") {
-            // No other encoding was asked for.
-            if !value.eq_ignore_ascii_case("chunked") {
-                return Err(Broken::NoHttp);
-            }
-            length = Length::Chunked;
-        } else if line.name.eq_ignore_ascii_case("content-length") {
-            let known = value.parse().map_err(|_| Broken::NoHttp)?;
-            // Chunks count, if there are both (RFC 9112 section 6.3).
-            if !matches!(length, Length::Chunked) {
-                length = Length::Known(known);
-            }
+    let (name, value) = line.split_at(colon);
+    let name = core::str::from_utf8(name).map_err(|_| Broken::NoHttp)?;
+    if name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace()) {
+        return Err(Broken::NoHttp);
+    }
+    if !whole {
+        return Ok(());
+    }
+    let value = value.get(1..).unwrap_or_default().trim_ascii();
+    response.header(name, value);
+    if name.eq_ignore_ascii_case("transfer-encoding") {
+        // No other encoding was asked for.
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Broken::NoHttp);
+        }
+        *length = Length::Chunked;
+    } else if name.eq_ignore_ascii_case("content-length") {
+        let known = core::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+        let known = known.ok_or(Broken::NoHttp)?;
+        // Chunks count, if there are both (RFC 9112 section 6.3).
+        if !matches!(length, Length::Chunked) {
+            *length = Length::Known(known);
         }
     }
-    Ok(Some((len, status, length)))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -277,6 +342,11 @@ mod tests {
     fn what_is_no_http_is_refused() {
         for text in [
             "-ERR wrong port\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n name: folded\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
@@ -288,9 +358,16 @@ mod tests {
     }
 
     #[test]
+    fn no_line_of_a_head_is_too_long_and_no_head_has_too_many() {
+        let cookie = std::format!("Set-Cookie: {}\r\n", "c".repeat(6000));
+        let many = "X-Line: of no interest\r\n".repeat(100);
+        let head = std::format!("HTTP/1.1 200 {0}\r\n{cookie}{many}", "reason ".repeat(50));
+        let text = std::format!("{head}Content-Length: 5\r\n{cookie}\r\nhello");
+        assert_eq!(read(&text, 64), Ok((200, String::from("hello"))));
+    }
+
+    #[test]
     fn what_is_too_large_is_refused() {
-        let long = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-        assert_eq!(read(long, 20), Err(Broken::Head));
         let body =
             "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n0123456789012345678901234567890123456789";
         assert!(matches!(read(body, 128), Err(Broken::TooLarge(_))));

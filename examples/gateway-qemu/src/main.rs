@@ -44,7 +44,7 @@ static HTTP_SOCKET: ConstStaticCell<([u8; 512], [u8; 256])> =
     ConstStaticCell::new(([0; 512], [0; 256]));
 static RECORDS_OUT: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static RECORDS: ConstStaticCell<[u8; RECORDS_IN]> = ConstStaticCell::new([0; RECORDS_IN]);
-static HEAD: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
+static HEAD: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
 static REQUEST: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
 static RUNNER: StaticCell<Redis> = StaticCell::new();
 static NETWORK: StaticCell<StackResources<2>> = StaticCell::new();

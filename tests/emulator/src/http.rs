@@ -64,8 +64,44 @@ async fn authority(
     }
     let (request, body) = taken(request).await?;
     let request = crate::entra::Request { fields: fields(&body), ..request };
-    react(shared.entra.client_credentials(&request, &shared.faults, &shared.counters)).await
+    let reaction = shared.entra.client_credentials(&request, &shared.faults, &shared.counters);
+    let mut response = react(reaction).await?;
+    for (name, value) in ENTRA_HEAD {
+        response.headers_mut().append(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
 }
+
+/// What Entra's token endpoint says in each answer beside what matters: more than a kilobyte.
+const ENTRA_HEAD: [(&str, &str); 15] = [
+    ("cache-control", "no-store, no-cache"),
+    ("pragma", "no-cache"),
+    ("expires", "-1"),
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("x-content-type-options", "nosniff"),
+    ("p3p", "CP=\"DSP CUR OTPi IND OTRi ONL FIN\""),
+    ("x-ms-request-id", "6b1f8e52-9c0d-4a37-8f4b-0d3a5c7e9a00"),
+    ("x-ms-ests-server", "2.1.22140.5 - WEULR1 ProdSlices"),
+    ("x-ms-clitelem", "1,0,0,,"),
+    ("x-ms-srs", "1.P"),
+    ("x-xss-protection", "0"),
+    (
+        "content-security-policy-report-only",
+        "object-src 'none'; base-uri 'self'; script-src 'self' 'nonce-Xn0rrYyJ4Zt7e8bP1aQ2Hg' \
+        'unsafe-inline' 'unsafe-eval' https://*.msauth.net https://*.msftauth.net \
+        https://*.msftauthimages.net https://*.msauthimages.net https://*.msidentity.com \
+        https://*.microsoftonline-p.com https://*.microsoftazuread-sso.com https://*.azureedge.net \
+        https://*.outlook.com https://*.office.com https://*.office365.com https://*.microsoft.com \
+        https://*.bing.com 'report-sample'; report-uri https://csp.microsoft.com/report/ESTS-UX-All",
+    ),
+    (
+        "set-cookie",
+        "fpc=AhV3Zp0c5dBFk7b1m2n3o4p5q6r7AQAAAMCa8dwOAAAA; expires=Sat, 26-Dec-2026 09:00:00 GMT; \
+        path=/; secure; HttpOnly; SameSite=None",
+    ),
+    ("set-cookie", "x-ms-gateway-slice=estsfd; path=/; secure; httponly"),
+    ("set-cookie", "stsservicecookie=estsfd; path=/; secure; httponly"),
+];
 
 async fn plain(
     shared: Arc<Shared>,

@@ -21,7 +21,7 @@ impl Session {
         for (class, _) in commands {
             match class {
                 Class::Multi => self.multi = true,
-                Class::Exec => (self.multi, self.watch) = (false, false),
+                Class::Exec | Class::Discard => (self.multi, self.watch) = (false, false),
                 Class::Watch => self.watch = true,
                 Class::Unwatch => self.watch = false,
                 _ => {}

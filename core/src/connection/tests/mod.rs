@@ -7,7 +7,7 @@ mod session;
 use super::*;
 use crate::args;
 use crate::auth::{LoginError, Protocol};
-use crate::command::Refused;
+use crate::command::{Class, Refused};
 use crate::event::{Event, LostState};
 use crate::manager::Generation;
 use crate::policy::RefreshPolicy;

@@ -303,3 +303,210 @@ fn a_watch_that_is_refused_late_ends_no_other() {
     bench.answer("-NOPERM no\r\n+OK\r\n");
     assert!(!bench.connection.health(bench.now).session);
 }
+
+#[test]
+fn a_silent_server_behind_a_blocking_command_is_given_up() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["BLPOP", "queue", 8]);
+    bench.now = secs(13);
+    bench.look();
+    assert_eq!(bench.outputs(), ["1 Unknown None"]);
+    // What the server holds back may still come, but not for ever.
+    assert_eq!(bench.connection.next_deadline(), secs(23));
+    bench.now = secs(23);
+    bench.look();
+    assert_eq!(bench.outputs(), [ended(CloseReason::Unresponsive)]);
+}
+
+/// A connection with `MULTI`, a command and `EXEC` or `DISCARD` answered.
+fn transaction(end: &str, answer: &str) -> Bench {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["WATCH", "w"]);
+    bench.submit(2, args!["MULTI"]);
+    bench.submit(3, args!["SET", "a", 1]);
+    bench.submit(4, args![end]);
+    bench.heard.clear();
+    bench.answer(&format!("+OK\r\n+OK\r\n+QUEUED\r\n{answer}\r\n"));
+    bench
+}
+
+#[test]
+fn a_transaction_that_the_server_throws_away_is_over() {
+    for answer in [
+        "-EXECABORT Transaction discarded because of previous errors.",
+        "-CROSSSLOT Keys in request don't hash to the same slot",
+        "-MOVED 1 10.0.0.1:8500",
+        "-ASK 1 10.0.0.1:8500",
+        "-TRYAGAIN Multiple keys request during rehashing of slot",
+        "-CLUSTERDOWN The cluster is down",
+        "*-1",
+        "_",
+        "*1\r\n+OK",
+    ] {
+        let mut bench = transaction("EXEC", answer);
+        assert!(!bench.connection.health(bench.now).session, "{answer}");
+        due(&mut bench, "token-2");
+        bench.hears(&["AUTH oid token-2"]);
+    }
+}
+
+#[test]
+fn an_answer_that_proves_that_no_transaction_is_open_ends_it_but_no_watch() {
+    for end in ["EXEC", "DISCARD"] {
+        let bench = transaction(end, &format!("-ERR {end} without MULTI"));
+        let (machine, now) = (&bench.connection, bench.now);
+        assert!(machine.health(now).session, "keys are watched");
+        let mut bench = bench;
+        bench.submit(5, args!["UNWATCH"]);
+        bench.answer("+OK\r\n");
+        assert!(!bench.connection.health(now).session, "{end}");
+    }
+}
+
+#[test]
+fn a_refused_discard_leaves_the_transaction_open() {
+    for answer in ["-NOPERM no", "-ERR wrong number of arguments for 'discard' command"] {
+        let mut bench = transaction("DISCARD", answer);
+        bench.heard.clear();
+        due(&mut bench, "token-2");
+        bench.hears(&[]);
+        assert!(bench.connection.is_ready(), "{answer}");
+        bench.submit(5, args!["DISCARD"]);
+        bench.answer("+OK\r\n");
+        bench.hears(&["DISCARD", "AUTH oid token-2"]);
+    }
+}
+
+#[test]
+fn an_answer_that_says_nothing_of_the_transaction_ends_the_connection_at_the_next_drain() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["EXEC"]);
+    bench.submit(3, args!["GET", "a"]);
+    assert_eq!(bench.answer("+OK\r\n-PROXY what?\r\n"), ["1 OK", "2 error PROXY"]);
+    assert_eq!(bench.connection.submit(bench.now, 4, args!["GET", "b"]), Err(SubmitError::Full));
+    let lost = LostState { transaction: true, ..LostState::default() };
+    let end = [event(Event::StateLost(lost)), ended(CloseReason::SessionUnknown)];
+    assert_eq!(bench.answer("+QUEUED\r\n")[1..], end);
+    // A later answer may say it.
+    for (later, session) in [("-ERR MULTI calls can not be nested", true), ("+OK", true)] {
+        let mut bench = Bench::ready();
+        for (tag, word) in ["MULTI", "EXEC", "MULTI"].into_iter().enumerate() {
+            bench.submit(tag as u64, args![word]);
+        }
+        bench.answer(&format!("+OK\r\n-PROXY what?\r\n{later}\r\n"));
+        let health = bench.connection.health(bench.now);
+        assert_eq!((health.ready, health.session), (true, session), "{later}");
+    }
+}
+
+#[test]
+fn nothing_of_ours_goes_between_multi_and_exec() {
+    let mut bench = Bench::with(Config::default(), 256, 512, 8);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    bench.heard.clear();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["GET", "a"]);
+    bench.answer("+OK\r\n+QUEUED\r\n");
+    bench.now = secs(240);
+    bench.look();
+    bench.flush();
+    bench.hears(&["MULTI", "GET a"]);
+    bench.submit(3, args!["EXEC"]);
+    bench.answer("*1\r\n_\r\n");
+    bench.now = secs(480);
+    bench.look();
+    bench.flush();
+    bench.hears(&["EXEC", "PING"]);
+}
+
+#[test]
+fn tracking_that_was_thrown_away_with_its_transaction_is_not_lost() {
+    for (answer, lost) in [("*1\r\n+OK", true), ("-EXECABORT no", false), ("_", false)] {
+        let mut bench = Bench::ready();
+        bench.submit(1, args!["MULTI"]);
+        bench.submit(2, args!["CLIENT", "TRACKING", "ON"]);
+        bench.submit(3, args!["EXEC"]);
+        bench.answer(&format!("+OK\r\n+QUEUED\r\n{answer}\r\n"));
+        bench.connection.closed(CloseReason::ByServer);
+        let outputs = bench.outputs();
+        assert_eq!(outputs.len(), 1 + usize::from(lost), "{answer}: {outputs:?}");
+    }
+}
+
+#[test]
+fn a_confirmation_larger_than_the_buffer_is_a_confirmation() {
+    let name = "n".repeat(300);
+    for protocol in [Protocol::Resp3, Protocol::Resp2] {
+        let mut bench =
+            Bench::with(Config { protocol, set_info: false, ..Config::default() }, 256, 1024, 8);
+        bench.look();
+        bench.flush();
+        let (hello, first) =
+            if protocol == Protocol::Resp3 { (HELLO, '>') } else { ("+OK\r\n", '*') };
+        bench.answer(hello);
+        bench.submit(1, args!["SUBSCRIBE", &*name]);
+        let confirm = |what: &str, n| {
+            format!("{first}3\r\n${}\r\n{what}\r\n$300\r\n{name}\r\n:{n}\r\n", what.len())
+        };
+        let outputs = bench.answer(&confirm("subscribe", 1));
+        assert!(outputs[0].starts_with("1 the reply has"), "{outputs:?}");
+        assert_eq!(bench.connection.health(bench.now).subscriptions, 1);
+        // A message that is too large is nobody's reply.
+        let message = confirm("message", 0).replace(":0", "+x");
+        assert!(bench.answer(&message)[0].starts_with("push the reply has"));
+        bench.submit(2, args!["UNSUBSCRIBE", &*name]);
+        assert!(bench.answer(&confirm("unsubscribe", 0))[0].starts_with("2 the reply has"));
+        bench.submit(3, args!["GET", "a"]);
+        assert_eq!(bench.answer("$1\r\nv\r\n"), ["3 v"]);
+    }
+}
+
+#[test]
+fn a_large_reply_before_a_subscription_is_a_reply() {
+    let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer("+OK\r\n");
+    bench.submit(1, args!["LRANGE", "a", 0, -1]);
+    bench.submit(2, args!["SUBSCRIBE", "a"]);
+    let outputs = bench.answer(&format!("*1\r\n$300\r\n{}\r\n", "x".repeat(300)));
+    assert!(outputs[0].starts_with("1 the reply has"), "{outputs:?}");
+    assert_eq!(bench.answer("*3\r\n+subscribe\r\n+a\r\n:1\r\n"), ["2 ?"]);
+}
+
+#[test]
+fn an_invalidation_larger_than_the_buffer_says_that_all_may_be_stale() {
+    let mut bench = Bench::ready();
+    let key = "k".repeat(300);
+    let push = format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n$300\r\n{key}\r\n");
+    // As after a FLUSHALL: instead of keys there is nothing.
+    assert_eq!(bench.answer(&push), ["push invalidate ?"]);
+    bench.submit(1, args!["GET", "a"]);
+    assert_eq!(bench.answer("+v\r\n"), ["1 v"]);
+}
+
+#[test]
+fn an_error_larger_than_the_buffer_ends_what_it_ends() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["EXEC"]);
+    bench.answer(&format!("+OK\r\n-EXECABORT {}\r\n", "x".repeat(300)));
+    assert!(!bench.connection.health(bench.now).session);
+}
+
+#[test]
+fn a_login_that_is_due_makes_no_unknown_session_ready() {
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.answer("+OK\r\n");
+    due(&mut bench, "token-2");
+    bench.connection.submit(bench.now, 2, args!["EXEC"]).unwrap();
+    let lost = LostState { transaction: true, ..LostState::default() };
+    bench.flush();
+    let end = [event(Event::StateLost(lost)), ended(CloseReason::SessionUnknown)];
+    assert_eq!(bench.answer("-PROXY what?\r\n")[1..], end);
+}
