@@ -251,7 +251,7 @@ impl World {
     }
 
     fn cut(&mut self) -> Result<(), Broken> {
-        if self.is_drained() {
+        if self.is_drained() && !self.server.session.doubtful {
             let session = &self.server.session;
             self.left = Some(Left {
                 transaction: session.multi.is_some(),

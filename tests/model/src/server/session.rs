@@ -21,6 +21,8 @@ pub struct Session {
     pub multi: Option<Vec<Vec<String>>>,
     spoiled: bool,
     touched: bool,
+    /// An answer that nobody knows left open whether the watched keys are forgotten.
+    pub doubtful: bool,
     /// The keys that are watched.
     pub watched: BTreeSet<String>,
     /// Whether tracking is on.
@@ -64,7 +66,7 @@ impl Session {
     fn close_transaction(&mut self) {
         self.multi = None;
         self.watched.clear();
-        (self.spoiled, self.touched) = (false, false);
+        (self.spoiled, self.touched, self.doubtful) = (false, false, false);
     }
 }
 
@@ -203,8 +205,12 @@ impl Server {
         {
             self.fault = None;
             match text[0] {
-                "EXEC" | "DISCARD" if done => self.session.close_transaction(),
-                "EXEC" | "DISCARD" => {}
+                "EXEC" | "DISCARD" => {
+                    if done {
+                        self.session.close_transaction();
+                    }
+                    self.session.doubtful = true;
+                }
                 _ => self.session.spoiled |= self.session.multi.is_some(),
             }
             return error(why);
