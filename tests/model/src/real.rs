@@ -4,7 +4,7 @@
 mod process;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use process::Process;
 use redis_entraid_core::resp::Value;
@@ -29,6 +29,15 @@ pub struct Real {
     /// A command that the user may not do at the moment.
     forbidden: bool,
     slot: Slot,
+}
+
+/// The servers to try: `REDIS_SERVERS` names `redis-server` programs, with colons between them;
+/// without it, the one in the path is used.
+pub fn programs() -> Vec<PathBuf> {
+    let servers = std::env::var("REDIS_SERVERS").unwrap_or_default();
+    let named = servers.split(':').filter(|path| !path.is_empty()).map(PathBuf::from);
+    let named: Vec<PathBuf> = named.collect();
+    if named.is_empty() { vec!["redis-server".into()] } else { named }
 }
 
 /// What a server says of a connection.
@@ -79,6 +88,31 @@ impl Real {
         let (major, minor) = self.process.version();
         let cluster = if self.process.is_cluster() { ", cluster" } else { "" };
         format!("{major}.{minor}{cluster}")
+    }
+
+    /// The connection of the administrator's.
+    pub const fn admin(&mut self) -> &mut Wire {
+        &mut self.admin
+    }
+
+    /// The connection under test.
+    pub const fn client(&mut self) -> &mut Wire {
+        &mut self.client
+    }
+
+    /// The process.
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Makes the connection under test anew, with all that an earlier one has left forgotten.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn renew(&mut self) -> Result<(), String> {
+        self.reset()?;
+        self.client = self.process.connect()?;
+        Ok(())
     }
 
     /// Forgets what the last script has left.
@@ -185,7 +219,11 @@ impl Real {
         known(done)
     }
 
-    fn set_slot(&mut self, slot: Slot) -> Result<(), String> {
+    /// Gives the slot of the keys `{b}` another state.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn set_slot(&mut self, slot: Slot) -> Result<(), String> {
         if !self.process.is_cluster() || slot == self.slot {
             self.slot = slot;
             return Ok(());
@@ -212,6 +250,29 @@ impl Real {
         }
         self.slot = slot;
         Ok(())
+    }
+
+    /// Has the server read its keys again, which takes it a while. Answers with who waits for it.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn load(&mut self) -> Result<Wire, String> {
+        // The oldest version hears nobody before it has read two megabytes.
+        let text = "x".repeat(100_000);
+        for key in 0..100 {
+            self.admin.ok(&["SET", &format!("{{a}}large{key}"), &text])?;
+        }
+        self.admin.ok(&["CONFIG", "SET", "rdbcompression", "no"])?;
+        self.admin.ok(&["CONFIG", "SET", "key-load-delay", "4000"])?;
+        let mut wire = self.process.admin()?;
+        wire.send(b"*2\r\n$5\r\nDEBUG\r\n$6\r\nRELOAD\r\n")?;
+        for _ in 0..200 {
+            if self.admin.call(&["GET", "x"])?.starts_with(b"-LOADING") {
+                return Ok(wire);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Err("it doesn't load".into())
     }
 
     /// What the server says of the connection, without a word on the connection itself.

@@ -1,17 +1,7 @@
-//! The scripts once more, with real servers: `REDIS_SERVERS` names `redis-server` programs, with
-//! colons between them; without it, the one in the path is used. `MODEL_SCRIPTS` is how many.
+//! The scripts once more, beside real servers. `MODEL_SCRIPTS` says how many.
 
-use std::path::PathBuf;
-
-use model::real::Real;
+use model::real::{Real, programs};
 use model::{Kind, Script, replay, shown};
-
-fn programs() -> Vec<PathBuf> {
-    let servers = std::env::var("REDIS_SERVERS").unwrap_or_default();
-    let programs: Vec<PathBuf> =
-        servers.split(':').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
-    if programs.is_empty() { vec!["redis-server".into()] } else { programs }
-}
 
 #[test]
 fn real_servers_do_the_same_and_the_connection_knows() {

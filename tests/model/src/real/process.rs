@@ -71,6 +71,12 @@ impl Process {
         let port = free_port()?;
         let folder = std::env::temp_dir().join(format!("model-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let version = Command::new(program).arg("--version").output();
+        let version = version.map_err(|error| format!("{}: {error}", program.display()))?.stdout;
+        let version = String::from_utf8_lossy(&version).into_owned();
+        let version = version.split(" v=").nth(1).unwrap_or_default();
+        let mut numbers = version.split(['.', ' ']).map(|number| number.parse().unwrap_or(0));
+        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         let mut command = Command::new(program);
         command.current_dir(&folder);
         for (name, value) in [
@@ -82,34 +88,39 @@ impl Process {
             ("requirepass", PASSWORD),
             ("cluster-enabled", if cluster { "yes" } else { "no" }),
             ("cluster-require-full-coverage", "no"),
-        ] {
+        ]
+        .into_iter()
+        .chain((major > 6).then_some(("enable-debug-command", "yes")))
+        {
             command.arg(format!("--{name}")).arg(value);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
-        let mut process = Self {
+        let process = Self {
             second: None,
             ids: Default::default(),
-            version: (0, 0),
+            version: (major, minor),
             child,
             port,
             folder,
         };
         until(|| Ok(process.admin().is_ok()))?;
-        let info = process.admin()?.call(&["INFO", "server"])?;
-        let info = String::from_utf8_lossy(&info).into_owned();
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-        let mut numbers = version.unwrap_or_default().split('.').map(|n| n.parse().unwrap_or(0));
-        process.version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         Ok(process)
     }
 
-    pub(super) fn connect(&self) -> Result<Wire, String> {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn connect(&self) -> Result<Wire, String> {
         Wire::connect(self.port)
     }
 
-    /// A connection of the administrator's.
-    fn admin(&self) -> Result<Wire, String> {
+    /// Opens a connection of the administrator's.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn admin(&self) -> Result<Wire, String> {
         let mut wire = self.connect()?;
         wire.ok(&["AUTH", PASSWORD])?;
         Ok(wire)
@@ -117,6 +128,11 @@ impl Process {
 
     pub(super) const fn password(&self) -> &'static str {
         PASSWORD
+    }
+
+    /// The folder that it writes to.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) const fn version(&self) -> (u32, u32) {

@@ -27,12 +27,18 @@ impl Wire {
     }
 
     /// Sends bytes.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// They can't be sent.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.stream.write_all(bytes).map_err(|error| error.to_string())
     }
 
     /// Reads a value.
-    pub(super) fn read(&mut self) -> Result<Vec<u8>, String> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn read(&mut self) -> Result<Vec<u8>, String> {
         loop {
             let framed = Framer::new().feed(&self.inbox).map_err(|error| error.to_string())?;
             if framed.complete {
