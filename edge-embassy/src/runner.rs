@@ -272,11 +272,11 @@ impl<L: Listen> Handler for Keeper<'_, L> {
     }
 
     fn speaking(&mut self, health: &ConnectionHealth) {
-        self.talking(!health.ready || health.waiting > 0);
+        self.talking(health.logging_in || health.waiting > 0);
     }
 
     fn settle(&mut self, health: &ConnectionHealth) {
-        self.talking(!health.ready || health.waiting > 0);
+        self.talking(health.logging_in || health.waiting > 0);
         news(self.shared, self.clock, |known| known.settle(health));
     }
 }

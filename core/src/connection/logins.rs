@@ -98,7 +98,7 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         let end = match self.phase {
             Phase::Draining { then: Then::End(reason) } => Some(reason),
-            Phase::Draining { then: Then::Retire } => Some(CloseReason::Replaced),
+            Phase::Draining { then: Then::Retire } => Some(self.send_barrier(now, out)),
             _ if self.session.is_unknown() => Some(CloseReason::SessionUnknown),
             _ => None,
         };
@@ -143,6 +143,21 @@ impl<R: Storage<Pending>> Machine<R> {
         // A newer token may have gone again, by being refused on another connection.
         self.phase = Phase::Ready;
         self.see_to_idleness(now, out)
+    }
+
+    /// Has a subscriber that retires say `PING`: the answer comes behind all messages that are under
+    /// way. Says how the connection ends.
+    fn send_barrier<B: Storage<u8>>(
+        &mut self,
+        now: Instant,
+        out: &mut Transmitter<B>,
+    ) -> CloseReason {
+        let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
+        if !in_transaction && self.session.is_subscriber() && self.send_own(now, out, args!["PING"])
+        {
+            self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
+        }
+        CloseReason::Replaced
     }
 
     /// Does what is to be done when there is nothing to do, but nothing in a transaction. Answers

@@ -58,6 +58,8 @@ pub struct Machine<R> {
     pub(super) asked: Instant,
     /// When the first login worked.
     pub(super) logged_in: Instant,
+    /// Another connection has taken its place.
+    pub(super) retired: bool,
     /// The token for whose sake a replacement was asked for.
     pub(super) replacement_due: Option<Generation>,
     /// How soon it has to be replaced, which the host is still to be told.
@@ -96,7 +98,8 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     LogIn,
-    /// It ends as replaced. A transaction is finished before.
+    /// It ends, since another connection has taken its place. A transaction is finished before,
+    /// and a subscriber says `PING`.
     Retire,
     /// It ends, and what is open on it is lost.
     End(CloseReason),
@@ -151,6 +154,7 @@ impl<R: Storage<Pending>> Machine<R> {
             refused: None,
             asked: Instant::default(),
             logged_in: Instant::default(),
+            retired: false,
             replacement_due: None,
             replaced_within: None,
             appended: 0,
@@ -207,7 +211,6 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Why no login came in time: what was in its way.
     fn why_login_ended(&self) -> CloseReason {
         match (&self.phase, self.refused) {
-            (Phase::Draining { then: Then::End(reason) }, _) => *reason,
             // A newer token is there.
             (Phase::Draining { .. }, _) if self.session.in_transaction() => {
                 CloseReason::TransactionOpen
@@ -333,7 +336,9 @@ impl<R: Storage<Pending>> Machine<R> {
         match &mut self.phase {
             Phase::Ended { heard: known, .. } => *known |= heard,
             // Whatever came then: this is why.
-            Phase::Draining { then: Then::End(reason) } => {
+            Phase::Draining {
+                then: Then::End(reason @ (CloseReason::Refused(_) | CloseReason::LoginLost)),
+            } => {
                 let reason = *reason;
                 self.phase = Phase::Ended { reason, reported: false, heard };
             }
@@ -341,16 +346,28 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// Ends it when all replies are in, since another connection has taken its place.
+    /// Ends it when all replies are in, since another connection has taken its place. A subscriber
+    /// says `PING` before, whose answer comes behind all messages that are under way.
     pub fn retire(&mut self) {
+        self.retired = true;
         match self.phase {
             Phase::Draining { then: Then::End(_) | Then::Retire } => {}
             Phase::Ready | Phase::Draining { .. } => {
-                self.phase = Phase::Draining { then: Then::Retire };
+                self.phase = self.serving();
                 self.look_at = Instant::default();
             }
+            // What is under way comes before the answer to the login.
+            Phase::LoggingIn { .. } if self.session.is_subscriber() => {}
             // While it logs in, there is no reply to wait for.
             _ => self.close(CloseReason::Replaced),
+        }
+    }
+
+    /// The phase of a connection that is logged in.
+    pub(super) const fn serving(&self) -> Phase {
+        match self.retired {
+            true => Phase::Draining { then: Then::Retire },
+            false => Phase::Ready,
         }
     }
 
@@ -367,10 +384,29 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    /// Whether a command would be sent, now or when a login is over, and answered as far as is known.
+    fn is_serving(&self, now: Instant) -> bool {
+        let is_open = match self.phase {
+            Phase::Fresh | Phase::Ended { .. } | Phase::Draining { then: Then::End(_) } => false,
+            Phase::LoggingIn { .. } | Phase::Ready | Phase::Draining { .. } => true,
+        };
+        let is_logged_in = self.login.is_some_and(|login| now < login.ends && !login.lost);
+        let is_overdue = self.ring.front().is_some_and(|oldest| now >= oldest.deadline);
+        is_open && is_logged_in && !is_overdue && !self.session.is_unknown()
+    }
+
+    const fn is_logging_in(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Fresh | Phase::LoggingIn { .. } | Phase::Draining { then: Then::LogIn }
+        )
+    }
+
     /// See [`Connection::health`](super::Connection::health).
     pub fn health(&self, now: Instant) -> ConnectionHealth {
         ConnectionHealth {
-            ready: self.is_ready(),
+            ready: self.is_serving(now),
+            logging_in: self.is_logging_in(),
             protocol: self.protocol,
             client_id: self.client_id,
             generation: self.login.map(|login| login.generation),
@@ -400,8 +436,11 @@ impl<R: Storage<Pending>> fmt::Debug for Machine<R> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct ConnectionHealth {
-    /// Whether it is logged in and takes commands.
+    /// Whether a command that is sent now will be sent: it is logged in, and no reply is overdue.
+    /// It stays so while it logs in again, and while the server holds a blocking command back.
     pub ready: bool,
+    /// Whether a login is under way, or waits for replies.
+    pub logging_in: bool,
     /// What it speaks.
     pub protocol: Protocol,
     /// Its number at the server, if the server said so.

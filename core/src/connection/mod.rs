@@ -184,7 +184,9 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.close(reason);
     }
 
-    /// Ends the connection when all replies are in, since another one has taken its place.
+    /// Ends the connection when all replies are in, since another one has taken its place. A
+    /// subscriber says `PING` before: what is under way comes before the answer, and is handed out.
+    /// If it ends with another reason than [`CloseReason::Replaced`], something may be missing.
     pub fn retire(&mut self) {
         self.machine.retire();
     }

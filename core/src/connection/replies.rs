@@ -8,7 +8,7 @@ use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
 use super::ring::{Owner, Pending, Role, Tag};
 use super::session::Answer;
 use crate::auth::{LoginError, Protocol, Verdict};
-use crate::event::Event;
+use crate::event::{Event, LostState};
 use crate::jwt::Audience;
 use crate::policy::Backoff;
 use crate::pubsub::{Confirmation, Notice};
@@ -220,7 +220,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.verdict = Some((generation, true));
                 self.protocol = protocol;
                 self.client_id = client_id.or(self.client_id);
-                self.phase = Phase::Ready;
+                self.phase = self.serving();
                 self.refused = None;
                 if self.login.replace(login).is_none() {
                     self.logged_in = now;
@@ -247,7 +247,7 @@ impl<R: Storage<Pending>> Machine<R> {
                     return None;
                 }
                 if serving {
-                    self.phase = Phase::Ready;
+                    self.phase = self.serving();
                     let before = self.refused.map_or(0, |refused| refused.count);
                     let count = before.saturating_add(1);
                     let not_before = now.plus(RETRY.delay(count));
@@ -301,8 +301,14 @@ impl<R: Storage<Pending>> Machine<R> {
                 return Some(Output::Lost { tag: entry.tag, lost });
             }
         }
-        if let Some(lost) = core::mem::take(&mut self.session).lost() {
-            return Some(Output::Event(Event::StateLost(lost)));
+        if let Some(mut lost) = core::mem::take(&mut self.session).lost() {
+            if self.retired {
+                // The other connection has them.
+                lost.subscriptions = 0;
+            }
+            if lost != LostState::default() {
+                return Some(Output::Event(Event::StateLost(lost)));
+            }
         }
         if self.verdict.is_some() {
             // The manager has to hear of it first: see `wants_look`.

@@ -38,7 +38,7 @@ pub trait Submit {
         command: &[u8],
     ) -> Result<(), SubmitError>;
 
-    /// Ends the connection when all replies are in, since another one has taken its place.
+    /// See [`Connection::retire`].
     fn retire(&mut self);
 
     /// Ends the connection.

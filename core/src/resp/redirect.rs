@@ -56,12 +56,15 @@ impl<'a> Redirect<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Reads `3999 127.0.0.1:6381`. An IPv6 address has no brackets: the last colon counts.
+    /// Reads `3999 127.0.0.1:6381`. An IPv6 address has no brackets, or some: the last colon counts.
+    /// A question mark stands for an address that the server doesn't know; a port 0 is none.
     fn of(text: &'a str) -> Option<Self> {
         let (slot, node) = text.split_once(' ')?;
         let (address, port) = node.trim_end().rsplit_once(':')?;
         let slot = slot.parse().ok().filter(|slot| *slot < SLOTS)?;
-        Some(Self { slot, address, port: port.parse().ok()? })
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let address = if address == "?" { "" } else { address.trim_matches(['[', ']']) };
+        Some(Self { slot, address, port })
     }
 }
 
@@ -102,6 +105,9 @@ mod tests {
         );
         assert_eq!(redirect("MOVED 3999 :8502"), Some(Redirect::Moved(node("", 8502))));
         assert_eq!(redirect("ASK 3999 fe80::1:8502"), Some(Redirect::Ask(node("fe80::1", 8502))));
+        assert_eq!(redirect("MOVED 3999 ?:8502"), Some(Redirect::Moved(node("", 8502))));
+        let in_brackets = redirect("MOVED 3999 [2603:1020::5]:8501");
+        assert_eq!(in_brackets, Some(Redirect::Moved(node("2603:1020::5", 8501))));
         assert_eq!(redirect("MOVED 3999 host.name:1"), Some(Redirect::Moved(node("host.name", 1))));
         assert_eq!(redirect("TRYAGAIN Multiple keys request"), Some(Redirect::TryAgain));
         assert_eq!(redirect("CLUSTERDOWN Hash slot not served"), Some(Redirect::ClusterDown));
@@ -116,6 +122,7 @@ mod tests {
             "MOVED 16384 a:1",
             "MOVED x a:1",
             "MOVED 1 a:65536",
+            "MOVED 1 10.0.0.1:0",
             "MOVED 1 a",
             "NOAUTH x",
         ] {

@@ -501,3 +501,27 @@ fn the_side_that_failed_is_named_when_a_login_ends() {
     let refused = CloseReason::Refused(LoginError::Unavailable);
     assert_eq!(ends(&mut bench), Some(ended(refused)));
 }
+
+#[test]
+fn a_connection_is_ready_while_it_logs_in_again_and_until_a_reply_is_overdue() {
+    let mut bench = Bench::new();
+    let ready = |bench: &Bench| bench.connection.health(bench.now).ready;
+    assert!(!ready(&bench));
+    bench.look();
+    bench.flush();
+    assert!(!ready(&bench), "nobody is logged in");
+    bench.answer(HELLO);
+    assert!(ready(&bench));
+    due(&mut bench, "token-2");
+    let health = bench.connection.health(bench.now);
+    assert!(health.ready && health.logging_in && !bench.connection.is_ready());
+    bench.answer("+OK\r\n");
+    bench.submit(1, args!["GET", "a"]);
+    bench.now = bench.now.plus(Duration::from_millis(4999));
+    assert!(ready(&bench));
+    bench.now = bench.now.plus(Duration::from_millis(1));
+    bench.look();
+    assert!(!ready(&bench), "a reply is overdue");
+    bench.answer("+late\r\n");
+    assert!(ready(&bench));
+}

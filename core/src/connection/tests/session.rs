@@ -181,9 +181,81 @@ fn a_resp2_subscriber_is_replaced_before_its_login_ends() {
     bench.look();
     assert!(bench.outputs().is_empty(), "it is said once");
     assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
+}
+
+#[test]
+fn a_subscriber_that_retires_hands_out_what_was_under_way_and_its_subscriptions_are_not_lost() {
+    let mut bench = resp2_subscriber(Replacement::Overlap);
+    due(&mut bench, "token-2");
+    bench.outputs();
     bench.connection.retire();
     bench.look();
-    assert_eq!(bench.outputs(), end);
+    bench.flush();
+    bench.hears(&["PING"]);
+    // It was said once, and nothing else is taken.
+    bench.connection.retire();
+    bench.look();
+    bench.flush();
+    bench.hears(&[]);
+    let full = bench.connection.submit(bench.now, 2, args!["SUBSCRIBE", "b"]);
+    assert_eq!(full, Err(SubmitError::Full));
+    assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
+    let last = "*3\r\n+message\r\n+a\r\n+y\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n";
+    let end = ["push message a y".to_string(), ended(CloseReason::Replaced)];
+    assert_eq!(bench.answer(last), end);
+}
+
+#[test]
+fn a_subscriber_that_retires_waits_behind_what_it_has_said_before() {
+    // No room for a PING.
+    let config = Config { set_info: false, replacement: Replacement::Overlap, ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 1);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    bench.submit(1, args!["SUBSCRIBE", "a"]);
+    bench.heard.clear();
+    bench.connection.retire();
+    bench.look();
+    bench.flush();
+    bench.hears(&[]);
+    assert_eq!(bench.answer(">3\r\n+subscribe\r\n+a\r\n:1\r\n"), ["1 ?"]);
+    bench.hears(&["PING"]);
+    let last = ">3\r\n+message\r\n+a\r\n+x\r\n+PONG\r\n";
+    assert_eq!(bench.answer(last), ["push message a x".to_string(), ended(CloseReason::Replaced)]);
+}
+
+#[test]
+fn a_subscriber_that_retires_while_it_logs_in_again_loses_nothing_either() {
+    for reply in ["+OK\r\n", "-LOADING Redis is loading the dataset in memory\r\n"] {
+        let mut bench = Bench::ready();
+        bench.submit(1, args!["SUBSCRIBE", "a"]);
+        bench.answer(">3\r\n+subscribe\r\n+a\r\n:1\r\n");
+        due(&mut bench, "token-2");
+        bench.connection.retire();
+        bench.heard.clear();
+        let answer = format!(">3\r\n+message\r\n+a\r\n+x\r\n{reply}");
+        assert_eq!(bench.answer(&answer)[0], "push message a x");
+        bench.look();
+        bench.flush();
+        bench.hears(&["PING"]);
+        let last = ">3\r\n+message\r\n+a\r\n+y\r\n+PONG\r\n";
+        assert_eq!(bench.answer(last).last(), Some(&ended(CloseReason::Replaced)));
+    }
+}
+
+#[test]
+fn a_subscriber_that_retires_and_is_not_answered_says_so() {
+    let mut bench = resp2_subscriber(Replacement::Overlap);
+    bench.connection.retire();
+    bench.look();
+    bench.flush();
+    bench.now = Instant::from_millis(14_999);
+    bench.look();
+    assert!(bench.outputs().is_empty());
+    bench.now = secs(15);
+    bench.look();
+    assert_eq!(bench.outputs(), [ended(CloseReason::Unresponsive)]);
 }
 
 #[test]
