@@ -333,7 +333,8 @@ fn is_alike(small: &Frame, real: &[u8]) -> bool {
         }
         (None, None) if is.kind() != should.kind() => false,
         (None, None) => {
-            let items = |value: Value<'_>| value.items().map(|item| item.kind()).collect::<Vec<_>>();
+            let items =
+                |value: Value<'_>| value.items().map(|item| item.kind()).collect::<Vec<_>>();
             let kind = is.items().next().and_then(|kind| kind.str().ok());
             // All that one is subscribed to ends in any order; and in a transaction, errors have
             // words of their own.

@@ -23,7 +23,9 @@ pub fn replay(script: &Script, mut real: Real) -> (Result<usize, Broken>, Real) 
         }
         match real.watches() {
             Ok(watches) if watches != session.watched.is_empty() => Ok(operations),
-            Ok(watches) => Broken::new("a real server does the same", format!("it watches: {watches}")),
+            Ok(watches) => {
+                Broken::new("a real server does the same", format!("it watches: {watches}"))
+            }
             Err(error) => Broken::new("a real server can be asked", error),
         }
     });

@@ -114,6 +114,8 @@ impl Settings {
 pub enum Step {
     /// The user sends a command.
     User(Command),
+    /// The user sends a command that is to be answered within so many milliseconds.
+    Within(u64, Command),
     /// Somebody else does something at the server.
     Other(Other),
     /// The network takes so many bytes from the client, and brings so many.
@@ -130,6 +132,8 @@ pub enum Step {
     Silence(u64),
     /// The server does nothing any more.
     Death,
+    /// The network takes nothing from the client for so many milliseconds.
+    Stall(u64),
     /// The server answers the next command of the user's with an error.
     Fault(Fault),
     /// The server answers the next login with an error.
@@ -347,7 +351,12 @@ impl Script {
 fn draw_steps(chance: &mut Chance, kind: Kind, steps: &mut Vec<Step>) {
     let real = kind != Kind::Any;
     match chance.between(0, 100) {
-        0..48 => steps.push(Step::User(draw_command(chance, real))),
+        0..44 => steps.push(Step::User(draw_command(chance, real))),
+        44..48 => {
+            let limit = pick(chance, &[100, 2000, 60_000]);
+            let command = draw_command(chance, real);
+            steps.push(if real { Step::User(command) } else { Step::Within(limit, command) });
+        }
         // A whole transaction: by chance alone there are few.
         48..54 => {
             for _ in 0..chance.between(0, 2) {
@@ -389,6 +398,7 @@ fn draw_steps(chance: &mut Chance, kind: Kind, steps: &mut Vec<Step>) {
         _ if real => steps.push(Step::Drain),
         _ => steps.push(match chance.between(0, 5) {
             0 => Step::Death,
+            1 => Step::Stall(chance.between(0, 40_000)),
             _ => Step::Silence(chance.between(0, 40_000)),
         }),
     }

@@ -210,6 +210,18 @@ impl Server {
         Ok(())
     }
 
+    /// The next of what was sent that the user gets to see: but for the replies to `gone`.
+    pub(crate) fn next_visible(&mut self, gone: &[Tag]) -> Option<Frame> {
+        loop {
+            let frame = self.sent.pop_front()?;
+            match frame.what {
+                What::Login | What::Own => {}
+                What::Reply(tag) if gone.contains(&tag) => {}
+                _ => return Some(frame),
+            }
+        }
+    }
+
     /// Whether there are replies that the client hasn't got to the end.
     fn owes(&self) -> bool {
         let undelivered = self.out.len();

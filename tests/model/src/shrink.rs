@@ -1,7 +1,7 @@
 //! Leaves out of a script what its end doesn't need.
 
-use crate::script::{Script, Settings, Step};
 use crate::Broken;
+use crate::script::{Script, Settings, Step};
 
 /// The smallest script found that breaks the same rule as this one, and how.
 pub fn shrink(

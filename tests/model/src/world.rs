@@ -2,16 +2,14 @@
 
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use redis_entraid_core::command::classify;
-use redis_entraid_core::command::Class;
+use redis_entraid_core::command::{Class, classify};
 use redis_entraid_core::connection::{
-    CloseReason, Connection, Output, Outcome, Pending, SubmitError, Tag,
+    CloseReason, Connection, Outcome, Output, Pending, SubmitError, Tag,
 };
-use redis_entraid_core::event::Event;
-use redis_entraid_core::manager::TokenManager;
+use redis_entraid_core::manager::{Generation, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::resp::{Arg, encode};
 use redis_entraid_core::secret::Secret;
@@ -19,7 +17,7 @@ use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::token::Token;
 
-use crate::script::{Settings, Step};
+use crate::script::{Command, Settings, Step};
 use crate::server::{Broken, Server, What};
 
 type Subject = Connection<Growable<u8>, Growable<Pending>>;
@@ -38,6 +36,19 @@ pub struct World {
     gone: Vec<Tag>,
     next_tag: Tag,
     operations: usize,
+    /// Commands whose replies the client hasn't got, with the time by which they have to come.
+    unanswered: VecDeque<(Tag, u64)>,
+    /// A `MULTI` was sent on this connection.
+    multi: bool,
+    /// Another connection is to take its place.
+    replaces: bool,
+    /// The network takes nothing until then.
+    stalled_until: u64,
+    /// The newest token that the client has logged in with, and when a newer one came.
+    generation: Generation,
+    token_came: u64,
+    /// When the next one comes.
+    fresh_at: u64,
     /// When the last byte came.
     heard: u64,
     /// Since when it isn't ready, and since when it waits for a reply.
@@ -85,6 +96,13 @@ impl World {
             gone: Vec::new(),
             next_tag: 0,
             operations: 0,
+            unanswered: VecDeque::new(),
+            multi: false,
+            replaces: false,
+            stalled_until: 0,
+            generation: Generation(0),
+            token_came: 0,
+            fresh_at: 0,
             heard: 0,
             unready: None,
             waiting: None,
@@ -120,10 +138,10 @@ impl World {
             self.look()?;
             self.check()?;
         }
-        self.server.silent_until = 0;
+        (self.server.silent_until, self.stalled_until) = (0, 0);
         self.drain()?;
         // Whatever is still open ends by itself.
-        self.pass(120_000, u64::MAX)?;
+        self.pass(120_000)?;
         self.check_drained()
     }
 
@@ -137,20 +155,22 @@ impl World {
     fn step(&mut self, step: Step) -> Result<(), Broken> {
         self.operations += 1;
         match step {
-            Step::User(command) => self.submit(&command.words(self.next_tag + 1))?,
+            Step::User(command) => self.submit(command, None)?,
+            Step::Within(limit, command) => self.submit(command, Some(limit))?,
             Step::Other(other) => self.server.other(other, self.operations)?,
             Step::Flow(out, back) => self.flow(out, back).map(drop)?,
             Step::Drain => {
                 self.drain()?;
                 self.check_drained()?;
             }
-            Step::Pass(millis) => self.pass(millis, u64::MAX)?,
+            Step::Pass(millis) => self.pass(millis)?,
             Step::Next(limit) => {
                 let next = self.connection.next_deadline().as_millis().saturating_sub(self.now);
-                self.pass(next.min(limit), u64::MAX)?;
+                self.pass(next.min(limit))?;
             }
             Step::Token => self.token()?,
             Step::Silence(millis) => self.server.silent_until = self.now + millis,
+            Step::Stall(millis) => self.stalled_until = self.now + millis,
             Step::Death => self.server.silent_until = u64::MAX,
             Step::Fault(fault) => self.server.fault = Some(fault),
             Step::LoginFault(fault) => self.server.login_fault = Some(fault),
@@ -170,25 +190,41 @@ impl World {
         let life = Duration::from_secs(self.settings.life);
         let token = Token::new(Secret::new(&text)).with_user("oid").with_expires_in(life);
         self.manager.token(self.time(), &token).expect("it is a good one");
+        self.token_came = self.now;
+        // A host has the next token in time.
+        self.fresh_at = self.now + self.settings.life * 700;
         self.server.allow(text, self.now + self.settings.life * 1000)
     }
 
-    fn submit(&mut self, words: &[String]) -> Result<(), Broken> {
-        let args: Vec<Arg<'_>> = words.iter().map(|word| Arg::from(word.as_str())).collect();
+    fn submit(&mut self, command: Command, limit: Option<u64>) -> Result<(), Broken> {
         let tag = self.next_tag + 1;
+        let words = command.words(tag);
+        let args: Vec<Arg<'_>> = words.iter().map(|word| Arg::from(word.as_str())).collect();
+        let mut bytes = Vec::new();
+        encode(&args, &mut |piece| bytes.extend_from_slice(piece));
+        let Ok(class) = classify(&args) else { return Ok(()) };
+        let block = match class {
+            Class::Blocking(Some(time)) => time.as_millis() as u64,
+            _ => 0,
+        };
+        let usual = self.settings.config().command_timeout.as_millis() as u64;
+        let by = self.now + limit.unwrap_or(usual);
         let now = self.time();
-        match self.connection.submit(now, tag, &args) {
+        let taken = match limit {
+            None => self.connection.submit(now, tag, &args),
+            Some(_) => {
+                let by = Instant::from_millis(by);
+                self.connection.submit_encoded(now, by, tag, class, &bytes)
+            }
+        };
+        match taken {
             Ok(()) => {
                 self.next_tag = tag;
-                let config = self.settings.config();
-                let block = match classify(&args) {
-                    Ok(Class::Blocking(Some(time))) => time,
-                    _ => Duration::ZERO,
-                };
-                let limit = config.command_timeout + block;
-                self.open.insert(tag, self.now + limit.as_millis() as u64);
-                let mut bytes = Vec::new();
-                encode(&args, &mut |piece| bytes.extend_from_slice(piece));
+                self.open.insert(tag, by + block);
+                self.multi |= class == Class::Multi;
+                // In a transaction nothing blocks.
+                let blocks = if self.multi { 0 } else { block };
+                self.unanswered.push_back((tag, by + blocks));
                 self.server.submitted.push_back((tag, bytes));
                 self.note(|| format!("  {tag}: {}", words.join(" ")));
                 Ok(())
@@ -206,6 +242,7 @@ impl World {
     fn flow(&mut self, out: usize, back: usize) -> Result<bool, Broken> {
         self.look()?;
         let bytes = self.connection.transmit();
+        let out = if self.now < self.stalled_until { 0 } else { out };
         let len = bytes.len().min(out);
         let taken = bytes[..len].to_vec();
         if len > 0 {
@@ -274,7 +311,7 @@ impl World {
     }
 
     /// Time passes, in which all happens when it is due.
-    fn pass(&mut self, millis: u64, server: u64) -> Result<(), Broken> {
+    fn pass(&mut self, millis: u64) -> Result<(), Broken> {
         let until = self.now.saturating_add(millis);
         loop {
             self.drain()?;
@@ -282,22 +319,19 @@ impl World {
             if self.now >= until {
                 return Ok(());
             }
-            let mut next = until.min(self.connection.next_deadline().as_millis()).min(server);
+            let mut next = until.min(self.connection.next_deadline().as_millis());
             if let Some(blocked) = &self.server.session.blocked {
                 next = next.min(blocked.until);
             }
             if let Some((_, ends)) = &self.server.session.login {
                 next = next.min(*ends);
             }
-            if self.server.is_silent() {
-                next = next.min(self.server.silent_until);
+            for end in [self.server.silent_until, self.stalled_until] {
+                next = next.min(if end > self.now { end } else { u64::MAX });
             }
-            // A host has the next token in time.
-            let life = self.settings.life * 1000;
-            let refresh = self.server.tokens.last().map_or(0, |(_, ends)| ends - life * 3 / 10);
-            next = next.min(refresh.max(self.now + 1));
+            next = next.min(self.fresh_at);
             self.now = next.max(self.now + 1).min(until);
-            if self.now >= refresh {
+            if self.now >= self.fresh_at {
                 self.token()?;
             }
         }
@@ -308,6 +342,11 @@ impl World {
             self.hear()?;
             self.connection.look(self.time(), &mut self.manager);
             self.hear()?;
+            if std::mem::take(&mut self.replaces) {
+                self.connection.retire();
+                self.retired = true;
+                continue;
+            }
             if self.ended {
                 // Another one takes its place.
                 self.ended = false;
@@ -328,8 +367,10 @@ impl World {
         self.note(|| "  a new connection".into());
         self.connection = connection(&self.settings);
         self.gone.clear();
+        self.unanswered.clear();
+        (self.stalled_until, self.generation) = (0, Generation(0));
         (self.unready, self.waiting, self.refused) = (None, None, None);
-        (self.retired, self.left) = (false, None);
+        (self.retired, self.left, self.multi) = (false, None, false);
         self.heard = self.now;
         // Nobody waits for a dead server: another one takes its place.
         self.server.silent_until = self.server.silent_until.min(self.now);
@@ -340,30 +381,24 @@ impl World {
         let now = self.time();
         while let Some(output) = self.connection.next(now) {
             if self.verbose {
-                let shown = match &output {
-                    Output::Reply { tag, reply: Ok(value) } => {
-                        format!("{tag} {}", value.raw().escape_ascii())
-                    }
-                    Output::Push(Ok(value)) => format!("push {}", value.raw().escape_ascii()),
-                    other => format!("{other:?}"),
-                };
-                self.log.push(format!("{:>9}   = {shown}", self.now));
+                self.log.push(format!("{:>9}   = {}", self.now, rules::output(&output)));
             }
             if self.ended {
                 return Broken::new("a connection's end is the last of it", format!("{output:?}"));
             }
+            let frame = match output {
+                Output::Reply { .. } | Output::Push(_) => self.server.next_visible(&self.gone),
+                _ => None,
+            };
             match output {
                 Output::Reply { tag, reply } => {
                     if self.open.remove(&tag).is_none() {
                         return Broken::new("a command is answered once", format!("{tag} again"));
                     }
-                    let frame = rules::next_visible(&mut self.server.sent, &self.gone);
                     rules::is_reply(frame.as_ref(), tag, reply, self.settings.receive)?;
+                    self.unanswered.retain(|(known, _)| *known > tag);
                 }
-                Output::Push(push) => {
-                    let frame = rules::next_visible(&mut self.server.sent, &self.gone);
-                    rules::is_push(frame.as_ref(), push, &self.gone)?;
-                }
+                Output::Push(push) => rules::is_push(frame.as_ref(), push, &self.gone)?,
                 Output::Lost { tag, lost } => {
                     if self.open.remove(&tag).is_none() {
                         return Broken::new("a command is answered once", format!("{tag} again"));
@@ -374,12 +409,7 @@ impl World {
                         return Broken::new("what is said not to be sent wasn't", format!("{tag}"));
                     }
                 }
-                Output::Event(event) => rules::event(
-                    event,
-                    &mut self.ended,
-                    &mut self.left,
-                    (&mut self.refused, self.now),
-                )?,
+                Output::Event(event) => self.event(event)?,
                 other => return Broken::new("an output is known", format!("{other:?}")),
             }
         }
@@ -402,14 +432,4 @@ impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "World at {}", self.now)
     }
-}
-
-/// What a frame that the user sees is.
-const fn is_visible(what: What) -> bool {
-    !matches!(what, What::Login | What::Own)
-}
-
-/// Whether it is the end of a connection.
-const fn is_end(event: &Event) -> bool {
-    matches!(event, Event::Disconnected { .. })
 }

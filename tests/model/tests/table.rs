@@ -46,8 +46,23 @@ enum Obstacle {
 use Obstacle::*;
 
 const ALL: [Obstacle; 17] = [
-    Nothing, Arity, Spoiled, Changed, NoPerm, NoAuth, CrossSlot, Moved, Ask, TryAgain,
-    ClusterDown, Memory, Disk, Script, Replica, NoMaster, Loading,
+    Nothing,
+    Arity,
+    Spoiled,
+    Changed,
+    NoPerm,
+    NoAuth,
+    CrossSlot,
+    Moved,
+    Ask,
+    TryAgain,
+    ClusterDown,
+    Memory,
+    Disk,
+    Script,
+    Replica,
+    NoMaster,
+    Loading,
 ];
 
 impl Obstacle {
@@ -281,7 +296,8 @@ fn what_an_answer_leaves_open_is_what_the_connection_believes() {
                             !obstacle.needs_cluster()
                         };
                         // A reset ends a transaction, and outside of one nothing is spoiled.
-                        let makes_sense = !(open && obstacle == NoAuth || !open && obstacle == Spoiled);
+                        let makes_sense =
+                            !(open && obstacle == NoAuth || !open && obstacle == Spoiled);
                         if !possible || !makes_sense {
                             continue;
                         }

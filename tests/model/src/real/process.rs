@@ -55,11 +55,12 @@ impl Process {
             };
             first.ids = (id(&mut wire)?, id(&mut other)?);
             until(|| {
-                let nodes = String::from_utf8_lossy(&wire.call(&["CLUSTER", "NODES"])?).into_owned();
+                let nodes =
+                    String::from_utf8_lossy(&wire.call(&["CLUSTER", "NODES"])?).into_owned();
                 let info = String::from_utf8_lossy(&wire.call(&["CLUSTER", "INFO"])?).into_owned();
-                let met = nodes.lines().any(|line| {
-                    line.starts_with(&first.ids.1) && !line.contains("handshake")
-                });
+                let met = nodes
+                    .lines()
+                    .any(|line| line.starts_with(&first.ids.1) && !line.contains("handshake"));
                 Ok(met && info.contains("cluster_state:ok"))
             })?;
             first.second = Some(Box::new(second));

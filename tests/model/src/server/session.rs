@@ -164,7 +164,9 @@ impl Server {
                 }
                 return Ok(Some(format!("NOPERM this user can't run the '{word}' command")));
             }
-            Some(Fault::NotNow(which)) if plain || word == "EXEC" && self.session.multi.is_some() => {
+            Some(Fault::NotNow(which))
+                if plain || word == "EXEC" && self.session.multi.is_some() =>
+            {
                 self.fault = None;
                 let errors = [
                     "OOM command not allowed when used memory > 'maxmemory'.",
@@ -339,7 +341,8 @@ impl Server {
     fn notify(&mut self) {
         let session = &mut self.session;
         let changed = self.data.changed.clone();
-        let told: Vec<_> = changed.into_iter().filter(|key| session.tracked.contains(key)).collect();
+        let told: Vec<_> =
+            changed.into_iter().filter(|key| session.tracked.contains(key)).collect();
         let tells = session.tracking && session.resp3;
         self.touch();
         for key in told.iter().filter(|_| tells) {
@@ -351,7 +354,8 @@ impl Server {
     fn subscribe(&mut self, tag: Tag, topic: Topic, began: bool, names: &[&str]) {
         let session = &mut self.session;
         let all: Vec<String> = session.names[at(topic)].iter().cloned().collect();
-        let mut names: Vec<Option<String>> = names.iter().map(|name| Some((*name).to_owned())).collect();
+        let mut names: Vec<Option<String>> =
+            names.iter().map(|name| Some((*name).to_owned())).collect();
         if names.is_empty() {
             names = all.into_iter().map(Some).collect();
         }
@@ -407,7 +411,9 @@ impl Server {
         let now = self.now;
         let known = self.tokens.iter().find(|(text, ends)| text == token && now < *ends);
         let refused = match (self.login_fault.take(), known) {
-            (Some(LoginFault::Loading), _) => Some("LOADING Redis is loading the dataset in memory"),
+            (Some(LoginFault::Loading), _) => {
+                Some("LOADING Redis is loading the dataset in memory")
+            }
             (Some(LoginFault::WrongPass), _) | (None, None) => {
                 Some("WRONGPASS invalid username-password pair or user is disabled.")
             }

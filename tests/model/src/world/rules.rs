@@ -1,26 +1,14 @@
 //! The rules, as far as they can be seen from outside.
 
-use std::collections::VecDeque;
-
 use redis_entraid_core::auth::Protocol;
-use redis_entraid_core::connection::{ReplyTooLarge, Tag};
+use redis_entraid_core::connection::{CloseReason, Output, ReplyTooLarge, Tag};
 use redis_entraid_core::event::Event;
+use redis_entraid_core::manager::Generation;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::time::Instant;
 
-use super::{Left, World, is_end, is_visible};
+use super::{Left, World};
 use crate::server::{Broken, Frame, What};
-
-/// The next of what the server has sent that the user gets to see.
-pub(super) fn next_visible(sent: &mut VecDeque<Frame>, gone: &[Tag]) -> Option<Frame> {
-    loop {
-        let frame = sent.pop_front()?;
-        let nobody = matches!(frame.what, What::Reply(tag) if gone.contains(&tag));
-        if is_visible(frame.what) && !nobody {
-            return Some(frame);
-        }
-    }
-}
 
 /// Whether `got` is `frame`, to the byte or to the size.
 fn is_same(frame: &Frame, got: Result<Value<'_>, ReplyTooLarge>) -> bool {
@@ -79,38 +67,13 @@ pub(super) fn is_push(
     Broken::new("each reply has its own tag", how)
 }
 
-pub(super) fn event(
-    event: Event,
-    ended: &mut bool,
-    left: &mut Option<Left>,
-    refused: (&mut Option<u64>, u64),
-) -> Result<(), Broken> {
-    *ended |= is_end(&event);
-    match event {
-        Event::Rejected { .. } => *refused.0 = Some(refused.1),
-        Event::StateLost(lost) => {
-            let told = Left {
-                transaction: lost.transaction,
-                watch: lost.watch,
-                tracking: lost.tracking,
-                subscriptions: lost.subscriptions,
-            };
-            if let Some(left) = left.take()
-                && left != told
-            {
-                let how = format!("told {told:?}, it was {left:?}");
-                return Broken::new("what is lost is told", how);
-            }
-        }
-        _ => {}
+/// What came of a connection, for people.
+pub(super) fn output(output: &Output<'_>) -> String {
+    match output {
+        Output::Reply { tag, reply } => format!("{tag}: {}", shown(*reply)),
+        Output::Push(push) => format!("push {}", shown(*push)),
+        other => format!("{other:?}"),
     }
-    if *ended
-        && let Some(left) = left.take()
-        && left != Left::default()
-    {
-        return Broken::new("what is lost is told", format!("nothing told, it was {left:?}"));
-    }
-    Ok(())
 }
 
 impl World {
@@ -125,6 +88,82 @@ impl World {
         all.as_millis() as u64
     }
 
+    /// What a connection says of itself is so.
+    pub(super) fn event(&mut self, event: Event) -> Result<(), Broken> {
+        match event {
+            Event::Rejected { .. } => {
+                self.refused = Some(self.now);
+                // That token is as good as none, and a host fetches another one.
+                self.token_came = u64::MAX;
+                self.fresh_at = self.fresh_at.min(self.now + 1000);
+            }
+            Event::LoggedIn { generation, .. } | Event::Reauthenticated { generation } => {
+                self.generation = generation;
+            }
+            Event::ReplacementDue { .. } => self.replaces = true,
+            Event::StateLost(lost) => {
+                let told = Left {
+                    transaction: lost.transaction,
+                    watch: lost.watch,
+                    tracking: lost.tracking,
+                    subscriptions: lost.subscriptions,
+                };
+                if let Some(left) = self.left.take()
+                    && left != told
+                {
+                    let how = format!("told {told:?}, it was {left:?}");
+                    return Broken::new("what is lost is told", how);
+                }
+            }
+            Event::Disconnected { reason } => {
+                self.ended = true;
+                if let Some(left) = self.left.take()
+                    && left != Left::default()
+                {
+                    let how = format!("nothing told, it was {left:?}");
+                    return Broken::new("what is lost is told", how);
+                }
+                return self.end(reason);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A connection ends for the reason that it says.
+    fn end(&self, reason: CloseReason) -> Result<(), Broken> {
+        let config = self.settings.config();
+        let patience = config.unresponsive_after.as_millis() as u64;
+        // A command may take as long as it was given.
+        let oldest = self.unanswered.front().map_or(0, |(_, by)| *by);
+        let early = self.now < self.heard.max(oldest) + patience;
+        // Behind that, a PING of its own may have been without an answer.
+        let early = early && self.now < self.heard + self.settings.idle.0 * 1000;
+        match reason {
+            // It may have ended with a login that nobody answered.
+            CloseReason::Unresponsive if early && self.generation == self.newest(0) => {
+                Broken::new("a server has its time", format!("{reason:?} at {}", self.now))
+            }
+            CloseReason::LoginExpired if self.generation < self.newest(10_000) => {
+                Broken::new("an error names the side that failed", format!("{reason:?}"))
+            }
+            CloseReason::Protocol => {
+                Broken::new("a connection ends for a reason", format!("{reason:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest token that has been there for so many milliseconds.
+    fn newest(&self, millis: u64) -> Generation {
+        let newest = self.tokens as u32;
+        Generation(if self.token_came.saturating_add(millis) <= self.now {
+            newest
+        } else {
+            newest - 1
+        })
+    }
+
     /// What holds at any time.
     pub(super) fn check(&mut self) -> Result<(), Broken> {
         let now = self.time();
@@ -136,8 +175,10 @@ impl World {
         self.unready = (stands && !health.ready).then(|| self.unready.unwrap_or(self.now));
         self.waiting = (stands && health.waiting > 0).then(|| self.waiting.unwrap_or(self.now));
         for (since, what) in [(self.unready, "isn't ready"), (self.waiting, "waits for a reply")] {
-            // As long as bytes come, there is somebody.
-            if since.is_some_and(|since| self.now > since.max(self.heard) + self.patience()) {
+            // As long as bytes come there is somebody, and a command may have been given longer.
+            let given = self.unanswered.front().map_or(0, |(_, by)| *by);
+            let last = self.heard.max(given);
+            if since.is_some_and(|since| self.now > since.max(last) + self.patience()) {
                 return Broken::new("nothing waits for ever", format!("it {what}"));
             }
         }
@@ -151,15 +192,16 @@ impl World {
         }
         let now = self.time();
         let health = self.connection.health(now);
-        let session = &self.server.session;
         if let Some((tag, _)) = self.open.first_key_value() {
             return Broken::new("each reply has its own tag", format!("{tag} has none"));
         }
-        if let Some(frame) = next_visible(&mut self.server.sent, &self.gone) {
+        if let Some(frame) = self.server.next_visible(&self.gone) {
             return Broken::new("what comes is handed out", expected(Some(&frame)));
         }
+        let session = &self.server.session;
         if let Some(real) = &mut self.server.real {
-            let seen = real.seen().or_else(|error| Broken::new("a real server can be asked", error))?;
+            let seen =
+                real.seen().or_else(|error| Broken::new("a real server can be asked", error))?;
             let small = (session.multi.is_some(), session.tracking, session.subscriptions() as u64);
             if (seen.transaction, seen.tracking, seen.subscriptions) != small
                 || seen.watch.is_some_and(|watch| watch == session.watched.is_empty())
