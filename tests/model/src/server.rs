@@ -12,7 +12,7 @@ use redis_entraid_core::resp::{Framer, Value};
 use crate::real::Real;
 use crate::script::{Fault, LoginFault};
 pub use data::Data;
-pub use session::Session;
+pub use session::{Blocked, Session};
 
 /// What differs from version to version.
 #[derive(Clone, Copy, Debug)]

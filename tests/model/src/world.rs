@@ -18,7 +18,7 @@ use redis_entraid_core::time::Instant;
 use redis_entraid_core::token::Token;
 
 use crate::script::{Command, Settings, Step};
-use crate::server::{Broken, Server, What};
+use crate::server::{Broken, Server};
 
 type Subject = Connection<Growable<u8>, Growable<Pending>>;
 

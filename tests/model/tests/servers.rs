@@ -7,6 +7,7 @@ use model::{Kind, Script, replay, shown};
 fn real_servers_do_the_same_and_the_connection_knows() {
     let count = std::env::var("MODEL_SCRIPTS").ok().and_then(|text| text.parse().ok());
     let count = count.unwrap_or(100);
+    let mut runs = 0;
     for program in programs() {
         for cluster in [false, true] {
             let start = std::time::Instant::now();
@@ -18,7 +19,7 @@ fn real_servers_do_the_same_and_the_connection_knows() {
                 let played;
                 (played, real) = replay(&script, real);
                 match played {
-                    Ok(played) => operations += played,
+                    Ok(played) => (operations, runs) = (operations + played, runs + 1),
                     Err(broken) => panic!("{name}: {}", shown(&script, &broken)),
                 }
             }
@@ -26,4 +27,5 @@ fn real_servers_do_the_same_and_the_connection_knows() {
             println!("{name}: {count} scripts, {operations} operations in {time:.1?}");
         }
     }
+    println!("\n{runs} runs of scripts");
 }

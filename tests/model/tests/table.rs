@@ -281,6 +281,7 @@ impl Bench {
 
 #[test]
 fn what_an_answer_leaves_open_is_what_the_connection_believes() {
+    let mut runs = 0;
     for program in programs() {
         for cluster in [false, true] {
             let real = Real::start(&program, cluster).unwrap_or_else(|error| panic!("{error}"));
@@ -310,6 +311,8 @@ fn what_an_answer_leaves_open_is_what_the_connection_believes() {
                 }
             }
             assert!(rows >= 100, "only {rows} rows");
+            runs += rows;
         }
     }
+    println!("\n{runs} runs of rows");
 }

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::counts::{Counts, check, tests};
 use crate::devices::parts;
+use crate::fuzz::fuzz;
 use crate::npm;
 use crate::targets::{CORTEX_M3, cross};
 use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
@@ -72,7 +73,7 @@ pub(super) fn lints() -> Result<Counts> {
 
 pub(super) fn unit() -> Result<Counts> {
     // Those that are suites of their own.
-    let others = ["leaks", "redis-entraid-tls", "simulation"];
+    let others = ["leaks", "model", "redis-entraid-tls", "simulation"];
     let exclude = others.iter().flat_map(|package| ["--exclude", package]);
     let mut counts = tests(&["--workspace"].into_iter().chain(exclude).collect::<Vec<_>>())?;
     counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);
@@ -95,6 +96,24 @@ pub(super) fn leaks() -> Result<Counts> {
 
 pub(super) fn simulation() -> Result<Counts> {
     tests(&["--release", "--package", "simulation"])
+}
+
+pub(super) fn more_simulation() -> Result<Counts> {
+    let more = ["--package", "simulation", "--", "--first", "100", "--seeds", "10"];
+    check(&mut cargo(&[&["run", "--quiet", "--release"], &more[..]].concat()))
+}
+
+pub(super) fn model() -> Result<Counts> {
+    tests(&["--package", "model"])
+}
+
+pub(super) fn more_model() -> Result<Counts> {
+    let more = ["--package", "model", "--", "--first", "1001", "--seeds", "100000"];
+    check(&mut cargo(&[&["run", "--quiet", "--release"], &more[..]].concat()))
+}
+
+pub(super) fn fuzzing() -> Result<Counts> {
+    fuzz(&["--seconds", "120"]).map(|()| Counts::one())
 }
 
 pub(super) fn docs() -> Result<Counts> {

@@ -42,11 +42,10 @@ impl Process {
         if cluster {
             let second = Self::launch(program, cluster)?;
             let (mut wire, mut other) = (first.admin()?, second.admin()?);
-            for slot in 0..16_384 {
-                // `ADDSLOTSRANGE` is newer than the oldest of them.
-                let slot = format!("{slot}");
-                wire.ok(&["CLUSTER", "ADDSLOTS", &slot])?;
-            }
+            // `ADDSLOTSRANGE` is newer than the oldest of them.
+            let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+            let slots = slots.iter().map(String::as_str);
+            wire.ok(&["CLUSTER", "ADDSLOTS"].into_iter().chain(slots).collect::<Vec<_>>())?;
             wire.ok(&["CLUSTER", "MEET", "127.0.0.1", &second.port.to_string()])?;
             let id = |wire: &mut Wire| {
                 let answer = wire.call(&["CLUSTER", "MYID"])?;

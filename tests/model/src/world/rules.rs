@@ -144,7 +144,9 @@ impl World {
             CloseReason::Unresponsive if early && self.generation == self.newest(0) => {
                 Broken::new("a server has its time", format!("{reason:?} at {}", self.now))
             }
-            CloseReason::LoginExpired if self.generation < self.newest(10_000) => {
+            CloseReason::LoginExpired
+                if self.token_came != u64::MAX && self.generation < self.newest(10_000) =>
+            {
                 Broken::new("an error names the side that failed", format!("{reason:?}"))
             }
             CloseReason::Protocol => {
