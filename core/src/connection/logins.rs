@@ -50,14 +50,16 @@ impl<R: Storage<Pending>> Machine<R> {
     /// doesn't last, or an `AUTH` can't be sent, the connection ends: no server makes a hot loop.
     pub(super) fn login_lost(&mut self, now: Instant) {
         let Some(login) = &mut self.login else { return };
-        if !matches!(self.phase, Phase::Ready | Phase::Draining { then: Then::LogIn }) {
-            return;
-        }
+        let retires = match self.phase {
+            Phase::Ready | Phase::Draining { then: Then::LogIn } => false,
+            Phase::Draining { then: Then::Retire } => true,
+            _ => return,
+        };
         login.lost = true;
         let lasted = now >= login.since.plus(LOGIN_LASTS);
         let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
         let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
-        let can_log_in = lasted && !in_transaction && !resp2_subscriber;
+        let can_log_in = lasted && !in_transaction && !resp2_subscriber && !retires;
         let then = if can_log_in { Then::LogIn } else { Then::End(CloseReason::LoginLost) };
         self.phase = Phase::Draining { then };
     }

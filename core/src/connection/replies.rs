@@ -13,7 +13,7 @@ use crate::jwt::Audience;
 use crate::number::unsigned;
 use crate::policy::Backoff;
 use crate::pubsub::{Confirmation, Notice};
-use crate::resp::Value;
+use crate::resp::{ErrorReply, Value};
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -213,7 +213,11 @@ impl<R: Storage<Pending>> Machine<R> {
             None => Answer::Done,
         };
         self.session.answered(entry.role, answer, self.ring.is_empty());
-        if failed.is_some_and(|error| error.code() == "NOAUTH") {
+        // An `EXEC` is answered by `EXECABORT`, which says why.
+        let no_login = |error: ErrorReply<'_>| {
+            error.code() == "NOAUTH" || error.message().ends_with("NOAUTH Authentication required.")
+        };
+        if failed.is_some_and(no_login) {
             self.login_lost(now);
         }
     }
