@@ -17,7 +17,7 @@ impl Wire {
     pub(super) fn connect(port: u16) -> Result<Self, String> {
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
         let _ = stream.set_nodelay(true);
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
         Ok(Self { stream, inbox: Vec::new() })
     }
 
