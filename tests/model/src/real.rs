@@ -72,8 +72,7 @@ impl Real {
         Dialect {
             hello: true,
             shards: version >= (7, 0),
-            watch_spoils: version >= (9, 0),
-            multi_spoils: version >= (9, 0),
+            queues_in_vain: version < (7, 0),
             try_again: version >= (7, 0),
         }
     }

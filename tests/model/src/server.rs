@@ -21,23 +21,16 @@ pub struct Dialect {
     pub hello: bool,
     /// It has shard channels.
     pub shards: bool,
-    /// `WATCH` in a transaction is an error that spoils it.
-    pub watch_spoils: bool,
-    /// `MULTI` in a transaction is an error that spoils it.
-    pub multi_spoils: bool,
+    /// A transaction whose watched keys have changed goes on being queued.
+    pub queues_in_vain: bool,
     /// A slot on its way answers `TRYAGAIN` where some of the keys have gone.
     pub try_again: bool,
 }
 
 impl Dialect {
     /// As Redis 8.
-    pub const NEW: Self = Self {
-        hello: true,
-        shards: true,
-        watch_spoils: false,
-        multi_spoils: false,
-        try_again: true,
-    };
+    pub const NEW: Self =
+        Self { hello: true, shards: true, queues_in_vain: false, try_again: true };
 }
 
 /// What bytes of the server's are for.

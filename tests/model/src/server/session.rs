@@ -234,7 +234,6 @@ impl Server {
         let ok = &b"+OK\r\n"[..];
         match (text, &mut session.multi) {
             (["MULTI"], Some(_)) => {
-                session.spoiled |= self.dialect.multi_spoils;
                 self.answer(reply, error("ERR MULTI calls can not be nested"));
             }
             (["MULTI"], none) => {
@@ -262,12 +261,11 @@ impl Server {
                 self.answer(reply, answer);
             }
             (["WATCH", ..], Some(_)) => {
-                session.spoiled |= self.dialect.watch_spoils;
                 self.answer(reply, error("ERR WATCH inside MULTI is not allowed"));
             }
             (_, Some(queue)) => {
                 // What won't be executed isn't kept.
-                if !session.spoiled && !session.touched {
+                if !session.spoiled && (!session.touched || self.dialect.queues_in_vain) {
                     queue.push(words.to_vec());
                 }
                 self.answer(reply, &b"+QUEUED\r\n"[..]);

@@ -236,11 +236,9 @@ impl World {
         let (Some(have), Some(left)) = (health.generation, health.login_ends_in) else {
             return Ok(());
         };
-        let can = session.multi.is_none()
-            && !self.retired
-            && !recently
-            && !(health.protocol == Protocol::Resp2 && session.subscriptions() > 0);
-        if can
+        let resp2_subscriber = health.protocol == Protocol::Resp2 && session.subscriptions() > 0;
+        let can_not = session.multi.is_some() || self.retired || recently || resp2_subscriber;
+        if !can_not
             && self.manager.newer_than(have, now).is_some()
             && now >= self.manager.reauth_at(7, now + left)
         {
