@@ -34,11 +34,11 @@ fn main() {
     loop {
         let now = clock.now();
         // The token, in good time.
-        if let Action::Fetch { deadline } = tokens.poll(now) {
+        if let Action::Fetch { request, deadline } = tokens.poll(now) {
             let mut body = [0; 8192];
             let issued = fetch(&mut source, deadline, &mut body);
             let token = issued.and_then(|it| it.token(&body).map_err(SourceError::Token));
-            eprintln!("{}", tokens.answered(now, clock.now(), token));
+            eprintln!("{}", tokens.answered(clock.now(), request, token));
         }
         // The connection, if there is a token for it.
         let Some((stream, connection)) = &mut link else {

@@ -183,6 +183,7 @@ pub struct ResponseWriter<'a> {
     status: u16,
     retry_after: Option<RetryAfter>,
     date: Option<UnixTime>,
+    has_length: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -194,7 +195,7 @@ enum RetryAfter {
 impl<'a> ResponseWriter<'a> {
     /// Keeps the body in `memory`, which must hold all of it.
     pub fn new(memory: &'a mut [u8]) -> Self {
-        Self { memory, len: 0, status: 0, retry_after: None, date: None }
+        Self { memory, len: 0, status: 0, retry_after: None, date: None, has_length: false }
     }
 
     /// The status code.
@@ -210,6 +211,10 @@ impl<'a> ResponseWriter<'a> {
             self.retry_after = seconds.or_else(|| date::read(value).map(RetryAfter::At));
         } else if name.eq_ignore_ascii_case("date") {
             self.date = date::read(value);
+        } else if name.eq_ignore_ascii_case("content-length")
+            || name.eq_ignore_ascii_case("transfer-encoding")
+        {
+            self.has_length = true;
         }
     }
 
@@ -236,6 +241,7 @@ impl<'a> ResponseWriter<'a> {
             status: self.status,
             retry_after: self.retry_after,
             date: self.date,
+            has_length: self.has_length,
             body: self.memory.get_mut(..self.len).unwrap_or_default(),
         }
     }
@@ -255,6 +261,9 @@ pub struct Response<'a> {
     retry_after: Option<RetryAfter>,
     /// The server's clock, from `Date` (RFC 9110 section 6.6.1).
     pub date: Option<UnixTime>,
+    /// The head says where the body ends. Else it ends with the connection, and nobody knows
+    /// whether that was its end.
+    pub has_length: bool,
     /// The whole body. Who owns its memory should wipe it in the end.
     pub body: &'a mut [u8],
 }

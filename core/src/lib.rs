@@ -37,6 +37,7 @@ pub mod manager;
 mod number;
 pub mod policy;
 pub mod pubsub;
+mod recent;
 pub mod reconnect;
 pub mod resp;
 pub mod secret;

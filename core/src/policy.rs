@@ -73,7 +73,7 @@ pub struct RefreshPolicy {
     /// go-redis-entraid and redis-py-entraid.
     pub expiration_refresh_ratio: Ratio,
     /// The next token is fetched when no more than this is left, whatever the ratio says. Zero
-    /// means no bound.
+    /// means no bound; what is more than half of a token's life counts as half of it.
     pub lower_refresh_bound: Duration,
     /// The largest share of the wait by which a refresh is brought forward at random, so that a
     /// fleet doesn't ask in step. It never delays one.
@@ -84,7 +84,7 @@ pub struct RefreshPolicy {
     pub retry: RetryPolicy,
     /// The least time from a failed request to the next one, however it failed.
     pub failure_floor: Duration,
-    /// The least time from the request that brought a token to the next one.
+    /// The least time from the answer that brought a token to the next request.
     pub token_floor: Duration,
     /// Connections should have logged in with the new token this long before the old one ends.
     /// Microsoft asks for three minutes; of short-lived tokens it is at most a tenth of the life.
@@ -96,17 +96,18 @@ pub struct RefreshPolicy {
 
 impl RefreshPolicy {
     /// The time from the request for a token to the request for the next one, without jitter:
-    /// `min(ratio x life, life - bound, refresh_in)`, or zero.
+    /// `min(ratio x life, life - bound, refresh_in)`.
     ///
     /// `life` is counted from when the request was sent; `refresh_in` is the server's own word,
-    /// where it gave one.
+    /// where it gave one. Whatever this says, a manager uses a token for a 128th of its life.
     pub fn refresh_after(&self, life: Duration, refresh_in: Option<Duration>) -> Duration {
         Duration::from_millis(self.refresh_after_millis(millis(life), refresh_in))
     }
 
     pub(crate) fn refresh_after_millis(&self, life: u64, refresh_in: Option<Duration>) -> u64 {
         let by_ratio = self.expiration_refresh_ratio.of_millis(life);
-        let bound = millis(self.lower_refresh_bound).max(self.lead_millis(life));
+        // A bound of the whole life would have the source asked for ever.
+        let bound = millis(self.lower_refresh_bound).min(life / 2).max(self.lead_millis(life));
         let by_bound = life.saturating_sub(bound);
         by_ratio.min(by_bound).min(refresh_in.map_or(u64::MAX, millis))
     }
@@ -147,6 +148,9 @@ impl Default for RefreshPolicy {
 /// | parse | `parse_delay` |
 /// | clock | `clock_delay` |
 /// | configuration | `slow_delay` |
+///
+/// While somebody waits for a token and there is no live one, each wait is at most `max_delay`, but
+/// for what the endpoint asked for: see [`set_demand`](crate::manager::TokenManager::set_demand).
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RetryPolicy {
@@ -154,7 +158,8 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// The wait before the first quick attempt.
     pub initial_delay: Duration,
-    /// The longest wait between quick attempts.
+    /// The longest wait between quick attempts, and after any failure while somebody waits and there
+    /// is no live token.
     pub max_delay: Duration,
     /// What the wait is multiplied by from one attempt to the next, as a whole number.
     pub backoff_multiplier: u32,
@@ -198,16 +203,22 @@ impl RetryPolicy {
 
     pub(crate) fn wait_millis(&self, kind: ErrorKind, failures: u32) -> u64 {
         let retryable = (self.is_retryable)(kind);
-        let least = match kind {
-            ErrorKind::Throttled(None) if retryable => self.throttled_delay,
-            ErrorKind::Throttled(asked) => asked.unwrap_or_default(),
-            _ if retryable => Duration::ZERO,
-            ErrorKind::Parse => return millis(self.parse_delay),
-            ErrorKind::Clock => return millis(self.clock_delay),
-            ErrorKind::Transient | ErrorKind::Configuration => Duration::ZERO,
-        };
+        match kind {
+            ErrorKind::Parse if !retryable => return millis(self.parse_delay),
+            ErrorKind::Clock if !retryable => return millis(self.clock_delay),
+            _ => {}
+        }
         // When the quick attempts are used up there are only slow ones.
-        self.quick_millis(if retryable { failures } else { 0 }).max(millis(least))
+        self.quick_millis(if retryable { failures } else { 0 }).max(self.asked_millis(kind))
+    }
+
+    /// The part of the wait that the endpoint asked for.
+    pub(crate) fn asked_millis(&self, kind: ErrorKind) -> u64 {
+        match kind {
+            ErrorKind::Throttled(Some(asked)) => millis(asked),
+            ErrorKind::Throttled(None) if (self.is_retryable)(kind) => millis(self.throttled_delay),
+            _ => 0,
+        }
     }
 
     pub(crate) const fn backoff(&self) -> Backoff {

@@ -105,19 +105,30 @@ impl Reconnect {
 
     /// Learns what happened to a connection: a login that worked, or its end. Only a login that
     /// stood for a while makes the waits short again: a server that lets one in and closes the
-    /// door at once is dialed no more often for it. An end on purpose is no failure.
+    /// door at once is dialed no more often for it. An end on purpose is no failure, but an end: the
+    /// login that it ended says nothing about the next one.
     pub fn observe(&mut self, now: Instant, event: &Event) {
         match event {
-            Event::LoggedIn { .. } => self.logged_in_at = Some(now),
-            Event::Disconnected { reason } if reason.is_planned() => {}
-            Event::Disconnected { .. } => {
-                let stood = self.logged_in_at.take().map(|since| now.since(since));
-                if stood.is_some_and(|stood| stood >= self.policy.backoff.max) {
-                    self.failures = 0;
+            Event::LoggedIn { .. } => {
+                // The one before may still be there, for this one to take its place.
+                self.forgive(now);
+                self.logged_in_at = Some(now);
+            }
+            Event::Disconnected { reason } => {
+                self.forgive(now);
+                if !reason.is_planned() {
+                    self.failed(now);
                 }
-                self.failed(now);
             }
             _ => {}
+        }
+    }
+
+    /// A login is over. If it stood for a while, what failed before it is forgotten.
+    fn forgive(&mut self, now: Instant) {
+        let stood = self.logged_in_at.take().map(|since| now.since(since));
+        if stood.is_some_and(|stood| stood >= self.policy.backoff.max) {
+            self.failures = 0;
         }
     }
 
@@ -167,5 +178,49 @@ mod tests {
         reconnect.observe(now, &login);
         reconnect.observe(now, &planned);
         assert_eq!(reconnect.poll(now), before);
+    }
+
+    #[test]
+    fn a_login_that_was_ended_on_purpose_says_nothing_about_the_next_one() {
+        let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+        let at = |secs: u64| Instant::from_millis(secs * 1000);
+        let (generation, protocol) = (Generation(1), Protocol::Resp3);
+        let login = Event::LoggedIn { generation, protocol };
+        let end = |reason| Event::Disconnected { reason };
+        reconnect.observe(at(0), &login);
+        reconnect.observe(at(10), &end(CloseReason::Idle));
+        // An hour later it isn't to be reached, and then it won't have us.
+        for _ in 0..3 {
+            reconnect.failed(at(3600));
+        }
+        for wait in [1600, 3200] {
+            let refused = CloseReason::Refused(crate::auth::LoginError::WrongPass);
+            reconnect.observe(at(3610), &end(refused));
+            let until = at(3610).plus(Duration::from_millis(wait));
+            assert_eq!(reconnect.poll(at(3610)), Dial::Wait { until });
+        }
+    }
+
+    #[test]
+    fn a_login_that_stood_is_good_for_what_failed_before_however_it_ended() {
+        let at = |secs: u64| Instant::from_millis(secs * 1000);
+        let (generation, protocol) = (Generation(1), Protocol::Resp3);
+        let login = Event::LoggedIn { generation, protocol };
+        let end = |reason| Event::Disconnected { reason };
+        // Once with the next connection there before the end, once without.
+        for overlap in [false, true] {
+            let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+            for _ in 0..5 {
+                reconnect.failed(at(0));
+            }
+            reconnect.observe(at(10), &login);
+            if overlap {
+                reconnect.observe(at(3600), &login);
+            }
+            reconnect.observe(at(3601), &end(CloseReason::Replaced));
+            reconnect.observe(at(3602), &end(CloseReason::ByServer));
+            let until = at(3602).plus(Duration::from_millis(200));
+            assert_eq!(reconnect.poll(at(3602)), Dial::Wait { until });
+        }
     }
 }

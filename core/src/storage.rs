@@ -16,10 +16,13 @@
 use core::fmt;
 
 #[cfg(feature = "alloc")]
-use zeroize::{DefaultIsZeroes, Zeroize};
+use zeroize::{DefaultIsZeroes, optimization_barrier};
 
 /// Room for a number of `T`.
 pub trait Storage<T> {
+    /// Whether it can grow, and then has something to give back.
+    const GROWS: bool = false;
+
     /// All of the room there is.
     fn room(&self) -> &[T];
 
@@ -29,6 +32,11 @@ pub trait Storage<T> {
     /// Makes room for at least `len`, keeping what is there; says whether there is that much now.
     fn reserve(&mut self, len: usize) -> bool {
         self.room().len() >= len
+    }
+
+    /// Gives back what room there is behind the first `len`, if it can; those stay as they are.
+    fn shrink(&mut self, len: usize) {
+        let _ = len;
     }
 }
 
@@ -62,7 +70,8 @@ impl<T, const N: usize> Storage<T> for &mut [T; N] {
     }
 }
 
-/// Storage on the heap that grows by itself, up to a limit, and is wiped when it moves or ends.
+/// Storage on the heap that grows by itself, up to a limit, and shrinks when it is told to. It is
+/// wiped when it moves or ends.
 #[cfg(feature = "alloc")]
 pub struct Growable<T: DefaultIsZeroes> {
     items: alloc::vec::Vec<T>,
@@ -75,12 +84,30 @@ impl<T: DefaultIsZeroes> Growable<T> {
     pub fn new(start: usize, limit: usize) -> Self {
         Self { items: alloc::vec![T::default(); start.min(limit)], limit }
     }
+
+    /// Moves to a new block, with room for `len`. Not by `resize`: that may leave a copy of a
+    /// secret behind, unwiped.
+    fn move_to(&mut self, len: usize) {
+        let mut items = alloc::vec![T::default(); len];
+        let kept = len.min(self.items.len());
+        if let (Some(new), Some(old)) = (items.get_mut(..kept), self.items.get(..kept)) {
+            new.copy_from_slice(old);
+        }
+        self.wipe();
+        self.items = items;
+    }
+
+    /// A buffer may be large, and so this is not done item by item.
+    fn wipe(&mut self) {
+        self.items.fill(T::default());
+        optimization_barrier(self.items.as_slice());
+    }
 }
 
 #[cfg(feature = "alloc")]
 impl<T: DefaultIsZeroes> Drop for Growable<T> {
     fn drop(&mut self) {
-        self.items.as_mut_slice().zeroize();
+        self.wipe();
     }
 }
 
@@ -93,6 +120,8 @@ impl<T: DefaultIsZeroes> fmt::Debug for Growable<T> {
 
 #[cfg(feature = "alloc")]
 impl<T: DefaultIsZeroes> Storage<T> for Growable<T> {
+    const GROWS: bool = true;
+
     fn room(&self) -> &[T] {
         &self.items
     }
@@ -107,16 +136,15 @@ impl<T: DefaultIsZeroes> Storage<T> for Growable<T> {
         }
         if len > self.items.len() {
             // By doubling, so that growing byte by byte costs linear time.
-            let len = len.max(self.items.len().saturating_mul(2)).min(self.limit);
-            // A new block, and not `resize`: that may leave a copy of a secret behind, unwiped.
-            let mut items = alloc::vec![T::default(); len];
-            for (new, old) in items.iter_mut().zip(&self.items) {
-                new.clone_from(old);
-            }
-            self.items.as_mut_slice().zeroize();
-            self.items = items;
+            self.move_to(len.max(self.items.len().saturating_mul(2)).min(self.limit));
         }
         true
+    }
+
+    fn shrink(&mut self, len: usize) {
+        if len < self.items.len() {
+            self.move_to(len);
+        }
     }
 }
 
@@ -181,5 +209,31 @@ impl Buffer {
             Self::Snapshot => "snapshot",
             Self::Ring => "ring",
         }
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_grew_shrinks_and_keeps_what_is_in_front() {
+        let mut memory = Growable::<u8>::new(4, 100);
+        memory.room_mut().copy_from_slice(b"abcd");
+        assert!(memory.reserve(50));
+        assert_eq!(memory.room().len(), 50);
+        memory.shrink(60);
+        assert_eq!(memory.room().len(), 50, "it has no more");
+        memory.shrink(3);
+        assert_eq!(memory.room(), b"abc");
+        assert!(memory.reserve(100) && !memory.reserve(101), "the limit is the same");
+        assert_eq!(memory.room()[..4], *b"abc\0");
+    }
+
+    #[test]
+    fn what_is_fixed_stays() {
+        let mut memory = [0_u8; 4];
+        memory.shrink(1);
+        assert_eq!(memory.room().len(), 4);
     }
 }

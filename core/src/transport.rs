@@ -9,13 +9,19 @@
 //! assert_eq!((node.address, node.server_name), ("20.1.2.3", endpoint.server_name));
 //! ```
 
+use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering};
+use core::time::Duration;
+
 pub use embedded_io_async::{Error, ErrorType, Read, Write};
+
+use crate::time::millis;
 
 /// The port of Azure Managed Redis.
 pub const PORT: u16 = 10_000;
 
 /// Whom to connect to: where to dial, and whom to expect there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Endpoint<'a> {
@@ -25,12 +31,13 @@ pub struct Endpoint<'a> {
     pub port: u16,
     /// The host name that the server's certificate must be for, and that is sent as SNI.
     pub server_name: &'a str,
+    progress: Option<&'a Progress>,
 }
 
 impl<'a> Endpoint<'a> {
     /// The server `host`, dialed by its own name.
     pub const fn new(host: &'a str, port: u16) -> Self {
-        Self { address: host, port, server_name: host }
+        Self { address: host, port, server_name: host, progress: None }
     }
 
     /// Another port, and mostly another address, of the same service.
@@ -39,7 +46,99 @@ impl<'a> Endpoint<'a> {
     /// has only the host name.
     #[must_use]
     pub const fn redirected(self, address: &'a str, port: u16) -> Self {
-        Self { address, port, server_name: self.server_name }
+        Self { address, port, ..self }
+    }
+
+    /// Notes in `progress` how far dialing comes.
+    #[must_use]
+    pub const fn with_progress(self, progress: &'a Progress) -> Self {
+        Self { progress: Some(progress), ..self }
+    }
+
+    /// Says what is waited for from now on: for connectors, so that who gives up can say what
+    /// nobody answered.
+    pub fn begins(&self, stage: Stage) {
+        if let Some(Progress(progress)) = self.progress {
+            progress.store(stage as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// It was waited for so long, and nobody has answered.
+    pub fn unanswered(&self, waited: Duration) -> Unanswered {
+        let begun = self.progress.map_or(0, |Progress(progress)| progress.load(Ordering::Relaxed));
+        let stages = [Stage::Name, Stage::Tcp, Stage::Tls];
+        let stage = stages.into_iter().find(|stage| *stage as u8 == begun);
+        Unanswered { stage: stage.unwrap_or(Stage::Dial), waited }
+    }
+}
+
+/// What dialing waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Stage {
+    /// Whatever comes first: the connector hasn't said.
+    Dial,
+    /// An address for the name.
+    Name,
+    /// The TCP connection.
+    Tcp,
+    /// The TLS handshake. TCP is up.
+    Tls,
+}
+
+/// How far dialing has come, as far as the connector says.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU8);
+
+impl Progress {
+    /// Before anything was begun.
+    pub const fn new() -> Self {
+        Self(AtomicU8::new(0))
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Progress {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Progress({=u8})", self.0.load(Ordering::Relaxed));
+    }
+}
+
+/// Nobody answered who dialed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Unanswered {
+    /// What was waited for.
+    pub stage: Stage,
+    /// How long dialing has taken in all.
+    pub waited: Duration,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.stage {
+            Stage::Dial => "nobody answered",
+            Stage::Name => "the name was not resolved",
+            Stage::Tcp => "nobody answered by TCP",
+            Stage::Tls => {
+                "TCP is up, but nobody answered the TLS handshake (does this port speak TLS?)"
+            }
+        })?;
+        let tenths = millis(self.waited) / 100;
+        write!(f, " within {}.{} s", tenths / 10, tenths % 10)
+    }
+}
+
+impl core::error::Error for Unanswered {}
+
+impl ConnectError for Unanswered {
+    fn kind(&self) -> ConnectErrorKind {
+        match self.stage {
+            Stage::Name => ConnectErrorKind::Name,
+            _ => ConnectErrorKind::Unreachable,
+        }
     }
 }
 
@@ -112,4 +211,33 @@ pub trait Connector {
         endpoint: &Endpoint<'_>,
         session: S,
     ) -> Result<S::Output, Self::Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn who_gives_up_says_what_nobody_answered_and_for_how_long() {
+        let progress = Progress::new();
+        let endpoint = Endpoint::new("cache", PORT).with_progress(&progress);
+        let said = || endpoint.unanswered(Duration::from_millis(10_049));
+        assert_eq!(said().to_string(), "nobody answered within 10.0 s");
+        for (stage, kind, text) in [
+            (Stage::Name, ConnectErrorKind::Name, "the name was not resolved within 10.0 s"),
+            (Stage::Tcp, ConnectErrorKind::Unreachable, "nobody answered by TCP within 10.0 s"),
+            (
+                Stage::Tls,
+                ConnectErrorKind::Unreachable,
+                "TCP is up, but nobody answered the TLS handshake (does this port speak TLS?) \
+                within 10.0 s",
+            ),
+        ] {
+            // Another node is dialed by the same host.
+            endpoint.redirected("10.0.0.1", 8501).begins(stage);
+            assert_eq!((said().kind(), said().to_string()), (kind, text.to_string()));
+        }
+    }
 }

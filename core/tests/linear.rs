@@ -79,7 +79,7 @@ fn asked<B: Storage<u8>>(memory: B, transmit: B) -> Connection<B, [Pending; 4]> 
     let now = Instant::from_millis(0);
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
     let token = Token::new(Secret::new("token")).with_user("oid");
-    manager.token(now, &token.with_expires_in(core::time::Duration::from_secs(3600))).unwrap();
+    manager.push(now, &token.with_expires_in(core::time::Duration::from_secs(3600))).unwrap();
     let config = Config { set_info: false, ..Config::default() };
     let mut connection = Connection::new(config, memory, transmit, [Pending::default(); 4]);
     connection.look(now, &mut manager);

@@ -144,6 +144,11 @@ impl Desk {
         })
     }
 
+    /// Whether a command waits to be sent.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.with(|state| state.mail.is_waiting())
+    }
+
     /// Takes in what came of a command, if it is one that somebody waits for.
     pub(crate) fn output(&self, output: &Output<'_>) {
         self.with(|state| {

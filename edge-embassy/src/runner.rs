@@ -7,13 +7,13 @@ use core::time::Duration;
 
 use embassy_futures::join::join3;
 use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
-use redis_entraid_core::drive::{Handler, Owner, Submit, Wanted, keep, refresh};
+use redis_entraid_core::drive::{DialError, Handler, Owner, Submit, Wanted, keep, refresh};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::{Dial, Reconnect};
 use redis_entraid_core::source::TokenSource;
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::token::Token;
-use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector};
+use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector, Progress};
 
 use crate::clock::EmbassyClock;
 use crate::config::{Config, Hook};
@@ -116,7 +116,8 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
         reconnect.seed(config.seed);
         let on_event = config.on_event;
         let mut keeper = Keeper { shared, clock, reconnect, on_event, on_demand: false, listening };
-        let endpoint = config.endpoint();
+        let progress = Progress::new();
+        let endpoint = config.endpoint().with_progress(&progress);
         let report = |event, error: Option<S::Error>| {
             news(shared, clock, |health| health.observe(&event));
             if let Some(hook) = on_event {
@@ -221,6 +222,10 @@ impl<S: TokenSource> TokenSource for Noted<'_, S> {
         let _fetched = Fetched(self.desk);
         self.source.fetch(deadline, memory).await
     }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        self.source.identify(feed);
+    }
 }
 
 /// However it ended.
@@ -290,6 +295,10 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
         Wanted::Later
     }
 
+    fn is_waited_for(&self) -> bool {
+        L::LISTENS || self.shared.desk.is_waiting()
+    }
+
     fn dial(&self, now: Instant) -> Dial {
         let dial = self.reconnect.poll(now);
         self.talking(dial == Dial::Now);
@@ -304,20 +313,16 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
         self.listening.connected();
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.talking(false);
         let next_in = self.reconnect.failed(now);
-        let problem = match error.as_ref().map_or(Kind::Unreachable, ConnectError::kind) {
+        let problem = match error.kind() {
             // The kinds of the core know nothing of it.
             Kind::Host if self.clock.unix_time().is_none() => Problem::Clock,
             kind => Problem::Connect(kind),
         };
         self.shared.desk.tell(|health| health.problem = Some(problem));
-        let details: &dyn fmt::Display = match &error {
-            Some(error) => error,
-            None => &"nobody answers in time",
-        };
-        self.report(&Event::DialFailed { next_in }, Some(details));
+        self.report(&Event::DialFailed { next_in }, Some(&error));
     }
 
     fn disconnected(&mut self, _: Instant, reason: CloseReason) {

@@ -9,7 +9,7 @@ use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embedded_io_async::{Read, Write};
 use redis_entraid_core::time::Clock;
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
 use redis_entraid_tls::pki_types::{TrustAnchor, UnixTime};
 use redis_entraid_tls::rand_core::CryptoRngCore;
 use redis_entraid_tls::{self as tls, AZURE, Buffers, Config, Halves};
@@ -95,7 +95,7 @@ impl<K: Connector, R: CryptoRngCore> Connector for Tls<K, R> {
         let config = Config::new(endpoint.server_name, self.roots.get(), now);
         let Buffers { records_in, records_out } = &mut self.buffers;
         let buffers = Buffers { records_in, records_out };
-        let secured = Secured { config, buffers, rng: &mut self.rng, session };
+        let secured = Secured { endpoint, config, buffers, rng: &mut self.rng, session };
         let connected = self.inner.connect(endpoint, secured).await;
         connected.map_err(TlsError::Transport)?.map_err(TlsError::Tls)
     }
@@ -103,6 +103,7 @@ impl<K: Connector, R: CryptoRngCore> Connector for Tls<K, R> {
 
 /// What is done with a transport: TLS, and then the session.
 struct Secured<'a, R, S> {
+    endpoint: &'a Endpoint<'a>,
     config: Config<'a>,
     buffers: Buffers<'a>,
     rng: &'a mut R,
@@ -113,6 +114,7 @@ impl<R: CryptoRngCore, S: Session> Session for Secured<'_, R, S> {
     type Output = Result<S::Output, tls::Error>;
 
     async fn run<I: Read, W: Write>(self, reader: I, writer: W) -> Self::Output {
+        self.endpoint.begins(Stage::Tls);
         let Buffers { records_in, records_out } = self.buffers;
         let (records_in, records_out) = (Wiped(records_in), Wiped(records_out));
         let halves = Halves::new(reader, writer);

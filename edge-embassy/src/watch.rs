@@ -116,7 +116,7 @@ impl Agenda {
 #[cfg(test)]
 mod tests {
     use redis_entraid_core::connection::CloseReason;
-    use redis_entraid_core::manager::TokenManager;
+    use redis_entraid_core::manager::{Action, TokenManager};
     use redis_entraid_core::policy::RefreshPolicy;
     use redis_entraid_core::secret::Secret;
     use redis_entraid_core::source::SourceError;
@@ -129,8 +129,9 @@ mod tests {
         let secs = |n: u64| Instant::from_millis(n * 1000);
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
-        manager.token(secs(0), &token.with_expires_in(Duration::from_secs(60))).unwrap();
-        manager.failed(secs(50), SourceError::TimedOut);
+        manager.push(secs(0), &token.with_expires_in(Duration::from_secs(60))).unwrap();
+        let Action::Fetch { request, .. } = manager.poll(secs(50)) else { panic!("it is due") };
+        manager.failed(secs(50), request, SourceError::TimedOut);
         let ended = |at, reason| {
             let mut health = Health { token: Some(manager.health(secs(at))), ..Health::default() };
             health.observe(&Event::Disconnected { reason });

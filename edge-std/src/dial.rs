@@ -1,5 +1,6 @@
 //! How a connection is got: a token, the right moment, a stream.
 
+use core::pin::Pin;
 use std::sync::Arc;
 
 use redis_entraid_core::client::NodeAddress;
@@ -7,7 +8,7 @@ use redis_entraid_core::connection::Config;
 use redis_entraid_core::reconnect::Dial;
 use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::{Clock, Instant, Timer};
-use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
+use redis_entraid_core::transport::{ConnectError as _, Endpoint, Progress};
 
 use crate::clock::{TokioClock, tokio_instant};
 use crate::connect::Connect;
@@ -49,10 +50,17 @@ impl<C> Dialer<C> {
 impl<C: Connect> Dialer<C> {
     /// Opens a connection, if it takes for ever. With `start_until` there is an end: then, or as
     /// soon as trying again can't help.
-    pub(crate) async fn open(
+    ///
+    /// Its future has a place of its own, which it gives back: a task is as large as all that it
+    /// ever waits for, and waits for this only at times.
+    pub(crate) fn open(&self, start_until: Option<Instant>) -> Opening<'_, C::Stream> {
+        Box::pin(self.try_open(start_until))
+    }
+
+    async fn try_open(
         &self,
         start_until: Option<Instant>,
-    ) -> Result<Pump<C::Stream>, Unstartable> {
+    ) -> Result<Box<Pump<C::Stream>>, Unstartable> {
         let until = start_until.unwrap_or(Instant::FAR_FUTURE);
         let mut news = self.identity.news();
         loop {
@@ -88,7 +96,8 @@ impl<C: Connect> Dialer<C> {
             match self.dial(now.plus(self.standing.connect_timeout()).min(until)).await {
                 Ok(stream) => {
                     let (config, identity) = (self.config.clone(), self.identity.clone());
-                    return Ok(Pump::new(stream, config, self.max_reply, identity));
+                    let pump = Pump::new(stream, config, self.max_reply, identity);
+                    return Ok(Box::new(pump));
                 }
                 Err(error) => {
                     self.standing.dial_failed(error);
@@ -105,17 +114,23 @@ impl<C: Connect> Dialer<C> {
         if let Some(address) = &self.address {
             endpoint = endpoint.redirected(address, self.port);
         }
+        let (start, progress) = (TokioClock.now(), Progress::new());
+        let endpoint = endpoint.with_progress(&progress);
         let connect = self.connector.connect(endpoint);
         match tokio::time::timeout_at(tokio_instant(until), connect).await {
             Ok(connected) => connected,
-            Err(elapsed) => Err(ConnectError::new(
-                ConnectErrorKind::Unreachable,
-                format!("{}:{}", endpoint.address, endpoint.port),
-                elapsed,
-            )),
+            Err(_) => {
+                let unanswered = endpoint.unanswered(TokioClock.now().since(start));
+                let to = format!("{}:{}", endpoint.address, endpoint.port);
+                Err(ConnectError::new(unanswered.kind(), to, unanswered))
+            }
         }
     }
 }
+
+/// A connection that is being opened.
+pub(crate) type Opening<'d, S> =
+    Pin<Box<dyn Future<Output = Result<Box<Pump<S>>, Unstartable>> + Send + 'd>>;
 
 /// It didn't start; the [`Standing`] says why.
 pub(crate) struct Unstartable;

@@ -16,12 +16,13 @@ use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::{Dialer, Unstartable};
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::pump::{Owner, Pump, Unneeded, Wire};
 use crate::standing::{Standing, guarded};
 
 /// What a driver needs.
 pub(crate) struct Driver<C> {
-    dialer: Dialer<C>,
+    dialer: Arc<Dialer<C>>,
     end: End,
     on_push: Option<PushHook>,
     start: Option<Start>,
@@ -56,18 +57,18 @@ impl Drop for End {
 impl<C: Connect> Driver<C> {
     /// Connects for the handles of `exchange`: at once if somebody waits for the `start`, else when
     /// there is something to send.
-    pub(crate) const fn new(
-        dialer: Dialer<C>,
+    pub(crate) fn new(
+        dialer: Arc<Dialer<C>>,
         exchange: Arc<Exchange>,
         on_push: Option<PushHook>,
         start: Option<Start>,
-    ) -> Self {
+    ) -> Box<Self> {
         let on_demand = start.is_none();
-        Self { dialer, end: End(exchange), on_push, start, on_demand }
+        Box::new(Self { dialer, end: End(exchange), on_push, start, on_demand })
     }
 
     /// Keeps a connection for as long as there are handles.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         // With the last handle, all is over.
         let _ = self.keep().await;
     }
@@ -76,6 +77,7 @@ impl<C: Connect> Driver<C> {
         let Self { dialer, end: End(exchange), on_push, start, on_demand } = self;
         let mut commands = Commands {
             desk: Desk::new(exchange.clone(), dialer.config.command_timeout),
+            identity: &dialer.identity,
             standing: &dialer.standing,
             on_push: on_push.as_ref(),
             start,
@@ -111,6 +113,7 @@ impl<C: Connect> Driver<C> {
 /// The commands of a client's handles, and what they wait for.
 struct Commands<'d> {
     desk: Desk,
+    identity: &'d Identity,
     standing: &'d Standing,
     on_push: Option<&'d PushHook>,
     start: &'d mut Option<Start>,
@@ -137,7 +140,12 @@ impl Commands<'_> {
         demanded: bool,
     ) -> Result<Option<F::Output>, Unneeded> {
         let mut future = pin!(future);
+        let mut waiting = None;
         loop {
+            let waits = self.start.is_some() || !self.desk.is_empty();
+            if waits != waiting.is_some() {
+                waiting = waits.then(|| self.identity.waiting());
+            }
             let until = self.desk.deadline();
             tokio::select! {
                 output = &mut future => return Ok(Some(output)),

@@ -12,6 +12,7 @@ use redis_entraid_core::http::{
     HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
 };
 use redis_entraid_core::storage::CapacityError;
+use redis_entraid_core::transport::Endpoint;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
@@ -46,7 +47,9 @@ impl Http {
     ) -> Result<(), Error> {
         #[cfg(feature = "tls")]
         {
-            let stream = tcp(host, port).await.map_err(|(_, error)| Error::Connect(error))?;
+            let stream = tcp(&Endpoint::new(host, port))
+                .await
+                .map_err(|(_, error)| Error::Connect(error))?;
             let stream = self.tls.connect(host, stream).await.map_err(|error| {
                 let tls = crate::tls::is_about_tls(&error);
                 if tls { Error::Tls(error) } else { Error::Connect(error) }
@@ -103,7 +106,9 @@ impl HttpClient for Http {
         match (secure, request.route) {
             (true, _) => self.https(&host, port, built, response).await,
             (false, Route::LinkLocal) => {
-                let stream = tcp(&host, port).await.map_err(|(_, error)| Error::Connect(error))?;
+                let stream = tcp(&Endpoint::new(&host, port))
+                    .await
+                    .map_err(|(_, error)| Error::Connect(error))?;
                 exchange(stream, built, response).await
             }
             (false, _) => Err(Error::Request("only https is allowed over the network")),

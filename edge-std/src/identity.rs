@@ -7,6 +7,7 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use redis_entraid_core::event::Event;
@@ -51,6 +52,8 @@ struct Shared {
     news: watch::Sender<()>,
     /// Changes when the source should be asked before its time.
     wanted: watch::Sender<()>,
+    /// How many wait for a token. Only changed while the manager is locked.
+    waiting: AtomicUsize,
     /// Why the last request failed, in full.
     problem: Mutex<Option<Arc<FetchError>>>,
 }
@@ -110,12 +113,35 @@ impl Identity {
         self.shared.wanted.send_replace(());
     }
 
+    /// Says that somebody waits for a token, until what this gives is dropped.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let mut manager = self.manager();
+        let is_first = self.shared.waiting.fetch_add(1, Ordering::Relaxed) == 0;
+        manager.set_demand(true);
+        drop(manager);
+        if is_first {
+            self.nudge();
+        }
+        Waiting(self.shared.clone())
+    }
+
     pub(crate) fn news(&self) -> watch::Receiver<()> {
         self.shared.news.subscribe()
     }
 
     pub(crate) fn problem(&self) -> Option<Arc<FetchError>> {
         self.shared.problem().clone()
+    }
+}
+
+/// Somebody waits for a token, until this is dropped.
+pub(crate) struct Waiting(Arc<Shared>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut manager = self.0.manager();
+        let is_last = self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1;
+        manager.set_demand(!is_last);
     }
 }
 
@@ -174,6 +200,7 @@ impl<S: TokenSource> IdentityBuilder<S> {
             manager: Mutex::new(manager),
             news: watch::Sender::new(()),
             wanted: watch::Sender::new(()),
+            waiting: AtomicUsize::new(0),
             problem: Mutex::default(),
         });
         let fetcher = Fetcher {
@@ -239,7 +266,7 @@ impl<S: TokenSource> Fetcher<S> {
                         changed = self.wanted.changed() => if changed.is_err() { return }
                     }
                 }
-                Action::Fetch { deadline } => {
+                Action::Fetch { request: asked, deadline } => {
                     let request = Request {
                         deadline,
                         #[cfg(feature = "http")]
@@ -256,7 +283,7 @@ impl<S: TokenSource> Fetcher<S> {
                         Ok(token) => Ok(token.as_token()),
                         Err(error) => Err(error.reason()),
                     };
-                    let event = shared.manager().answered(now, clock.now(), token);
+                    let event = shared.manager().answered(clock.now(), asked, token);
                     *shared.problem() = match (&event, answer) {
                         (Event::FetchFailed { .. }, Err(error)) => Some(Arc::new(error)),
                         (Event::FetchFailed { error, .. }, Ok(_)) => {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::io::{Error, ErrorKind};
 
-use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
+use redis_entraid_core::transport::{ConnectErrorKind, Endpoint, Stage};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
@@ -19,9 +19,11 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Opens a TCP connection as it should be for Redis: no delay, and a dead peer is noticed.
-pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failed> {
-    let addresses = tokio::net::lookup_host((host, port)).await;
+pub(crate) async fn tcp(endpoint: &Endpoint<'_>) -> Result<TcpStream, Failed> {
+    endpoint.begins(Stage::Name);
+    let addresses = tokio::net::lookup_host((endpoint.address, endpoint.port)).await;
     let addresses = addresses.map_err(|error| (ConnectErrorKind::Name, error))?;
+    endpoint.begins(Stage::Tcp);
     let mut last = Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
     let mut addresses = addresses.peekable();
     while let Some(address) = addresses.next() {
@@ -69,7 +71,7 @@ impl Connect for PlainTcp {
 
     async fn connect(&self, endpoint: Endpoint<'_>) -> Result<TcpStream, ConnectError> {
         let Endpoint { address, port, .. } = endpoint;
-        tcp(address, port)
+        tcp(&endpoint)
             .await
             .map_err(|(kind, error)| ConnectError::new(kind, format!("{address}:{port}"), error))
     }
@@ -104,9 +106,9 @@ impl Connect for TlsTcp {
     async fn connect(&self, endpoint: Endpoint<'_>) -> Result<Self::Stream, ConnectError> {
         let Endpoint { address, port, server_name, .. } = endpoint;
         let to = || format!("{server_name} at {address}:{port}");
-        let stream = tcp(address, port)
-            .await
-            .map_err(|(kind, error)| ConnectError::new(kind, to(), error))?;
+        let stream =
+            tcp(&endpoint).await.map_err(|(kind, error)| ConnectError::new(kind, to(), error))?;
+        endpoint.begins(Stage::Tls);
         self.tls.connect(server_name, stream).await.map_err(|error| {
             // A server that has too many clients drops the connection before TLS begins.
             let tls = crate::tls::is_about_tls(&error);

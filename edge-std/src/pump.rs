@@ -43,14 +43,15 @@ pub(crate) struct Pump<S> {
     unflushed: bool,
 }
 
-/// The first room of the buffers: what most commands and replies fit into.
-const BUFFER: usize = 16 << 10;
+/// The first room of the buffers, which grow: a small reply, and half a login.
+const RECEIVE: usize = 512;
+const TRANSMIT: usize = 1 << 10;
 
 impl<S: AsyncRead + AsyncWrite> Pump<S> {
     pub(crate) fn new(stream: S, config: Config, max_reply: usize, identity: Identity) -> Self {
-        let receive = Growable::new(BUFFER, max_reply);
-        let transmit = Growable::new(BUFFER, MAX_COMMAND);
-        let wire = Connection::new(config, receive, transmit, Growable::new(64, 1 << 24));
+        let receive = Growable::new(RECEIVE, max_reply);
+        let transmit = Growable::new(TRANSMIT, MAX_COMMAND);
+        let wire = Connection::new(config, receive, transmit, Growable::new(8, 1 << 24));
         let news = identity.news();
         Self { stream: Box::pin(stream), wire, identity, news, unflushed: false }
     }
@@ -120,7 +121,8 @@ struct Io<'p, S> {
 
 impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
     /// Moves what can be moved. Ready when the connection should look around before `deadline`,
-    /// or has ended; and after some rounds, so that a flood holds no login up.
+    /// or has ended. After some rounds others have a turn, so that a flood holds neither a login up
+    /// nor the task that waits for what came: not every stream takes part in the runtime's budget.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -142,7 +144,8 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(Ok(()))
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> bool {

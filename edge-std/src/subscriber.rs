@@ -58,7 +58,8 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`Error::Server`] if it is refused. [`Error::Unavailable`] if there is no connection for
-    /// as long as a command may take: then it is still wanted, and subscribed to when there is.
+    /// as long as a command may take, [`Error::Unconfirmed`] if there is one and the server doesn't
+    /// answer: then it is still wanted, and subscribed to when that works.
     ///
     /// # Cancel safety
     /// If the future is dropped, `names` are still wanted. What the server then says of them, if
@@ -69,10 +70,8 @@ impl Subscriber {
         names: impl IntoIterator<Item = N>,
     ) -> Result<(), Error> {
         let known = self.reader.subscribe(topic, names);
-        tokio::time::timeout(self.patience, known).await.unwrap_or_else(|_| {
-            let cause = self.standing.problem().map(Box::new);
-            Err(Error::Unavailable { cause })
-        })
+        let known = tokio::time::timeout(self.patience, known).await;
+        known.unwrap_or_else(|_| Err(self.standing.now().unconfirmed()))
     }
 
     /// Ends the subscription to `names`. What was published before may still come.
@@ -134,7 +133,7 @@ pub(crate) fn subscriber<C>(
     dialer: Dialer<C>,
     start: Start,
     backlog: usize,
-) -> (Subscriber, Driver<C>) {
+) -> (Subscriber, Box<Driver<C>>) {
     let mailbox = Arc::new(Mailbox::new(backlog));
     let subscriber = Subscriber {
         reader: Reader::new(mailbox.clone()),
@@ -142,12 +141,12 @@ pub(crate) fn subscriber<C>(
         standing: dialer.standing.clone(),
         patience: dialer.config.command_timeout,
     };
-    (subscriber, Driver { dialer, mailbox: End(mailbox), start: Some(start) })
+    (subscriber, Box::new(Driver { dialer, mailbox: End(mailbox), start: Some(start) }))
 }
 
 impl<C: Connect> Driver<C> {
     /// Keeps a connection until the subscriber is dropped.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         // Without the subscriber, all is over.
         let _ = self.keep().await;
     }
@@ -157,7 +156,11 @@ impl<C: Connect> Driver<C> {
         loop {
             let until = self.start.as_ref().map(|start| start.until);
             let open = self.dialer.open(until);
-            let line = match wanted(mailbox, open).await? {
+            // What is published meanwhile is missed.
+            let waiting = self.dialer.identity.waiting();
+            let opened = wanted(mailbox, open).await?;
+            drop(waiting);
+            let line = match opened {
                 Ok(pump) => Line::new(pump, mailbox, &self.dialer.standing),
                 Err(Unstartable) => break,
             };
@@ -207,7 +210,7 @@ async fn serve<'s, C: Connect>(
             }
         }
         let mut next = {
-            let mut open = pin!(dialer.open(None));
+            let mut open = dialer.open(None);
             loop {
                 tokio::select! {
                     opened = &mut open => match opened {
@@ -227,15 +230,15 @@ async fn serve<'s, C: Connect>(
                 ended = next.turn() => {
                     if ended?.is_some() {
                         // Another attempt, as long as this one lives.
-                        next.names().failed();
+                        line.outlives(&next);
                         break;
                     }
                     if next.names().is_settled() {
                         line.retire();
                     }
                 }
-                ended = line.turn() => if ended?.is_some() {
-                    next.succeeds(&line);
+                ended = line.turn() => if let Some(reason) = ended? {
+                    next.succeeds(&line, reason);
                     line = next;
                     break;
                 },

@@ -3,114 +3,18 @@
 #![cfg(feature = "net")]
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+mod counting;
+
 use std::time::Duration;
 
-use redis_entraid::core::policy::RefreshPolicy;
-use redis_entraid::core::resp::{Framer, Value};
-use redis_entraid::net::PlainTcp;
-use redis_entraid::source::{AccessToken, FetchError, Request, TokenSource};
-use redis_entraid::{Client, Identity, args};
-
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: all is left to the system's allocator; the counter is a plain cell that needs no memory.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(memory, layout) }
-    }
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// A server on threads of its own, which don't count here. Every login is welcome.
-fn server() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || serve(stream.unwrap()));
-        }
-    });
-    port
-}
-
-fn serve(mut stream: TcpStream) {
-    stream.set_nodelay(true).unwrap();
-    let (mut input, mut room) = (Vec::new(), [0; 65536]);
-    while let Ok(len @ 1..) = stream.read(&mut room) {
-        input.extend_from_slice(&room[..len]);
-        let mut replies = Vec::new();
-        let mut used = 0;
-        while let Ok(framed) = Framer::new().feed(&input[used..])
-            && framed.complete
-        {
-            let command = Value::new(&input[used..used + framed.used]).unwrap();
-            used += framed.used;
-            replies.extend_from_slice(match command.items().next().unwrap().str().unwrap() {
-                "HELLO" => b"%1\r\n+proto\r\n:3\r\n",
-                "GET" => b"$5\r\nhello\r\n",
-                _ => b"+OK\r\n",
-            });
-        }
-        input.drain(..used);
-        if stream.write_all(&replies).is_err() {
-            return;
-        }
-    }
-}
-
-/// Another token of the usual size each time.
-struct Tokens(u32);
-
-impl TokenSource for Tokens {
-    async fn fetch(&mut self, _: Request<'_>) -> Result<AccessToken, FetchError> {
-        self.0 += 1;
-        let mut token = String::with_capacity(1619);
-        write!(token, "{:01619}", self.0).unwrap();
-        Ok(AccessToken::new(token).user("oid").expires_in(Duration::from_secs(3600)))
-    }
-}
-
-fn identity() -> Identity {
-    // The test has no time for floors and spreads.
-    let policy = RefreshPolicy {
-        token_floor: Duration::ZERO,
-        reauth_spread: Duration::ZERO,
-        ..RefreshPolicy::default()
-    };
-    Identity::new(Tokens(0)).policy(policy).start()
-}
-
-async fn client(identity: &Identity, port: u16) -> Client {
-    let builder = Client::builder("127.0.0.1").port(port).identity(identity);
-    builder.connector(PlainTcp).connect().await.unwrap()
-}
+use counting::{client, identity, server};
+use redis_entraid::{Client, args};
 
 /// How many allocations this thread makes while `work` runs.
 async fn allocations<F: Future<Output = ()>>(work: F) -> u64 {
-    let before = ALLOCATIONS.get();
+    let before = counting::allocations();
     work.await;
-    ALLOCATIONS.get() - before
+    counting::allocations() - before
 }
 
 #[tokio::test]

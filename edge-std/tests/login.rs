@@ -189,3 +189,59 @@ async fn who_waits_in_vain_is_told_why() {
     assert!(matches!(**cause, Error::Connect(_)), "{error}");
     assert_eq!(error.outcome(), Outcome::NotSent);
 }
+
+#[tokio::test]
+async fn a_tls_handshake_that_nobody_answers_is_named_and_so_is_how_long_it_was_waited_for() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let error = Client::builder("localhost")
+        .address("127.0.0.1")
+        .port(port)
+        .source(redis_entraid::source::Fixed::new("token").user("oid"))
+        .start_timeout(Duration::from_millis(300))
+        .connect()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Connect);
+    let text = error.to_string();
+    assert!(text.contains("TCP is up, but nobody answered the TLS handshake"), "{text}");
+    assert!(text.contains("within 0.3 s") || text.contains("within 0.2 s"), "{text}");
+    assert!(text.contains("check the port"), "{text}");
+}
+
+/// Answers each request on a connection of its own with what is next.
+async fn metadata_service(answers: &[&'static str]) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answers = answers.to_vec();
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn half_a_token_document_that_ends_with_the_connection_is_asked_for_again() {
+    use redis_entraid::source::{ManagedIdentity, Selector};
+    let emulator = emulator(3600);
+    let connect = async |cut| {
+        let whole = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n\
+            {\"access_token\":\"a\",\"expires_in\":3599}";
+        let port = metadata_service(&[cut, whole]).await;
+        let source = ManagedIdentity::imds_at(format!("http://127.0.0.1:{port}"), Selector::System);
+        client(&emulator).source(source).connect().await.map(|_| ())
+    };
+    // The token that comes then says of itself whose it is: nothing.
+    let cut = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"access_token\":\"a\",\"expi";
+    let error = connect(cut).await.unwrap_err();
+    assert!(error.to_string().contains("can't tell the user name"), "{error}");
+    // A document that is whole and wrong is another matter.
+    let wrong = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{";
+    let error = connect(wrong).await.unwrap_err();
+    assert!(error.to_string().contains("JSON ends too early"), "{error}");
+}

@@ -234,6 +234,8 @@ for (const wrong of [
   const { port, close } = await serve((socket) => accepted.push(socket));
   const error = await soon(failure(connect({ ...common, provider: instant, port, startTimeout: 2000 })));
   check(error instanceof RedisError, `a server may accept and say nothing: ${error?.message ?? error}`);
+  const named = 'TCP is up, but nobody answered the TLS handshake';
+  check(error?.message.includes(named), `and it is named what was waited for: ${error?.message}`);
   await until(() => accepted.length > 0);
   // Deno 2.9 gives the handshake up, but keeps its socket until the server closes it.
   const left = globalThis.Deno || (await until(() => accepted.every((socket) => socket.isClosed())));

@@ -158,6 +158,13 @@ impl Source for EnvSource {
             Self::Managed(source) => source.next(input, out),
         }
     }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        match self {
+            Self::Principal(source) => source.identify(feed),
+            Self::Managed(source) => source.identify(feed),
+        }
+    }
 }
 
 /// The server's host and port.

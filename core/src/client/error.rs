@@ -45,6 +45,9 @@ pub enum Error {
         /// Why there is none, as far as that is known.
         cause: Option<Box<Self>>,
     },
+    /// There is a connection, but the server did not confirm a subscription for as long as a command
+    /// may take. It is still wanted, and counts when it is confirmed.
+    Unconfirmed,
     /// The connection is gone on which a transaction was open or keys were watched. The command was
     /// not sent; begin again.
     StateLost,
@@ -93,6 +96,7 @@ impl Error {
             Self::Server(_) | Self::ReplyTooLarge(_) => Kind::Server,
             Self::Unavailable { cause: Some(cause) } => cause.kind(),
             Self::Lost { .. }
+            | Self::Unconfirmed
             | Self::Unavailable { cause: None }
             | Self::StateLost
             | Self::Closed => Kind::Lost,
@@ -106,7 +110,9 @@ impl Error {
             Self::Server(error) if error.code == "NOAUTH" || error.redirect().is_some() => {
                 Outcome::NotSent
             }
-            Self::Server(_) | Self::ReplyTooLarge(_) | Self::Type(_) => Outcome::Unknown,
+            Self::Server(_) | Self::ReplyTooLarge(_) | Self::Type(_) | Self::Unconfirmed => {
+                Outcome::Unknown
+            }
             _ => Outcome::NotSent,
         }
     }
@@ -146,6 +152,9 @@ impl fmt::Display for Error {
             Self::Unavailable { cause: Some(cause) } => {
                 write!(f, "there is no connection: {cause}")
             }
+            Self::Unconfirmed => f.write_str(
+                "the server did not confirm the subscription in time; it is still wanted",
+            ),
             Self::StateLost => f.write_str(
                 "the connection of the transaction or the WATCH is gone; nothing was sent",
             ),

@@ -17,6 +17,7 @@ use super::error::Error;
 use super::share::Share;
 use crate::command::Refused;
 use crate::connection::{CloseReason, Lost, Outcome};
+use crate::recent::Recent;
 use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
 
@@ -61,6 +62,7 @@ impl Slot {
 pub struct State {
     outbox: Vec<u8>,
     queue: VecDeque<Queued>,
+    recent: Recent,
     slots: Vec<Slot>,
     free: Vec<u32>,
     handles: usize,
@@ -161,6 +163,10 @@ impl<L: Share<State>> Exchange<L> {
         state.handles += 1;
         state.free.pop().unwrap_or_else(|| match u32::try_from(state.slots.len()) {
             Ok(slot) if slot < MAX_SLOTS => {
+                if slot == 0 {
+                    // There is often no other one.
+                    state.slots.reserve_exact(1);
+                }
                 state.slots.push(Slot::default());
                 slot
             }
@@ -291,9 +297,12 @@ impl<L: Share<State>> Exchange<L> {
             Vec::new()
         };
         if queue.is_empty() {
-            bytes.clear();
-            core::mem::swap(bytes, &mut state.outbox);
-            core::mem::swap(queue, &mut state.queue);
+            let State { outbox, queue: waiting, recent, .. } = &mut *state;
+            recent.used(waiting.len(), outbox.len().max(waiting.len() * size_of::<Queued>()));
+            recent.clear(bytes);
+            recent.clear_queue(queue);
+            core::mem::swap(bytes, outbox);
+            core::mem::swap(queue, waiting);
         }
         let demand = if state.handles == 0 {
             state.over = Some(Error::Closed);

@@ -111,6 +111,8 @@ impl<L: Share<State>> Handle<L> {
             // Its login was refused, and so nothing was executed: once more, behind another one.
             self.exchanged(clock.now()).await?;
         }
+        // Its memory may go back while nobody uses it.
+        self.batch.clear();
         Ok(())
     }
 
@@ -156,7 +158,7 @@ impl<L: Share<State>> Handle<L> {
 
     /// The reply number `at`, be it an error; or why there is none, if there is a reason.
     fn raw(&self, at: usize) -> Result<&[u8], Option<&Failure>> {
-        let Replies { bytes, ends, failures } = &self.replies;
+        let Replies { bytes, ends, failures, .. } = &self.replies;
         if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number)
             && let Some((_, failure)) = failures.get(found)
         {

@@ -1,5 +1,6 @@
 //! How the connection of a client stands, and when the next one may be made.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -43,6 +44,18 @@ impl Standing {
     /// How the connection stood when it last had something to do, if there is one.
     pub const fn connection(&self) -> Option<&ConnectionHealth> {
         self.connection.as_ref()
+    }
+
+    /// Why a subscription wasn't confirmed for as long as a command may take: there was no
+    /// connection, or the server on it did not answer.
+    pub fn unconfirmed(&self) -> Error {
+        let logged_in = self.connection.is_some_and(|connection| connection.generation.is_some());
+        match &self.problem {
+            // It was just given up for that.
+            Some(Error::Lost { reason: Some(CloseReason::Unresponsive), .. }) => Error::Unconfirmed,
+            _ if logged_in => Error::Unconfirmed,
+            problem => Error::Unavailable { cause: problem.clone().map(Box::new) },
+        }
     }
 
     /// Logins on new connections.

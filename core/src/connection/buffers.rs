@@ -2,13 +2,21 @@
 
 use core::fmt;
 
+use crate::recent::Recent;
 use crate::resp::{Arg, Framer, RespError, encode};
 use crate::secret::wipe;
 use crate::storage::Storage;
 
+/// What a buffer that grows keeps when it is not needed.
+const LEAST: usize = 512;
+
+/// Up to here it grows so that more is sent or received at once; beyond, for what is larger alone.
+const TOGETHER: usize = 16 << 10;
+
 /// What was received and is not read yet.
 pub struct Receiver<B> {
     buffer: B,
+    recent: Recent,
     start: usize,
     end: usize,
     framer: Framer,
@@ -38,6 +46,7 @@ impl<B: Storage<u8>> Receiver<B> {
     pub(super) fn new(buffer: B) -> Self {
         Self {
             buffer,
+            recent: Recent::default(),
             start: 0,
             end: 0,
             framer: Framer::new(),
@@ -71,7 +80,15 @@ impl<B: Storage<u8>> Receiver<B> {
 
     /// Says that `len` bytes were received into [`space`](Self::space).
     pub fn received(&mut self, len: usize) {
-        self.end = self.end.saturating_add(len).min(self.buffer.room().len());
+        let room = self.buffer.room().len();
+        self.end = self.end.saturating_add(len).min(room);
+        if B::GROWS {
+            self.recent.used(0, self.end);
+            if self.end == room && room < TOGETHER {
+                // There is more to come.
+                self.buffer.reserve(room + 1);
+            }
+        }
     }
 
     fn release(&mut self) {
@@ -79,6 +96,26 @@ impl<B: Storage<u8>> Receiver<B> {
         self.handed_out = 0;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
+            if B::GROWS && self.dropped.is_none() {
+                fit(&mut self.buffer, self.recent);
+            }
+        }
+    }
+
+    /// Whether it has grown: it may not need that for long.
+    pub(super) fn has_grown(&self) -> bool {
+        B::GROWS && self.capacity() > LEAST
+    }
+
+    /// Forgets what was needed lately: it was long ago.
+    pub(crate) fn forget(&mut self) {
+        self.recent = Recent::default();
+    }
+
+    /// Gives back what isn't needed when nothing comes.
+    pub(super) fn give_back(&mut self) {
+        if B::GROWS && self.start == self.end && self.dropped.is_none() {
+            give_back(&mut self.buffer, &mut self.recent);
         }
     }
 
@@ -93,6 +130,9 @@ impl<B: Storage<u8>> Receiver<B> {
             return Ok(None);
         }
         self.handed_out = core::mem::take(&mut self.framed);
+        if B::GROWS {
+            self.recent.used(1, self.handed_out);
+        }
         let rest = self.handed_out as u64;
         let too_large = self.dropped.take().map(|dropped| dropped.saturating_add(rest));
         self.skipped = too_large.is_some();
@@ -133,9 +173,23 @@ impl<B> fmt::Debug for Receiver<B> {
     }
 }
 
+/// Gives back what recent uses of an empty buffer didn't need.
+fn fit(buffer: &mut impl Storage<u8>, recent: Recent) {
+    if let Some(keep) = recent.keep(buffer.room().len(), LEAST) {
+        buffer.shrink(keep);
+    }
+}
+
+/// Gives back what an empty buffer that isn't used doesn't need.
+fn give_back(buffer: &mut impl Storage<u8>, recent: &mut Recent) {
+    *recent = Recent::default();
+    buffer.shrink(LEAST);
+}
+
 /// What is to be sent.
 pub struct Transmitter<B: Storage<u8>> {
     buffer: B,
+    recent: Recent,
     start: usize,
     end: usize,
     /// There is a login in it: bytes are wiped as they are sent.
@@ -143,8 +197,8 @@ pub struct Transmitter<B: Storage<u8>> {
 }
 
 impl<B: Storage<u8>> Transmitter<B> {
-    pub(super) const fn new(buffer: B) -> Self {
-        Self { buffer, start: 0, end: 0, secret: false }
+    pub(super) fn new(buffer: B) -> Self {
+        Self { buffer, recent: Recent::default(), start: 0, end: 0, secret: false }
     }
 
     /// What is to be sent next; empty if there is nothing.
@@ -168,16 +222,32 @@ impl<B: Storage<u8>> Transmitter<B> {
         }
         if self.is_empty() {
             (self.start, self.end, self.secret) = (0, 0, false);
+            if B::GROWS {
+                fit(&mut self.buffer, self.recent);
+            }
         }
         len
+    }
+
+    /// Whether it has grown: it may not need that for long.
+    pub(super) fn has_grown(&self) -> bool {
+        B::GROWS && self.capacity() > LEAST
+    }
+
+    /// Gives back what isn't needed when nothing is sent.
+    pub(super) fn give_back(&mut self) {
+        if B::GROWS && self.is_empty() {
+            give_back(&mut self.buffer, &mut self.recent);
+        }
     }
 
     pub(super) fn capacity(&self) -> usize {
         self.buffer.room().len()
     }
 
-    /// Makes room to append `len` bytes, if it can be made now. It grows for a command that would
-    /// not fit even alone; what would only fit behind others waits for those to be sent.
+    /// Makes room to append `len` bytes, if it can be made now. It grows for what is sent together
+    /// up to some size, and for a command that would not fit even alone; what else would only fit
+    /// behind others waits for those to be sent.
     pub(super) fn reserve(&mut self, len: usize) -> bool {
         if self.end + len <= self.buffer.room().len() {
             return true;
@@ -187,7 +257,16 @@ impl<B: Storage<u8>> Transmitter<B> {
             self.end -= self.start;
             self.start = 0;
         }
-        self.end + len <= self.buffer.room().len() || self.is_empty() && self.buffer.reserve(len)
+        self.end + len <= self.buffer.room().len()
+            || B::GROWS && self.end + len <= TOGETHER && self.buffer.reserve(self.end + len)
+            || self.is_empty() && self.buffer.reserve(len)
+    }
+
+    /// Notes a use.
+    fn used(&mut self) {
+        if B::GROWS {
+            self.recent.used(1, self.end);
+        }
     }
 
     /// Appends `bytes`, for which there is room.
@@ -196,6 +275,7 @@ impl<B: Storage<u8>> Transmitter<B> {
             room.copy_from_slice(bytes);
             self.end += bytes.len();
         }
+        self.used();
     }
 
     /// Appends a command, for which there is room.
@@ -209,6 +289,7 @@ impl<B: Storage<u8>> Transmitter<B> {
             }
         });
         self.end = end;
+        self.used();
     }
 
     /// Lets `write` fill the empty buffer with a piece of a login. Answers with its length.
@@ -216,6 +297,7 @@ impl<B: Storage<u8>> Transmitter<B> {
         debug_assert!(self.is_empty());
         let len = write(self.buffer.room_mut());
         (self.start, self.end, self.secret) = (0, len, true);
+        self.used();
         len as u64
     }
 }

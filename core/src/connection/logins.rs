@@ -47,7 +47,8 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// The server says that nobody is logged in. It is told once more who this is, and if that
-    /// doesn't last, or an `AUTH` can't be sent, the connection ends: no server makes a hot loop.
+    /// doesn't last, or an `AUTH` can't be sent, the connection ends: no server makes a hot loop. So
+    /// does that of a subscriber: who knows what else the server has forgotten?
     pub(super) fn login_lost(&mut self, now: Instant) {
         let Some(login) = &mut self.login else { return };
         let retires = match self.phase {
@@ -59,7 +60,8 @@ impl<R: Storage<Pending>> Machine<R> {
         let lasted = now >= login.since.plus(LOGIN_LASTS);
         let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
         let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
-        let can_log_in = lasted && !in_transaction && !resp2_subscriber && !retires;
+        let subscriber = resp2_subscriber || self.session.subscriptions() > 0;
+        let can_log_in = lasted && !in_transaction && !subscriber && !retires;
         let then = if can_log_in { Then::LogIn } else { Then::End(CloseReason::LoginLost) };
         self.phase = Phase::Draining { then };
     }

@@ -94,6 +94,9 @@ pub(super) enum Phase {
     },
 }
 
+/// After so long without a command or a reply, buffers that have grown shrink again.
+pub(crate) const QUIET: Duration = Duration::from_secs(5);
+
 /// What comes when all replies are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -183,7 +186,37 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Ready | Phase::Draining { .. } => self.look_at_tokens(now, out, manager),
             Phase::Ended { .. } => Instant::FAR_FUTURE,
         };
-        self.look_at = next.min(self.limit());
+        self.look_at = next.min(self.limit()).min(self.give_back(now, out));
+    }
+
+    /// Gives memory back that nothing has needed for a while. Answers when to look again for that:
+    /// only if there is some.
+    fn give_back<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>) -> Instant {
+        if !B::GROWS && !R::GROWS {
+            return Instant::FAR_FUTURE;
+        }
+        let quiet_at = self.quiet_at();
+        if now < quiet_at {
+            let grown = out.has_grown() || self.ring.has_grown();
+            return if grown { quiet_at } else { Instant::FAR_FUTURE };
+        }
+        out.give_back();
+        self.ring.give_back();
+        Instant::FAR_FUTURE
+    }
+
+    /// When it will have been quiet for a while, as far as is known.
+    pub(super) fn quiet_at(&self) -> Instant {
+        if self.ring.is_empty() {
+            self.heard.max(self.asked).plus(QUIET)
+        } else {
+            Instant::FAR_FUTURE
+        }
+    }
+
+    /// Has [`look`](Self::look) called at `at`, if not earlier.
+    pub(super) fn look_by(&mut self, at: Instant) {
+        self.look_at = self.look_at.min(at);
     }
 
     /// Sees to what needs neither tokens nor room to write: what has taken too long. A part of

@@ -16,7 +16,7 @@
 //! let now = Instant::from_millis(0);
 //! let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
 //! let token = Token::new(Secret::new("token")).with_user("oid");
-//! manager.token(now, &token.with_expires_in(Duration::from_secs(3600))).unwrap();
+//! manager.push(now, &token.with_expires_in(Duration::from_secs(3600))).unwrap();
 //!
 //! let config = Config { set_info: false, ..Config::default() };
 //! let mut connection = Connection::new(config, [0; 256], [0; 256], [Pending::default(); 4]);
@@ -60,6 +60,7 @@ use core::fmt;
 
 pub use buffers::{Receiver, Transmitter};
 pub use config::{ClientName, Config, Idle, Replacement};
+pub(crate) use machine::QUIET;
 pub use machine::{ConnectionHealth, Machine};
 pub use output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge, SubmitError};
 pub use ring::{Pending, Tag};
@@ -75,7 +76,8 @@ use crate::time::Instant;
 /// `B` is the memory of its two buffers, `R` that of its ring. The receive buffer bounds the
 /// replies that are handed out whole, the transmit buffer bounds the commands, and the ring
 /// bounds how many wait for their replies. A login needs no room of its own: it is written in
-/// pieces.
+/// pieces. What can grow is given back: when replies and commands are small again, and when there
+/// are none.
 pub struct Connection<B: Storage<u8>, R> {
     machine: Machine<R>,
     receiver: Receiver<B>,
@@ -104,6 +106,14 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     /// More often is harmless.
     pub fn look<M: Storage<u8>>(&mut self, now: Instant, manager: &mut TokenManager<M>) {
         self.machine.look(now, &mut self.transmitter, manager);
+        if B::GROWS {
+            let quiet_at = self.machine.quiet_at();
+            if now >= quiet_at {
+                self.receiver.give_back();
+            } else if self.receiver.has_grown() {
+                self.machine.look_by(quiet_at);
+            }
+        }
     }
 
     /// Whether [`look`](Self::look) should be called now.
@@ -177,6 +187,9 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     pub fn received(&mut self, now: Instant, len: usize) {
         self.receiver.received(len);
         self.machine.heard(now);
+        if self.receiver.has_grown() {
+            self.machine.look_by(now.plus(QUIET));
+        }
     }
 
     /// Says that the transport is gone: closed by the server, or broken.

@@ -4,6 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use crate::command::Topic;
+use crate::recent::Recent;
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -60,17 +61,21 @@ pub(super) enum Owner {
     Connection,
 }
 
+/// How many entries a ring that grows has room for when they are not needed.
+const LEAST: usize = 8;
+
 /// A queue in lent memory.
 pub(super) struct Ring<R> {
     room: R,
+    recent: Recent,
     head: usize,
     len: usize,
     entries: PhantomData<Pending>,
 }
 
 impl<R: Storage<Pending>> Ring<R> {
-    pub(super) const fn new(room: R) -> Self {
-        Self { room, head: 0, len: 0, entries: PhantomData }
+    pub(super) fn new(room: R) -> Self {
+        Self { room, recent: Recent::default(), head: 0, len: 0, entries: PhantomData }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -112,6 +117,9 @@ impl<R: Storage<Pending>> Ring<R> {
             *slot = entry;
             self.len += 1;
         }
+        if R::GROWS {
+            self.recent.used(1, self.len);
+        }
     }
 
     pub(super) fn front(&self) -> Option<&Pending> {
@@ -136,7 +144,32 @@ impl<R: Storage<Pending>> Ring<R> {
         let entry = self.room.room().get(self.head).copied()?;
         self.head = self.index(1);
         self.len -= 1;
+        if R::GROWS
+            && let Some(keep) = self.recent.keep(self.room.room().len(), LEAST)
+        {
+            self.shrink(keep);
+        }
         Some(entry)
+    }
+
+    /// Gives back what room there is for more than `keep` entries, as far as it is free.
+    fn shrink(&mut self, keep: usize) {
+        self.room.room_mut().rotate_left(self.head);
+        self.head = 0;
+        self.room.shrink(keep.max(self.len));
+    }
+
+    /// Whether it has grown: it may not need that for long.
+    pub(super) fn has_grown(&self) -> bool {
+        R::GROWS && self.room.room().len() > LEAST
+    }
+
+    /// Gives back what isn't needed when nothing is sent.
+    pub(super) fn give_back(&mut self) {
+        if R::GROWS {
+            self.recent = Recent::default();
+            self.shrink(LEAST);
+        }
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
@@ -221,5 +254,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn shrinking_keeps_the_order() {
+        let mut ring = Ring::new(crate::storage::Growable::new(4, 1 << 20));
+        let (mut pushed, mut popped) = (0, 0);
+        while pushed < 10_000 {
+            assert!(ring.reserve(1));
+            ring.push(entry(pushed));
+            pushed += 1;
+        }
+        // There are always some: it shrinks all the same.
+        while popped < 20_000 {
+            assert_eq!(ring.pop().unwrap().tag, popped);
+            popped += 1;
+            if ring.len() < 5 {
+                assert!(ring.reserve(1));
+                ring.push(entry(pushed));
+                pushed += 1;
+            }
+        }
+        assert_eq!(ring.room.room().len(), 8);
+        let seen: Vec<_> = ring.iter_mut().map(|entry| entry.tag).collect();
+        assert_eq!(seen, (popped..pushed).collect::<Vec<_>>());
     }
 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::buffers::Transmitter;
-use super::machine::{Machine, Phase};
+use super::machine::{Machine, Phase, QUIET};
 use super::output::SubmitError;
 use super::ring::{Owner, Pending, Role, Tag};
 use crate::args;
@@ -95,6 +95,9 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         if !self.ring.reserve(1) {
             return Err(SubmitError::Full);
+        }
+        if out.has_grown() || self.ring.has_grown() {
+            self.look_by(now.plus(QUIET));
         }
         let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
         self.counts.commands = self.counts.commands.saturating_add(1);

@@ -1,6 +1,7 @@
 //! One connection after the other.
 
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::future::{Future, poll_fn};
 use core::marker::PhantomData;
 use core::pin::{Pin, pin};
@@ -14,7 +15,9 @@ use crate::connection::{CloseReason, Connection, Pending};
 use crate::reconnect::Dial;
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
-use crate::transport::{Connector, Endpoint, Session};
+use crate::transport::{
+    ConnectError, ConnectErrorKind, Connector, Endpoint, Session, Stage, Unanswered,
+};
 
 /// Whether there should be a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +31,43 @@ pub enum Wanted {
     NeverAgain,
 }
 
+/// Why no connection could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialError<E> {
+    /// The connector says why.
+    Failed(E),
+    /// It took too long.
+    Unanswered(Unanswered),
+}
+
+impl<E: fmt::Display> fmt::Display for DialError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Unanswered(unanswered) => unanswered.fmt(f),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for DialError<E> {}
+
+impl<E: ConnectError> ConnectError for DialError<E> {
+    fn kind(&self) -> ConnectErrorKind {
+        match self {
+            Self::Failed(error) => error.kind(),
+            Self::Unanswered(unanswered) => unanswered.kind(),
+        }
+    }
+}
+
 /// Whose connections they are, one after the other. `E` is why one couldn't be made.
 pub trait Owner<E>: Handler {
     /// While there is no connection: says whether there should be one, has `cx` woken when that
     /// changes, and sees to what is due at its [`deadline`](Handler::deadline).
     fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted;
+
+    /// Whether somebody waits for a connection: failed requests for a token are repeated sooner then.
+    fn is_waited_for(&self) -> bool;
 
     /// When to dial, as a [`Reconnect`](crate::reconnect::Reconnect) says.
     fn dial(&self, now: Instant) -> Dial;
@@ -44,15 +79,16 @@ pub trait Owner<E>: Handler {
     /// written: commands that are there then may go out together with it.
     fn connected(&mut self) {}
 
-    /// Hears that no connection could be made, and why; without a reason it took too long.
-    fn dial_failed(&mut self, now: Instant, error: Option<E>);
+    /// Hears that no connection could be made, and why.
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>);
 
     /// Hears that a connection has ended, after its last output.
     fn disconnected(&mut self, now: Instant, reason: CloseReason);
 }
 
 /// Keeps a connection for as long as its owner wants one: waits for a token, dials when it is time
-/// to, and serves.
+/// to, and serves. With a [`Progress`](crate::transport::Progress), `endpoint` has the error of a
+/// dial that takes too long say what it waited for.
 ///
 /// # Cancel safety
 /// Dropping the future gives the connection up, and what was under way on it: its owner hears no
@@ -90,23 +126,30 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
             }
         };
         let ready = pin!(ready);
-        if attend(&owner, timer, Instant::FAR_FUTURE, &connected, ready).await.is_err() {
+        let for_ever = Instant::FAR_FUTURE;
+        if attend(&owner, timer, tokens, for_ever, &connected, ready).await.is_err() {
             continue;
         }
         let connection = &mut connection();
         let (connected, owner) = (&connected, &owner);
         let errors = PhantomData::<K::Error>;
         let serving = Serving { connected, connection, timer, tokens, owner, errors };
-        let until = timer.now().plus(owner.borrow().connect_timeout());
+        let start = timer.now();
+        let until = start.plus(owner.borrow().connect_timeout());
+        endpoint.begins(Stage::Dial);
         // Pinned here: a future that is handed over has its room twice.
         let dialing = pin!(connector.connect(endpoint, serving));
-        let dialed = attend(owner, timer, until, connected, dialing).await;
+        let dialed = attend(owner, timer, tokens, until, connected, dialing).await;
         connected.set(false);
         let mut owner = owner.borrow_mut();
         match dialed {
             Ok(Ok(reason)) => owner.disconnected(timer.now(), reason),
-            Ok(Err(error)) => owner.dial_failed(timer.now(), Some(error)),
-            Err(Unattended::Late) => owner.dial_failed(timer.now(), None),
+            Ok(Err(error)) => owner.dial_failed(timer.now(), DialError::Failed(error)),
+            Err(Unattended::Late) => {
+                let now = timer.now();
+                let unanswered = endpoint.unanswered(now.since(start));
+                owner.dial_failed(now, DialError::Unanswered(unanswered));
+            }
             Err(Unattended::Unwanted) => {}
         }
     }
@@ -143,13 +186,21 @@ enum Unattended {
 
 /// Waits for `future`, and sees to the owner until there is a connection: that must be there by
 /// `until`.
-async fn attend<E, C: Timer, O: Owner<E> + ?Sized, F: Future>(
+async fn attend<E, C, M, O, F, const WAITERS: usize>(
     owner: &RefCell<&mut O>,
     timer: &C,
+    tokens: &Tokens<M, WAITERS>,
     until: Instant,
     connected: &Cell<bool>,
     mut future: Pin<&mut F>,
-) -> Result<F::Output, Unattended> {
+) -> Result<F::Output, Unattended>
+where
+    C: Timer,
+    M: Storage<u8>,
+    O: Owner<E> + ?Sized,
+    F: Future,
+{
+    let mut waiting = None;
     loop {
         let deadline = owner.borrow().deadline();
         let mut sleep = pin!(Some(timer.sleep_until(deadline.min(until))));
@@ -160,6 +211,7 @@ async fn attend<E, C: Timer, O: Owner<E> + ?Sized, F: Future>(
             // From then on the owner is the connection's.
             if connected.get() {
                 sleep.set(None);
+                waiting = None;
                 return Poll::Pending;
             }
             let now = timer.now();
@@ -168,6 +220,10 @@ async fn attend<E, C: Timer, O: Owner<E> + ?Sized, F: Future>(
             }
             if now >= until {
                 return Poll::Ready(Some(Err(Unattended::Late)));
+            }
+            let waits = owner.borrow().is_waited_for();
+            if waits != waiting.is_some() {
+                waiting = waits.then(|| tokens.waiting());
             }
             let changed = owner.borrow().deadline() != deadline;
             match sleep.as_mut().as_pin_mut() {

@@ -26,10 +26,10 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-pub use keep::{Owner, Wanted, keep};
+pub use keep::{DialError, Owner, Wanted, keep};
 pub use refresh::{Refresh, refresh};
 pub use serve::{Handler, Submit, serve};
-pub use tokens::Tokens;
+pub use tokens::{Tokens, Waiting};
 
 use crate::time::{Instant, Timer};
 

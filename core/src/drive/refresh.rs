@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::{Tokens, within};
 use crate::event::Event;
-use crate::manager::{Action, Pull, Reason};
+use crate::manager::{Action, Pull, Reason, RequestId};
 use crate::secret::Wiped;
 use crate::source::{SourceError, SourceFailure, TokenSource};
 use crate::storage::Storage;
@@ -74,9 +74,9 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
                     })
                     .await;
             }
-            Action::Fetch { deadline } => {
+            Action::Fetch { request, deadline } => {
                 let memory = Wiped(&mut *memory);
-                let abandoned = Abandoned { tokens, timer };
+                let abandoned = Abandoned { tokens, timer, request };
                 // Pinned here: a future that is handed over has its room twice.
                 let fetch = pin!(source.fetch(deadline, memory.0));
                 let (answer, error) = match within(timer, deadline, fetch).await {
@@ -88,7 +88,7 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
                 let done = timer.now();
                 let event = {
                     let mut manager = tokens.manager.borrow_mut();
-                    manager.answered(now, done, answer)
+                    manager.answered(done, request, answer)
                 };
                 report(event, error);
                 // Who waits for the answer should find it reported.
@@ -102,10 +102,11 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
 struct Abandoned<'t, M: Storage<u8>, C: Timer, const WAITERS: usize> {
     tokens: &'t Tokens<M, WAITERS>,
     timer: &'t C,
+    request: RequestId,
 }
 
 impl<M: Storage<u8>, C: Timer, const WAITERS: usize> Drop for Abandoned<'_, M, C, WAITERS> {
     fn drop(&mut self) {
-        self.tokens.with(|manager| manager.abandoned(self.timer.now()));
+        self.tokens.with(|manager| manager.abandoned(self.timer.now(), self.request));
     }
 }

@@ -11,12 +11,16 @@ use embedded_io_async::{Read, Write};
 use super::{LOOK_EVERY, Tokens, either};
 use crate::command::Class;
 use crate::connection::{
-    CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, SubmitError, Tag,
+    CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, QUIET, SubmitError, Tag,
     Transmitter,
 };
 use crate::resp::Arg;
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
+
+/// How often it is read and written before others have a turn: those who wait for what was read,
+/// and have room for so much of it.
+const ROUNDS: u32 = 8;
 
 /// A connection, as far as it takes commands.
 pub trait Submit {
@@ -137,8 +141,17 @@ where
     let crowded = Cell::new(false);
 
     let reading = async {
+        let mut heard = timer.now();
         while !shared.borrow().machine.has_ended() {
             let read = reader.read(receiver.space()).await;
+            if B::GROWS {
+                // A buffer can't shrink while it is read into: it does when a long silence is over,
+                // that a `PING` ends at the latest.
+                let before = core::mem::replace(&mut heard, timer.now());
+                if heard >= before.plus(QUIET) {
+                    receiver.forget();
+                }
+            }
             {
                 let mut shared = shared.borrow_mut();
                 let Shared { machine, handler } = &mut *shared;
@@ -230,7 +243,7 @@ where
     {
         let (mut reading, mut writing, mut timing) = (pin!(reading), pin!(writing), pin!(timing));
         poll_fn(|cx| {
-            loop {
+            for _ in 0..ROUNDS {
                 progress.set(false);
                 // Each of them ends when the connection does, and is then not polled again.
                 let ended = reading.as_mut().poll(cx).is_ready()
@@ -243,6 +256,8 @@ where
                     return Poll::Pending;
                 }
             }
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
     }

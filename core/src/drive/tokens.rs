@@ -18,6 +18,8 @@ pub struct Tokens<M: Storage<u8>, const WAITERS: usize = 4> {
     wakers: RefCell<[Option<Waker>; WAITERS]>,
     /// Somebody wants a token who doesn't need it yet.
     asked: Cell<bool>,
+    /// How many wait for a token.
+    waiting: Cell<u32>,
 }
 
 impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
@@ -26,7 +28,8 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
     /// finds no place among them hears news up to a second late.
     pub const fn new(manager: TokenManager<M>) -> Self {
         let wakers = RefCell::new([const { None }; WAITERS]);
-        Self { manager: RefCell::new(manager), wakers, asked: Cell::new(false) }
+        let (asked, waiting) = (Cell::new(false), Cell::new(0));
+        Self { manager: RefCell::new(manager), wakers, asked, waiting }
     }
 
     /// Uses the manager, and wakes who waits for news of it.
@@ -53,6 +56,17 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
     /// Whether somebody has asked, and there was no answer yet.
     pub const fn is_asked(&self) -> bool {
         self.asked.get()
+    }
+
+    /// Says that somebody waits for a token, until what this gives is dropped: see
+    /// [`TokenManager::set_demand`].
+    pub fn waiting(&self) -> Waiting<'_, M, WAITERS> {
+        let others = self.waiting.get();
+        self.waiting.set(others.saturating_add(1));
+        if others == 0 {
+            self.with(|manager| manager.set_demand(true));
+        }
+        Waiting(self)
     }
 
     /// A request was answered.
@@ -116,5 +130,20 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
     pub async fn token<C: Timer>(&self, timer: &C) {
         let worth = |manager: &TokenManager<M>| manager.is_worth_a_login(timer.now());
         self.wait(timer, Instant::FAR_FUTURE, worth).await;
+    }
+}
+
+/// Somebody waits for a token, until this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Waiting<'t, M: Storage<u8>, const WAITERS: usize>(&'t Tokens<M, WAITERS>);
+
+impl<M: Storage<u8>, const WAITERS: usize> Drop for Waiting<'_, M, WAITERS> {
+    fn drop(&mut self) {
+        let left = self.0.waiting.get().saturating_sub(1);
+        self.0.waiting.set(left);
+        if left == 0 {
+            self.0.manager.borrow_mut().set_demand(false);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a manager answers.
 
-use super::Generation;
+use super::{Generation, RequestId};
 use crate::time::Instant;
 
 /// What to do about tokens now.
@@ -12,6 +12,8 @@ pub enum Action {
     /// Ask the source for a token, and answer with [`TokenManager::token`](super::TokenManager::token) or
     /// [`TokenManager::failed`](super::TokenManager::failed).
     Fetch {
+        /// Which request it is: to be given back with the answer.
+        request: RequestId,
         /// When to give it up. The manager counts it as failed then by itself.
         deadline: Instant,
     },
@@ -59,6 +61,6 @@ pub enum Pull {
 pub enum Refreshed {
     /// A new one.
     New(Generation),
-    /// The one that was there already.
+    /// The one that was there already, or one that came late and ends before it.
     Same(Generation),
 }

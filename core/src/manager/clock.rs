@@ -13,6 +13,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     ///
     /// If it went further than the monotonic one, the machine slept and that stood still: what is
     /// due comes forward by the difference. A wall clock that was set, or set back, does no harm.
+    /// When it becomes known, a token that was restored without it is judged by it.
     #[inline(never)]
     pub fn unix_time(&mut self, now: Instant, unix_time: UnixTime) {
         if let Some((then, unix_then)) = self.clocks {
@@ -27,6 +28,9 @@ impl<M: Storage<u8>> TokenManager<M> {
             } else if by_wall >= passed {
                 return;
             }
+        } else {
+            #[cfg(feature = "postcard")]
+            self.date(now, unix_time);
         }
         self.clocks = Some((now, unix_time));
     }

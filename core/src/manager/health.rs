@@ -58,9 +58,9 @@ impl<M: Storage<u8>> TokenManager<M> {
             refreshes: self.counts.refreshes,
             same_tokens: self.counts.same_tokens,
             failures: self.counts.failures,
-            failures_in_a_row: self.failures_in_a_row,
+            failures_in_a_row: self.failures_in_a_row(),
             rejections: self.counts.rejections,
-            last_error: self.last_error,
+            last_error: self.failure.as_ref().map(|failure| failure.error),
             clock_skew: self.clock_skew,
         }
     }

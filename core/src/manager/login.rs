@@ -83,7 +83,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         (facts.rejected, facts.accepted) = (true, false);
         self.counts.rejections = self.counts.rejections.saturating_add(1);
         if generation == self.last {
-            self.forced = true;
+            self.wanted_after = Some(generation);
             if self.rejections_in_a_row > 0 {
                 let retry = &self.policy.retry;
                 let wait = retry.quick_millis(self.rejections_in_a_row);

@@ -36,6 +36,9 @@ pub(super) struct Facts {
     pub(super) refresh_at: Instant,
     /// When it ends by the server's clock, as far as it says so.
     pub(super) ends: Option<UnixTime>,
+    /// It was restored without a wall clock: how much of its life is over is not known yet.
+    #[cfg(feature = "postcard")]
+    pub(super) undated: bool,
     pub(super) audience: Audience,
     /// A server has said `+OK` to it.
     pub(super) accepted: bool,

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use super::{Message, Notice};
+use super::{Confirmation, Message, Notice};
 use crate::command::Topic;
-use crate::connection::{Output, SubmitError, Tag};
+use crate::connection::{Lost, Outcome, Output, SubmitError, Tag};
+use crate::event::Event;
 use crate::resp::{Arg, ErrorReply};
 
 /// Keeps a list of subscriptions on whatever connection there is, beside other commands: with
@@ -40,8 +41,19 @@ pub struct Listener<'a> {
     answered: usize,
     /// How many it has granted.
     granted: usize,
-    /// The server is silent about one: nobody knows what it has granted.
-    unknown: bool,
+    trust: Trust,
+}
+
+/// Whether the server still has what it has granted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Trust {
+    Yes,
+    /// It has ended one by itself: when it has answered what it was told, it is told all again.
+    Ended,
+    /// It has forgotten the login, and perhaps all else: with the next one it is told all again.
+    Forgotten,
+    /// It is silent about one: nobody knows.
+    Silent,
 }
 
 /// What a [`Listener`] hears.
@@ -50,13 +62,14 @@ pub struct Listener<'a> {
 pub enum Heard<'a> {
     /// Somebody published something.
     Message(Message<'a>),
-    /// All subscriptions are there, on a new connection. What was published before, since the last
+    /// All subscriptions are there, on a new connection or once more. What was published before, since the last
     /// one was lost for example, is missing; from here on nothing is. So who reads now how things
     /// stand has all.
     Subscribed,
     /// A message was dropped here, which was larger than the receive buffer.
     Missed,
-    /// A subscription was refused. On the next connection it is asked for again.
+    /// A subscription was refused. It is asked for again when all are, on the next connection for
+    /// example.
     Refused {
         /// Of which kind it was.
         topic: Topic,
@@ -77,22 +90,28 @@ const FIRST: Tag = Tag::MAX;
 impl<'a> Listener<'a> {
     /// For these channels, patterns and shard channels.
     pub const fn new(wanted: &'a [(Topic, &'a str)]) -> Self {
-        Self { wanted, told: 0, answered: 0, granted: 0, unknown: false }
+        Self { wanted, told: 0, answered: 0, granted: 0, trust: Trust::Yes }
     }
 
     /// There is a new transport.
     pub const fn connected(&mut self) {
-        (self.told, self.answered, self.granted, self.unknown) = (0, 0, 0, false);
+        (self.told, self.answered, self.granted, self.trust) = (0, 0, 0, Trust::Yes);
     }
 
     /// Tells the server what is wanted, as much as the connection takes. Says whether the connection
     /// is still of use: one whose server is silent about a subscription is to be closed as
     /// [unresponsive](crate::connection::CloseReason::Unresponsive).
     pub fn submit(&mut self, tell: &mut Tell<'_>, hear: &mut dyn FnMut(Heard<'_>)) -> bool {
-        while let Some((topic, name)) = self.wanted.get(self.told) {
+        if self.trust == Trust::Ended && self.answered == self.told {
+            self.connected();
+        }
+        while let Trust::Yes = self.trust
+            && let Some((topic, name)) = self.wanted.get(self.told)
+        {
             let args = [Arg::from(topic.subscribes()), Arg::from(*name)];
             let told = tell(FIRST - self.told as Tag, &args);
-            if let Err(SubmitError::Full | SubmitError::Ended) = told {
+            // In a transaction it is refused, and taken behind that.
+            if let Err(SubmitError::Full | SubmitError::Ended | SubmitError::Refused(_)) = told {
                 break;
             }
             self.told += 1;
@@ -101,30 +120,53 @@ impl<'a> Listener<'a> {
                 self.answered(hear);
             }
         }
-        !self.unknown
+        self.trust != Trust::Silent
     }
 
     /// Hears what a connection has to say, and tells `hear` what comes of it.
     pub fn output(&mut self, output: &Output<'_>, hear: &mut dyn FnMut(Heard<'_>)) {
         match output {
-            Output::Push(Ok(value)) => {
-                if let Some(Notice::Message(message)) = Notice::of(*value) {
-                    hear(Heard::Message(message));
+            Output::Push(Ok(value)) => match Notice::of(*value) {
+                Some(Notice::Message(message)) => hear(Heard::Message(message)),
+                // Nobody asks for that here: a slot of a cluster has moved, for example.
+                Some(Notice::Confirmation(Confirmation { began: false, .. })) => {
+                    self.distrust(Trust::Ended);
                 }
-            }
+                _ => {}
+            },
             Output::Push(Err(_)) => hear(Heard::Missed),
             Output::Reply { tag, reply } => {
                 let Some((topic, name)) = self.wanted(*tag) else { return };
                 match reply.ok().and_then(|value| value.error()) {
+                    Some(error) if error.code() == "NOAUTH" => self.distrust(Trust::Forgotten),
                     Some(error) => hear(Heard::Refused { topic, name, error: Some(error) }),
                     None => self.granted += 1,
                 }
                 self.answered(hear);
             }
-            Output::Lost { tag, lost } => {
-                self.unknown |= self.wanted(*tag).is_some() && lost.reason.is_none();
+            Output::Lost { tag, lost: Lost { reason: None, outcome } } => {
+                if self.wanted(*tag).is_some() {
+                    self.trust = match outcome {
+                        Outcome::NotSent => Trust::Forgotten,
+                        Outcome::Unknown => Trust::Silent,
+                    };
+                }
+            }
+            Output::Lost { .. } => {}
+            Output::Event(Event::StateLost(_)) => self.distrust(Trust::Forgotten),
+            Output::Event(Event::LoggedIn { .. } | Event::Reauthenticated { .. }) => {
+                if self.trust == Trust::Forgotten {
+                    self.connected();
+                }
             }
             Output::Event(_) => {}
+        }
+    }
+
+    /// What is worse stays.
+    fn distrust(&mut self, trust: Trust) {
+        if self.trust < trust {
+            self.trust = trust;
         }
     }
 
@@ -135,7 +177,8 @@ impl<'a> Listener<'a> {
     /// One more is answered. If that was all, what comes from here on is complete.
     fn answered(&mut self, hear: &mut dyn FnMut(Heard<'_>)) {
         self.answered += 1;
-        if self.answered == self.wanted.len() && self.granted > 0 {
+        let all = self.answered == self.wanted.len() && self.trust == Trust::Yes;
+        if all && self.granted > 0 {
             hear(Heard::Subscribed);
         }
     }
@@ -155,7 +198,11 @@ mod tests {
     use std::{format, vec};
 
     use super::*;
-    use crate::connection::{CloseReason, Lost, Outcome, ReplyTooLarge};
+    use crate::auth::Protocol;
+    use crate::command::Refused;
+    use crate::connection::{CloseReason, ReplyTooLarge};
+    use crate::event::LostState;
+    use crate::manager::Generation;
     use crate::resp::Value;
 
     const WANTED: &[(Topic, &str)] =
@@ -293,5 +340,83 @@ mod tests {
         assert!(!world.submit(&mut listener));
         listener.connected();
         assert!(world.submit(&mut listener));
+    }
+
+    #[test]
+    fn what_a_transaction_holds_up_is_told_behind_it() {
+        let (mut listener, mut world) =
+            (Listener::new(WANTED), World { room: 100, ..World::default() });
+        listener.connected();
+        let mut tell = |_: Tag, _: &[Arg<'_>]| Err(SubmitError::Refused(Refused::Subscription));
+        listener.submit(&mut tell, &mut |it| world.heard.push(written(it)));
+        assert!(world.heard.is_empty());
+        world.submit(&mut listener);
+        world.grant(&mut listener);
+        assert_eq!(world.heard, ["Subscribed"]);
+    }
+
+    const AGAIN: Output<'_> = Output::Event(Event::Reauthenticated { generation: Generation(2) });
+
+    #[test]
+    fn a_server_that_has_forgotten_the_login_is_told_again_with_the_next_one_and_not_before() {
+        let (mut listener, mut world) =
+            (Listener::new(WANTED), World { room: 100, ..World::default() });
+        listener.connected();
+        let (generation, protocol) = (Generation(1), Protocol::Resp3);
+        let login = Output::Event(Event::LoggedIn { generation, protocol });
+        world.output(&mut listener, &login);
+        world.submit(&mut listener);
+        for _ in 0..3 {
+            let denied = Ok(Value::framed(b"-NOAUTH Authentication required.\r\n"));
+            for (at, (tag, _)) in core::mem::take(&mut world.told).into_iter().enumerate() {
+                // Who knows what became of the first one?
+                let reply = if at == 0 { Ok(Value::framed(b"_\r\n")) } else { denied };
+                world.output(&mut listener, &Output::Reply { tag, reply });
+                assert!(world.submit(&mut listener));
+                assert!(world.told.is_empty(), "a hot loop");
+            }
+            world.output(&mut listener, &AGAIN);
+            world.submit(&mut listener);
+            assert_eq!((world.told.len(), world.heard.len()), (3, 0));
+        }
+        world.grant(&mut listener);
+        assert_eq!(world.heard, ["Subscribed"]);
+        // A login as usual changes nothing. If the connection has noticed it, it says so.
+        world.output(&mut listener, &AGAIN);
+        world.submit(&mut listener);
+        assert!(world.told.is_empty());
+        let lost = LostState { subscriptions: 3, ..LostState::default() };
+        world.output(&mut listener, &Output::Event(Event::StateLost(lost)));
+        world.output(&mut listener, &AGAIN);
+        world.submit(&mut listener);
+        world.grant(&mut listener);
+        assert_eq!(world.heard, ["Subscribed", "Subscribed"]);
+    }
+
+    #[test]
+    fn a_subscription_that_the_server_ends_is_made_again() {
+        let (mut listener, mut world) =
+            (Listener::new(WANTED), World { room: 2, ..World::default() });
+        listener.connected();
+        world.submit(&mut listener);
+        let ended = Value::framed(b">3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n");
+        world.output(&mut listener, &Output::Push(Ok(ended)));
+        // What is under way is heard first.
+        world.room = 100;
+        world.submit(&mut listener);
+        assert_eq!(world.told.len(), 2);
+        world.grant(&mut listener);
+        world.submit(&mut listener);
+        assert_eq!((world.told.len(), world.heard.len()), (3, 0));
+        world.grant(&mut listener);
+        assert_eq!(world.heard, ["Subscribed"]);
+    }
+
+    #[test]
+    fn that_all_may_be_stale_is_no_message() {
+        let (mut listener, mut world) = (Listener::new(WANTED), World::default());
+        let stale = Value::framed(b">2\r\n$10\r\ninvalidate\r\n_\r\n");
+        world.output(&mut listener, &Output::Push(Ok(stale)));
+        assert!(world.heard.is_empty());
     }
 }

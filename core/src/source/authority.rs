@@ -90,6 +90,16 @@ impl<T: AsRef<str>> Authority<T> {
         }
     }
 
+    /// Feeds what says which one it is.
+    pub(super) fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        let base = match &self.base {
+            Base::Cloud(cloud) => cloud.host(),
+            Base::Url(url) => url.as_ref().trim_end_matches('/'),
+        };
+        feed(base.as_bytes());
+        feed(self.tenant.as_ref().map_or("", |tenant| tenant.as_ref()).as_bytes());
+    }
+
     /// Writes the URL of the token endpoint (v2.0).
     pub(super) fn token_endpoint(&self, out: &mut Writer<'_>) {
         match &self.base {

@@ -145,6 +145,24 @@ impl<T: Text> Source for ManagedIdentity<T> {
             deadline,
         }))
     }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        // An app's endpoint has another port at each start: it doesn't say who the app is.
+        let (host, base) = match &self.host {
+            Host::Imds { base } => ("imds", base.as_ref().map_or(IMDS, |base| base.as_ref())),
+            Host::AppService { .. } => ("app service", ""),
+        };
+        let (selector, id) = match &self.selector {
+            Selector::System => ("system", ""),
+            Selector::ClientId(id) => ("client id", id.as_ref()),
+            Selector::ObjectId(id) => ("object id", id.as_ref()),
+            Selector::ResourceId(id) => ("resource id", id.as_ref()),
+        };
+        let resource = self.resource.as_ref().map_or(RESOURCE, |resource| resource.as_ref());
+        for part in [host, base.trim_end_matches('/'), selector, id, resource] {
+            feed(part.as_bytes());
+        }
+    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for ManagedIdentity<T> {

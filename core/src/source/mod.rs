@@ -63,6 +63,11 @@ pub trait Source {
     /// # Errors
     /// [`SourceError`] if there will be no token this time.
     fn next<'q>(&mut self, input: Input<'_>, out: &'q mut [u8]) -> Result<Step<'q>, SourceError>;
+
+    /// Feeds what says whose tokens these are, part by part: see [`TokenSource::identify`].
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        _ = feed;
+    }
 }
 
 /// What a [`Source`] is told.
@@ -165,6 +170,15 @@ pub trait TokenSource {
         deadline: Instant,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Self::Error>;
+
+    /// Feeds what says whose tokens these are, part by part: the kind of the source, the authority,
+    /// the ids. Nothing secret, and nothing that changes from one start to the next. A
+    /// snapshot of a token is only used by a source that feeds the same.
+    ///
+    /// A source that feeds nothing, as it is without this, has all that feed nothing for its equals.
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        _ = feed;
+    }
 }
 
 impl<T: TokenSource + ?Sized> TokenSource for &mut T {
@@ -176,6 +190,10 @@ impl<T: TokenSource + ?Sized> TokenSource for &mut T {
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Self::Error> {
         (**self).fetch(deadline, memory).await
+    }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        (**self).identify(feed);
     }
 }
 
@@ -206,6 +224,10 @@ impl<S: Source, H: HttpClient, M: Storage<u8>> TokenSource for Driven<S, H, M> {
         let request = Wiped(self.request.room_mut());
         fetch(&mut self.source, &mut self.http, deadline, request.0, memory).await
     }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        self.source.identify(feed);
+    }
 }
 
 /// A token that is there already: from provisioning, from a gateway, or for a test.
@@ -230,6 +252,13 @@ impl TokenSource for Fixed<'_> {
         _memory: &'b mut [u8],
     ) -> Result<Token<'b>, SourceError> {
         Ok(self.0)
+    }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        // Another token is another source, and a token is as secret as a snapshot of it.
+        feed(b"fixed");
+        feed(self.0.user.unwrap_or_default().as_bytes());
+        feed(self.0.secret.expose().as_bytes());
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json_core::str::{EscapedStr, EscapedStringFragment};
 use super::Issued;
 use super::error::{ErrorKind, OAuthError, SourceError};
 use crate::date;
-use crate::http::Response;
+use crate::http::{HttpErrorKind, Response};
 use crate::json::{self, JsonError, Scanner, Span};
 use crate::number::unsigned;
 use crate::time::UnixTime;
@@ -68,7 +68,7 @@ impl Endpoint {
 }
 
 fn issued(response: Response<'_>) -> Result<Issued, SourceError> {
-    let body = response.body;
+    let Response { body, has_length, .. } = response;
     let mut secret = None;
     let mut issued = Issued {
         secret: Span::default(),
@@ -101,7 +101,13 @@ fn issued(response: Response<'_>) -> Result<Issued, SourceError> {
             }
         }
     }
-    scanner.finish()?;
+    match scanner.finish() {
+        // Where the end of the connection is the end of the body, it may have broken before.
+        Err(JsonError::Incomplete) if !has_length => {
+            return Err(SourceError::Http(HttpErrorKind::Io));
+        }
+        finished => finished?,
+    }
     issued.secret = secret.and_then(|span| unescape(body, span)).ok_or(SourceError::NoToken)?;
     Ok(issued)
 }

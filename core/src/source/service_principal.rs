@@ -86,6 +86,14 @@ impl<T: Text> Source for ServicePrincipal<T> {
             deadline,
         }))
     }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        // Not the secret: another one is of the same identity.
+        feed(b"service principal");
+        self.authority.identify(feed);
+        feed(self.client_id.as_ref().as_bytes());
+        feed(self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref()).as_bytes());
+    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for ServicePrincipal<T> {

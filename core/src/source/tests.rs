@@ -1,5 +1,5 @@
 use super::*;
-use crate::http::{Method, Route};
+use crate::http::{HttpErrorKind, Method, Route};
 use crate::json::JsonError;
 use crate::storage::{Buffer, CapacityError};
 use std::format;
@@ -224,10 +224,25 @@ fn what_is_no_token_response_is_an_error() {
             SourceError::Json(JsonError::Syntax { at: 20 }),
         ),
     ] {
-        let found = answer(&mut principal(), 200, &[], body.as_bytes()).unwrap_err();
+        let length = [("Content-Length", &*body.len().to_string())];
+        let found = answer(&mut principal(), 200, &length, body.as_bytes()).unwrap_err();
         assert_eq!(found, error, "{body}");
         assert_eq!(found.kind(), ErrorKind::Parse);
     }
+}
+
+#[test]
+fn half_a_document_whose_length_nobody_said_is_a_connection_that_broke() {
+    let whole = r#"{"access_token":"a","expires_in":3599}"#;
+    for at in 0..whole.len() {
+        let cut = answer(&mut principal(), 200, &[], &whole.as_bytes()[..at]).unwrap_err();
+        assert_eq!(cut, SourceError::Http(HttpErrorKind::Io), "{at}");
+        assert!(cut.kind().is_retryable());
+    }
+    assert!(answer(&mut principal(), 200, &[], whole.as_bytes()).is_ok());
+    // What is whole and wrong stays that.
+    let html = answer(&mut principal(), 200, &[], b"<html>").unwrap_err();
+    assert_eq!(html, SourceError::Json(JsonError::Syntax { at: 0 }));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use redis_entraid_core::connection::{
 };
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::HttpErrorKind;
-use redis_entraid_core::manager::{Action, Generation, Reason, Refreshed, TokenManager};
+use redis_entraid_core::manager::{Action, Generation, Reason, Refreshed, RequestId, TokenManager};
 use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{ErrorKind, SourceError};
@@ -73,13 +73,15 @@ fn manager(policy: RefreshPolicy) -> Manager {
 
 /// One tick before `at` nothing is due; at it a fetch is.
 #[track_caller]
-fn fetch_due(manager: &mut Manager, at: Instant) {
+fn fetch_due(manager: &mut Manager, at: Instant) -> RequestId {
     if at > Instant::default() {
         let before = manager.poll(at.minus(Duration::from_millis(1)));
         assert!(matches!(before, Action::Wait { until, .. } if until == at), "{before:?}");
     }
-    let then = manager.poll(at);
-    assert!(matches!(then, Action::Fetch { .. }), "{then:?}");
+    match manager.poll(at) {
+        Action::Fetch { request, .. } => request,
+        then => panic!("{then:?}"),
+    }
 }
 
 /// An endpoint that answers after `latency`, as long as `script` has answers. Says when each
@@ -95,13 +97,13 @@ fn run(
     for answer in script {
         loop {
             match manager.poll(now) {
-                Action::Fetch { deadline } => {
+                Action::Fetch { request, deadline } => {
                     sent.push(now.as_millis());
                     let arrives = now.plus(latency);
                     if arrives < deadline {
                         match answer {
-                            Ok(token) => drop(manager.token(now, token)),
-                            Err(error) => manager.failed(arrives, *error),
+                            Ok(token) => drop(manager.token(arrives, request, token)),
+                            Err(error) => manager.failed(arrives, request, *error),
                         }
                         now = arrives;
                     } else {

@@ -10,12 +10,12 @@ fn n1_refreshing_resumes_by_itself_after_an_outage_of_any_length() {
         let (mut now, mut requests) = (ms(0), 0_u64);
         let back = loop {
             match manager.poll(now) {
-                Action::Fetch { .. } if now < outage => {
+                Action::Fetch { request, .. } if now < outage => {
                     requests += 1;
-                    manager.failed(now, TRANSIENT);
+                    manager.failed(now, request, TRANSIENT);
                 }
-                Action::Fetch { .. } => {
-                    manager.token(now, &token("back", 3_600_000)).unwrap();
+                Action::Fetch { request, .. } => {
+                    manager.token(now, request, &token("back", 3_600_000)).unwrap();
                     break now;
                 }
                 Action::Wait { until, .. } => now = until,
@@ -35,8 +35,8 @@ fn n2_a_valid_token_is_served_and_no_connection_ended_while_the_endpoint_is_down
     server.log_in();
     while server.now < ms(3_590_000) {
         server.now = server.now.plus(Duration::from_secs(10));
-        if let Action::Fetch { .. } = server.manager.poll(server.now) {
-            server.manager.failed(server.now, TRANSIENT);
+        if let Action::Fetch { request, .. } = server.manager.poll(server.now) {
+            server.manager.failed(server.now, request, TRANSIENT);
         }
         server.connection.look(server.now, &mut server.manager);
         assert_eq!(server.command(), Some("+OK".into()), "at {:?}", server.now);
@@ -52,9 +52,9 @@ fn n3_the_same_token_again_and_again_is_no_storm() {
     let mut requests = Vec::new();
     while server.now < hours(24) {
         match server.manager.poll(server.now) {
-            Action::Fetch { .. } => {
+            Action::Fetch { request, .. } => {
                 requests.push(server.now);
-                server.manager.token(server.now, &token("same", 86_400_000)).unwrap();
+                server.manager.token(server.now, request, &token("same", 86_400_000)).unwrap();
             }
             Action::Wait { until, .. } => {
                 let waits = requests.last().is_none_or(|last| until.since(*last).as_secs() >= 5);
@@ -79,11 +79,11 @@ fn n4_no_life_of_a_token_makes_more_requests_than_the_floor_allows() {
         let mut requests = 0;
         while now < hours(24) && requests < 100 {
             match manager.poll(now) {
-                Action::Fetch { .. } => {
+                Action::Fetch { request, .. } => {
                     let apart = last.is_none_or(|last| now.since(last) >= Duration::from_secs(1));
                     assert!(apart, "tokens of {life} ms");
                     last = Some(now);
-                    let _ = manager.token(now, &token(&format!("token-{requests}"), life));
+                    let _ = manager.token(now, request, &token(&format!("token-{requests}"), life));
                     requests += 1;
                 }
                 Action::Wait { until, .. } => now = until,
@@ -99,14 +99,13 @@ fn n5_failures_spread_over_hours_do_not_add_up() {
     let mut manager = manager(RefreshPolicy::default());
     let mut now = ms(0);
     for failure in 0..50 {
-        while !matches!(manager.poll(now), Action::Fetch { .. }) {
-            now = manager.next_deadline();
-        }
-        manager.failed(now, TRANSIENT);
+        now = now.max(manager.next_deadline());
+        let Action::Fetch { request, .. } = manager.poll(now) else { panic!("it is due") };
+        manager.failed(now, request, TRANSIENT);
         // Each is the first of its row: one second, not sixty.
-        fetch_due(&mut manager, now.plus(Duration::from_secs(1)));
+        let request = fetch_due(&mut manager, now.plus(Duration::from_secs(1)));
         now = now.plus(Duration::from_secs(1));
-        manager.token(now, &token(&format!("token-{failure}"), 3_600_000)).unwrap();
+        manager.token(now, request, &token(&format!("token-{failure}"), 3_600_000)).unwrap();
     }
 }
 
@@ -118,11 +117,11 @@ fn n6_a_connection_that_nobody_looks_after_holds_up_no_other() {
     // The manager is shared; the forgotten connection never looks again.
     let mut now = forgotten.now;
     for round in 0..10 {
-        while !matches!(forgotten.manager.poll(now), Action::Fetch { .. }) {
-            now = forgotten.manager.next_deadline();
-        }
+        now = now.max(forgotten.manager.next_deadline());
+        let action = forgotten.manager.poll(now);
+        let Action::Fetch { request, .. } = action else { panic!("it is due") };
         let text = format!("token-{round}");
-        forgotten.manager.token(now, &token(&text, 600_000)).unwrap();
+        forgotten.manager.token(now, request, &token(&text, 600_000)).unwrap();
         assert_eq!(forgotten.manager.login(now).unwrap().expose(), text);
     }
     // And when it is looked after, it has ended, and says so.
@@ -149,7 +148,7 @@ fn n8_jumps_of_the_wall_clock_and_sleeps_bring_forward_and_never_back() {
         let mut manager =
             manager(RefreshPolicy { refresh_jitter: Ratio::ZERO, ..RefreshPolicy::default() });
         manager.unix_time(ms(0), start);
-        manager.token(ms(0), &token("t", 3_600_000).with_expires_on(ends)).unwrap();
+        manager.push(ms(0), &token("t", 3_600_000).with_expires_on(ends)).unwrap();
         let now = ms(1_000_000);
         manager.unix_time(now, UnixTime((start.0 as i64 + 1000 + jump) as u64));
         assert_eq!(manager.next_deadline().since(now).as_secs(), due_in, "{jump}");
@@ -168,7 +167,7 @@ fn n9_a_server_ten_minutes_ahead_or_behind_changes_no_schedule() {
         let token = token("t", 600_000)
             .with_expires_on(UnixTime((there + 600) as u64))
             .with_server_time(UnixTime(there as u64));
-        manager.token(ms(0), &token).unwrap();
+        manager.push(ms(0), &token).unwrap();
         assert_eq!(manager.login(ms(0)).unwrap().expires_at(), ms(600_000), "{skew}");
         fetch_due(&mut manager, ms(420_000));
         assert_eq!(manager.health(ms(0)).clock_skew, Some(-skew));
@@ -181,8 +180,8 @@ fn n10_the_logins_of_many_instances_are_spread_evenly() {
     for instance in 0..50_u64 {
         let mut manager =
             manager(RefreshPolicy { refresh_jitter: Ratio::ZERO, ..RefreshPolicy::default() });
-        manager.token(ms(0), &token("one", 3_600_000)).unwrap();
-        manager.token(minutes(42), &token("two", 3_600_000)).unwrap();
+        manager.push(ms(0), &token("one", 3_600_000)).unwrap();
+        manager.push(minutes(42), &token("two", 3_600_000)).unwrap();
         for connection in 0..100_u64 {
             // A connection's id is random in each process.
             let at = manager.reauth_at(instance * 7_919_717 + connection * 104_729, minutes(60));

@@ -40,7 +40,7 @@ impl Server {
 
     pub(super) fn token(&mut self, text: &str, life_ms: u64) {
         self.tokens.push(text.into());
-        self.manager.token(self.now, &token(text, life_ms)).unwrap();
+        self.manager.push(self.now, &token(text, life_ms)).unwrap();
     }
 
     pub(super) fn log_in(&mut self) {

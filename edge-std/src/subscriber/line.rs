@@ -15,18 +15,22 @@ use crate::standing::Standing;
 
 /// See the [module](self).
 pub(super) struct Line<'s, S> {
-    pump: Pump<S>,
+    pump: Box<Pump<S>>,
     owned: Owned<'s>,
 }
 
 impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
-    pub(super) fn new(pump: Pump<S>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
+    pub(super) fn new(pump: Box<Pump<S>>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
         let line = client::Line::new(mailbox.clone());
         Self { pump, owned: Owned { line, standing } }
     }
 
     /// One that takes the place of another.
-    pub(super) fn replacing(pump: Pump<S>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
+    pub(super) fn replacing(
+        pump: Box<Pump<S>>,
+        mailbox: &Arc<Mailbox>,
+        standing: &'s Standing,
+    ) -> Self {
         let line = client::Line::replacing(mailbox.clone());
         Self { pump, owned: Owned { line, standing } }
     }
@@ -47,9 +51,15 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
         self.pump.retire();
     }
 
+    /// It stays: `later` has ended before it took its place.
+    pub(super) fn outlives(&mut self, later: &Self) {
+        self.owned.line.outlives(&later.owned.line);
+        self.owned.standing.set_health(self.pump.health());
+    }
+
     /// It is the one connection now: its health is the subscriber's.
-    pub(super) fn succeeds(&mut self, earlier: &Self) {
-        self.owned.line.succeeds(&earlier.owned.line);
+    pub(super) fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
+        self.owned.line.succeeds(&earlier.owned.line, reason);
         self.owned.standing.set_health(self.pump.health());
     }
 }
@@ -78,7 +88,7 @@ impl Owner for Owned<'_> {
             wire.closed(CloseReason::Unresponsive);
             self.hear(now, wire);
         }
-        if !wire.has_ended() {
+        if !wire.has_ended() && !self.line.replaces() {
             self.standing.set_health(wire.health(now));
         }
     }

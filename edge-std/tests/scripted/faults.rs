@@ -2,6 +2,7 @@
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -175,6 +176,61 @@ async fn a_source_that_never_answers_is_named_as_the_reason() {
     let server = echo();
     let error = server.client().source(Silent).connect().await.unwrap_err();
     assert!(matches!(error, Error::Token(_)), "{error}");
+}
+
+/// A source that gives a token of ten minutes, and from the next request on none for as long as it
+/// was told.
+struct Outage {
+    ends: Arc<Mutex<Option<Instant>>>,
+    requests: u32,
+}
+
+impl TokenSource for Outage {
+    async fn fetch(&mut self, _: Request<'_>) -> Result<AccessToken, FetchError> {
+        self.requests += 1;
+        let down = self.ends.lock().unwrap().is_some_and(|ends| Instant::now() < ends);
+        if down {
+            return Err(FetchError::transient("down"));
+        }
+        let token = AccessToken::new(format!("token-{}", self.requests)).user("oid");
+        Ok(token.expires_in(Duration::from_secs(600)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_who_waits_is_served_within_the_longest_quick_wait() {
+    for seconds in [1500, 1530, 1559, 2000, 4321, 10_000] {
+        let server = echo();
+        let ends = Arc::new(Mutex::new(None));
+        let source = Outage { ends: ends.clone(), requests: 0 };
+        let client = server.client().source(source).connect().await.unwrap();
+        let back = Instant::now() + Duration::from_secs(seconds);
+        *ends.lock().unwrap() = Some(back);
+        // Somebody asks again and again, and one more comes when the token is long over.
+        let ask = async |mut redis: Client| {
+            while redis.command(args!["GET", "k"]).await.is_err() {}
+        };
+        sleep(Duration::from_secs(700)).await;
+        ask(client).await;
+        let late = Instant::now().saturating_duration_since(back);
+        assert!(late <= Duration::from_secs(31), "{seconds}: {late:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_an_outage_waits_for_no_slow_attempt() {
+    for late in (0..60).step_by(10) {
+        let server = echo();
+        let ends = Arc::new(Mutex::new(None));
+        let source = Outage { ends: ends.clone(), requests: 0 };
+        let mut redis = server.client().source(source).connect().await.unwrap();
+        *ends.lock().unwrap() = Some(Instant::now() + Duration::from_secs(2000));
+        // Nobody has waited; the next attempt may be nearly a minute away.
+        sleep(Duration::from_secs(2000 + late)).await;
+        let start = Instant::now();
+        while redis.command(args!["GET", "k"]).await.is_err() {}
+        assert!(start.elapsed() <= Duration::from_secs(31), "{late}: {:?}", start.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod flood;
 mod seams;
 mod server;
 mod sessions;

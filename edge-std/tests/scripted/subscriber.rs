@@ -1,9 +1,13 @@
 //! Subscribers: what they hear, and what they are told when they don't.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::server::{Answer, Fresh, Heard, Server};
-use redis_entraid::{Builder, Client, Delivery, Error, Protocol, Replacement, Subscriber, Topic};
+use redis_entraid::{
+    Builder, Client, Delivery, Error, Event, Idle, Protocol, Replacement, Subscriber, Topic, args,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 const CONFIRMED: &str = "$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
@@ -83,13 +87,63 @@ async fn with_resp2_and_an_overlap_nothing_is_missed_and_what_comes_twice_is_ann
     subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
     assert_eq!(heard(&mut subscriber).await, "hello");
     for _ in 0..3 {
-        assert_eq!(heard(&mut subscriber).await, "Overlap");
-        assert_eq!(heard(&mut subscriber).await, "hello");
-        assert_eq!(heard(&mut subscriber).await, "Settled");
+        // The last one is what this server says to who asks a second time.
+        for word in ["Overlap", "hello", "Settled", "hello"] {
+            assert_eq!(heard(&mut subscriber).await, word);
+        }
     }
     let heard = server.heard().into_iter().filter(|heard| heard.command == "SUBSCRIBE a");
     let subscriptions: Vec<_> = heard.map(|heard| heard.connection).collect();
-    assert_eq!(subscriptions, [0, 1, 2, 3]);
+    assert_eq!(subscriptions, [0, 1, 1, 2, 2, 3, 3]);
+}
+
+const PONG: &str = "*2\r\n$4\r\npong\r\n$0\r\n\r\n";
+const LATE: &str = "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\nlate\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_on_the_old_connection_when_the_new_one_has_all_is_heard() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (_, "SUBSCRIBE a") => Some(subscribed(Protocol::Resp2)),
+        (0, "PING") => Some(Answer::After(Duration::from_millis(3), [LATE, PONG].concat().leak())),
+        _ => None,
+    });
+    let lost = Arc::new(AtomicBool::new(false));
+    let noted = lost.clone();
+    let mut subscriber = fresh(&server, Protocol::Resp2)
+        .replacement(Replacement::Overlap)
+        .idle(Idle::Keep(Duration::from_secs(3600)))
+        .on_event(move |event| {
+            noted.fetch_or(matches!(event, Event::StateLost(_)), Ordering::Relaxed);
+        })
+        .subscriber()
+        .await
+        .unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    for word in ["hello", "Overlap", "hello", "late", "Settled"] {
+        assert_eq!(heard(&mut subscriber).await, word);
+    }
+    // The other connection has the subscription.
+    assert!(!lost.load(Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_that_breaks_before_its_last_word_makes_a_gap() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (_, "SUBSCRIBE a") => Some(subscribed(Protocol::Resp2)),
+        (0, "PING") => Some(Answer::Cut),
+        _ => None,
+    });
+    let mut subscriber = fresh(&server, Protocol::Resp2)
+        .replacement(Replacement::Overlap)
+        .idle(Idle::Keep(Duration::from_secs(3600)))
+        .subscriber()
+        .await
+        .unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    for word in ["hello", "Overlap", "hello", "Gap", "Settled"] {
+        assert_eq!(heard(&mut subscriber).await, word);
+    }
+    assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +233,8 @@ async fn what_is_wanted_without_a_connection_is_subscribed_to_when_there_is_one(
     });
     let mut subscriber = server.client().subscriber().await.unwrap();
     let error = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    // There was a connection: it's the server that failed.
+    assert!(matches!(error, Error::Unconfirmed), "{error}");
     // A server that doesn't answer is left for another try.
     assert_eq!(heard(&mut subscriber).await, "hello");
     assert_eq!(server.connections(), 3);
@@ -227,4 +282,35 @@ async fn a_gap_is_told_also_if_what_was_missing_is_not_wanted_any_more() {
     subscriber.unsubscribe(Topic::Channel, ["b"]);
     let next = timeout(Duration::from_secs(1), subscriber.next()).await;
     assert!(matches!(next, Ok(Ok(Delivery::Gap))), "{next:?}");
+}
+
+/// An invalidation that is larger than may be received, and then something that may.
+fn stale(then: &str) -> Answer {
+    let name = "k".repeat(1000);
+    let names = format!("$1000\r\n{name}\r\n").repeat(100);
+    Answer::Raw(format!(">2\r\n$10\r\ninvalidate\r\n*100\r\n{names}{then}").leak())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_is_too_large_says_that_all_may_be_stale() {
+    let server = Server::new(|heard| (heard.command == "GET k").then(|| stale("$5\r\nhello\r\n")));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let notes = heard.clone();
+    let builder = server.client().max_reply(32 << 10).on_push(move |push| {
+        notes.lock().unwrap().push(push.raw().to_vec());
+    });
+    let mut client = builder.connect().await.unwrap();
+    assert_eq!(client.command(args!["GET", "k"]).await.unwrap().str(), Ok("hello"));
+    assert_eq!(*heard.lock().unwrap(), [b">2\r\n$10\r\ninvalidate\r\n_\r\n"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_is_too_large_is_no_message_that_a_subscriber_missed() {
+    let server = Server::new(|heard| {
+        let confirmed = format!(">3\r\n{CONFIRMED}>3\r\n{MESSAGE}");
+        (heard.command == "SUBSCRIBE a").then(|| stale(&confirmed))
+    });
+    let mut subscriber = server.client().max_reply(32 << 10).subscriber().await.unwrap();
+    subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+    assert_eq!(heard(&mut subscriber).await, "hello");
 }

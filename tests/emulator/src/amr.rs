@@ -46,6 +46,7 @@ async fn client(
 ) -> Result<()> {
     shared.counters.add(|counts| &mut counts.connections);
     let _ = stream.set_nodelay(true);
+    let mut latency = shared.latency;
     match shared.faults.event(Event::Connect) {
         Some(Fault::Cut) => return Ok(()),
         Some(Fault::CutAfter(bytes)) => {
@@ -54,6 +55,7 @@ async fn client(
             return Ok(());
         }
         Some(Fault::Hang(time)) => hang(time).await,
+        Some(Fault::Lag(time)) => latency += time,
         Some(Fault::Error(error)) => {
             // A server says so before TLS begins, so that nobody hears it there.
             if acceptor.is_none() {
@@ -78,7 +80,7 @@ async fn client(
     let answers = async {
         // What was said before an end is heard.
         let said = replies(shared, from_backend, near, noted, &ends);
-        let (said, heard) = join!(said, underway(shared.latency, far, output, &answered));
+        let (said, heard) = join!(said, underway(latency, far, output, &answered));
         said.and(heard)
     };
     tokio::select! {
@@ -183,7 +185,8 @@ async fn requests(
                 Err(_) => Vec::new(),
             };
             // Subscriptions are confirmed, not replied to.
-            replies += u64::from(!words.first().is_some_and(|word| is_about_subscriptions(word)));
+            let subscribes = words.first().is_some_and(|word| is_about_subscriptions(word));
+            replies += u64::from(!subscribes);
             let mut login = None;
             let fault = match credentials(&words) {
                 Some(at) => {
@@ -201,11 +204,16 @@ async fn requests(
                         return Ok(());
                     }
                     let refused = shared.nodes.refused(port, &words);
-                    if refused.is_some() {
+                    match fault {
+                        // The store would confirm it.
+                        Some(Fault::Hang(None)) if subscribes => {}
+                        Some(Fault::Error(_)) if subscribes => {
+                            replies += 1;
+                            out.extend(UNSUPPORTED);
+                        }
                         // So that an open transaction is spoilt, and replies stay in order.
-                        out.extend(b"*1\r\n$11\r\nUNSUPPORTED\r\n");
-                    } else {
-                        out.extend(command);
+                        _ if refused.is_some() => out.extend(UNSUPPORTED),
+                        _ => out.extend(command),
                     }
                     fault.or(refused.map(Fault::Error))
                 }
@@ -233,6 +241,9 @@ async fn requests(
         }
     }
 }
+
+/// A command that every store answers with an error.
+const UNSUPPORTED: &[u8] = b"*1\r\n$11\r\nUNSUPPORTED\r\n";
 
 fn is_about_subscriptions(name: &[u8]) -> bool {
     ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"]

@@ -26,7 +26,7 @@ pub enum Store {
     Any,
     /// This `redis-server`.
     Redis(PathBuf),
-    /// The small one: `PING`, `GET`, `SET`, `INCR` and what a login needs.
+    /// The small one: strings, counters, expiry, hashes, lists, sets, publish and subscribe.
     Builtin,
 }
 

@@ -66,6 +66,8 @@ pub(crate) enum Reaction {
     Hang,
     /// Cut the connection.
     Cut,
+    /// Send so many bytes of the body, whose length is not said, and cut.
+    CutAfter(usize, Answer),
 }
 
 /// A request, as far as it matters here.
@@ -289,6 +291,7 @@ impl Entra {
         let mut wait = None;
         let mut life = self.life;
         let mut same = false;
+        let mut cut_after = None;
         match fault {
             Some(Fault::Status { status, retry_after }) => {
                 return Reaction::Answer(Answer { status, retry_after, body: String::new() });
@@ -301,6 +304,7 @@ impl Entra {
                 return Reaction::Answer(Answer { status: 200, retry_after: None, body });
             }
             Some(Fault::Cut) => return Reaction::Cut,
+            Some(Fault::CutAfter(bytes)) => cut_after = Some(bytes),
             Some(Fault::Hang(None)) => return Reaction::Hang,
             Some(Fault::Hang(for_a_while)) => wait = for_a_while,
             Some(Fault::Life(seconds)) => life = seconds,
@@ -336,9 +340,10 @@ impl Entra {
             }
             Err(refusal) => refusal,
         };
-        match wait {
-            Some(wait) => Reaction::Later(wait, answer),
-            None => Reaction::Answer(answer),
+        match (wait, cut_after) {
+            (Some(wait), _) => Reaction::Later(wait, answer),
+            (None, Some(bytes)) => Reaction::CutAfter(bytes, answer),
+            (None, None) => Reaction::Answer(answer),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! auth#1 wrongpass                      the first login is refused
 //! cmd#5 cut-after 3                     3 bytes of the fifth command's reply, then the end
 //! cmd#5 deaf                            nothing is read behind the fifth command
+//! connect#2 lag 2500                    all that is said on the second connection comes so much later
 //! connect#* error ERR max number of clients reached
 //! ```
 
@@ -63,11 +64,14 @@ pub enum Fault {
     Garbage,
     /// No answer at all, for this long or for ever.
     Hang(Option<Duration>),
+    /// All that the server says on this connection comes so much later, in its order.
+    Lag(Duration),
     /// The command is the last thing that is read from this connection.
     Deaf,
     /// The connection is cut.
     Cut,
-    /// The connection is cut when so many bytes of the reply have been sent.
+    /// The connection is cut when so many bytes of the reply have been sent. The head of a token's has
+    /// no length then: the end of the connection is the end of the body.
     CutAfter(usize),
     /// The password is changed on its way, so that the server refuses it.
     WrongPass,
@@ -166,6 +170,7 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
         ["garbage"] => Fault::Garbage,
         ["hang"] => Fault::Hang(None),
         ["hang", millis] => Fault::Hang(Some(Duration::from_millis(millis.parse().ok()?))),
+        ["lag", millis] => Fault::Lag(Duration::from_millis(millis.parse().ok()?)),
         ["deaf"] => Fault::Deaf,
         ["cut"] => Fault::Cut,
         ["cut-after", bytes] => Fault::CutAfter(bytes.parse().ok()?),
@@ -197,8 +202,15 @@ mod tests {
         assert_eq!(faults.event(Event::Connect), Some(Fault::Error(error)));
         faults.reset();
         assert_eq!(faults.event(Event::Connect), None);
-        for bad in ["", "token", "token#x cut", "tokens#1 cut", "token#1 fly", "cmd#1 cut-after x"]
-        {
+        for bad in [
+            "",
+            "token",
+            "token#x cut",
+            "tokens#1 cut",
+            "token#1 fly",
+            "cmd#1 cut-after x",
+            "connect#1 lag",
+        ] {
             assert!(faults.arm(bad).is_err(), "{bad}");
         }
     }

@@ -1,15 +1,18 @@
 //! The HTTP side: HTTPS for Entra; plain HTTP for managed identities, and for who commands us.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::Error;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -48,7 +51,7 @@ async fn authority(
     shared: Arc<Shared>,
     base: String,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Error> {
+) -> Result<Response<Content>, Error> {
     let path = request.uri().path().to_owned();
     if request.method() == Method::GET {
         return Ok(if path.ends_with("/v2.0/.well-known/openid-configuration") {
@@ -106,7 +109,7 @@ const ENTRA_HEAD: [(&str, &str); 15] = [
 async fn plain(
     shared: Arc<Shared>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Error> {
+) -> Result<Response<Content>, Error> {
     let method = request.method().clone();
     let (request, body) = taken(request).await?;
     let (faults, counters) = (&shared.faults, &shared.counters);
@@ -153,12 +156,49 @@ async fn taken(request: Request<Incoming>) -> Result<(crate::entra::Request, Str
     Ok((request, String::from_utf8_lossy(&body).into_owned()))
 }
 
-async fn react(reaction: Reaction) -> Result<Response<Full<Bytes>>, Error> {
+/// A body of one piece.
+struct Content {
+    bytes: Option<Bytes>,
+    /// The head says how long it is.
+    has_length: bool,
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = self.bytes.take().filter(|bytes| !bytes.is_empty());
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.has_length && self.bytes.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let len = self.bytes.as_ref().map_or(0, Bytes::len);
+        if self.has_length { SizeHint::with_exact(len as u64) } else { SizeHint::default() }
+    }
+}
+
+async fn react(reaction: Reaction) -> Result<Response<Content>, Error> {
     match reaction {
         Reaction::Answer(content) => Ok(answer(content)),
         Reaction::Later(wait, content) => {
             tokio::time::sleep(wait).await;
             Ok(answer(content))
+        }
+        Reaction::CutAfter(bytes, mut content) => {
+            content.body.truncate(bytes);
+            let mut response = answer(content);
+            // Who speaks HTTP/1.0 ends a body with the connection.
+            *response.version_mut() = Version::HTTP_10;
+            response.body_mut().has_length = false;
+            Ok(response)
         }
         Reaction::Hang => std::future::pending().await,
         Reaction::Cut => Err(Error::other("cut on command")),
@@ -173,8 +213,9 @@ fn not_found() -> Answer {
     Answer { status: 404, retry_after: None, body: String::new() }
 }
 
-fn answer(content: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(content.body)));
+fn answer(content: Answer) -> Response<Content> {
+    let mut response =
+        Response::new(Content { bytes: Some(content.body.into()), has_length: true });
     // A fault may ask for a status that HTTP doesn't have: then it is our own fault.
     *response.status_mut() =
         content.status.try_into().unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);

@@ -182,7 +182,7 @@ impl World {
         let text = format!("token-{}", self.next_tag);
         let token = Token::new(Secret::new(&text)).with_user("oid");
         // One without a life is refused, and that is fine.
-        let _ = self.manager.token(self.now, &token.with_expires_in(Duration::from_secs(life)));
+        let _ = self.manager.push(self.now, &token.with_expires_in(Duration::from_secs(life)));
     }
 
     fn submit(&mut self, args: &[Arg<'_>]) {

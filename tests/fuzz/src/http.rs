@@ -2,7 +2,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use redis_entraid_core::http::ResponseWriter;
-use redis_entraid_core::manager::TokenManager;
+use redis_entraid_core::manager::{Action, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::source::{
     Authority, Input, ManagedIdentity, Selector, ServicePrincipal, Source, SourceError, Step,
@@ -88,21 +88,23 @@ fn read(mut source: impl Source, answer: &Answer<'_>) {
         other => panic!("{other:?} after a response"),
     });
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
-    if let Some(now) = answer.unix_time {
-        manager.unix_time(Instant::from_millis(0), UnixTime(now));
+    let now = Instant::from_millis(0);
+    if let Some(unix_time) = answer.unix_time {
+        manager.unix_time(now, UnixTime(unix_time));
     }
+    let Action::Fetch { request: asked, .. } = manager.poll(now) else { panic!("it is the first") };
     match token {
         Ok(Ok(token)) => {
             assert_eq!(status, 200);
             if let Ok(oracle) = serde_json::from_slice::<Value>(answer.body) {
                 assert_eq!(oracle["access_token"], token.secret.expose());
             }
-            let _ = manager.token(Instant::from_millis(0), &token.with_user("oid"));
+            let _ = manager.token(now, asked, &token.with_user("oid"));
         }
         Ok(Err(error)) | Err(error) => {
             let shown = format!("{error} {:?} {error:?}", error.advice());
             assert!(!shown.contains("hush"), "{shown}");
-            manager.failed(Instant::from_millis(0), error);
+            manager.failed(now, asked, error);
         }
     }
     assert!(manager.next_deadline() > Instant::from_millis(0), "it would ask again at once");

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use redis_entraid_core::manager::{Action, Generation, Pull, TokenManager};
+use redis_entraid_core::manager::{Action, Generation, Pull, RequestId, TokenManager};
 use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{ErrorKind, SourceError};
@@ -35,16 +35,23 @@ enum Step {
     Pass(Millis),
     /// Time goes on to the next deadline.
     Next,
-    /// The source answers.
+    /// The source answers the newest request, or one so many before it.
     Token {
+        older: u8,
         number: u8,
         life: Millis,
         refresh_in: Option<Millis>,
         ends: Option<u64>,
         server_time: Option<u64>,
     },
-    /// The source fails.
-    Fail(Failure),
+    /// The source fails, for the newest request or one so many before it.
+    Fail(u8, Failure),
+    /// That is given up.
+    Abandon(u8),
+    /// A token comes that nobody asked for.
+    Push(u8, Millis),
+    /// Somebody waits, or nobody.
+    Demand(bool),
     /// A server says yes or no to a token.
     Accept(u8),
     Reject(u8),
@@ -132,47 +139,69 @@ pub fn check(data: &[u8]) {
     let floor = policy.failure_floor.min(policy.token_floor);
     let mut manager = TokenManager::new(policy, [[0; 64]; 2]);
     let mut now = Instant::from_millis(story.start.0);
-    let mut in_flight = None;
-    let mut last_request: Option<Instant> = None;
+    // All that were made, and whether the last one is waited for.
+    let mut requests: Vec<(RequestId, Instant)> = Vec::new();
+    let mut in_flight = false;
     for step in story.steps {
         match step {
             Step::Pass(by) => now = now.plus(by.duration()),
             Step::Next => now = now.max(manager.next_deadline()),
-            Step::Token { number, life, refresh_in, ends, server_time } => {
+            Step::Token { older, number, life, refresh_in, ends, server_time } => {
+                let Some((request, newest)) = pick(&requests, older) else { continue };
                 let text = format!("token-{}", number % 4);
                 let mut token = Token::new(Secret::new(&text)).with_user("oid");
                 token = token.with_expires_in(life.duration());
                 token.refresh_in = refresh_in.map(Millis::duration);
                 token.expires_on = ends.map(UnixTime);
                 token.server_time = server_time.map(UnixTime);
-                let sent = in_flight.take().unwrap_or(now);
-                let taken = manager.token(sent, &token);
+                let stale = Stale::of(&manager, now, !(newest && in_flight));
+                let taken = manager.token(now, request, &token);
                 assert!(life.0 > 0 || taken.is_err());
+                stale.check(&manager, now);
+                in_flight &= !newest;
             }
-            Step::Fail(failure) => {
-                in_flight = None;
-                manager.failed(now, failure.error());
+            Step::Fail(older, failure) => {
+                let Some((request, newest)) = pick(&requests, older) else { continue };
+                let stale = Stale::of(&manager, now, !(newest && in_flight));
+                manager.failed(now, request, failure.error());
+                stale.check(&manager, now);
+                in_flight &= !newest;
             }
+            Step::Abandon(older) => {
+                let Some((request, newest)) = pick(&requests, older) else { continue };
+                let stale = Stale::of(&manager, now, !(newest && in_flight));
+                manager.abandoned(now, request);
+                stale.check(&manager, now);
+                in_flight &= !newest;
+            }
+            Step::Push(number, life) => {
+                let text = format!("token-{}", number % 4);
+                let token = Token::new(Secret::new(&text)).with_user("oid");
+                let stale = Stale::of(&manager, now, true);
+                let _ = manager.push(now, &token.with_expires_in(life.duration()));
+                stale.check(&manager, now);
+            }
+            Step::Demand(demand) => manager.set_demand(demand),
             Step::Accept(n) => manager.accepted(Generation(u32::from(n % 8))),
             Step::Reject(n) => manager.rejected(now, Generation(u32::from(n % 8))),
             Step::Force => manager.refresh_now(),
             Step::Wall(seconds) => manager.unix_time(now, UnixTime(seconds)),
             Step::Seed(seed) => manager.seed(seed),
         }
-        if last_request.is_some_and(|at| now >= at.plus(Duration::from_secs(30))) {
-            in_flight = None;
+        if requests.last().is_some_and(|(_, at)| now >= at.plus(Duration::from_secs(30))) {
+            in_flight = false;
         }
         match manager.poll(now) {
-            Action::Fetch { deadline } => {
-                assert!(in_flight.is_none(), "two requests at once");
-                if let Some(last) = last_request {
+            Action::Fetch { request, deadline } => {
+                assert!(!in_flight, "two requests at once");
+                if let Some(&(_, last)) = requests.last() {
                     // At the very end of time there is no room for a floor.
                     let apart = now.since(last) >= floor || now == Instant::FAR_FUTURE;
                     assert!(apart, "{last:?} {now:?}");
                 }
                 assert!(deadline > now || now == Instant::FAR_FUTURE);
-                in_flight = Some(now);
-                last_request = Some(now);
+                in_flight = true;
+                requests.push((request, now));
             }
             Action::Wait { until, .. } => assert!(until > now, "a wait in the past"),
             other => panic!("{other:?}"),
@@ -187,5 +216,36 @@ pub fn check(data: &[u8]) {
         let at = manager.reauth_at(7, now.plus(Duration::from_secs(60)));
         assert!(at <= Instant::FAR_FUTURE);
         let _ = (manager.health(now), manager.slice(), format!("{manager:?}"));
+    }
+}
+
+/// The request that is so many older than the newest, and whether it is that.
+fn pick(requests: &[(RequestId, Instant)], older: u8) -> Option<(RequestId, bool)> {
+    let at = requests.len().checked_sub(1)?;
+    // Mostly the newest.
+    let older = usize::from(older.saturating_sub(128)).min(at);
+    requests.get(at - older).map(|(request, _)| (*request, older == 0))
+}
+
+/// What an answer must not change that isn't to the request in flight.
+struct Stale(Option<(bool, u32, u32, Option<SourceError>)>);
+
+impl Stale {
+    fn of(manager: &TokenManager<[u8; 64]>, now: Instant, is_stale: bool) -> Self {
+        Self(is_stale.then(|| Self::shown(manager, now)))
+    }
+
+    fn shown(
+        manager: &TokenManager<[u8; 64]>,
+        now: Instant,
+    ) -> (bool, u32, u32, Option<SourceError>) {
+        let health = manager.health(now);
+        (health.in_flight, health.failures, health.failures_in_a_row, health.last_error)
+    }
+
+    #[track_caller]
+    fn check(self, manager: &TokenManager<[u8; 64]>, now: Instant) {
+        let Some(before) = self.0 else { return };
+        assert_eq!(before, Self::shown(manager, now), "a stale answer changed it");
     }
 }

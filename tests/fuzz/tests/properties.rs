@@ -32,13 +32,13 @@ proptest! {
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("t")).with_user("oid");
         let start = Instant::from_millis(1);
-        manager.token(start, &token.with_expires_in(Duration::from_millis(life))).unwrap();
+        manager.push(start, &token.with_expires_in(Duration::from_millis(life))).unwrap();
         let end = start.plus(Duration::from_millis(life));
         let mut now = start;
         for failure in Vec::<Failure>::arbitrary_take_rest(Unstructured::new(&failures)).unwrap() {
             now = now.max(manager.next_deadline()).min(end.minus(Duration::from_millis(1)));
-            if let Action::Fetch { .. } = manager.poll(now) {
-                manager.failed(now, failure.error());
+            if let Action::Fetch { request, .. } = manager.poll(now) {
+                manager.failed(now, request, failure.error());
             }
             prop_assert!(manager.login(now).is_some());
         }

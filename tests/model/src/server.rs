@@ -2,6 +2,7 @@
 //! other. It says which bytes it has answered with, and for what.
 
 mod data;
+mod others;
 mod session;
 
 use std::collections::VecDeque;

@@ -189,7 +189,7 @@ impl World {
         let text = format!("token-{}", self.tokens);
         let life = Duration::from_secs(self.settings.life);
         let token = Token::new(Secret::new(&text)).with_user("oid").with_expires_in(life);
-        self.manager.token(self.time(), &token).expect("it is a good one");
+        self.manager.push(self.time(), &token).expect("it is a good one");
         self.token_came = self.now;
         // A host has the next token in time.
         self.fresh_at = self.now + self.settings.life * 700;

@@ -95,7 +95,7 @@ impl Bench {
     fn new(real: Real) -> Self {
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
-        manager.token(NOW, &token.with_expires_in(Duration::from_secs(3600))).expect("a token");
+        manager.push(NOW, &token.with_expires_in(Duration::from_secs(3600))).expect("a token");
         Self { real, manager, connection: connection(), ended: false, waits: None }
     }
 

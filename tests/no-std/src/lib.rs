@@ -43,14 +43,13 @@ pub extern "C" fn gateway(unix_time: u64) -> u32 {
     let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
     let mut count = 0;
     loop {
-        if let Action::Fetch { deadline } = manager.poll(now()) {
-            let sent_at = now();
+        if let Action::Fetch { request: asked, deadline } = manager.poll(now()) {
             match fetch(&mut source, deadline, &mut request, &mut body) {
                 Ok(issued) => match issued.token(&body) {
-                    Ok(token) => drop(manager.token(sent_at, &token)),
-                    Err(error) => manager.failed(now(), SourceError::Token(error)),
+                    Ok(token) => drop(manager.token(now(), asked, &token)),
+                    Err(error) => manager.failed(now(), asked, SourceError::Token(error)),
                 },
-                Err(error) => manager.failed(now(), error),
+                Err(error) => manager.failed(now(), asked, error),
             }
         }
         connection.look(now(), &mut manager);

@@ -10,7 +10,7 @@ use redis_entraid_core::args;
 use redis_entraid_core::connection::{CloseReason, Config, Connection, Idle, Output, Pending};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::HttpErrorKind;
-use redis_entraid_core::manager::{Action, TokenManager};
+use redis_entraid_core::manager::{Action, RequestId, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::secret::Secret;
@@ -58,6 +58,9 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// After this long the manager gives a request up.
+const TIME_LIMIT: u64 = 30_000;
+
 /// The longest that it takes to log in. An endpoint that was configured wrongly is asked every ten
 /// minutes, give or take the jitter; then there are some attempts, half a minute apart at most.
 const PATIENCE: u64 = 15 * MINUTE;
@@ -90,7 +93,7 @@ enum What {
     /// The manager has something to do.
     Manager,
     /// The endpoint answers a request, by number.
-    Answer(u64),
+    Answer(usize),
     /// A connection has something to do.
     Connection(usize),
     /// A dial succeeds or not.
@@ -101,6 +104,14 @@ enum What {
     Command(usize),
     /// The server restarts: all connections are cut.
     Restart,
+}
+
+/// A request for a token.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    request: RequestId,
+    at: u64,
+    answered: bool,
 }
 
 /// A token as the endpoint knows it.
@@ -137,9 +148,7 @@ struct World {
     mood: Mood,
     /// When the endpoint was last unwell.
     unwell: u64,
-    request: u64,
-    in_flight: Option<u64>,
-    last_request: Option<u64>,
+    requests: Vec<Asked>,
     last_token: Option<u64>,
     manager_wake: u64,
     issued: Vec<Issued>,
@@ -196,9 +205,7 @@ impl World {
             manager,
             mood: Mood::Well,
             unwell: 0,
-            request: 0,
-            in_flight: None,
-            last_request: None,
+            requests: Vec::new(),
             last_token: None,
             manager_wake: u64::MAX,
             issued: Vec::new(),
@@ -324,22 +331,19 @@ impl World {
     fn poll(&mut self) {
         let now = at(self.now);
         match self.manager.poll(now) {
-            Action::Fetch { deadline } => {
-                if let Some(last) = self.last_request {
-                    // What has taken longer than this, the host has dropped.
-                    let dropped = self.now - last >= 30_000;
-                    assert!(self.in_flight.is_none() || dropped, "two requests at once");
+            Action::Fetch { request, deadline } => {
+                if let Some(&Asked { at: last, answered, .. }) = self.requests.last() {
+                    let timed_out = self.now - last >= TIME_LIMIT;
+                    assert!(answered || timed_out, "two requests at once");
                     assert!(self.now - last >= 1000, "below the floor after a failure");
                 }
                 self.report.requests += 1;
-                self.request += 1;
-                self.in_flight = Some(self.request);
-                self.last_request = Some(self.now);
+                self.requests.push(Asked { request, at: self.now, answered: false });
                 let latency = match self.mood {
                     Mood::Hanging => HOUR,
                     _ => self.chance.between(5, 2000),
                 };
-                self.plan(latency, What::Answer(self.request));
+                self.plan(latency, What::Answer(self.requests.len() - 1));
                 self.wake_manager(deadline.as_millis());
             }
             Action::Wait { until, .. } => {
@@ -350,53 +354,59 @@ impl World {
         }
     }
 
-    fn answer(&mut self, request: u64) {
-        // Given up long ago: the host has dropped it.
-        if self.in_flight != Some(request) {
-            return;
-        }
-        let sent = self.last_request.expect("it was sent");
-        self.in_flight = None;
-        if self.now - sent >= 30_000 {
-            return;
-        }
+    /// The endpoint answers, maybe so late that the next request is in flight.
+    fn answer(&mut self, number: usize) {
+        let asked = &mut self.requests[number];
+        asked.answered = true;
+        let Asked { request, at: sent, .. } = *asked;
+        let late = self.now - sent >= TIME_LIMIT;
+        let before = self.manager.health(at(self.now));
         let now = at(self.now);
         let last = self.issued.last().copied().filter(|last| last.ends > self.now);
         match (self.mood, last) {
             (Mood::Down | Mood::Hanging, _) => {
-                self.manager.failed(now, SourceError::Http(HttpErrorKind::Connect));
+                self.manager.failed(now, request, SourceError::Http(HttpErrorKind::Connect));
             }
             (Mood::Throttling, _) => {
                 let wait = Duration::from_secs(self.chance.between(1, 600));
                 let kind = ErrorKind::Throttled(Some(wait));
-                self.manager.failed(now, SourceError::Other { kind, what: "429" });
+                self.manager.failed(now, request, SourceError::Other { kind, what: "429" });
             }
             (Mood::Misconfigured, _) => {
                 let kind = ErrorKind::Configuration;
-                self.manager.failed(now, SourceError::Other { kind, what: "invalid_client" });
+                self.manager.failed(
+                    now,
+                    request,
+                    SourceError::Other { kind, what: "invalid_client" },
+                );
             }
-            (Mood::Caching, Some(last)) => self.give(last, sent),
+            (Mood::Caching, Some(last)) => self.give(last, request),
             _ => {
                 let life = self.chance.between(60 * MINUTE, 90 * MINUTE);
                 let number = self.issued.len() as u64 + 1;
                 let issued = Issued { number, sent, ends: self.now + life };
                 self.issued.push(issued);
-                self.give(issued, sent);
+                self.give(issued, request);
             }
+        }
+        if late {
+            let after = self.manager.health(now);
+            assert_eq!(after.failures, before.failures, "it was counted when it timed out");
+            assert_eq!(after.in_flight, before.in_flight, "the newer request stays in flight");
         }
         self.wake_manager(self.now);
     }
 
-    fn give(&mut self, issued: Issued, sent: u64) {
+    fn give(&mut self, issued: Issued, request: RequestId) {
         let text = format!("token-{}", issued.number);
         // As the endpoint counts: from when it answers, in whole seconds.
         let life = Duration::from_secs((issued.ends - self.now) / 1000);
         if life.is_zero() {
-            self.manager.failed(at(self.now), SourceError::NoToken);
+            self.manager.failed(at(self.now), request, SourceError::NoToken);
             return;
         }
         let token = Token::new(Secret::new(&text)).with_user("oid").with_expires_in(life);
-        if self.manager.token(at(sent), &token).is_err() {
+        if self.manager.token(at(self.now), request, &token).is_err() {
             // It ended while it was on its way.
             return;
         }

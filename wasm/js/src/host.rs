@@ -68,7 +68,12 @@ extern "C" {
     pub(crate) fn push(this: &Host, push: JsValue);
 
     /// Something that was begun.
+    #[derive(Clone)]
     pub(crate) type Task;
+
+    /// What a dial waits for: `name`, `tcp` or `tls`, if its function has said so.
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn stage(this: &Task) -> Option<String>;
 
     #[wasm_bindgen(method, getter)]
     fn promise(this: &Task) -> Promise;

@@ -98,7 +98,9 @@ impl RawManager {
                     || shared.is_over.get()
                     || (first && shared.hopeless.borrow().is_some())
             };
+            let waiting = shared.tokens.waiting();
             shared.tokens.wait(&clock, until, ready).await;
+            drop(waiting);
             let now = clock.now();
             let next = shared.tokens.with(|manager| {
                 let login = manager.newer_than(have, now)?;

@@ -5,10 +5,10 @@ use core::fmt;
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use js_sys::Uint8Array;
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
 use wasm_bindgen::JsCast;
 
-use crate::host::{Host, Problem, Transport, settled};
+use crate::host::{Host, Problem, Task, Transport, settled};
 
 /// Opens what the host calls a connection.
 #[derive(Clone)]
@@ -23,7 +23,10 @@ impl Connector for Dialer {
         session: S,
     ) -> Result<S::Output, Problem> {
         let Endpoint { address, port, server_name, .. } = *endpoint;
-        let transport = self.0.dial(address, port, server_name).done().await?;
+        let dial = self.0.dial(address, port, server_name);
+        let dialing = Dialing { endpoint, dial: dial.clone() };
+        let transport = dial.done().await?;
+        drop(dialing);
         // Dropped with the session: a read that is pending then gets no bytes that it could lose.
         let open = Open(transport.unchecked_into());
         let reader = Reader { transport: &open.0, left: Vec::new(), taken: 0 };
@@ -38,6 +41,23 @@ impl transport::ConnectError for Problem {
             "tls" => ConnectErrorKind::Tls,
             "host" => ConnectErrorKind::Host,
             _ => ConnectErrorKind::Unreachable,
+        }
+    }
+}
+
+/// A dial that may be given up: what it waits for then is noted.
+struct Dialing<'e> {
+    endpoint: &'e Endpoint<'e>,
+    dial: Task,
+}
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        match self.dial.stage().as_deref() {
+            Some("name") => self.endpoint.begins(Stage::Name),
+            Some("tcp") => self.endpoint.begins(Stage::Tcp),
+            Some("tls") => self.endpoint.begins(Stage::Tls),
+            _ => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::mem;
 use embedded_io_async::{ErrorType, Read, Write};
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::sockets::instance_network::instance_network;
 use wasip2::sockets::ip_name_lookup::resolve_addresses;
@@ -95,7 +95,10 @@ impl Tcp {
     /// [`ConnectError`] of the last address that was tried.
     pub async fn open(&self, endpoint: &Endpoint<'_>) -> Result<Stream, ConnectError> {
         let mut last = ConnectError { step: Step::Name, code: ErrorCode::NameUnresolvable };
-        for address in self.resolve(endpoint.address).await? {
+        endpoint.begins(Stage::Name);
+        let addresses = self.resolve(endpoint.address).await?;
+        endpoint.begins(Stage::Tcp);
+        for address in addresses {
             match self.dial(address, endpoint.port).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,

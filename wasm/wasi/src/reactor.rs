@@ -43,6 +43,10 @@ impl fmt::Debug for Reactor {
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
+/// How often futures are polled that wake themselves, before the host is asked what else is ready:
+/// one that always has something to do must not keep a timer from its turn.
+const ROUNDS: u32 = 16;
+
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
@@ -74,6 +78,7 @@ impl Reactor {
         let waker = Waker::from(woken.clone());
         let mut cx = Context::from_waker(&waker);
         let mut future = pin!(future);
+        let mut rounds = 0;
         loop {
             woken.0.store(false, Ordering::Relaxed);
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
@@ -85,14 +90,19 @@ impl Reactor {
             let fresh = core::mem::replace(&mut *self.0.tasks.borrow_mut(), tasks);
             if !fresh.is_empty() {
                 self.0.tasks.borrow_mut().extend(fresh);
-            } else if !woken.0.load(Ordering::Relaxed) {
-                self.turn();
+                continue;
+            }
+            let busy = woken.0.load(Ordering::Relaxed);
+            rounds = if busy { rounds + 1 } else { 0 };
+            if rounds % ROUNDS == 0 {
+                self.turn(busy);
             }
         }
     }
 
-    /// Waits until something is ready, and wakes who waits for it.
-    fn turn(&self) {
+    /// Wakes who waits for what is ready. Waits until something is, unless there is something to do
+    /// meanwhile.
+    fn turn(&self, busy: bool) {
         // Whatever is asked here is asked of the host in one go: a pollable that calls itself ready
         // again and again must not keep a timer from its turn.
         // What is ready already waits to be looked at, and not for the host.
@@ -102,11 +112,15 @@ impl Reactor {
             waiting.map(|entry| entry.pollable.clone()).collect()
         };
         if waiting.is_empty() {
-            // A future that waits for nothing here; at least it shouldn't keep the host busy.
-            subscribe_duration(SECOND / 10).block();
+            if !busy {
+                // A future that waits for nothing here; at least it shouldn't keep the host busy.
+                subscribe_duration(SECOND / 10).block();
+            }
             return;
         }
-        let pollables: Vec<&Pollable> = waiting.iter().map(|pollable| &**pollable).collect();
+        let at_once = busy.then(|| subscribe_duration(0));
+        let pollables = waiting.iter().map(|pollable| &**pollable);
+        let pollables: Vec<&Pollable> = pollables.chain(&at_once).collect();
         let ready = poll(&pollables);
         let mut entries = self.0.waiting.borrow_mut();
         for pollable in ready.iter().filter_map(|index| waiting.get(*index as usize)) {

@@ -6,7 +6,7 @@ use core::fmt;
 use core::time::Duration;
 
 use redis_entraid_core::client::ConfigError;
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
 use redis_entraid_tls::pki_types::pem::PemObject;
 use redis_entraid_tls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use redis_entraid_tls::rand_core::{CryptoRng, Error as RngError, RngCore};
@@ -74,6 +74,7 @@ impl Connector for TlsTcp {
         session: S,
     ) -> Result<S::Output, ConnectError> {
         let stream = self.tcp.open(endpoint).await.map_err(ConnectError::Tcp)?;
+        endpoint.begins(Stage::Tls);
         let (reader, writer) = stream.halves();
         let halves = Halves::new(reader, writer);
         let now = wall_clock::now().seconds;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::command::{Class, Refused, classify};
 use crate::connection::{Lost, ReplyTooLarge};
+use crate::recent::Recent;
 use crate::resp::{Arg, encode, encoded_len};
 use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
@@ -53,12 +54,15 @@ impl Ticket {
 pub(in super::super) struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) commands: Vec<(Class, usize)>,
+    recent: Recent,
 }
 
 impl Batch {
     pub(in super::super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.commands.clear();
+        let Self { bytes, commands, recent } = self;
+        recent.used(commands.len(), bytes.len().max(size_of_val(&**commands)));
+        recent.clear(bytes);
+        recent.clear(commands);
     }
 
     /// Takes a command, and says what it does to its connection. What will not be sent is refused
@@ -137,13 +141,17 @@ pub(in super::super) struct Replies {
     pub(in super::super) ends: Vec<usize>,
     /// By number, in order, for the few that failed.
     pub(in super::super) failures: Vec<(usize, Failure)>,
+    recent: Recent,
 }
 
 impl Replies {
     pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.failures.clear();
+        let Self { bytes, ends, failures, recent } = self;
+        let most = bytes.len().max(size_of_val(&**ends)).max(size_of_val(&**failures));
+        recent.used(ends.len(), most);
+        recent.clear(bytes);
+        recent.clear(ends);
+        recent.clear(failures);
     }
 
     pub(in super::super) fn len(&self) -> usize {

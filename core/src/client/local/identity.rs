@@ -20,6 +20,8 @@ use crate::client::{MAX_COMMAND, NodeAddress};
 use crate::connection::{Config, Connection, Pending};
 use crate::drive::{Refresh, Tokens, refresh};
 use crate::event::Event;
+#[cfg(feature = "postcard")]
+use crate::manager::Fingerprint;
 use crate::manager::TokenManager;
 use crate::reconnect::{Reconnect, ReconnectPolicy};
 use crate::source::{SourceFailure, TokenSource};
@@ -84,6 +86,9 @@ pub(super) struct Identity<T> {
     pub(super) until: Instant,
     on_event: Option<Hook>,
     pub(super) on_push: Option<PushHook>,
+    /// Whose tokens they are.
+    #[cfg(feature = "postcard")]
+    pub(super) fingerprint: Fingerprint,
     /// The token that the caller has.
     #[cfg(feature = "postcard")]
     pub(super) kept: Cell<crate::manager::Generation>,
@@ -97,20 +102,25 @@ pub(super) struct Identity<T> {
 }
 
 impl<T: Timer> Identity<T> {
-    pub(super) fn new(settings: Settings, timer: T, snapshot: Option<&[u8]>) -> Rc<Self> {
+    pub(super) fn new(
+        settings: Settings,
+        timer: T,
+        source: &impl TokenSource,
+        snapshot: Option<&[u8]>,
+    ) -> Rc<Self> {
         let now = timer.now();
         let slot = || Growable::new(BUFFER, 16 << 10);
         let mut manager = TokenManager::new(settings.policy, [slot(), slot()]);
         manager.seed(settings.seed);
         #[cfg(feature = "postcard")]
-        let kept = {
-            let unix_time = timer.unix_time();
+        let (fingerprint, kept) = {
+            let (fingerprint, time) = (Fingerprint::of(|f| source.identify(f)), timer.unix_time());
             // One that is of no use is as good as none.
-            let restored = snapshot.and_then(|bytes| manager.restore(bytes, now, unix_time).ok());
-            Cell::new(restored.unwrap_or_default())
+            let restore = |bytes| manager.restore(bytes, fingerprint, now, time).ok();
+            (fingerprint, Cell::new(snapshot.and_then(restore).unwrap_or_default()))
         };
         #[cfg(not(feature = "postcard"))]
-        let _ = snapshot;
+        let _ = (source, snapshot);
         let until = settings.deadline.map_or(Instant::FAR_FUTURE, |after| now.plus(after));
         let place = Place {
             host: settings.host,
@@ -133,6 +143,8 @@ impl<T: Timer> Identity<T> {
             until,
             on_event: settings.on_event,
             on_push: settings.on_push,
+            #[cfg(feature = "postcard")]
+            fingerprint,
             #[cfg(feature = "postcard")]
             kept,
             shares: RefCell::default(),

@@ -10,7 +10,7 @@ use super::nodes::Nodes;
 use super::shared::Shared;
 use crate::client::{Desk, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted, either};
+use crate::drive::{DialError, Handler, Owner, Submit, Wanted, either};
 use crate::event::Event;
 use crate::reconnect::Dial;
 use crate::source::TokenSource;
@@ -113,8 +113,12 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
         if self.is_idle && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
     }
 
+    fn is_waited_for(&self) -> bool {
+        !self.desk.is_empty()
+    }
+
     fn dial(&self, now: Instant) -> Dial {
-        self.shared.standing.borrow().dial(now)
+        self.shared.dial(now)
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -122,11 +126,12 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     }
 
     fn connected(&mut self) {
+        self.shared.dialed();
         self.shared.connected.set(true);
         self.shared.identity.wake();
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.shared.dial_failed(now, error);
     }
 

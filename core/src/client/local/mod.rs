@@ -61,7 +61,7 @@ impl<T: Timer + 'static> Local<T> {
         K: Connector + Clone,
         S: TokenSource,
     {
-        let (shared, config) = Identity::new(settings, timer, snapshot).share(None);
+        let (shared, config) = Identity::new(settings, timer, &source, snapshot).share(None);
         let config = config.for_commands();
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
@@ -176,6 +176,7 @@ impl<T: Timer + 'static> Local<T> {
             return Ok(());
         }
         let Identity { tokens, timer, until, failure, .. } = &*self.shared.identity;
+        let _waiting = tokens.waiting();
         tokens.ask();
         if !tokens.wait(timer, *until, |_| !tokens.is_asked()).await {
             return Err(self.shared.too_late());
@@ -195,7 +196,7 @@ impl<T: Timer + 'static> Local<T> {
                 return None;
             }
             let mut bytes = Zeroizing::new(vec![0; RESPONSE]);
-            let len = manager.snapshot(now, &mut bytes).ok()??.len();
+            let len = manager.snapshot(now, identity.fingerprint, &mut bytes).ok()??.len();
             bytes.truncate(len);
             identity.kept.set(generation);
             Some(bytes)

@@ -15,10 +15,10 @@ use crate::connection::{Config, Outcome};
 use crate::drive::{Owner, keep, within};
 use crate::event::Event;
 use crate::manager::Pull;
-use crate::reconnect::Reconnect;
+use crate::reconnect::{Dial, Reconnect};
 use crate::source::SourceError;
 use crate::time::{Instant, Timer};
-use crate::transport::{self, ConnectErrorKind, Connector, Endpoint};
+use crate::transport::{self, Connector, Endpoint, Progress};
 
 /// See the [module](self).
 pub(super) struct Shared<T> {
@@ -26,6 +26,9 @@ pub(super) struct Shared<T> {
     /// Where its connections go, if a redirection has led there.
     node: Option<NodeAddress>,
     pub(super) standing: RefCell<Standing>,
+    /// How far the dial has come that began then.
+    progress: Progress,
+    dialing: Cell<Option<Instant>>,
     /// There is a transport.
     pub(super) connected: Cell<bool>,
     /// Until when the first one is waited for.
@@ -46,7 +49,9 @@ impl<T: Timer> Shared<T> {
         start_until: Instant,
     ) -> Self {
         let standing = RefCell::new(Standing::new(reconnect));
-        Self { identity, node, standing, connected: Cell::new(false), start_until }
+        let (progress, dialing) = (Progress::new(), Cell::new(None));
+        let connected = Cell::new(false);
+        Self { identity, node, standing, progress, dialing, connected, start_until }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -59,6 +64,7 @@ impl<T: Timer> Shared<T> {
 
     /// Waits for the first connection, or login.
     pub(super) async fn started(&self, is_there: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        let _waiting = self.identity.tokens.waiting();
         let started = poll_fn(|cx| {
             if is_there(self) {
                 return Poll::Ready(Ok(()));
@@ -113,7 +119,13 @@ impl<T: Timer> Shared<T> {
                 // The source has been silent all the time.
                 return Error::Token(Arc::new(SourceError::TimedOut.into()));
             }
-            Error::Unavailable { cause: None }
+            match self.dialing.get() {
+                Some(since) => {
+                    let unanswered = self.endpoint().unanswered(self.now().since(since));
+                    Error::Connect(Arc::new(self.undialed(&unanswered)))
+                }
+                None => Error::Unavailable { cause: None },
+            }
         })
     }
 
@@ -133,7 +145,7 @@ impl<T: Timer> Shared<T> {
     }
 
     fn endpoint(&self) -> Endpoint<'_> {
-        let endpoint = self.identity.place.endpoint();
+        let endpoint = self.identity.place.endpoint().with_progress(&self.progress);
         self.node.as_ref().map_or(endpoint, |node| node.endpoint(endpoint))
     }
 
@@ -162,15 +174,29 @@ impl<T: Timer> Shared<T> {
         self.identity.report(event);
     }
 
+    /// When to dial.
+    pub(super) fn dial(&self, now: Instant) -> Dial {
+        let dial = self.standing.borrow().dial(now);
+        if dial == Dial::Now {
+            self.dialing.set(Some(now));
+        }
+        dial
+    }
+
+    /// Learns that there is a transport.
+    pub(super) fn dialed(&self) {
+        self.dialing.set(None);
+    }
+
     /// Learns that no connection could be made.
-    pub(super) fn dial_failed<E: transport::ConnectError>(&self, now: Instant, error: Option<E>) {
-        let Endpoint { address, port, .. } = self.endpoint();
-        let to = alloc::format!("{address}:{port}");
-        let error = match error {
-            Some(error) => ConnectError::new(error.kind(), to, error.to_string()),
-            None => ConnectError::new(ConnectErrorKind::Unreachable, to, "nobody answers in time"),
-        };
-        let event = self.standing.borrow_mut().dial_failed(now, error);
+    pub(super) fn dial_failed(&self, now: Instant, error: impl transport::ConnectError) {
+        self.dialing.set(None);
+        let event = self.standing.borrow_mut().dial_failed(now, self.undialed(&error));
         self.identity.report(&event);
+    }
+
+    fn undialed(&self, error: &impl transport::ConnectError) -> ConnectError {
+        let Endpoint { address, port, .. } = self.endpoint();
+        ConnectError::new(error.kind(), alloc::format!("{address}:{port}"), error.to_string())
     }
 }

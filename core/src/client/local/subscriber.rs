@@ -2,7 +2,6 @@
 
 mod lines;
 
-use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::cell::RefCell;
@@ -52,7 +51,7 @@ impl<T: Timer + 'static> Subscriber<T> {
         K: Connector + Clone,
         S: TokenSource,
     {
-        let identity = Identity::new(settings, timer, snapshot);
+        let identity = Identity::new(settings, timer, &source, snapshot);
         let (subscriber, lines) = Self::made(&identity);
         let driver = async move {
             let fetching = identity.fetch(&mut source);
@@ -107,7 +106,8 @@ impl<T: Timer + 'static> Subscriber<T> {
     ///
     /// # Errors
     /// [`Error::Server`] if it is refused. [`Error::Unavailable`] if there is no connection for
-    /// as long as a command may take: then it is still wanted, and subscribed to when there is.
+    /// as long as a command may take, [`Error::Unconfirmed`] if there is one and the server doesn't
+    /// answer: then it is still wanted, and subscribed to when that works.
     ///
     /// # Cancel safety
     /// If the future is dropped, `names` are still wanted. What the server then says of them, if
@@ -120,10 +120,7 @@ impl<T: Timer + 'static> Subscriber<T> {
         let timer = &self.shared.identity.timer;
         let by = timer.now().plus(self.patience);
         let known = within(timer, by, self.reader.subscribe(topic, names)).await;
-        known.unwrap_or_else(|| {
-            let cause = self.shared.problem().map(Box::new);
-            Err(Error::Unavailable { cause })
-        })
+        known.unwrap_or_else(|| Err(self.shared.standing.borrow().unconfirmed()))
     }
 
     /// Ends the subscription to `names`. What was published before may still come.

@@ -4,63 +4,67 @@ use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::task::Context;
 
+use super::Message;
 use super::mailbox::{Mail, Mailbox, Name};
-use super::{Delivery, Message};
+use super::tasks::{Task, Tasks};
 use crate::client::desk::Ended;
 use crate::client::error::ServerError;
 use crate::client::share::Share;
-use crate::connection::{Output, SubmitError, Tag};
+use crate::connection::{CloseReason, Lost, Outcome, Output, SubmitError, Tag};
 use crate::event::Event;
-use crate::pubsub::{Notice, Tell};
-use crate::resp::Arg;
-
-/// What the server is to know.
-struct Task {
-    /// Its number on this connection: they are told one after the other.
-    number: u64,
-    /// That of the wish.
-    id: u64,
-    name: Name,
-    told: Told,
-}
-
-/// How it stands with a name on a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    NotYet,
-    Sent,
-    Confirmed,
-}
+use crate::pubsub::{Confirmation, Notice, Tell};
+use crate::resp::{Arg, Value};
 
 /// The tag of what ends: nobody waits for the answer.
 const ENDS: Tag = Tag::MAX;
 
+/// The tag of what is told once more, for the sake of what comes before the answer.
+const BARRIER: Tag = Tag::MAX - 1;
+
+/// What it is beside another connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// There is no other one, or one that is to take its place.
+    First,
+    /// It takes the place of another, which ends when this one has its subscriptions. That they
+    /// overlap was said, or not yet.
+    Replaces { said: bool },
+    /// The other one has ended, and this one has stayed. What both were sent may still be under way
+    /// here: the server is asked something whose answer comes behind it.
+    Settles { asked: bool },
+}
+
+/// Whether it is known what the server has granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Granted {
+    Known,
+    /// The server has forgotten the login, and perhaps all else: with the next one it is told again.
+    Forgotten,
+    /// The server is silent about a subscription.
+    Unknown,
+}
+
 /// One connection of a subscriber: tells the server what is wanted, and hears it.
 ///
 /// There is one, or two while one takes the place of the other. Who drives them says so when one
-/// ends: it was [`lost`](Self::lost), it had [`failed`](Self::failed) to take another's place, or
-/// another one [`succeeds`](Self::succeeds) it.
+/// ends: it was [`lost`](Self::lost), another one [`outlives`](Self::outlives) it, whose place it
+/// was to take, or another one [`succeeds`](Self::succeeds) it.
 pub struct Line<L: Share<Mail>> {
     mailbox: Arc<Mailbox<L>>,
-    /// By number.
-    tasks: Vec<Task>,
-    /// The number of what it is told next, and of what comes behind all.
-    next: u64,
-    number: u64,
-    /// What is to end.
+    tasks: Tasks,
+    /// What is to end, and how much of that was told and not yet answered.
     ends: VecDeque<Name>,
-    /// Up to which change of the mailbox that is all.
+    ending: usize,
+    /// Up to which change of the mailbox all was seen, and up to which wish there are tasks.
     changes: u64,
-    confirmed: usize,
+    wishes: u64,
+    granted: Granted,
+    place: Place,
     logged_in: bool,
-    /// Another connection has the same subscriptions, and ends when this one has them.
-    replaces: bool,
     to_be_replaced: bool,
-    unknown: bool,
     news: bool,
 }
 
@@ -69,16 +73,15 @@ impl<L: Share<Mail>> Line<L> {
     pub const fn new(mailbox: Arc<Mailbox<L>>) -> Self {
         Self {
             mailbox,
-            tasks: Vec::new(),
-            next: 0,
-            number: 0,
+            tasks: Tasks::new(),
             ends: VecDeque::new(),
+            ending: 0,
             changes: 0,
-            confirmed: 0,
+            wishes: 0,
+            granted: Granted::Known,
+            place: Place::First,
             logged_in: false,
-            replaces: false,
             to_be_replaced: false,
-            unknown: false,
             news: false,
         }
     }
@@ -87,7 +90,7 @@ impl<L: Share<Mail>> Line<L> {
     /// one is to [retire](crate::connection::Connection::retire) when this one
     /// [is settled](Self::is_settled).
     pub fn replacing(mailbox: Arc<Mailbox<L>>) -> Self {
-        Self { replaces: true, ..Self::new(mailbox) }
+        Self { place: Place::Replaces { said: false }, ..Self::new(mailbox) }
     }
 
     /// Whether the server has accepted the login.
@@ -100,18 +103,20 @@ impl<L: Share<Mail>> Line<L> {
         self.to_be_replaced
     }
 
-    /// Whether it has all that is wanted.
+    /// Whether another one still serves, whose place it is to take.
+    pub const fn replaces(&self) -> bool {
+        matches!(self.place, Place::Replaces { .. })
+    }
+
+    /// Whether it has all that was wanted when it logged in.
     pub fn is_settled(&self) -> bool {
-        self.logged_in
-            && self.ends.is_empty()
-            && self.confirmed == self.tasks.len()
-            && self.changes == self.mailbox.changes()
+        self.logged_in && self.granted == Granted::Known && self.tasks.is_complete()
     }
 
     /// Whether the server is silent about a subscription. What it is subscribed to isn't known any
     /// more then: it is to be closed as unresponsive.
-    pub const fn is_unknown(&self) -> bool {
-        self.unknown
+    pub fn is_unknown(&self) -> bool {
+        self.granted == Granted::Unknown
     }
 
     /// Whether something has changed that who drives it should see.
@@ -124,68 +129,102 @@ impl<L: Share<Mail>> Line<L> {
         self.news = false;
     }
 
-    const fn has_subscriptions(&self) -> bool {
-        self.confirmed > 0
-    }
-
     /// It has ended, and there is no other one.
     pub fn lost(&self) {
-        if self.has_subscriptions() {
-            self.mailbox.gap_begins();
+        if let Place::Settles { .. } = self.place {
+            self.mailbox.overlap_ends();
+        }
+        self.begin_gap();
+    }
+
+    /// `later` has ended before it took the place of this one.
+    pub fn outlives(&mut self, later: &Self) {
+        self.stays(later.place);
+    }
+
+    /// `earlier` has ended for `reason`, and this one takes its place.
+    pub fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
+        if let Place::Settles { .. } = earlier.place {
+            self.mailbox.overlap_ends();
+        }
+        let place = core::mem::replace(&mut self.place, Place::First);
+        self.stays(place);
+        // If it has retired, all that was under way was heard.
+        if reason != CloseReason::Replaced {
+            earlier.begin_gap();
+            self.settle();
         }
     }
 
-    /// It has ended before it took the place of another.
-    pub fn failed(&self) {
-        if self.has_subscriptions() {
-            self.mailbox.notice(Delivery::Settled);
-        }
-    }
-
-    /// `earlier` has ended, and this one takes its place.
-    pub fn succeeds(&mut self, earlier: &Self) {
-        self.replaces = false;
-        if self.has_subscriptions() {
-            self.mailbox.notice(Delivery::Settled);
-        }
-        if !self.is_settled() && earlier.has_subscriptions() {
-            self.mailbox.gap_begins();
+    /// There is no other connection any more, of which the later one had this `place`.
+    fn stays(&mut self, place: Place) {
+        self.mailbox.set_heir(false);
+        if place == (Place::Replaces { said: true }) {
+            if let Place::Settles { .. } = self.place {
+                self.mailbox.overlap_ends();
+            }
+            self.place = Place::Settles { asked: false };
         }
     }
 
     /// Finds out what has to be told.
     fn plan(&mut self, changes: u64) {
         let before = core::mem::replace(&mut self.changes, changes);
-        let Self { mailbox, tasks, ends, confirmed, number, .. } = self;
-        tasks.retain(|Task { id, name, told, .. }| {
-            let wanted = mailbox.wants(*id, name);
-            if !wanted && *told != Told::NotYet {
-                *confirmed -= usize::from(*told == Told::Confirmed);
-                ends.push_back(name.clone());
-            }
-            wanted
-        });
+        let Self { mailbox, tasks, ends, wishes, .. } = self;
+        if mailbox.has_removed(before) {
+            tasks.keep(|id, name| mailbox.wants(id, name), |name| ends.push_back(name.clone()));
+        }
+        if mailbox.has_heir() && !matches!(self.place, Place::Replaces { .. }) {
+            return;
+        }
         // All others were seen before.
+        let seen = core::mem::replace(wishes, changes);
         mailbox.wanted(|wish| {
-            if wish.id > before {
-                let (id, name) = (wish.id, wish.name.clone());
-                tasks.push(Task { number: *number, id, name, told: Told::NotYet });
-                *number += 1;
+            if wish.id > seen {
+                tasks.add(wish.id, wish.name.clone());
             }
         });
     }
 
-    fn find(&self, number: u64) -> Option<usize> {
-        self.tasks.binary_search_by(|task| task.number.cmp(&number)).ok()
+    /// The server has accepted a login.
+    fn logged_in(&mut self) {
+        self.news = true;
+        if self.granted == Granted::Forgotten {
+            self.granted = Granted::Known;
+            self.begin_gap();
+            self.ending = 0;
+            self.tasks.again();
+        }
+        if !core::mem::replace(&mut self.logged_in, true) {
+            if self.replaces() {
+                self.mailbox.set_heir(true);
+            }
+            self.plan(self.mailbox.changes());
+            self.tasks.complete_here();
+        }
+    }
+
+    /// What it was subscribed to has ended.
+    fn begin_gap(&self) {
+        if self.tasks.confirmed() > 0 {
+            self.mailbox.gap_begins();
+        }
     }
 
     /// What is to be told next, and by which tag it is known.
     fn task(&self) -> Option<(Tag, &Name)> {
-        if let Some(name) = self.ends.front() {
+        if self.granted != Granted::Known {
+            return None;
+        }
+        if let Some(name) = self.ends.get(self.ending) {
             return Some((ENDS, name));
         }
-        let next = self.tasks.partition_point(|task| task.number < self.next);
-        self.tasks.get(next).map(|task| (task.number, &task.name))
+        if let Place::Settles { asked: false } = self.place
+            && let Some(name) = self.tasks.granted()
+        {
+            return Some((BARRIER, name));
+        }
+        self.tasks.next().map(|task| (task.number, &task.name))
     }
 
     /// Tells the server what there is to tell, as much as the connection takes, and has `cx` woken
@@ -213,19 +252,21 @@ impl<L: Share<Mail>> Line<L> {
                 }
             };
             progress = true;
-            if !begins {
-                self.ends.pop_front();
-                continue;
-            }
-            self.next = tag + 1;
-            match refused {
-                Some(error) => self.refused(tag, error),
-                None => {
-                    if let Some(task) = self.find(tag).and_then(|at| self.tasks.get_mut(at)) {
-                        task.told = Told::Sent;
+            match (tag, refused) {
+                (ENDS, None) => self.ending += 1,
+                (ENDS, Some(_)) => drop(self.ends.remove(self.ending)),
+                (BARRIER, _) => self.place = Place::Settles { asked: true },
+                (_, refused) => {
+                    self.tasks.told(tag);
+                    if let Some(error) = refused {
+                        self.refused(tag, error);
                     }
                 }
             }
+        }
+        if self.place == (Place::Settles { asked: false }) && self.tasks.granted().is_none() {
+            // What nobody wants comes neither once nor twice.
+            self.overlap_ends();
         }
         if planned || progress {
             // It may be that nothing is to be waited for any more.
@@ -237,27 +278,35 @@ impl<L: Share<Mail>> Line<L> {
     /// Hears `output`, and gives events back, which others may want to hear too.
     pub fn output(&mut self, output: Output<'_>) -> Option<Event> {
         match output {
-            Output::Push(Ok(value)) => {
-                if let Some(Notice::Message(_)) = Notice::of(value) {
-                    self.mailbox.message(Some(Message::new(value)));
-                }
-            }
+            Output::Push(Ok(value)) => match Notice::of(value) {
+                Some(Notice::Message(_)) => self.mailbox.message(Some(Message::new(value))),
+                Some(Notice::Confirmation(confirmation)) => self.confirmation(&confirmation),
+                None => {}
+            },
             Output::Push(Err(_)) => self.mailbox.message(None),
             Output::Reply { tag, reply } => {
-                match reply.ok().and_then(|value| value.error()) {
-                    _ if tag == ENDS => {}
-                    Some(error) => self.refused(tag, error.into()),
-                    None => self.confirmed(tag),
-                }
+                self.reply(tag, reply.ok());
                 self.settle();
             }
-            Output::Lost { lost, .. } => self.unknown |= lost.reason.is_none(),
+            // The login is gone: the next one brings it back.
+            Output::Lost { lost: Lost { reason: None, outcome: Outcome::NotSent }, .. } => {
+                self.forgotten();
+            }
+            Output::Lost { lost: Lost { reason: None, .. }, .. } => {
+                self.granted = Granted::Unknown;
+            }
+            Output::Lost { .. } => {}
             Output::Event(event) => {
                 match event {
-                    Event::LoggedIn { .. } => (self.logged_in, self.news) = (true, true),
+                    Event::LoggedIn { .. } | Event::Reauthenticated { .. } => self.logged_in(),
                     Event::ReplacementDue { .. } => {
                         (self.to_be_replaced, self.news) = (true, true);
                     }
+                    // The other one has the same.
+                    Event::StateLost(_) if matches!(self.place, Place::Replaces { .. }) => {
+                        return None;
+                    }
+                    Event::StateLost(_) => self.forgotten(),
                     _ => {}
                 }
                 return Some(event);
@@ -266,27 +315,75 @@ impl<L: Share<Mail>> Line<L> {
         None
     }
 
+    fn reply(&mut self, tag: Tag, reply: Option<Value<'_>>) {
+        let error = reply.and_then(|value| value.error());
+        if let Some(error) = error
+            && error.code() == "NOAUTH"
+        {
+            return self.forgotten();
+        }
+        if tag == BARRIER {
+            return self.overlap_ends();
+        }
+        if tag == ENDS {
+            if self.ending > 0 {
+                self.ending -= 1;
+                self.ends.pop_front();
+            }
+            // It may be another one that has ended, just then.
+            if let Some(Notice::Confirmation(confirmation)) = reply.and_then(Notice::of) {
+                self.confirmation(&confirmation);
+            }
+            return;
+        }
+        self.tasks.answered(tag);
+        match error {
+            Some(error) => self.refused(tag, error.into()),
+            None => self.confirmed(tag),
+        }
+    }
+
+    fn confirmation(&mut self, confirmation: &Confirmation<'_>) {
+        if let Confirmation { topic, began: false, name: Some(name), .. } = *confirmation
+            && self.tasks.ended(topic, name)
+        {
+            self.mailbox.gap_begins();
+        }
+    }
+
+    fn overlap_ends(&mut self) {
+        if let Place::Settles { .. } = self.place {
+            self.place = Place::First;
+            self.mailbox.overlap_ends();
+        }
+    }
+
+    /// The server knows nothing of the login any more.
+    fn forgotten(&mut self) {
+        if self.granted == Granted::Known {
+            self.granted = Granted::Forgotten;
+        }
+        if let Place::Settles { asked } = &mut self.place {
+            *asked = false;
+        }
+    }
+
     fn refused(&mut self, number: u64, error: ServerError) {
-        if let Some(at) = self.find(number) {
-            let Task { id, name, .. } = self.tasks.remove(at);
+        if let Some(Task { id, name, .. }) = self.tasks.refuse(number) {
             self.mailbox.refused(id, &name, error);
         }
     }
 
     fn confirmed(&mut self, number: u64) {
-        let Some(task) = self.find(number).and_then(|at| self.tasks.get_mut(at)) else { return };
-        if task.told != Told::Sent {
-            return;
+        let Some(Task { id, name, .. }) = self.tasks.confirm(number) else { return };
+        if self.place == (Place::Replaces { said: false }) {
+            self.place = Place::Replaces { said: true };
+            self.mailbox.overlap_begins();
         }
-        task.told = Told::Confirmed;
-        if self.confirmed == 0 && self.replaces {
-            self.mailbox.notice(Delivery::Overlap);
-        }
-        self.confirmed += 1;
-        self.mailbox.confirmed(task.id, &task.name);
+        self.mailbox.confirmed(*id, name);
     }
 
-    /// Tells if that was all. What comes from here on is complete.
+    /// Tells if that is all. What comes from here on is complete.
     fn settle(&mut self) {
         if self.is_settled() {
             self.mailbox.settled();
@@ -298,7 +395,7 @@ impl<L: Share<Mail>> Line<L> {
 impl<L: Share<Mail>> fmt::Debug for Line<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line")
-            .field("subscriptions", &self.confirmed)
+            .field("subscriptions", &self.tasks.confirmed())
             .field("to_be_replaced", &self.to_be_replaced)
             .finish_non_exhaustive()
     }

@@ -11,6 +11,7 @@ use crate::client::error::{Error, ServerError};
 use crate::client::exchange::{set_waker, wake};
 use crate::client::share::Share;
 use crate::command::Topic;
+use crate::recent::Recent;
 
 /// What is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,26 +32,18 @@ pub(super) struct Wish {
     pub(super) name: Name,
     /// Its number. Later wishes have higher ones, of the same thing too.
     pub(super) id: u64,
-    state: State,
+    /// A connection has confirmed it.
+    known: bool,
     /// How many wait for it to be confirmed.
     waiting: u32,
 }
 
-/// How it stands with something that is wanted.
-#[derive(Clone, Debug)]
-enum State {
-    /// No connection has confirmed it yet.
-    New,
-    /// One has.
-    Known,
-    /// The server refused it; whether who waits for it was told.
-    Refused(ServerError, bool),
-}
-
-impl Wish {
-    pub(super) const fn is_refused(&self) -> bool {
-        matches!(self.state, State::Refused(..))
-    }
+/// A wish that the server refused, until all who wait for it have gone.
+struct Refusal {
+    wish: Wish,
+    error: ServerError,
+    /// One of them has heard it.
+    heard: bool,
 }
 
 /// What a [`Mailbox`] shares.
@@ -58,16 +51,33 @@ impl Wish {
 pub struct Mail {
     /// By name.
     wishes: Vec<Wish>,
-    /// Counts the changes of what is wanted.
+    refusals: Vec<Refusal>,
+    /// Counts the changes of what is wanted, and which one took something away last.
     changes: u64,
+    removed: u64,
+    /// A connection that takes the place of another has logged in.
+    heir: bool,
     deliveries: VecDeque<Delivery>,
+    recent: Recent,
     size: usize,
     /// Subscriptions have ended, and it wasn't told yet.
     gap: bool,
+    /// How often something may come twice.
+    overlaps: u32,
     readers: Vec<Waker>,
     driver: Option<Waker>,
     over: Option<Error>,
     left: bool,
+}
+
+/// So many entries are no burden.
+const FEW: usize = 64;
+
+/// Gives memory back that is not needed any more.
+pub(super) fn give_back<T>(list: &mut Vec<T>) {
+    if list.capacity() > FEW && list.capacity() / 4 > list.len() {
+        list.shrink_to(list.len() * 2);
+    }
 }
 
 impl Mail {
@@ -75,15 +85,45 @@ impl Mail {
         self.wishes.binary_search_by(|wish| wish.name.cmp(name))
     }
 
-    /// The wish for `name` that has this number, and where it is.
-    fn wish(&mut self, id: u64, name: &Name) -> Option<(usize, &mut Wish)> {
+    /// The wish for `name`, if it has this number.
+    fn wish(&mut self, id: u64, name: &Name) -> Option<&mut Wish> {
         let at = self.find(name).ok()?;
-        self.wishes.get_mut(at).filter(|wish| wish.id == id).map(|wish| (at, wish))
+        self.wishes.get_mut(at).filter(|wish| wish.id == id)
     }
 
-    /// The wish there has come to nothing.
-    fn tell_refused(&mut self, at: usize, error: ServerError) {
-        let Name { topic, name } = self.wishes.remove(at).name;
+    fn refusal(&mut self, id: u64) -> Option<(usize, &mut Refusal)> {
+        let at = self.refusals.iter().position(|refusal| refusal.wish.id == id)?;
+        self.refusals.get_mut(at).map(|refusal| (at, refusal))
+    }
+
+    /// Takes in what isn't a message. Of what lies behind the last message, the newest is enough:
+    /// nobody may read for long.
+    fn note(&mut self, delivery: Delivery) {
+        let is_note = |delivery: &&Delivery| !matches!(delivery, Delivery::Message(_));
+        let notes = self.deliveries.iter().rev().take_while(is_note).count();
+        let mut at = self.deliveries.len() - notes;
+        let mut missed = 0;
+        while let Some(earlier) = self.deliveries.get(at) {
+            match (&delivery, earlier) {
+                (Delivery::Missed(_), Delivery::Missed(count)) => missed += count,
+                (Delivery::Gap, Delivery::Gap)
+                | (Delivery::Overlap, Delivery::Overlap | Delivery::Settled) => {}
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            }
+            self.deliveries.remove(at);
+        }
+        self.deliveries.push_back(match delivery {
+            Delivery::Missed(count) => Delivery::Missed(count + missed),
+            other => other,
+        });
+    }
+
+    /// A wish has come to nothing, and nobody waits for it.
+    fn tell_refused(&mut self, wish: Wish, error: ServerError) {
+        let Name { topic, name } = wish.name;
         self.deliveries.push_back(Delivery::Refused { topic, name: name.to_vec(), error });
     }
 
@@ -128,19 +168,11 @@ impl<L: Share<Mail>> Mailbox<L> {
         self.change(|mail| {
             let known = mail.wishes.len();
             for name in names {
-                let Ok(at) = mail.find(name) else { continue };
-                let Some(wish) = mail.wishes.get_mut(at).filter(|wish| wish.is_refused()) else {
-                    continue;
-                };
-                mail.changes += 1;
-                (wish.id, wish.state, wish.waiting) = (mail.changes, State::New, 0);
-            }
-            for name in names {
                 let before = mail.wishes.get(..known).unwrap_or_default();
                 if before.binary_search_by(|wish| wish.name.cmp(name)).is_err() {
                     mail.changes += 1;
                     let (name, id) = (name.clone(), mail.changes);
-                    mail.wishes.push(Wish { name, id, state: State::New, waiting: 0 });
+                    mail.wishes.push(Wish { name, id, known: false, waiting: 0 });
                 }
             }
             if mail.wishes.len() > known {
@@ -159,34 +191,33 @@ impl<L: Share<Mail>> Mailbox<L> {
         })
     }
 
-    /// One who waited for these does no more. What was refused and not told becomes news.
+    /// One who waited for these does no more. What was refused and not heard becomes news.
     pub(super) fn stop_waiting<'n>(&self, names: impl Iterator<Item = (u64, &'n Name)>) {
         self.put(|mail| {
             for (id, name) in names {
-                let Some((at, wish)) = mail.wish(id, name) else { continue };
-                wish.waiting = wish.waiting.saturating_sub(1);
-                match &wish.state {
-                    State::Refused(_, true) if wish.waiting == 0 => {
-                        mail.wishes.remove(at);
+                if let Some(wish) = mail.wish(id, name) {
+                    wish.waiting = wish.waiting.saturating_sub(1);
+                } else if let Some((at, refusal)) = mail.refusal(id) {
+                    refusal.wish.waiting = refusal.wish.waiting.saturating_sub(1);
+                    if refusal.wish.waiting == 0 {
+                        let Refusal { wish, error, heard } = mail.refusals.swap_remove(at);
+                        if !heard {
+                            mail.tell_refused(wish, error);
+                        }
                     }
-                    State::Refused(error, false) if wish.waiting == 0 => {
-                        let error = error.clone();
-                        mail.tell_refused(at, error);
-                    }
-                    _ => {}
                 }
             }
         });
     }
 
-    pub(super) fn unwant(&self, names: &[Name]) {
+    /// Who waits for one of these waits no more.
+    pub(super) fn unwant(&self, names: &mut [Name]) {
+        names.sort_unstable();
         self.change(|mail| {
-            for name in names {
-                if let Ok(at) = mail.find(name) {
-                    mail.wishes.remove(at);
-                }
-            }
+            mail.wishes.retain(|wish| names.binary_search(&wish.name).is_err());
+            give_back(&mut mail.wishes);
             mail.changes += 1;
+            mail.removed = mail.changes;
         });
     }
 
@@ -195,11 +226,9 @@ impl<L: Share<Mail>> Mailbox<L> {
         self.change(|mail| mail.left = true);
     }
 
+    /// Changes what is wanted, which concerns both sides.
     fn change<T>(&self, change: impl FnOnce(&mut Mail) -> T) -> T {
-        let mut mail = self.mail.lock();
-        let changed = change(&mut mail);
-        let driver = mail.driver.take();
-        drop(mail);
+        let (changed, driver) = self.put(|mail| (change(mail), mail.driver.take()));
         wake(driver);
         changed
     }
@@ -216,13 +245,14 @@ impl<L: Share<Mail>> Mailbox<L> {
         }
         let mut waiting = false;
         for (id, name) in names {
-            match mail.wish(id, name).map(|(_, wish)| &mut wish.state) {
-                Some(State::New) => waiting = true,
-                Some(State::Refused(error, told)) => {
-                    *told = true;
-                    return Poll::Ready(Err(Error::Server(error.clone())));
+            match mail.wish(id, name) {
+                Some(wish) => waiting |= !wish.known,
+                None => {
+                    if let Some((_, refusal)) = mail.refusal(id) {
+                        refusal.heard = true;
+                        return Poll::Ready(Err(Error::Server(refusal.error.clone())));
+                    }
                 }
-                Some(State::Known) | None => {}
             }
         }
         if waiting { mail.wait(cx) } else { Poll::Ready(Ok(())) }
@@ -230,9 +260,18 @@ impl<L: Share<Mail>> Mailbox<L> {
 
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Result<Delivery, Error>> {
         let mut mail = self.mail.lock();
+        let waiting = mail.deliveries.len();
         if let Some(delivery) = mail.deliveries.pop_front() {
+            let Mail { deliveries, recent, .. } = &mut *mail;
+            recent.used(1, waiting * size_of::<Delivery>());
+            if deliveries.is_empty() {
+                recent.clear_queue(deliveries);
+            }
             if let Delivery::Message(message) = &delivery {
                 mail.size -= message.size();
+            }
+            if mail.deliveries.is_empty() && mail.deliveries.capacity() > FEW {
+                mail.deliveries = VecDeque::new();
             }
             return Poll::Ready(Ok(delivery));
         }
@@ -256,32 +295,59 @@ impl<L: Share<Mail>> Mailbox<L> {
         self.mail.lock().changes
     }
 
+    /// Whether something isn't wanted any more since that change.
+    pub(super) fn has_removed(&self, since: u64) -> bool {
+        self.mail.lock().removed > since
+    }
+
     /// Shows all that is wanted.
     pub(super) fn wanted(&self, show: impl FnMut(&Wish)) {
-        self.mail.lock().wishes.iter().filter(|wish| !wish.is_refused()).for_each(show);
+        self.mail.lock().wishes.iter().for_each(show);
     }
 
     /// Whether `name` is still wanted as it was under this number.
     pub(super) fn wants(&self, id: u64, name: &Name) -> bool {
-        self.mail.lock().wish(id, name).is_some_and(|(_, wish)| !wish.is_refused())
+        self.mail.lock().wish(id, name).is_some()
+    }
+
+    /// Whether a connection that takes the place of another has logged in: what is wanted from then
+    /// on is its business alone, or it might never have all that the other one has.
+    pub(super) fn has_heir(&self) -> bool {
+        self.mail.lock().heir
+    }
+
+    /// See [`has_heir`](Self::has_heir).
+    pub(super) fn set_heir(&self, heir: bool) {
+        self.change(|mail| {
+            mail.heir = heir;
+            mail.changes += 1;
+        });
     }
 
     pub(super) fn confirmed(&self, id: u64, name: &Name) {
         self.put(|mail| {
-            if let Some((_, wish)) = mail.wish(id, name) {
-                wish.state = State::Known;
+            if let Some(wish) = mail.wish(id, name) {
+                wish.known = true;
             }
         });
     }
 
     /// The server refused `name`. If nobody waits for it, it is news.
     pub(super) fn refused(&self, id: u64, name: &Name, error: ServerError) {
-        self.put(|mail| match mail.wish(id, name) {
-            Some((_, wish)) if matches!(wish.state, State::New) && wish.waiting > 0 => {
-                wish.state = State::Refused(error, false);
+        // Another connection may have been granted it.
+        self.change(|mail| {
+            let Ok(at) = mail.find(name) else { return };
+            if mail.wishes.get(at).is_none_or(|wish| wish.id != id) {
+                return;
             }
-            Some((at, wish)) if !wish.is_refused() => mail.tell_refused(at, error),
-            _ => {}
+            let wish = mail.wishes.remove(at);
+            mail.changes += 1;
+            mail.removed = mail.changes;
+            if wish.known || wish.waiting == 0 {
+                mail.tell_refused(wish, error);
+            } else {
+                mail.refusals.push(Refusal { wish, error, heard: false });
+            }
         });
     }
 
@@ -292,15 +358,28 @@ impl<L: Share<Mail>> Mailbox<L> {
                 mail.size += message.size();
                 mail.deliveries.push_back(Delivery::Message(message));
             }
-            _ => match mail.deliveries.back_mut() {
-                Some(Delivery::Missed(count)) => *count += 1,
-                _ => mail.deliveries.push_back(Delivery::Missed(1)),
-            },
+            _ => mail.note(Delivery::Missed(1)),
         });
     }
 
-    pub(super) fn notice(&self, delivery: Delivery) {
-        self.put(|mail| mail.deliveries.push_back(delivery));
+    /// Two connections have the same subscriptions.
+    pub(super) fn overlap_begins(&self) {
+        self.put(|mail| {
+            mail.overlaps += 1;
+            if mail.overlaps == 1 {
+                mail.note(Delivery::Overlap);
+            }
+        });
+    }
+
+    /// One has ended, and what both were sent has come.
+    pub(super) fn overlap_ends(&self) {
+        self.put(|mail| {
+            mail.overlaps = mail.overlaps.saturating_sub(1);
+            if mail.overlaps == 0 {
+                mail.note(Delivery::Settled);
+            }
+        });
     }
 
     /// Subscriptions have ended.
@@ -308,16 +387,19 @@ impl<L: Share<Mail>> Mailbox<L> {
         self.mail.lock().gap = true;
     }
 
-    /// All that is wanted is subscribed to.
+    /// All that was subscribed to before a gap is again.
     pub(super) fn settled(&self) {
         self.put(|mail| {
-            // Two gaps with nothing in between are one: nobody may read for long.
-            if core::mem::take(&mut mail.gap)
-                && !matches!(mail.deliveries.back(), Some(Delivery::Gap))
-            {
-                mail.deliveries.push_back(Delivery::Gap);
+            if core::mem::take(&mut mail.gap) {
+                mail.note(Delivery::Gap);
             }
         });
+    }
+
+    /// For how many deliveries it has memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.mail.lock().deliveries.capacity()
     }
 
     /// Ends for ever: who reads hears `error` behind all that has come.
@@ -327,11 +409,12 @@ impl<L: Share<Mail>> Mailbox<L> {
         });
     }
 
-    fn put(&self, put: impl FnOnce(&mut Mail)) {
+    fn put<T>(&self, put: impl FnOnce(&mut Mail) -> T) -> T {
         let mut mail = self.mail.lock();
-        put(&mut mail);
+        let done = put(&mut mail);
         let readers = core::mem::take(&mut mail.readers);
         drop(mail);
         readers.into_iter().for_each(Waker::wake);
+        done
     }
 }

@@ -7,6 +7,7 @@
 mod line;
 mod mailbox;
 mod reader;
+mod tasks;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -34,7 +35,7 @@ pub enum Delivery {
     /// Another connection takes the place of this one: from here to
     /// [`Settled`](Self::Settled), messages may come twice.
     Overlap,
-    /// The earlier connection has ended.
+    /// One of the two has ended, and what both were sent has come.
     Settled,
     /// So many messages were dropped here, since too many wait to be read or one was too large.
     Missed(u64),
@@ -109,3 +110,6 @@ impl fmt::Debug for Message {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,9 +45,10 @@ impl<L: Share<Mail>> Reader<L> {
         poll_fn(|cx| self.mailbox.poll_known(cx, waiting.wishes())).await
     }
 
-    /// Ends the subscription to `names`. What was published before may still come.
+    /// Ends the subscription to `names`, and who waits for its confirmation waits no more. What was
+    /// published before may still come.
     pub fn unsubscribe<N: AsRef<[u8]>>(&self, topic: Topic, names: impl IntoIterator<Item = N>) {
-        self.mailbox.unwant(&named(topic, names));
+        self.mailbox.unwant(&mut named(topic, names));
     }
 
     /// Waits for what comes next.

@@ -251,7 +251,7 @@ fn a_token_for_another_service_is_called_so() {
     let jwt = "h.eyJvaWQiOiIxMTExMTExMS0yMjIyLTMzMzMtNDQ0NC01NTU1NTU1NTU1NTUiLCJhdWQiOiJodHRwczovL21hbmFnZW1lbnQuYXp1cmUuY29tIn0.s";
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
     let token = Token::new(Secret::new(jwt)).with_expires_in(Duration::from_secs(3600));
-    manager.token(secs(0), &token).unwrap();
+    manager.push(secs(0), &token).unwrap();
     let ring = [Pending::default(); 2];
     let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
     connection.look(secs(0), &mut manager);

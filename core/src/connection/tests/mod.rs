@@ -2,6 +2,8 @@
 
 mod found;
 mod login;
+#[cfg(feature = "alloc")]
+mod memory;
 mod replies;
 mod session;
 
@@ -90,7 +92,7 @@ impl Bench {
     fn token(&mut self, text: &str) {
         let token = Token::new(Secret::new(text)).with_user("oid");
         let token = token.with_expires_in(Duration::from_secs(3600));
-        self.manager.token(self.now, &token).unwrap();
+        self.manager.push(self.now, &token).unwrap();
     }
 
     fn look(&mut self) {

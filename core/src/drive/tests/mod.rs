@@ -1,3 +1,6 @@
+mod flood;
+#[cfg(feature = "alloc")]
+mod memory;
 pub(crate) mod world;
 
 use super::*;
@@ -205,7 +208,7 @@ fn more_tasks_than_there_is_room_for_do_not_wake_each_other_for_ever() {
         Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]));
     let token = Token::new(Secret::new("token")).with_user("oid");
     let token = token.with_expires_in(Duration::from_secs(3600));
-    tokens.with(|manager| manager.token(world.now(), &token)).unwrap();
+    tokens.with(|manager| manager.push(world.now(), &token)).unwrap();
     let other = Waker::from(Arc::new(Flag(AtomicBool::new(false))));
     assert!(tokens.register(&Context::from_waker(&other)));
     let server = Server { window: 1000, ..Server::default() };
@@ -218,7 +221,7 @@ fn more_tasks_than_there_is_room_for_do_not_wake_each_other_for_ever() {
             let token = Token::new(Secret::new("newer")).with_user("oid");
             let token = token.with_expires_in(Duration::from_secs(3600));
             // The one waiter that found room is woken, and isn't us.
-            tokens.with(|manager| manager.token(world.now(), &token)).unwrap();
+            tokens.with(|manager| manager.push(world.now(), &token)).unwrap();
             core::future::pending::<()>().await;
         };
         either(async { _ = serve.await }, push).await;

@@ -299,7 +299,7 @@ pub(crate) fn tokens() -> Tokens<[u8; 64]> {
 pub(crate) fn put(tokens: &Tokens<[u8; 64]>, text: &str, sent: Instant) {
     let token = Token::new(Secret::new(text)).with_user("oid");
     let token = token.with_expires_in(Duration::from_secs(3600));
-    tokens.with(|manager| manager.token(sent, &token)).unwrap();
+    tokens.with(|manager| manager.push(sent, &token)).unwrap();
 }
 
 pub(crate) fn connection(buffer: usize) -> Connection<std::boxed::Box<[u8]>, [Pending; 64]> {

@@ -7,23 +7,23 @@ fn the_accepted_token_is_what_a_refused_one_falls_back_to() {
     let mut manager = manager(RefreshPolicy::default());
     let t = |n: u64| secs(n * 60);
     let _ = manager.poll(t(0));
-    manager.token(t(0), &token("one", 3_600_000)).unwrap();
+    manager.gets(t(0), &token("one", 3_600_000)).unwrap();
     manager.accepted(Generation(1));
     fetches_at(&mut manager, t(42));
-    manager.token(t(42), &token("two", 3_600_000)).unwrap();
+    manager.gets(t(42), &token("two", 3_600_000)).unwrap();
     assert_eq!(manager.login(t(42)).unwrap().expose(), "two");
     manager.rejected(t(42), Generation(2));
     // The one that works is used meanwhile, and one fresh token is asked for.
     assert_eq!(manager.login(t(42)).unwrap().expose(), "one");
     assert!(manager.newer_than(Generation(1), t(42)).is_none());
     fetches_at(&mut manager, t(42) + Duration::from_secs(5));
-    manager.token(t(43), &token("three", 3_600_000)).unwrap();
+    manager.gets(t(43), &token("three", 3_600_000)).unwrap();
     assert_eq!(manager.newer_than(Generation(1), t(43)).unwrap().expose(), "three");
     // The accepted one was kept, the refused one was not.
     assert_eq!(manager.get(Generation(1)).unwrap().expose(), "one");
     assert!(manager.get(Generation(2)).is_none());
     manager.accepted(Generation(3));
-    manager.token(t(44), &token("four", 3_600_000)).unwrap();
+    manager.gets(t(44), &token("four", 3_600_000)).unwrap();
     assert_eq!(manager.get(Generation(3)).unwrap().expose(), "three");
 }
 
@@ -36,7 +36,7 @@ fn tokens_that_are_all_refused_are_asked_for_ever_slower() {
     while requests.len() < 12 {
         match manager.poll(now) {
             Action::Fetch { .. } => {
-                let refreshed = manager.token(now, &token(&names[requests.len()], 3_600_000));
+                let refreshed = manager.gets(now, &token(&names[requests.len()], 3_600_000));
                 let Ok(Refreshed::New(generation)) = refreshed else { panic!() };
                 requests.push(now);
                 manager.rejected(now, generation);
@@ -55,12 +55,12 @@ fn a_refused_token_that_comes_again_is_tried_again() {
     // A server may fail to check a good token: the same one may be taken a moment later.
     let mut manager = manager(RefreshPolicy::default());
     let _ = manager.poll(secs(0));
-    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+    manager.gets(secs(0), &token("t", 3_600_000)).unwrap();
     manager.rejected(secs(1), Generation(1));
     assert!(manager.newer_than(Generation(0), secs(1)).is_none());
     assert!(manager.login(secs(1)).is_some(), "there is nothing better to connect with");
     fetches_at(&mut manager, secs(5));
-    let again = manager.token(secs(5), &token("t", 3_600_000)).unwrap();
+    let again = manager.gets(secs(5), &token("t", 3_600_000)).unwrap();
     assert_eq!(again, Refreshed::Same(Generation(1)));
     assert!(manager.newer_than(Generation(0), secs(5)).is_some());
     fetches_at(&mut manager, secs(5 + 3595 / 2) + Duration::from_millis(500));
@@ -70,13 +70,14 @@ fn a_refused_token_that_comes_again_is_tried_again() {
 fn a_token_that_cant_be_used_is_a_failure_and_leaves_the_old_one() {
     let mut manager = manager(RefreshPolicy::default());
     let _ = manager.poll(secs(0));
-    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+    manager.gets(secs(0), &token("t", 3_600_000)).unwrap();
     fetches_at(&mut manager, secs(2520));
     let long = "x".repeat(62);
-    let error = manager.token(secs(2520), &token(&long, 1000)).unwrap_err();
+    let error = manager.gets(secs(2520), &token(&long, 1000)).unwrap_err();
     assert_eq!(std::format!("{error}"), "token buffer too small: 65 bytes needed, 64 there");
     assert_eq!(manager.login(secs(2520)).unwrap().expose(), "t");
-    fetches_at(&mut manager, secs(2580));
+    let mut now = secs(2580);
+    fetches_at(&mut manager, now);
     for (bad, error) in [
         (token("", 1), TokenError::NotText),
         (token("a b", 1), TokenError::NotText),
@@ -86,9 +87,11 @@ fn a_token_that_cant_be_used_is_a_failure_and_leaves_the_old_one() {
         (Token::new(Secret::new("t2")).with_user(""), TokenError::NoUser),
         (Token::new(Secret::new("t2")).with_user("oid"), TokenError::NoLifetime),
     ] {
-        assert_eq!(manager.token(secs(2580), &bad).unwrap_err(), error);
+        assert_eq!(manager.gets(now, &bad).unwrap_err(), error);
+        now = manager.next_deadline();
+        assert!(matches!(manager.poll(now), Action::Fetch { .. }));
     }
-    assert_eq!(manager.health(secs(2580)).failures, 8);
+    assert_eq!(manager.health(now).failures, 8);
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn a_life_is_the_shortest_that_anybody_says() {
         if let Some(clock) = clock {
             manager.unix_time(secs(0), clock);
         }
-        manager.token(secs(100), &token)?;
+        manager.gets(secs(100), &token)?;
         Ok::<_, TokenError>(
             manager.login(secs(100)).unwrap().expires_at().since(secs(100)).as_secs(),
         )
@@ -128,9 +131,9 @@ fn the_user_name_is_the_oid_unless_another_is_given() {
     let jwt = "h.eyJvaWQiOiIxMTExMTExMS0yMjIyLTMzMzMtNDQ0NC01NTU1NTU1NTU1NTUifQ.s";
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 128]; 2]);
     let token = Token::new(Secret::new(jwt)).with_expires_in(Duration::from_secs(60));
-    manager.token(secs(0), &token).unwrap();
+    manager.gets(secs(0), &token).unwrap();
     assert_eq!(manager.login(secs(0)).unwrap().user(), "11111111-2222-3333-4444-555555555555");
-    manager.token(secs(9), &token.with_user("me")).unwrap();
+    manager.gets(secs(9), &token.with_user("me")).unwrap();
     assert_eq!(manager.login(secs(9)).unwrap().user(), "me");
     assert_eq!(manager.login(secs(9)).unwrap().generation(), Generation(2));
 }
@@ -140,7 +143,7 @@ fn pull_mode_lets_nobody_wait_for_a_refresh() {
     let mut manager = manager(RefreshPolicy::default());
     assert_eq!(manager.pull(secs(0)), Pull::FetchFirst);
     let _ = manager.poll(secs(0));
-    manager.token(secs(0), &token("t", 100_000)).unwrap();
+    manager.gets(secs(0), &token("t", 100_000)).unwrap();
     assert_eq!(manager.pull(ms(69_999)), Pull::Use);
     assert_eq!(manager.pull(secs(70)), Pull::UseThenRefresh);
     assert!(matches!(manager.poll(secs(70)), Action::Fetch { .. }));
@@ -151,10 +154,10 @@ fn pull_mode_lets_nobody_wait_for_a_refresh() {
 fn a_refresh_can_be_asked_for_but_not_below_the_floor() {
     let mut manager = manager(RefreshPolicy::default());
     let _ = manager.poll(secs(0));
-    manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+    manager.gets(secs(0), &token("t", 3_600_000)).unwrap();
     manager.refresh_now();
     fetches_at(&mut manager, secs(5));
-    manager.token(secs(100), &token("u", 3_600_000)).unwrap();
+    manager.gets(secs(100), &token("u", 3_600_000)).unwrap();
     manager.refresh_now();
     assert!(matches!(manager.poll(secs(200)), Action::Fetch { .. }));
 }
@@ -164,7 +167,7 @@ fn jitter_only_brings_a_refresh_forward_and_differs_with_the_seed() {
     let due = |seed| {
         let mut manager = manager(RefreshPolicy::default());
         manager.seed(seed);
-        manager.token(secs(0), &token("t", 3_600_000)).unwrap();
+        manager.gets(secs(0), &token("t", 3_600_000)).unwrap();
         manager.next_deadline()
     };
     let dues: Vec<_> = (0..100).map(due).collect();
@@ -184,7 +187,7 @@ fn after_a_jump(wrong: i64, jump: i64) -> (Option<u64>, u64) {
     let mut manager = manager(RefreshPolicy::default());
     manager.unix_time(secs(0), wall(0));
     let dated = token("t", 3_600_000).with_expires_on(UnixTime(TRUE as u64 + 3600));
-    manager.token(secs(0), &dated).unwrap();
+    manager.gets(secs(0), &dated).unwrap();
     // Within what a clock of seconds can say, nothing happened.
     manager.unix_time(secs(599), wall(603));
     assert_eq!(manager.next_deadline(), secs(2520));
@@ -216,7 +219,7 @@ fn the_skew_of_the_wall_clock_is_told() {
     assert_eq!(manager.health(secs(0)).clock_skew, None);
     manager.unix_time(secs(0), UnixTime(1_795_300_600));
     let token = token("t", 3_600_000).with_server_time(UnixTime(1_795_300_000));
-    manager.token(secs(0), &token).unwrap();
+    manager.gets(secs(0), &token).unwrap();
     assert_eq!(manager.health(secs(0)).clock_skew, Some(600));
     assert!(manager.login(secs(0)).is_some());
 }
@@ -224,8 +227,8 @@ fn the_skew_of_the_wall_clock_is_told() {
 #[test]
 fn logins_are_spread_but_keep_the_lead() {
     let mut manager = manager(RefreshPolicy::default());
-    manager.token(secs(0), &token("one", 3_600_000)).unwrap();
-    manager.token(secs(2520), &token("two", 3_600_000)).unwrap();
+    manager.gets(secs(0), &token("one", 3_600_000)).unwrap();
+    manager.gets(secs(2520), &token("two", 3_600_000)).unwrap();
     let at: Vec<_> = (0..1000).map(|id| manager.reauth_at(id, secs(3600))).collect();
     assert!(at.iter().all(|at| (secs(2520)..secs(2550)).contains(at)));
     let in_second = |n| at.iter().filter(|at| at.since(secs(2520)).as_secs() == n).count();
@@ -242,7 +245,7 @@ fn a_dead_token_that_comes_again_is_a_failure() {
     for _ in 0..50 {
         now = now.max(manager.next_deadline());
         assert!(matches!(manager.poll(now), Action::Fetch { .. }));
-        let _ = manager.token(now, &token("t", 60_000));
+        let _ = manager.gets(now, &token("t", 60_000));
     }
     assert!(now > secs(40 * 30), "{now:?}: asked for in a hurry");
     let health = manager.health(now);
@@ -253,22 +256,22 @@ fn a_dead_token_that_comes_again_is_a_failure() {
 #[test]
 fn a_refused_token_is_nothing_to_answer_a_request_with() {
     let mut manager = manager(RefreshPolicy::default());
-    manager.token(secs(0), &token("one", 3_600_000)).unwrap();
+    manager.gets(secs(0), &token("one", 3_600_000)).unwrap();
     manager.rejected(secs(1), Generation(1));
     assert_eq!(manager.pull(secs(1)), Pull::FetchFirst);
-    manager.token(secs(9), &token("two", 3_600_000)).unwrap();
+    manager.gets(secs(9), &token("two", 3_600_000)).unwrap();
     assert_eq!(manager.pull(secs(9)), Pull::Use);
 }
 
 #[test]
 fn a_request_that_is_abandoned_is_no_failure_and_no_obstacle() {
     let mut manager = manager(RefreshPolicy::default());
-    let _ = manager.poll(secs(0));
-    manager.abandoned(secs(1));
+    let Action::Fetch { request, .. } = manager.poll(secs(0)) else { panic!() };
+    manager.abandoned(secs(1), request);
     assert_eq!(manager.health(secs(1)).failures, 0);
     fetches_at(&mut manager, secs(2));
-    manager.token(secs(2), &token("t", 60_000)).unwrap();
-    manager.abandoned(secs(3));
+    manager.gets(secs(2), &token("t", 60_000)).unwrap();
+    manager.abandoned(secs(3), request);
     assert_eq!(manager.next_deadline(), secs(44));
 }
 
@@ -276,7 +279,7 @@ fn a_request_that_is_abandoned_is_no_failure_and_no_obstacle() {
 fn what_is_accepted_on_other_connections_does_not_hasten_a_refused_token() {
     let mut manager = manager(RefreshPolicy::default());
     let names: Vec<_> = (0..200).map(|n| std::format!("token-{n}")).collect();
-    manager.token(secs(0), &token("good", 36_000_000)).unwrap();
+    manager.gets(secs(0), &token("good", 36_000_000)).unwrap();
     manager.accepted(Generation(1));
     manager.refresh_now();
     let (mut now, mut requests) = (secs(5), 0);
@@ -284,7 +287,7 @@ fn what_is_accepted_on_other_connections_does_not_hasten_a_refused_token() {
         match manager.poll(now) {
             Action::Fetch { .. } => {
                 let Ok(Refreshed::New(generation)) =
-                    manager.token(now, &token(&names[requests], 36_000_000))
+                    manager.gets(now, &token(&names[requests], 36_000_000))
                 else {
                     panic!("each is a new one")
                 };
@@ -302,10 +305,10 @@ fn what_is_accepted_on_other_connections_does_not_hasten_a_refused_token() {
 #[test]
 fn a_dead_token_that_was_accepted_makes_way() {
     let mut manager = manager(RefreshPolicy::default());
-    manager.token(secs(0), &token("one", 60_000)).unwrap();
+    manager.gets(secs(0), &token("one", 60_000)).unwrap();
     manager.accepted(Generation(1));
-    manager.token(secs(50), &token("two", 3_600_000)).unwrap();
-    manager.token(secs(70), &token("three", 3_600_000)).unwrap();
+    manager.gets(secs(50), &token("two", 3_600_000)).unwrap();
+    manager.gets(secs(70), &token("three", 3_600_000)).unwrap();
     assert!(manager.get(Generation(1)).is_none());
     assert!(manager.get(Generation(2)).is_some() && manager.get(Generation(3)).is_some());
 }
@@ -315,8 +318,8 @@ fn extremes_of_time_do_not_overflow() {
     let mut manager = manager(RefreshPolicy::default());
     let end = Instant::FAR_FUTURE;
     let _ = manager.poll(end);
-    manager.token(end, &token("t", u64::MAX)).unwrap();
-    manager.failed(end, TRANSIENT);
+    manager.fails(end, TRANSIENT);
+    manager.gets(secs(7), &token("t", u64::MAX)).unwrap();
     manager.unix_time(end, UnixTime(u64::MAX));
     manager.unix_time(secs(0), UnixTime(0));
     let _ = manager.poll(end);
@@ -328,8 +331,8 @@ fn extremes_of_time_do_not_overflow() {
 fn memory_is_wiped_and_nothing_shows_a_token() {
     let (mut one, mut two) = ([0; 64], [0; 64]);
     let mut manager = TokenManager::new(RefreshPolicy::default(), [&mut one[..], &mut two[..]]);
-    manager.token(secs(0), &token("t0p-secret", 100_000)).unwrap();
-    manager.token(secs(9), &token("t0p-secret-2", 100_000)).unwrap();
+    manager.gets(secs(0), &token("t0p-secret", 100_000)).unwrap();
+    manager.gets(secs(9), &token("t0p-secret-2", 100_000)).unwrap();
     let login = manager.login(secs(9)).unwrap();
     let shown = std::format!("{manager:?} {login:?} {:?}", manager.health(secs(9)));
     assert!(!shown.contains("t0p"), "{shown}");
@@ -340,7 +343,11 @@ fn memory_is_wiped_and_nothing_shows_a_token() {
 #[test]
 fn answers_become_events() {
     let mut manager = manager(RefreshPolicy::default());
-    let event = manager.answered(secs(0), secs(1), Ok(token("t", 3_600_000)));
+    let mut answered = |sent, at, answer| {
+        let Action::Fetch { request, .. } = manager.poll(sent) else { panic!("it isn't due") };
+        manager.answered(at, request, answer)
+    };
+    let event = answered(secs(0), secs(1), Ok(token("t", 3_600_000)));
     let generation = Generation(1);
     assert_eq!(
         event,
@@ -350,10 +357,10 @@ fn answers_become_events() {
             next_in: Duration::from_secs(2519),
         }
     );
-    let event = manager.answered(secs(2520), secs(2521), Ok(token("t", 1)));
+    let event = answered(secs(2520), secs(2521), Ok(token("t", 1)));
     let next_in = Duration::from_secs(5);
     assert_eq!(event, Event::SameToken { generation, next_in });
-    let event = manager.answered(secs(2530), secs(2531), Err(TRANSIENT));
+    let event = answered(secs(2530), secs(2531), Err(TRANSIENT));
     let next_in = Duration::from_secs(1);
     assert_eq!(event, Event::FetchFailed { error: TRANSIENT, next_in });
 }

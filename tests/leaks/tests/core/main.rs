@@ -17,7 +17,9 @@ use redis_entraid_core::event::{Event, LostState};
 use redis_entraid_core::http::*;
 use redis_entraid_core::json::{JsonError, Member, Scanner, Span};
 use redis_entraid_core::jwt::{Audience, Claim, Claims, Guid, JwtError};
-use redis_entraid_core::manager::{Action, Generation, Pull, Reason, Refreshed, TokenManager};
+use redis_entraid_core::manager::{
+    Action, Fingerprint, Generation, Pull, Reason, Refreshed, TokenManager,
+};
 use redis_entraid_core::policy::{Backoff, Ratio, RefreshPolicy, RetryPolicy};
 use redis_entraid_core::pubsub::{Listener, Notice};
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
@@ -63,16 +65,19 @@ fn tokens(shown: &mut Shown) {
     shown.value(&Fixed::new(token()));
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2048]; 2]);
     shown.value(&manager.poll(NOW));
-    shown.value(&manager.token(NOW, &token()).unwrap());
+    shown.value(&manager.push(NOW, &token()).unwrap());
     shown.value(&manager);
     shown.value(&manager.health(NOW));
     shown.value(&manager.login(NOW).unwrap());
     manager.unix_time(NOW, UnixTime(1_763_683_000));
     let mut kept = [0; 512];
-    let kept = manager.snapshot(NOW, &mut kept).unwrap().unwrap();
+    let identity = Fingerprint::of(|feed| Fixed::new(token()).identify(feed));
+    shown.value(&identity);
+    let kept = manager.snapshot(NOW, identity, &mut kept).unwrap().unwrap();
     let mut restored = TokenManager::new(RefreshPolicy::default(), [[0; 512]; 2]);
-    shown.error(&restored.restore(&kept[..100], NOW, None).unwrap_err());
-    shown.value(&restored.restore(kept, NOW, None).unwrap());
+    shown.error(&restored.restore(&kept[..100], identity, NOW, None).unwrap_err());
+    shown.error(&restored.restore(kept, Fingerprint::new(), NOW, None).unwrap_err());
+    shown.value(&restored.restore(kept, identity, NOW, None).unwrap());
     shown.value(&restored);
     shown.value(&Tokens::<_, 4>::new(manager));
     // What can't be used is not shown either.
@@ -80,12 +85,12 @@ fn tokens(shown: &mut Shown) {
         let mut token = Token::new(Secret::new(text)).with_expires_in(Duration::from_secs(60));
         token.user = user;
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 16]; 2]);
-        shown.error(&manager.token(NOW, &token).unwrap_err());
+        shown.error(&manager.push(NOW, &token).unwrap_err());
         shown.value(&manager);
         shown.value(&manager.health(NOW));
     }
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 16]; 2]);
-    shown.error(&manager.token(NOW, &token()).unwrap_err());
+    shown.error(&manager.push(NOW, &token()).unwrap_err());
     shown.value(&Growable::<u8>::new(10, 100));
 }
 
@@ -191,7 +196,7 @@ impl HttpClient for NoHttp {
 
 fn connections(shown: &mut Shown) {
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2048]; 2]);
-    manager.token(NOW, &token()).unwrap();
+    manager.push(NOW, &token()).unwrap();
     let config = Config { name: ClientName::new("name"), ..Config::default() };
     shown.value(&config);
     shown.value(&config.name.unwrap());
@@ -323,7 +328,7 @@ fn plain(shown: &mut Shown) {
 fn too_large(shown: &mut Shown) {
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
     let token = Token::new(Secret::new("token")).with_user("oid");
-    manager.token(NOW, &token.with_expires_in(Duration::from_secs(60))).unwrap();
+    manager.push(NOW, &token.with_expires_in(Duration::from_secs(60))).unwrap();
     let config = Config { set_info: false, ..Config::default() };
     let mut connection = Connection::new(config, [0; 34], [0; 34], [Pending::default(); 4]);
     connection.look(NOW, &mut manager);

@@ -4,6 +4,7 @@ use core::hint::black_box;
 
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::ResponseWriter;
+use redis_entraid_core::manager::Action;
 use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step};
 use redis_entraid_core::time::Instant;
 
@@ -22,8 +23,9 @@ pub struct Buffers(pub [u8; REQUEST], pub [u8; RESPONSE]);
 pub fn take(buffers: &mut Buffers, manager: &mut Manager, now: Instant, number: usize) -> bool {
     let text = RESPONSES.get(black_box(number)).map_or("", |text| text);
     let busy = ask(manager, now, (429, r#"{"error":"busy"}"#), buffers);
-    let waits = matches!(busy, Some(Event::FetchFailed { .. })) && manager.next_deadline() > now;
-    let fetched = ask(manager, now, (200, text), buffers);
+    let then = manager.next_deadline();
+    let waits = matches!(busy, Some(Event::FetchFailed { .. })) && then > now;
+    let fetched = ask(manager, then, (200, text), buffers);
     waits && matches!(fetched, Some(Event::Refreshed { .. }))
 }
 
@@ -34,9 +36,10 @@ fn ask(
     (status, body): (u16, &str),
     Buffers(request, response): &mut Buffers,
 ) -> Option<Event> {
+    let Action::Fetch { request: asked, deadline } = manager.poll(now) else { return None };
     let mut source = ManagedIdentity::imds(Selector::<&str>::System);
     let answer = (|| {
-        let start = Input::Start { deadline: now };
+        let start = Input::Start { deadline };
         let Step::Http(http) = source.next(start, request)? else { return Ok(None) };
         let metadata = http.headers.iter().any(|line| line == ("Metadata", "true"));
         if !metadata || !http.url.ends_with("&resource=https%3A%2F%2Fredis.azure.com") {
@@ -57,5 +60,5 @@ fn ask(
         Ok(Some(issued)) => issued.token(response).map_err(SourceError::Token),
         Err(error) => Err(error),
     };
-    Some(manager.answered(now, now, token))
+    Some(manager.answered(now, asked, token))
 }

@@ -15,7 +15,8 @@ use redis_entraid_core::token::Token;
 /// A manager whose memory is elsewhere.
 pub type Manager = TokenManager<&'static mut [u8]>;
 
-/// Where tokens come from: the one with this number, of three.
+/// Where tokens come from: makes the request that is due, and gives the token with this number, of
+/// three.
 pub type Tokens<'a> = &'a mut dyn FnMut(&mut Manager, Instant, usize) -> bool;
 
 /// Bytes of a slot.
@@ -48,8 +49,9 @@ pub fn manager(slots: [&'static mut [u8]; 2]) -> Manager {
     manager
 }
 
-/// Takes a token in from the text of a response.
+/// Makes the request that is due, and takes a token in from the text of its response.
 pub fn take(manager: &mut Manager, now: Instant, number: usize) -> bool {
+    let Action::Fetch { request, .. } = manager.poll(now) else { return false };
     let text = RESPONSES.get(black_box(number)).map_or("", |text| text);
     let mut token = Token::new(Secret::new(""));
     for (name, value) in json::members(text.as_bytes()).map_while(Result::ok) {
@@ -59,7 +61,7 @@ pub fn take(manager: &mut Manager, now: Instant, number: usize) -> bool {
             token.expires_in = json::number(value).map(Duration::from_secs);
         }
     }
-    matches!(manager.token(now, &token), Ok(Refreshed::New(_)))
+    matches!(manager.token(now, request, &token), Ok(Refreshed::New(_)))
 }
 
 /// A few hours of a schedule. Says whether all went as it should.
@@ -70,7 +72,6 @@ pub fn hours(manager: &mut Manager, tokens: Tokens<'_>) -> bool {
 /// Gets the first token.
 pub fn first(manager: &mut Manager, tokens: Tokens<'_>) -> Option<Instant> {
     let now = black_box(Instant::from_millis(1));
-    matches!(manager.poll(now), Action::Fetch { .. }).then_some(())?;
     tokens(manager, now, 0).then_some(now)
 }
 
@@ -79,23 +80,22 @@ fn later(manager: &mut Manager, tokens: Tokens<'_>, now: Instant) -> Option<()> 
     let have = login.generation();
     manager.accepted(have);
     // The next one is due, and doesn't come at once.
-    let now = due(manager, now)?;
-    manager.failed(now, SourceError::TimedOut);
+    let now = due(manager, now);
+    let Action::Fetch { request, .. } = manager.poll(now) else { return None };
+    manager.failed(now, request, SourceError::TimedOut);
     let Action::Wait { until, .. } = manager.poll(now) else { return None };
-    let Action::Fetch { .. } = manager.poll(until) else { return None };
     tokens(manager, until, 1).then_some(())?;
     let newer = manager.newer_than(have, until)?.generation();
     // A server doesn't like it: another one is fetched, and until then the old one serves.
     manager.rejected(until, newer);
     (manager.login(until)?.generation() == have).then_some(())?;
-    let now = due(manager, until)?;
+    let now = due(manager, until);
     tokens(manager, now, 2).then_some(())?;
     let health = manager.health(now);
     (health.refreshes == 3 && health.rejections == 1 && health.failures == 1).then_some(())
 }
 
 /// When the next token is due, from `now` on.
-pub fn due(manager: &mut Manager, now: Instant) -> Option<Instant> {
-    let due = manager.next_deadline().max(now);
-    matches!(manager.poll(due), Action::Fetch { .. }).then_some(due)
+pub fn due(manager: &Manager, now: Instant) -> Instant {
+    manager.next_deadline().max(now)
 }

@@ -1,7 +1,7 @@
 /** Connects by TCP and, unless `plain`, TLS with a verified server. */
 export const connectDeno =
   ({ plain = false, caCerts } = {}) =>
-  async ({ address, port, serverName, signal }) => {
+  async ({ address, port, serverName, signal, begins }) => {
     const tcp = await Deno.connect({ hostname: address, port, signal });
     let connection = tcp;
     const close = () => {
@@ -16,6 +16,7 @@ export const connectDeno =
       tcp.setNoDelay(true);
       tcp.setKeepAlive(true);
       if (plain) return tcp;
+      begins?.('tls');
       // The name is verified, whatever was dialed.
       connection = await Deno.startTls(tcp, { hostname: serverName, caCerts });
       await connection.handshake();

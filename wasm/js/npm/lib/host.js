@@ -138,13 +138,17 @@ export const makeHost = (options, { background = false } = {}) => {
       globalThis.setImmediate
         ? timer((ring) => setImmediate(ring), clearImmediate)
         : timer((ring) => setTimeout(ring, 0), clearTimeout),
-    dial: (address, port, serverName) =>
-      task(async (signal) => {
+    dial: (address, port, serverName) => {
+      const dialing = {};
+      const begins = (stage) => void (dialing.stage = stage);
+      const begun = task(async (signal) => {
         // What is neither the name nor what was asked for comes from a cluster.
         const redirected = address !== (options.address ?? serverName);
-        const target = { address, port, serverName, redirected, signal };
+        const target = { address, port, serverName, redirected, signal, begins };
         return transport(await connect(target), signal);
-      }, networkKind),
+      }, networkKind);
+      return Object.assign(dialing, begun);
+    },
     token: () => task(async (signal) => issued(await provider({ signal })), tokenKind),
     fetch: (method, url, lines, body) =>
       task((signal) => request(fetch, method, url, lines, body, signal), networkKind),

@@ -8,7 +8,7 @@ const BROKEN = ['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE'
 /** Connects by TCP and, unless `plain`, TLS with a verified server. */
 export const connectNode =
   ({ plain = false, ca, tls: more } = {}) =>
-  ({ address, port, serverName, signal }) =>
+  ({ address, port, serverName, signal, begins }) =>
     new Promise((resolve, reject) => {
       const tcp = { host: address, port };
       // Names only: RFC 6066 section 3 has no addresses.
@@ -18,6 +18,8 @@ export const connectNode =
       const socket = plain
         ? net.connect(tcp)
         : tls.connect({ ...more, ...tcp, ca: ca ?? more?.ca, servername, checkServerIdentity, rejectUnauthorized: true });
+      begins?.(net.isIP(address) ? 'tcp' : 'name');
+      socket.once('lookup', () => begins?.('tcp'));
       let reached = false;
       const failed = (error) => {
         socket.destroy();
@@ -28,6 +30,7 @@ export const connectNode =
       socket.once('error', failed);
       socket.once('connect', () => {
         reached = true;
+        if (!plain) begins?.('tls');
         socket.setNoDelay(true);
         socket.setKeepAlive(true, 30_000);
       });

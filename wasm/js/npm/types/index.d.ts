@@ -23,6 +23,8 @@ export interface Target {
   readonly redirected?: boolean;
   /** Aborted when nobody waits for the connection any more. */
   readonly signal: AbortSignal;
+  /** Says what is waited for from now on, so that the error of a dial that takes too long can say it. */
+  readonly begins?: (stage: 'name' | 'tcp' | 'tls') => void;
 }
 
 /** Opens connections. An error may have a `kind`: `name`, `unreachable`, `tls`, `host`. */
@@ -186,7 +188,8 @@ export interface Options extends TokenOptions {
   backlog?: number | undefined;
   /** Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports. */
   onPush?: ((push: Reply) => void) | undefined;
-  /** A token that was kept: see `changedSnapshot`. */
+  /** A token that was kept: see `changedSnapshot`. It is only used for the identity that it was made
+   * for. Providers that are functions are taken for one identity: keep a snapshot for each. */
   snapshot?: Uint8Array | ArrayBuffer | null | undefined;
 }
 

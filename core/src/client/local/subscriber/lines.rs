@@ -13,7 +13,7 @@ use super::Shared;
 use crate::client::error::Error;
 use crate::client::{Line, Mail, Mailbox};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
-use crate::drive::{Handler, Owner, Submit, Wanted};
+use crate::drive::{DialError, Handler, Owner, Submit, Wanted};
 use crate::reconnect::Dial;
 use crate::time::{Instant, Timer};
 use crate::transport::{ConnectError, Connector};
@@ -147,6 +147,9 @@ impl<T: Timer> Handler for Keeper<'_, T> {
         if let Some(slot) = &mut *self.slot.borrow_mut() {
             slot.health = Some(*health);
         }
+        if !self.is_current() {
+            return;
+        }
         self.lines.shared.standing.borrow_mut().set_health(*health);
     }
 }
@@ -160,8 +163,13 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         if wanted { Wanted::Now } else { Wanted::Later }
     }
 
+    fn is_waited_for(&self) -> bool {
+        // What is published meanwhile is missed.
+        true
+    }
+
     fn dial(&self, now: Instant) -> Dial {
-        self.lines.shared.standing.borrow().dial(now)
+        self.lines.shared.dial(now)
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -169,6 +177,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     }
 
     fn connected(&mut self) {
+        self.lines.shared.dialed();
         let mailbox = self.lines.mailbox.clone();
         let line = if self.other.borrow().is_some() {
             Line::replacing(mailbox)
@@ -181,21 +190,24 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
         self.lines.news.set(true);
     }
 
-    fn dial_failed(&mut self, now: Instant, error: Option<E>) {
+    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
         self.lines.shared.dial_failed(now, error);
     }
 
-    fn disconnected(&mut self, _: Instant, _: CloseReason) {
+    fn disconnected(&mut self, _: Instant, reason: CloseReason) {
         let Some(ended) = self.slot.take() else { return };
         match &mut *self.other.borrow_mut() {
-            Some(next) if self.is_current() => {
-                next.line.succeeds(&ended.line);
-                self.lines.current.set(1 - self.at);
-                if let Some(health) = next.health {
+            Some(Slot { line, health }) => {
+                if self.is_current() {
+                    line.succeeds(&ended.line, reason);
+                    self.lines.current.set(1 - self.at);
+                } else {
+                    line.outlives(&ended.line);
+                }
+                if let Some(health) = *health {
                     self.lines.shared.standing.borrow_mut().set_health(health);
                 }
             }
-            Some(_) => ended.line.failed(),
             None => ended.line.lost(),
         }
         self.lines.news.set(true);

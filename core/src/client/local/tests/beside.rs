@@ -1,9 +1,11 @@
 //! A subscriber and its client.
 
-use std::vec;
+use std::string::String;
+use std::sync::OnceLock;
+use std::{format, vec};
 
 use super::apart::Task;
-use super::broker::Broker;
+use super::broker::{Broker, Rule};
 use super::subscriber::{USUAL, heard};
 use super::*;
 use crate::command::Topic;
@@ -100,4 +102,31 @@ fn when_both_have_gone_the_drivers_end() {
     // The client's driver sees at once that nobody needs its tokens any more.
     broker.run(driver, vec![using, Box::pin(listening)]);
     assert_eq!(broker.world.now().as_millis(), 120_000);
+}
+
+/// An invalidation that is larger than may be received, and then a reply.
+fn stale() -> &'static str {
+    static STALE: OnceLock<String> = OnceLock::new();
+    STALE.get_or_init(|| {
+        let names = "$4\r\nname\r\n".repeat(1000);
+        format!(">2\r\n$10\r\ninvalidate\r\n*1000\r\n{names}$5\r\nhello\r\n")
+    })
+}
+
+#[test]
+fn an_invalidation_that_is_too_large_says_that_all_may_be_stale() {
+    let rule: Rule = |_, said| (said == "GET k").then(stale);
+    let broker = Broker::new(rule);
+    let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
+    let heard = Rc::<RefCell<Vec<Vec<u8>>>>::default();
+    let notes = heard.clone();
+    let mut settings = Broker::settings(false);
+    settings.max_reply = 8 << 10;
+    settings.on_push = Some(Box::new(move |push| notes.borrow_mut().push(push.raw().to_vec())));
+    let (mut client, driver) = Local::new(settings, timer, broker.clone(), source, None);
+    let using = async {
+        assert_eq!(client.command(args!["GET", "k"]).await.unwrap().str(), Ok("hello"));
+    };
+    broker.run(using, vec![Box::pin(driver)]);
+    assert_eq!(*heard.borrow(), [b">2\r\n$10\r\ninvalidate\r\n_\r\n"]);
 }

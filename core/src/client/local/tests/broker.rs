@@ -25,6 +25,7 @@ pub(super) struct Wire {
     output: RefCell<VecDeque<u8>>,
     resp3: Cell<bool>,
     closed: Cell<bool>,
+    deaf: Cell<bool>,
     reader: Cell<Option<Waker>>,
     channels: RefCell<BTreeSet<String>>,
 }
@@ -77,6 +78,8 @@ pub(super) struct Broker {
     pub(super) world: Rc<World>,
     /// How long an answer takes, and a connection.
     pub(super) far: Duration,
+    /// How much longer an answer takes on the connection of that number.
+    pub(super) lag: (u32, Duration),
     pub(super) dial: Duration,
     /// How often it was dialed.
     pub(super) dials: Rc<Cell<u32>>,
@@ -90,8 +93,8 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) fn new(rule: Rule) -> Self {
-        let (world, wires, log, far, dial, dials, dialed) = Default::default();
-        Self { world, far, dial, dials, dialed, rule, wires, log }
+        let (world, wires, log, far, lag, dial, dials, dialed) = Default::default();
+        Self { world, far, lag, dial, dials, dialed, rule, wires, log }
     }
 
     /// Runs `first` until it ends, with `others` beside it, each as a task of its own.
@@ -111,6 +114,15 @@ impl Broker {
                 wire.notice(&["+message", &format!("+{channel}"), &format!("+{text}")]);
             })
             .count()
+    }
+
+    /// Ends the subscriptions to `channel`, as when a slot of a cluster moves.
+    pub(super) fn end(&self, channel: &str) {
+        for wire in self.wires.borrow().iter() {
+            if wire.channels.borrow_mut().remove(channel) {
+                wire.notice(&["+unsubscribe", &format!("+{channel}"), ":0"]);
+            }
+        }
     }
 
     /// Cuts all connections.
@@ -202,8 +214,10 @@ impl Read for Half<'_> {
             Poll::Ready(())
         })
         .await;
-        if !self.0.far.is_zero() {
-            self.0.sleep(self.0.far).await;
+        let (slow, lag) = self.0.lag;
+        let far = if self.1.number == slow { self.0.far + lag } else { self.0.far };
+        if !far.is_zero() {
+            self.0.sleep(far).await;
         }
         let mut output = self.1.output.borrow_mut();
         let len = room.len().min(output.len());
@@ -217,6 +231,9 @@ impl Read for Half<'_> {
 impl Write for Half<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Never> {
         let wire = &self.1;
+        if wire.closed.get() || wire.deaf.get() {
+            return Ok(bytes.len());
+        }
         wire.input.borrow_mut().extend_from_slice(bytes);
         loop {
             let mut input = wire.input.borrow_mut();
@@ -232,6 +249,7 @@ impl Write for Half<'_> {
             let said = words.join(" ");
             match (self.0.rule)(wire.number, &said) {
                 Some("cut") => wire.close(),
+                Some("deaf") => wire.deaf.set(true),
                 Some(answer) => wire.say(answer),
                 None => wire.execute(&words),
             }
@@ -252,7 +270,7 @@ impl Connector for Broker {
         endpoint: &Endpoint<'_>,
         session: S,
     ) -> Result<S::Output, Never> {
-        let Endpoint { address, port, server_name } = *endpoint;
+        let Endpoint { address, port, server_name, .. } = *endpoint;
         self.dialed.borrow_mut().push(format!("{address}:{port} as {server_name}"));
         self.dials.set(self.dials.get() + 1);
         self.sleep(self.dial).await;

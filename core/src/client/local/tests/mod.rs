@@ -1,6 +1,7 @@
 mod apart;
 mod beside;
 mod broker;
+mod flood;
 mod moved;
 mod subscriber;
 mod wire;
@@ -23,6 +24,7 @@ use crate::secret::Secret;
 use crate::source::{ErrorKind, SourceError};
 use crate::time::{Clock, Instant, UnixTime};
 use crate::token::Token;
+use crate::transport::{Connector, Endpoint, Session, Stage, Unanswered};
 
 /// The world, with a calendar.
 struct Calendar(Rc<World>);
@@ -274,14 +276,71 @@ fn who_waits_when_the_login_has_ended_is_told_why_there_is_no_token() {
     let (fetches, world) = (bench.fetches.clone(), bench.world.clone());
     bench.run(async |mut client| {
         client.command(args!["GET", "k"]).await.unwrap();
-        // With its token. The next attempt to get one is many seconds away.
+        // With its token. The next attempt to get one would be many seconds away, but somebody waits.
         world.sleep_until(Instant::from_millis(3_600_200)).await;
         let asked = fetches.get();
         let error = client.command(args!["GET", "k"]).await.map(|_| ()).unwrap_err();
-        assert_eq!((error.outcome(), fetches.get()), (Outcome::NotSent, asked));
+        assert_eq!((error.outcome(), fetches.get()), (Outcome::NotSent, asked + 1));
         let Error::Unavailable { cause: Some(cause) } = &error else { panic!("{error:?}") };
         assert!(matches!(**cause, Error::Token(_)), "{error}");
     });
+}
+
+#[test]
+fn after_an_outage_who_waits_is_served_within_the_longest_quick_wait() {
+    for seconds in (0..60).step_by(5) {
+        let bench = Bench::new(Server { window: 1 << 20, ..Server::default() });
+        bench.fetches.set(NAMES.len() as u32 - 1);
+        let (fetches, world) = (bench.fetches.clone(), bench.world.clone());
+        bench.run(async |mut client| {
+            client.command(args!["GET", "k"]).await.unwrap();
+            // There is no token for hours, and then there is one again.
+            let back = Instant::from_millis(8_000_000 + seconds * 1000);
+            world.sleep_until(back).await;
+            fetches.set(0);
+            while client.command(args!["GET", "k"]).await.is_err() {}
+            let waited = world.now().since(back);
+            assert!(waited <= Duration::from_secs(31), "{seconds}: {waited:?}");
+        });
+    }
+}
+
+/// A server that accepts connections, and says nothing in TLS.
+#[derive(Clone)]
+struct Silent;
+
+impl Connector for Silent {
+    type Error = Unanswered;
+
+    async fn connect<S: Session>(
+        &mut self,
+        endpoint: &Endpoint<'_>,
+        _: S,
+    ) -> Result<S::Output, Unanswered> {
+        endpoint.begins(Stage::Tls);
+        core::future::pending().await
+    }
+}
+
+#[test]
+fn a_handshake_that_nobody_answers_is_named_whoever_loses_patience_first() {
+    let secs = Duration::from_secs;
+    for (start, deadline, waited) in
+        [(secs(30), None, "10.0 s"), (secs(3), None, "2.9 s"), (secs(30), Some(secs(4)), "3.9 s")]
+    {
+        let world = Rc::new(World::default());
+        let mut settings = Settings::new("cache");
+        (settings.start_timeout, settings.deadline) = (start, deadline);
+        let source = Tokens(Rc::default(), Duration::from_millis(100), None, world.clone());
+        let (client, driver) = Local::new(settings, Calendar(world.clone()), Silent, source, None);
+        let mut said = std::string::String::new();
+        let using = async {
+            said = client.connected().await.unwrap_err().to_string();
+        };
+        world.run(Instant::from_millis(60_000), crate::drive::either(using, driver)).unwrap();
+        let expected = "TCP is up, but nobody answered the TLS handshake";
+        assert!(said.contains(expected) && said.contains(waited), "{waited}: {said}");
+    }
 }
 
 #[test]

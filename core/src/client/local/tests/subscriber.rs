@@ -1,20 +1,22 @@
 //! Subscribers: what they hear, and what they are told when they don't.
 
+use core::pin::pin;
 use std::format;
 use std::string::String;
 use std::vec;
 
 use super::broker::{Broker, DAY, Rule};
 use super::*;
-use crate::client::Delivery;
+use crate::client::{Delivery, Kind};
 use crate::command::Topic;
 use crate::connection::Replacement;
 use crate::drive::either;
+use crate::event::Event;
 
 pub(super) const USUAL: Rule = |_, _| None;
 
 /// Runs `f` with a subscriber of `broker`.
-fn with<R>(
+pub(super) fn with<R>(
     broker: &Broker,
     settings: Settings,
     f: impl AsyncFnOnce(Subscriber<Calendar>, &Broker) -> R,
@@ -134,7 +136,8 @@ fn with_an_overlap_nothing_is_missed_and_what_may_come_twice_is_said() {
         }
         assert!(overlaps >= 3, "{overlaps}");
         assert_eq!(broker.connects(), overlaps + 1);
-        assert_eq!(broker.heard("SUBSCRIBE a").len(), overlaps + 1);
+        // A second time for the sake of what comes before the answer.
+        assert_eq!(broker.heard("SUBSCRIBE a").len(), 2 * overlaps + 1);
         // One is left, and its health is the subscriber's.
         assert_eq!(broker.open(), 1);
         assert_eq!(subscriber.health().connection.unwrap().subscriptions, 2);
@@ -144,7 +147,7 @@ fn with_an_overlap_nothing_is_missed_and_what_may_come_twice_is_said() {
 #[test]
 fn what_both_connections_of_an_overlap_hear_is_between_the_two_words() {
     // The second connection has to wait for its second subscription.
-    let rule: Rule = |number, said| (number == 1 && said == "SUBSCRIBE b").then_some("");
+    let rule: Rule = |number, said| (number == 1 && said == "SUBSCRIBE b").then_some("deaf");
     let mut settings = overlapping();
     settings.config.command_timeout = Duration::from_secs(3);
     with(&Broker::new(rule), settings, async |subscriber, broker| {
@@ -168,7 +171,7 @@ fn what_both_connections_of_an_overlap_hear_is_between_the_two_words() {
 #[test]
 fn a_connection_that_breaks_while_another_takes_its_place_makes_a_gap() {
     // The second connection never has all; the first one is cut meanwhile.
-    let rule: Rule = |number, said| (number == 1 && said == "SUBSCRIBE b").then_some("");
+    let rule: Rule = |number, said| (number == 1 && said == "SUBSCRIBE b").then_some("deaf");
     with(&Broker::new(rule), overlapping(), async |subscriber, broker| {
         subscriber.subscribe(Topic::Channel, ["a", "b"]).await.unwrap();
         assert_eq!(heard(&subscriber).await, "Overlap");
@@ -356,12 +359,213 @@ fn what_is_wanted_without_a_connection_is_subscribed_to_when_there_is_one() {
     let rule: Rule = |number, said| (number < 2 && said == "SUBSCRIBE a").then_some("");
     with(&Broker::new(rule), Broker::settings(false), async |subscriber, broker| {
         let error = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
-        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        // There was a connection: it's the server that failed.
+        assert!(matches!(error, Error::Unconfirmed), "{error}");
+        assert_eq!((error.kind(), error.outcome()), (Kind::Lost, Outcome::Unknown));
         // A server that doesn't answer is left for another try.
         broker.sleep(Duration::from_secs(1)).await;
         assert_eq!(broker.connects(), 2);
         broker.sleep(Duration::from_secs(60)).await;
         assert_eq!((broker.publish("a", "x"), broker.connects()), (1, 3));
         assert_eq!(heard(&subscriber).await, "a x");
+    });
+}
+
+/// Counts what is lost with connections.
+fn counting(settings: &mut Settings) -> Rc<Cell<u32>> {
+    let lost = Rc::<Cell<u32>>::default();
+    let counts = lost.clone();
+    settings.on_event = Some(Box::new(move |event| {
+        if let Event::StateLost(_) = event {
+            counts.set(counts.get() + 1);
+        }
+    }));
+    lost
+}
+
+#[test]
+fn what_comes_twice_comes_before_the_end_of_the_overlap_whichever_connection_is_slower() {
+    for slow in [0, 1] {
+        let mut broker = Broker::new(USUAL);
+        broker.far = Duration::from_millis(5);
+        broker.lag = (slow, Duration::from_millis(30));
+        broker.dial = Duration::from_secs(1);
+        with(&broker, overlapping(), async |subscriber, broker| {
+            subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+            while broker.dials.get() < 2 {
+                broker.sleep(Duration::from_millis(100)).await;
+            }
+            for number in 0..2000 {
+                broker.publish("a", &format!("{number}"));
+                broker.sleep(Duration::from_millis(1)).await;
+            }
+            let mut all = Vec::new();
+            while !all.contains(&"a 1999".to_string()) {
+                all.push(heard(&subscriber).await);
+            }
+            let settled = all.iter().position(|said| said == "Settled").unwrap();
+            let (before, behind) = all.split_at(settled);
+            assert!(before.len() > 1000 && behind.len() > 100, "{all:?}");
+            for (at, said) in behind.iter().enumerate() {
+                assert!(!before.contains(said) && !behind[..at].contains(said), "{slow}: {said}");
+            }
+        });
+    }
+}
+
+#[test]
+fn what_is_under_way_on_the_old_connection_when_the_new_one_has_all_is_heard() {
+    let (mut settings, mut broker) = (overlapping(), Broker::new(USUAL));
+    let lost = counting(&mut settings);
+    broker.far = Duration::from_millis(5);
+    broker.lag = (0, Duration::from_millis(3));
+    broker.dial = Duration::from_secs(1);
+    with(&broker, settings, async |subscriber, broker| {
+        subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+        while broker.dials.get() < 2 {
+            broker.sleep(Duration::from_millis(100)).await;
+        }
+        for number in 0..2000 {
+            broker.publish("a", &format!("{number}"));
+            broker.sleep(Duration::from_millis(1)).await;
+        }
+        broker.publish("a", "end");
+        assert_eq!(broker.open(), 1);
+        let mut heard_all = Vec::new();
+        while heard_all.iter().all(|said| said != "a end") {
+            heard_all.push(heard(&subscriber).await);
+        }
+        for number in 0..2000 {
+            assert!(heard_all.contains(&format!("a {number}")), "{number} of {heard_all:?}");
+        }
+        assert!(heard_all.contains(&"Settled".to_string()), "{heard_all:?}");
+        assert!(!heard_all.contains(&"Gap".to_string()), "{heard_all:?}");
+        // The other connection had them.
+        assert_eq!(lost.get(), 0);
+    });
+}
+
+#[test]
+fn a_planned_overlap_loses_no_state_and_a_break_does() {
+    for (replacement, expected) in [(Replacement::Overlap, 0), (Replacement::BreakThenMake, 3)] {
+        let mut settings = Broker::settings(true);
+        settings.config.replacement = replacement;
+        let lost = counting(&mut settings);
+        with(&Broker::new(USUAL), settings, async |subscriber, broker| {
+            subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+            while broker.connects() < 4 {
+                broker.sleep(Duration::from_secs(10)).await;
+            }
+            broker.sleep(Duration::from_secs(10)).await;
+            assert_eq!((lost.get(), broker.connects()), (expected, 4));
+        });
+    }
+}
+
+#[test]
+fn an_old_connection_that_breaks_before_its_last_word_makes_a_gap() {
+    // It never answers the last PING, and the server cuts it, or it is given up.
+    for (answer, ends) in [("cut", "0 s"), ("", "15 s")] {
+        let rule: Rule = match answer {
+            "cut" => |number, said| (number == 0 && said == "PING").then_some("cut"),
+            _ => |number, said| (number == 0 && said == "PING").then_some(""),
+        };
+        let mut settings = overlapping();
+        settings.config.idle = crate::connection::Idle::Keep(Duration::from_secs(86_400));
+        with(&Broker::new(rule), settings, async |subscriber, broker| {
+            subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+            assert_eq!(heard(&subscriber).await, "Overlap");
+            let start = broker.world.now();
+            assert_eq!(heard(&subscriber).await, "Gap");
+            assert_eq!(heard(&subscriber).await, "Settled");
+            let took = broker.world.now().since(start);
+            assert_eq!(format!("{} s", took.as_secs()), ends);
+            assert_eq!((broker.publish("a", "x"), broker.open()), (1, 1));
+        });
+    }
+}
+
+#[test]
+fn who_subscribes_again_and_again_puts_off_neither_a_gap_nor_a_replacement() {
+    let mut broker = Broker::new(USUAL);
+    broker.far = Duration::from_millis(20);
+    broker.dial = Duration::from_secs(1);
+    with(&broker, overlapping(), async |subscriber, broker| {
+        subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+        // More often than there are answers.
+        let asking = async || {
+            for number in 0_u32.. {
+                let name = format!("{}", number % 100);
+                subscriber.unsubscribe(Topic::Channel, [&name]);
+                let subscribing = pin!(subscriber.subscribe(Topic::Channel, [&name]));
+                either(async { drop(subscribing.await) }, broker.sleep(Duration::from_millis(5)))
+                    .await;
+            }
+        };
+        let within_10_s = async |wanted: &str| {
+            let reading = async { assert_eq!(heard(&subscriber).await, wanted) };
+            let limit = async {
+                broker.sleep(Duration::from_secs(10)).await;
+                panic!("{wanted} doesn't come");
+            };
+            either(reading, limit).await;
+        };
+        broker.cut();
+        either(asking(), within_10_s("Gap")).await;
+        while broker.dials.get() < 3 {
+            broker.sleep(Duration::from_millis(100)).await;
+        }
+        let both = async {
+            within_10_s("Overlap").await;
+            within_10_s("Settled").await;
+        };
+        either(asking(), both).await;
+    });
+}
+
+#[test]
+fn a_subscription_that_the_server_ends_is_made_again_and_a_gap_is_said() {
+    for resp2 in [false, true] {
+        with(&Broker::new(USUAL), Broker::settings(resp2), async |subscriber, broker| {
+            subscriber.subscribe(Topic::Channel, ["a", "b"]).await.unwrap();
+            broker.end("b");
+            assert_eq!(heard(&subscriber).await, "Gap");
+            assert_eq!((broker.publish("b", "x"), broker.connects()), (1, 1));
+            assert_eq!(heard(&subscriber).await, "b x");
+            assert_eq!(broker.heard("SUBSCRIBE a").len(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_server_that_has_forgotten_the_login_of_a_subscriber_is_told_all_again() {
+    // It says so to the PING of a quiet connection.
+    let rule: Rule = |number, said| {
+        (number == 0 && said == "PING").then_some("-NOAUTH Authentication required.\r\n")
+    };
+    for resp2 in [false, true] {
+        with(&Broker::new(rule), Broker::settings(resp2), async |subscriber, broker| {
+            subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
+            assert_eq!(heard(&subscriber).await, "Gap");
+            assert!(broker.world.now() < Instant::from_millis(250_000));
+            assert_eq!((broker.publish("a", "x"), broker.open()), (1, 1));
+            assert_eq!(heard(&subscriber).await, "a x");
+        });
+    }
+}
+
+#[test]
+fn a_server_that_always_says_noauth_is_asked_once_for_each_login() {
+    let rule: Rule =
+        |_, said| said.starts_with("SUBSCRIBE").then_some("-NOAUTH Authentication required.\r\n");
+    with(&Broker::new(rule), Broker::settings(false), async |subscriber, broker| {
+        let error = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
+        assert!(!matches!(error, Error::Server(_)), "{error}");
+        broker.sleep(Duration::from_secs(3600)).await;
+        let asked = broker.heard("SUBSCRIBE a");
+        assert!((60..300).contains(&asked.len()), "{}", asked.len());
+        let mut connections = asked.clone();
+        connections.dedup();
+        assert_eq!(asked, connections);
     });
 }
