@@ -210,6 +210,11 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.next(now, &mut self.receiver)
     }
 
+    /// Whether nothing was sent or received for a while, so that memory may be given back.
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        now >= self.machine.quiet_at()
+    }
+
     /// How it stands. Never shows the token.
     pub fn health(&self, now: Instant) -> ConnectionHealth {
         self.machine.health(now)
