@@ -19,7 +19,7 @@ use core::fmt;
 use core::time::Duration;
 
 use block::{Block, Shape};
-pub use block::{Slices, TimeText};
+pub use block::{Slices, TimeText, newest};
 
 use crate::resp::Arg;
 
@@ -119,7 +119,10 @@ impl fmt::Display for Refused {
                 "MULTI without EXEC and WATCH need a connection that isn't shared: send MULTI to \
                 EXEC as one pipeline, or use a client without clones"
             }
-            Self::Blocking => "it would block for longer than a login can wait: slice it",
+            Self::Blocking => {
+                "it would block for longer than a login can wait: give it a shorter time and repeat \
+                it, XREAD with an id instead of $"
+            }
         })
     }
 }

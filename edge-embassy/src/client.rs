@@ -73,13 +73,31 @@ impl Client {
     /// have been executed.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the command may still be executed. Nobody else gets its reply.
+    /// If the future is dropped, a command that still waits for its turn is never sent. One that was
+    /// sent may be executed. Nobody else gets its reply.
     pub async fn command<'r>(
         &self,
         args: &[Arg<'_>],
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        self.desk.command(args, room).await
+        self.desk.command(args, self.desk.timeout(), room).await
+    }
+
+    /// The same with a time limit of its own, for its turn, a connection and its reply together. The
+    /// time that a command blocks by itself, as `BLPOP`, comes on top.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    ///
+    /// # Cancel safety
+    /// As that of [`command`](Self::command).
+    pub async fn command_within<'r>(
+        &self,
+        limit: Duration,
+        args: &[Arg<'_>],
+        room: &'r mut [u8],
+    ) -> Result<Value<'r>, Error> {
+        self.desk.command(args, limit, room).await
     }
 
     /// How it stood when something last happened. Never shows a token.

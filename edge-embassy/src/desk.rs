@@ -68,13 +68,19 @@ impl Desk {
         self.state.lock(|state| use_it(&mut state.borrow_mut()))
     }
 
+    /// What a command may take where nobody says otherwise.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Sends a command, and waits for its reply.
     pub(crate) async fn command<'r>(
         &self,
         args: &[Arg<'_>],
+        limit: Duration,
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        let by = self.clock.now().plus(self.timeout);
+        let by = self.clock.now().plus(limit);
         let _turn = within(self.clock, by, self.turn()).await.ok_or(Error::Busy)??;
         self.with(|state| state.mail.put(args, by))?;
         // Whoever gives up takes his command back.
@@ -119,7 +125,8 @@ impl Desk {
             match state.mail.take(room) {
                 Some(answer) => Poll::Ready(answer),
                 None if late && state.mail.is_waiting() => {
-                    Poll::Ready(Err(Error::Unavailable { cause: state.health.problem }))
+                    let unavailable = Err(Error::Unavailable { cause: state.health.problem });
+                    Poll::Ready(state.mail.refused(room).unwrap_or(unavailable))
                 }
                 None => Poll::Pending,
             }
@@ -269,7 +276,7 @@ mod tests {
         let (mut line, mut room) = (Line(None), [0; 16]);
         let cx = &mut Context::from_waker(Waker::noop());
         let blpop = args!["BLPOP", "k", 5];
-        let mut command = pin!(desk.command(blpop, &mut room));
+        let mut command = pin!(desk.command(blpop, patience, &mut room));
         assert!(command.as_mut().poll(cx).is_pending());
         desk.poll_commands(cx, &mut line);
         let tag = line.0.unwrap();

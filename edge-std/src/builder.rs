@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use redis_entraid_core::auth::Protocol;
+use redis_entraid_core::client::NodeAddress;
 use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::policy::RefreshPolicy;
@@ -263,16 +264,17 @@ impl<C: Connect> Builder<C> {
         self.shared.config = self.shared.config.for_commands();
         let Parts { dialer, start, on_push, started } = self.prepare()?;
         let dialer = Arc::new(dialer);
-        let exchange = Arc::new(Exchange::default());
+        let exchange = Arc::new(Exchange::new(&dialer.config));
         let handle = Handle::new(exchange.clone());
         let (identity, standing) = (dialer.identity.clone(), dialer.standing.clone());
         let (template, node_push) = (dialer.clone(), on_push.clone());
         let runtime = tokio::runtime::Handle::current();
-        let nodes = Nodes::new(Box::new(move |address, exchange| {
+        let start_node = Box::new(move |address: &NodeAddress, exchange| {
             let dialer = Arc::new(template.redirected(address));
             // Nodes come and go: one is only dialed for a command.
             runtime.spawn(Driver::new(dialer, exchange, node_push.clone(), None).run());
-        }));
+        });
+        let nodes = Nodes::new(&dialer.config, start_node);
         let client = Client::new(Follower::new(handle), identity, standing, nodes);
         tokio::spawn(Driver::new(dialer, exchange, on_push, Some(start)).run());
         started.await.unwrap_or(Err(Error::Closed))?;

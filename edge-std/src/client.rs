@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use redis_entraid_core::client as core;
 use redis_entraid_core::client::Health;
@@ -70,15 +71,40 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
-    /// have been executed. Nothing that may have been is repeated by itself.
+    /// have been executed. What a server refuses that has forgotten the login (`NOAUTH`) is repeated
+    /// once; nothing that may have been executed is.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the command may still be executed; its reply is dropped, and with
-    /// it what a `BLPOP` took.
+    /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
+    /// sent. One that was sent may be executed; its reply is dropped, and with it what a `BLPOP`
+    /// took.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
+        self.run(None, args).await
+    }
+
+    /// The same with a time limit of its own, which may be longer or shorter than the
+    /// [usual one](crate::Builder::command_timeout). It holds wherever the command is: what was not
+    /// sent by then is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
+    /// `None` is the usual limit.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    ///
+    /// # Cancel safety
+    /// As that of [`command`](Self::command).
+    pub async fn command_within(
+        &mut self,
+        limit: impl Into<Option<Duration>>,
+        args: &[Arg<'_>],
+    ) -> Result<Value<'_>, Error> {
+        self.run(limit.into(), args).await
+    }
+
+    async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let Self { follower, identity, nodes, .. } = self;
         let slice = || identity.manager().slice();
-        follower.execute(&TokioClock, slice, args, |node| Some(nodes.handle(node))).await?;
+        let visit = |node: &_| Some(nodes.handle(node));
+        follower.execute(&TokioClock, slice, limit, args, visit).await?;
         follower.pick(0)
     }
 
@@ -93,12 +119,42 @@ impl Client {
     /// [`Error`] if nothing could be sent. What becomes of each command, [`Pipeline`] says.
     ///
     /// # Cancel safety
-    /// As that of [`command`](Self::command).
+    /// As that of [`command`](Self::command), for each of them; but what lies between `MULTI` and
+    /// `EXEC` goes as a whole or not at all.
     pub async fn pipeline<'c, I>(&mut self, commands: I) -> Result<Pipeline<'_>, Error>
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
-        self.follower.execute_all(&TokioClock, commands.into_iter()).await?;
+        self.run_all(None, commands.into_iter()).await
+    }
+
+    /// The same with a time limit for all of them together.
+    ///
+    /// # Errors
+    /// As [`pipeline`](Self::pipeline).
+    ///
+    /// # Cancel safety
+    /// As that of [`pipeline`](Self::pipeline).
+    pub async fn pipeline_within<'c, I>(
+        &mut self,
+        limit: impl Into<Option<Duration>>,
+        commands: I,
+    ) -> Result<Pipeline<'_>, Error>
+    where
+        I: IntoIterator<Item = &'c [Arg<'c>]>,
+    {
+        self.run_all(limit.into(), commands.into_iter()).await
+    }
+
+    async fn run_all<'c, I>(
+        &mut self,
+        limit: Option<Duration>,
+        commands: I,
+    ) -> Result<Pipeline<'_>, Error>
+    where
+        I: Iterator<Item = &'c [Arg<'c>]>,
+    {
+        self.follower.execute_all(&TokioClock, limit, commands).await?;
         Ok(Pipeline { follower: &self.follower, next: 0 })
     }
 

@@ -76,7 +76,7 @@ impl<C: Connect> Driver<C> {
     async fn keep(&mut self) -> Result<(), Unneeded> {
         let Self { dialer, end: End(exchange), on_push, start, on_demand } = self;
         let mut commands = Commands {
-            desk: Desk::new(exchange.clone(), dialer.config.command_timeout),
+            desk: Desk::new(exchange.clone()),
             identity: &dialer.identity,
             standing: &dialer.standing,
             on_push: on_push.as_ref(),

@@ -4,6 +4,7 @@ use core::fmt;
 use std::sync::{Arc, Mutex};
 
 use redis_entraid_core::client::{self, NodeAddress, State};
+use redis_entraid_core::connection::Config;
 
 use crate::client::{Exchange, Handle};
 
@@ -17,8 +18,8 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn new(start: Start) -> Arc<Self> {
-        Arc::new(Self { start, known: Mutex::default() })
+    pub(crate) fn new(config: &Config, start: Start) -> Arc<Self> {
+        Arc::new(Self { start, known: Mutex::new(client::Nodes::new(config)) })
     }
 
     /// A handle on the connection to the node at `address`, which may have to be made.

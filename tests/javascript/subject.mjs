@@ -46,18 +46,18 @@ const shown = (value) => {
   return `(${whole ? 'int' : 'double'}) ${value}`;
 };
 
-const send = async (client, text) => {
+const send = async (client, text, options) => {
   const commands = text.split(' | ').map((command) => command.trim().split(/\s+/));
   try {
     // One command is sent as one: that may be sliced.
     const replies =
       commands.length === 1
-        ? [await client.command(...commands[0])]
-        : await client.pipeline(commands);
+        ? [await client.command(...commands[0], ...(options ? [options] : []))]
+        : await client.pipeline(commands, options);
     const answers = replies.map(shown).join(' | ');
     return replies[0] instanceof RedisError ? answers : `ok ${answers}`;
   } catch (error) {
-    return failure(error);
+    return error === options?.signal.reason ? 'gone' : failure(error);
   }
 };
 
@@ -128,6 +128,13 @@ const verbs = {
   },
 
   send: (name, rest) => send(clients.get(name), rest),
+
+  leave(name, rest) {
+    const [, millis, text] = rest.match(/^(\S+) (.*)$/);
+    const controller = new AbortController();
+    sleep(Number(millis)).then(() => controller.abort());
+    return send(clients.get(name), text, { signal: controller.signal });
+  },
 
   begin(name, rest) {
     begun.set(name, send(clients.get(name), rest));

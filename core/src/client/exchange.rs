@@ -5,133 +5,35 @@
 //! is used again, so that a command costs no allocation once its handle has warmed up.
 
 mod batch;
-mod outbox;
+mod queue;
+mod repeat;
 mod session;
+mod state;
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 
+use super::desk::{Ended, Submit};
 use super::error::Error;
 use super::share::Share;
 use crate::command::Refused;
-use crate::connection::{CloseReason, Lost, Outcome};
-use crate::recent::Recent;
+use crate::connection::{CloseReason, Config};
 use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
 
 pub use batch::MAX_COMMAND;
-pub(super) use batch::{Batch, Failure, Queued, Replies, Ticket};
+pub(super) use batch::{Batch, Failure, Replies, Ticket};
 use batch::{MAX_BATCHES, MAX_SLOTS};
-pub(super) use outbox::Outbox;
-use session::Session;
-
-#[derive(Debug, Default)]
-struct Slot {
-    batch: u32,
-    /// How many replies it waits for.
-    expected: usize,
-    replies: Replies,
-    /// What failed before its turn, in order: replies come in the order of the commands.
-    early: Vec<(u32, Failure)>,
-    waker: Option<Waker>,
-}
-
-impl Slot {
-    /// Takes in what became of command number `index`. Says whether that was the last one.
-    fn put(&mut self, index: u32, entry: Result<&[u8], Failure>) -> bool {
-        match entry {
-            Ok(raw) => self.replies.reply(raw),
-            Err(failure) => {
-                let place = self.early.partition_point(|(early, _)| *early < index);
-                self.early.insert(place, (index, failure));
-            }
-        }
-        while let Some((early, _)) = self.early.first()
-            && *early as usize <= self.replies.len()
-        {
-            self.replies.fail(self.early.remove(0).1);
-        }
-        self.replies.len() >= self.expected
-    }
-}
-
-/// What an [`Exchange`] shares.
-#[derive(Default)]
-pub struct State {
-    outbox: Vec<u8>,
-    queue: VecDeque<Queued>,
-    recent: Recent,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    handles: usize,
-    session: Session,
-    /// Sessions below this number came to nothing: what is still to be sent of them isn't.
-    dead: u32,
-    /// Handles that have left since the driver last looked.
-    left: Vec<u32>,
-    /// There may be commands that are not to be sent any more.
-    purge: bool,
-    /// Something is open on the connection that is nobody's: it must not serve others.
-    abandoned: bool,
-    driver: Option<Waker>,
-    /// The driver has ended and will not come back.
-    over: Option<Error>,
-}
-
-impl State {
-    /// The session comes to nothing. `begun` says that the server knows of it.
-    fn lose_session(&mut self, begun: bool) {
-        self.session.lost = true;
-        self.dead = self.session.id + 1;
-        self.purge = true;
-        self.abandoned |= begun;
-    }
-
-    /// Notes that `queued` will not be executed. Answers with who is to be woken.
-    fn fail(&mut self, queued: &Queued, failure: Failure) -> Option<Waker> {
-        let Ticket { slot, batch, index } = queued.ticket;
-        let place = self.slots.get_mut(slot as usize).filter(|place| place.batch == batch)?;
-        if matches!(failure, Failure::StateLost) && self.session.owner == Some(slot) {
-            // Now it was told.
-            self.session = self.session.over();
-        }
-        if place.put(index, Err(failure)) { place.waker.take() } else { None }
-    }
-
-    /// Takes out of `queue` what is not to be sent any more, but for what is begun.
-    fn purge(&mut self, queue: &mut VecDeque<Queued>, begun: Option<(u32, u32)>) -> Vec<Waker> {
-        let mut wakers = Vec::new();
-        queue.retain(|queued| {
-            let ticket = queued.ticket;
-            let dead = queued.session.is_some_and(|session| session < self.dead);
-            if ticket.is_of(begun) {
-                return true;
-            }
-            if dead {
-                wakers.extend(self.fail(queued, Failure::StateLost));
-            }
-            !dead && !self.left.contains(&ticket.slot)
-        });
-        wakers
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("State")
-    }
-}
+pub(super) use queue::Limits;
+pub(super) use repeat::Repeat;
+use session::Open;
+use state::Slot;
+pub use state::State;
 
 /// Where the handles of a client and what drives its connection meet.
 pub struct Exchange<L>(L);
-
-impl<L: Share<State>> Default for Exchange<L> {
-    fn default() -> Self {
-        Self(L::new(State::default()))
-    }
-}
 
 impl<L> fmt::Debug for Exchange<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,18 +41,24 @@ impl<L> fmt::Debug for Exchange<L> {
     }
 }
 
-/// What the driver finds when it asks for commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Demand {
-    /// There are handles.
-    Wanted,
-    /// There are, but the connection must be given up: a transaction was left open on it.
-    Abandoned,
-    /// There are none left, and there will be none.
-    Unneeded,
+/// A batch that was queued.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) ticket: Ticket,
+    /// It came within a transaction or a `WATCH` of an earlier one.
+    pub(super) in_session: bool,
 }
 
 impl<L: Share<State>> Exchange<L> {
+    /// For connections that behave by `config`.
+    pub fn new(config: &Config) -> Self {
+        Self::with(config.into())
+    }
+
+    pub(super) fn with(limits: Limits) -> Self {
+        Self(L::new(State::new(limits)))
+    }
+
     fn lock(&self) -> L::Guard<'_> {
         self.0.lock()
     }
@@ -179,78 +87,83 @@ impl<L: Share<State>> Exchange<L> {
         self.lock().over.is_none()
     }
 
+    /// The longest that a command may block at the server.
+    pub(super) fn max_block(&self) -> Duration {
+        self.lock().limits.max_block
+    }
+
     /// Gives the slot of a handle back.
     pub(super) fn leave(&self, slot: u32) {
+        self.change(|state| state.leave(slot));
+    }
+
+    /// Nobody waits for the batch any more.
+    pub(super) fn withdraw(&self, ticket: Ticket) {
+        self.change(|state| state.withdraw(ticket));
+    }
+
+    /// The session of `slot` came to nothing, and it knows.
+    pub(super) fn give_up_session(&self, slot: u32) {
+        self.change(|state| state.give_up_session(slot));
+    }
+
+    /// Changes something that the driver has to see to.
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
-        state.handles -= 1;
-        if let Some(place) = state.slots.get_mut(slot as usize) {
-            *place = Slot { batch: place.batch, ..Slot::default() };
-            state.free.push(slot);
-        }
-        // What it has queued is not sent; the driver sees to what it has taken already.
-        state.queue.retain(|queued| queued.ticket.slot != slot);
-        state.left.push(slot);
-        state.purge = true;
-        if state.session.owner == Some(slot) {
-            state.abandoned |= !state.session.lost;
-            state.session = state.session.over();
-        }
+        change(&mut state);
         let waker = state.driver.take();
         drop(state);
         wake(waker);
     }
 
-    /// Queues the commands of `batch`. What waited at the slot before is given up.
-    pub(super) fn send(&self, slot: u32, now: Instant, batch: &Batch) -> Result<Ticket, Error> {
+    /// Queues the commands of `batch`, until `by` if that is said. What waited at the slot before is
+    /// given up.
+    pub(super) fn send(
+        &self,
+        slot: u32,
+        now: Instant,
+        by: Option<Instant>,
+        batch: &Batch,
+    ) -> Result<Sent, Error> {
         let mut state = self.lock();
         if let Some(error) = &state.over {
             return Err(error.clone());
         }
         let before = state.session;
-        let after = before.after(slot, &batch.commands);
-        if before.owner.is_some_and(|owner| owner != slot)
-            || (before.owner.is_none() && after.owner.is_some() && state.handles > 1)
+        let commands = batch.commands.iter();
+        let after = commands.fold(before, |open, (class, _)| Open::after(open, slot, *class));
+        if before.is_some_and(|open| open.slot != slot)
+            || (before.is_none() && after.is_some() && state.handles > 1)
         {
             return Err(Refused::Shared.into());
         }
-        if before.lost {
-            // What was to be executed together, or on a condition, isn't any more.
-            state.session = before.over();
-            return Err(Error::StateLost);
-        }
-        let State { outbox, queue, slots, session: current, .. } = &mut *state;
+        let State { queue, slots, session, limits, .. } = &mut *state;
         let Some(place) = slots.get_mut(slot as usize) else {
             let all = MAX_SLOTS as usize;
             return Err(Error::TooLarge(CapacityError::new(Buffer::Ring, all + 1, all)));
         };
-        place.batch = (place.batch + 1) % MAX_BATCHES;
-        place.replies.clear();
-        place.early.clear();
-        place.expected = batch.commands.len();
-        *current = after;
-        let session = before.owner.or(after.owner).map(|_| before.id);
+        if core::mem::take(&mut place.state_lost) {
+            // What was to be executed together, or on a condition, isn't any more.
+            return Err(Error::StateLost);
+        }
+        place.begin((place.batch + 1) % MAX_BATCHES, batch.commands.len());
+        *session = after;
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
-        let mut start = outbox.len();
-        outbox.extend_from_slice(&batch.bytes);
-        queue.extend((0..).zip(&batch.commands).map(|(index, &(class, len))| {
-            start += len;
-            let ticket = Ticket { index, ..ticket };
-            Queued { ticket, class, start: start - len, len, since: now, session }
-        }));
+        queue.push(ticket, batch, by.unwrap_or(now.plus(limits.timeout)), by.is_some());
         let waker = state.driver.take();
         drop(state);
         wake(waker);
-        Ok(ticket)
+        Ok(Sent { ticket, in_session: before.is_some() })
     }
 
     /// Whether `slot` is in the middle of a transaction or of a `WATCH`.
     pub(super) fn has_session(&self, slot: u32) -> bool {
-        self.lock().session.owner == Some(slot)
+        self.lock().session.is_some_and(|open| open.slot == slot)
     }
 
     /// Whether any is.
     pub(super) fn is_in_session(&self) -> bool {
-        self.lock().session.owner.is_some()
+        self.lock().session.is_some()
     }
 
     /// Waits until all replies are there, and exchanges them for `replies`.
@@ -274,89 +187,88 @@ impl<L: Share<State>> Exchange<L> {
 
     // The side of the driver.
 
-    /// Takes the commands that were queued since the last time, if all earlier ones are gone, and
-    /// registers for more. Says since when the oldest waits that was not taken.
-    fn poll_outbox(
+    /// Has `cx` woken when there are more commands. Says until when one waits, if one does; or that
+    /// there are no handles left, and will be none.
+    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Option<Instant>, Ended> {
+        let mut state = self.lock();
+        Self::attend(&mut state, cx)?;
+        Ok((!state.queue.is_empty()).then_some(state.queue.due()))
+    }
+
+    fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
+        set_waker(&mut state.driver, cx);
+        state.purge();
+        if state.handles == 0 {
+            state.over = Some(Error::Closed);
+            return Err(Ended::Unneeded);
+        }
+        Ok(())
+    }
+
+    /// Gives commands to the connection, as many as it takes, and has `cx` woken for more. Says
+    /// whether it took any.
+    pub(super) fn submit(
         &self,
         cx: &Context<'_>,
-        bytes: &mut Vec<u8>,
-        queue: &mut VecDeque<Queued>,
-        begun: Option<(u32, u32)>,
-    ) -> (Demand, Option<Instant>) {
-        let mut state = self.lock();
-        set_waker(&mut state.driver, cx);
-        let wakers = if core::mem::take(&mut state.purge) {
-            let mut wakers = state.purge(queue, begun);
-            // What is queued here since is of those who have their slots now.
-            state.left.clear();
-            let mut waiting = core::mem::take(&mut state.queue);
-            wakers.append(&mut state.purge(&mut waiting, begun));
-            state.queue = waiting;
-            wakers
-        } else {
-            Vec::new()
-        };
-        if queue.is_empty() {
-            let State { outbox, queue: waiting, recent, .. } = &mut *state;
-            recent.used(waiting.len(), outbox.len().max(waiting.len() * size_of::<Queued>()));
-            recent.clear(bytes);
-            recent.clear_queue(queue);
-            core::mem::swap(bytes, outbox);
-            core::mem::swap(queue, waiting);
-        }
-        let demand = if state.handles == 0 {
-            state.over = Some(Error::Closed);
-            Demand::Unneeded
-        } else if core::mem::take(&mut state.abandoned) {
-            Demand::Abandoned
-        } else {
-            Demand::Wanted
-        };
-        let oldest = state.queue.front().map(|queued| queued.since);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-        (demand, oldest)
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+        submit: &mut Submit<'_>,
+    ) -> Result<bool, Ended> {
+        self.woken(wakers, |state, wakers| {
+            Self::attend(state, cx)?;
+            state.submit(now, wakers, submit)
+        })
+    }
+
+    /// Whether no command waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().queue.is_empty()
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub(super) fn due(&self) -> Instant {
+        self.lock().queue.due()
+    }
+
+    /// Fails what has waited for too long.
+    pub(super) fn expire(
+        &self,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+        failure: impl Fn() -> Failure,
+    ) {
+        self.woken(wakers, |state, wakers| state.expire(now, wakers, failure));
+    }
+
+    /// Fails all that wait.
+    pub(super) fn refuse(&self, wakers: &mut Vec<Waker>, failure: impl Fn() -> Failure) {
+        self.woken(wakers, |state, wakers| state.refuse(wakers, failure));
+    }
+
+    /// Learns that there is no connection any more.
+    pub(super) fn disconnected(&self, reason: CloseReason, wakers: &mut Vec<Waker>) {
+        self.woken(wakers, |state, wakers| state.disconnected(reason, wakers));
+    }
+
+    /// Changes what handles may wait for, and then wakes those.
+    fn woken<R>(
+        &self,
+        wakers: &mut Vec<Waker>,
+        change: impl FnOnce(&mut State, &mut Vec<Waker>) -> R,
+    ) -> R {
+        let result = change(&mut self.lock(), wakers);
+        wakers.drain(..).for_each(Waker::wake);
+        result
     }
 
     /// Opens the slots for a series of replies. Who waits for one is woken when that is over.
-    fn deliver<'e>(&'e self, wakers: &'e mut Vec<Waker>) -> Delivery<'e, L> {
+    pub(super) fn deliver<'e>(&'e self, wakers: &'e mut Vec<Waker>) -> Delivery<'e, L> {
         Delivery { state: Some(self.lock()), wakers }
-    }
-
-    /// Learns that there is no connection any more, and of which session it knew last.
-    fn disconnected(&self, session: Option<u32>) {
-        let mut state = self.lock();
-        if let Some(session) = session {
-            if state.session.owner.is_some() && state.session.id == session {
-                state.lose_session(false);
-            }
-            // What is still to be sent of one that was about to end doesn't go to another one.
-            state.dead = state.dead.max(session + 1);
-            state.purge = true;
-        }
-        state.abandoned = false;
     }
 
     /// Ends for ever: who waits, and who comes, hears `error`.
     pub fn end(&self, error: &Error) {
-        let mut state = self.lock();
-        if state.over.is_some() {
-            return;
-        }
-        state.over = Some(error.clone());
-        let mut wakers = Vec::new();
-        for queued in core::mem::take(&mut state.queue) {
-            wakers.extend(state.fail(&queued, Failure::Unavailable(Some(error.clone()))));
-        }
-        // Of the others nobody knows any more how far they came.
-        let unknown = Lost::new(Outcome::Unknown, Some(CloseReason::Closed));
-        for slot in &mut state.slots {
-            while slot.replies.len() < slot.expected {
-                slot.put(slot.replies.len() as u32, Err(Failure::Lost(unknown)));
-            }
-            wakers.extend(slot.waker.take());
-        }
-        drop(state);
+        let wakers = self.lock().end(error);
         wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -376,51 +288,28 @@ impl<L: Share<State>> Delivery<'_, L> {
         self.put(tag, Ok(raw));
     }
 
+    /// A reply says that the command was not executed for want of a login.
+    pub(super) fn no_login(&mut self, tag: u64, raw: &[u8]) {
+        self.put(tag, Ok(raw));
+        if let Some(state) = &mut self.state {
+            state.hold_back(Ticket::from_tag(tag), self.wakers);
+        }
+    }
+
     pub(super) fn fail(&mut self, tag: u64, failure: Failure) {
         self.put(tag, Err(failure));
     }
 
     fn put(&mut self, tag: u64, entry: Result<&[u8], Failure>) {
-        let ticket = Ticket::from_tag(tag);
-        let Some(state) = &mut self.state else { return };
-        let Some(slot) = state.slots.get_mut(ticket.slot as usize) else { return };
-        // A reply to a command that was given up has no place.
-        if slot.batch == ticket.batch && slot.put(ticket.index, entry) {
-            self.wakers.extend(slot.waker.take());
+        if let Some(state) = &mut self.state {
+            self.wakers.extend(state.put(Ticket::from_tag(tag), entry));
         }
     }
 
-    /// `queued` was not sent. If the connection knows of its session, `begun`, it must come to
-    /// nothing there.
-    fn unsent(&mut self, queued: &Queued, failure: Failure, begun: bool) {
-        let Some(state) = &mut self.state else { return };
-        self.wakers.extend(state.fail(queued, failure));
-        let Session { id, owner, lost, .. } = state.session;
-        if queued.session == Some(id) && owner.is_some() && !lost {
-            state.lose_session(begun);
-        }
-    }
-
-    /// Fails what was queued no later than `until`. The connection knows of the session `begun`.
-    fn expire(&mut self, until: Instant, begun: Option<u32>, failure: impl Fn() -> Failure) {
-        while let Some(queued) = self.state.as_mut().and_then(|state| {
-            let late = state.queue.front().is_some_and(|queued| queued.since <= until);
-            if late { state.queue.pop_front() } else { None }
-        }) {
-            self.unsent(&queued, failure(), begun.is_some() && queued.session == begun);
-        }
-    }
-
-    /// All replies are in. The connection knows best whether there is a session: `MULTI` or
-    /// `WATCH` may have been refused, or `DISCARD`.
+    /// All replies are in: whether the connection has a session open.
     pub(super) fn settle(&mut self, is_open: bool) {
-        let Some(state) = &mut self.state else { return };
-        let Session { owner, lost, .. } = state.session;
-        if state.queue.is_empty() {
-            state.abandoned |= is_open && (lost || owner.is_none());
-            if !lost && owner.is_some() != is_open {
-                state.session = state.session.over();
-            }
+        if let Some(state) = &mut self.state {
+            state.settle(is_open);
         }
     }
 }
@@ -445,3 +334,6 @@ pub(super) fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
         none => *none = Some(cx.waker().clone()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,17 @@
 //! One task's access to a connection: it sends commands and waits for their replies.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::time::Duration;
 
-use super::error::Error;
-use super::exchange::{Batch, Exchange, Failure, Replies, State};
+use super::error::{Error, ServerError};
+use super::exchange::{Batch, Exchange, Failure, Repeat, Replies, Sent, State, Ticket};
 use super::share::Share;
-use crate::command::{Class, Slices, TimeText};
+use crate::command::{Class, Refused, Slices, TimeText, newest};
+use crate::connection::{Lost, Outcome};
 use crate::resp::{Arg, Redirect, Value};
 use crate::time::{Clock, Instant};
 
@@ -44,7 +46,8 @@ impl<L: Share<State>> Handle<L> {
     }
 
     /// Executes a command, in slices if it blocks for long. Its reply is number 0 then.
-    /// `slice` is the longest that it may block at the server then.
+    /// `slice` is the longest that it may block at the server then. It has `limit` besides the time
+    /// that it blocks, or else what the configuration says.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent.
@@ -52,37 +55,41 @@ impl<L: Share<State>> Handle<L> {
         &mut self,
         clock: &impl Clock,
         slice: impl Fn() -> Duration,
+        limit: Option<Duration>,
         args: &[Arg<'_>],
     ) -> Result<(), Error> {
         let now = clock.now();
         self.batch.clear();
-        let class = self.batch.push(args)?;
-        if let Class::Blocking(_) = class
-            && let Some(slices) = Slices::of(now, args)
-        {
-            return self.sliced(clock, slice, args, slices).await;
+        let (mut slices, mut ids, mut part) = (None, Vec::new(), Vec::new());
+        if let Class::Blocking(time) = self.batch.push(args)? {
+            part.extend_from_slice(args);
+            slices = Slices::of(now, args);
+            let is_long = time.is_none_or(|time| time > self.exchange.max_block());
+            if slices.is_none() && is_long && newest(args).next().is_some() && !self.has_session() {
+                // It is rare, and would make all other commands larger.
+                if !Box::pin(self.newest(clock, limit, args, &mut ids)).await? {
+                    return Ok(());
+                }
+                for ((_, at), id) in newest(args).zip(&ids) {
+                    if let Some(place) = part.get_mut(at) {
+                        *place = Arg::from(id.as_slice());
+                    }
+                }
+                slices = Slices::of(now, &part);
+            }
         }
-        self.send(clock).await
-    }
-
-    async fn sliced(
-        &mut self,
-        clock: &impl Clock,
-        slice: impl Fn() -> Duration,
-        args: &[Arg<'_>],
-        slices: Slices,
-    ) -> Result<(), Error> {
         loop {
-            let now = clock.now();
+            let Some(slices) = &slices else { return self.send(clock, limit).await };
             let mut text = TimeText::default();
-            let (at, time) = slices.next(now, slice(), &mut text);
-            let mut part: Vec<_> = args.to_vec();
+            let most = slice().min(self.exchange.max_block());
+            let (at, time) = slices.next(clock.now(), most, &mut text);
+            let mut part = part.clone();
             if let Some(place) = part.get_mut(at) {
                 *place = time;
             }
             self.batch.clear();
             self.batch.push(&part)?;
-            self.send(clock).await?;
+            self.send(clock, limit).await?;
             match self.pick(0) {
                 Ok(reply) if !slices.is_done(clock.now(), reply) => {}
                 _ => return Ok(()),
@@ -90,11 +97,48 @@ impl<L: Share<State>> Handle<L> {
         }
     }
 
-    /// Executes commands one behind the other.
+    /// Finds the last ids of the streams that an `XREAD` reads from `$` on. Says whether that worked;
+    /// else what the server says is the first reply.
+    async fn newest(
+        &mut self,
+        clock: &impl Clock,
+        limit: Option<Duration>,
+        args: &[Arg<'_>],
+        ids: &mut Vec<Vec<u8>>,
+    ) -> Result<bool, Error> {
+        self.batch.clear();
+        for stream in newest(args).filter_map(|(at, _)| args.get(at)) {
+            self.batch.push(&[Arg::from("XINFO"), Arg::from("STREAM"), *stream])?;
+        }
+        self.send(clock, limit).await?;
+        for at in 0..self.replies() {
+            let id = match self.pick(at) {
+                Ok(stream) => last_id(stream).ok_or(Error::Refused(Refused::Blocking))?.to_vec(),
+                Err(Error::Server(error)) if error.message == "no such key" => b"0-0".to_vec(),
+                Err(Error::Server(ServerError { code, .. })) if code == "NOPERM" => {
+                    let message = "XREAD from $ on takes XINFO STREAM if it blocks for long, which \
+                        this user may not execute: give an id instead of $";
+                    return Err(Error::Server(ServerError { code, message: message.into() }));
+                }
+                Err(Error::Server(_)) if at == 0 => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            ids.push(id);
+        }
+        Ok(true)
+    }
+
+    /// Executes commands one behind the other. All of them together have `limit`, or else each what
+    /// the configuration says, from when its turn comes.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent.
-    pub async fn execute_all<'c, I>(&mut self, clock: &impl Clock, commands: I) -> Result<(), Error>
+    pub async fn execute_all<'c, I>(
+        &mut self,
+        clock: &impl Clock,
+        limit: Option<Duration>,
+        commands: I,
+    ) -> Result<(), Error>
     where
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
@@ -102,33 +146,59 @@ impl<L: Share<State>> Handle<L> {
         for args in commands {
             self.batch.push(args)?;
         }
-        self.send(clock).await
+        self.send(clock, limit).await
     }
 
-    async fn send(&mut self, clock: &impl Clock) -> Result<(), Error> {
-        self.exchanged(clock.now()).await?;
-        if self.is_refused() {
-            // Its login was refused, and so nothing was executed: once more, behind another one.
-            self.exchanged(clock.now()).await?;
+    /// Sends the batch, and once more what the server didn't execute for want of a login: in order,
+    /// and behind the next login.
+    async fn send(&mut self, clock: &impl Clock, limit: Option<Duration>) -> Result<(), Error> {
+        let by = limit.map(|limit| clock.now().plus(limit));
+        let mut kept: Option<(Replies, usize)> = None;
+        loop {
+            let Sent { in_session, .. } = self.exchanged(clock.now(), by).await?;
+            if let Some((mut before, first)) = kept {
+                // Who was never heard again says less than the server did.
+                if !self.is_unheard() {
+                    before.truncate(first);
+                    before.append(&self.replies);
+                }
+                self.replies = before;
+                break;
+            }
+            match Repeat::of(&self.batch, &self.replies, in_session) {
+                None => break,
+                Some(Repeat::From(first)) => {
+                    kept = Some((core::mem::take(&mut self.replies), first));
+                    self.batch.skip(first);
+                }
+                Some(Repeat::Lost(first)) => {
+                    self.exchange.give_up_session(self.slot);
+                    let all = self.replies.len();
+                    self.replies.truncate(first);
+                    (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
+                    break;
+                }
+            }
         }
         // Its memory may go back while nobody uses it.
         self.batch.clear();
         Ok(())
     }
 
-    async fn exchanged(&mut self, now: Instant) -> Result<(), Error> {
-        let ticket = self.exchange.send(self.slot, now, &self.batch)?;
+    /// Queues the batch, and waits for its replies.
+    async fn exchanged(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
+        let sent = self.exchange.send(self.slot, now, by, &self.batch)?;
         let (exchange, replies) = (&self.exchange, &mut self.replies);
-        poll_fn(|cx| exchange.poll_replies(cx, ticket, replies)).await;
-        Ok(())
+        let mut waiting = Waiting { exchange, ticket: Some(sent.ticket) };
+        poll_fn(|cx| exchange.poll_replies(cx, sent.ticket, replies)).await;
+        waiting.ticket = None;
+        Ok(sent)
     }
 
-    /// Whether all commands were refused together with their login.
-    fn is_refused(&self) -> bool {
-        let failures = &self.replies.failures;
-        !failures.is_empty()
-            && failures.len() == self.replies()
-            && failures.iter().all(|(_, failure)| matches!(failure, Failure::NoLogin))
+    /// Whether the first command of the last ones was not sent, since the connection took none.
+    fn is_unheard(&self) -> bool {
+        let first = self.replies.get(0);
+        matches!(first, Err(Some(Failure::Lost(lost))) if *lost == Lost::new(Outcome::NotSent, None))
     }
 
     /// How many replies came to the last commands.
@@ -141,7 +211,7 @@ impl<L: Share<State>> Handle<L> {
     /// # Errors
     /// [`Error`] if there is none, or if it is one of the server's.
     pub fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
-        let value = match self.raw(at) {
+        let value = match self.replies.get(at) {
             Ok(raw) => Value::framed(raw),
             Err(failure) => return Err(failure.map_or(Error::Closed, |it| it.clone().into())),
         };
@@ -153,24 +223,38 @@ impl<L: Share<State>> Handle<L> {
 
     /// Where the first reply says to go instead, if it does.
     pub(super) fn redirect(&self) -> Option<Redirect<'_>> {
-        Value::framed(self.raw(0).ok()?).error()?.redirect()
-    }
-
-    /// The reply number `at`, be it an error; or why there is none, if there is a reason.
-    fn raw(&self, at: usize) -> Result<&[u8], Option<&Failure>> {
-        let Replies { bytes, ends, failures, .. } = &self.replies;
-        if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number)
-            && let Some((_, failure)) = failures.get(found)
-        {
-            return Err(Some(failure));
-        }
-        let start = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
-        ends.get(at).and_then(|end| bytes.get(start..*end)).ok_or(None)
+        Value::framed(self.replies.get(0).ok()?).error()?.redirect()
     }
 
     /// Whether it is in the middle of a transaction.
     pub fn has_session(&self) -> bool {
         self.exchange.has_session(self.slot)
+    }
+}
+
+/// The id of the newest entry that a stream ever had, by the reply to `XINFO STREAM`.
+fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
+    let mut items = stream.items();
+    while let (Some(name), Some(value)) = (items.next(), items.next()) {
+        if name.bytes() == Ok(b"last-generated-id") {
+            return value.bytes().ok();
+        }
+    }
+    None
+}
+
+/// Withdraws what nobody waits for any more.
+struct Waiting<'h, L: Share<State>> {
+    exchange: &'h Exchange<L>,
+    /// Nothing when the waiting is over.
+    ticket: Option<Ticket>,
+}
+
+impl<L: Share<State>> Drop for Waiting<'_, L> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.exchange.withdraw(ticket);
+        }
     }
 }
 

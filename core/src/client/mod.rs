@@ -10,8 +10,9 @@
 //! use core::cell::RefCell;
 //! use std::sync::Arc;
 //! use redis_entraid_core::client::{Exchange, Handle};
+//! use redis_entraid_core::connection::Config;
 //!
-//! let exchange = Arc::new(Exchange::<RefCell<_>>::default());
+//! let exchange = Arc::new(Exchange::<RefCell<_>>::new(&Config::default()));
 //! let one = Handle::new(exchange);
 //! let other = one.another();
 //! # drop(other);

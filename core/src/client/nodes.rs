@@ -6,10 +6,11 @@ use core::fmt;
 use core::time::Duration;
 
 use super::error::Error;
-use super::exchange::{Exchange, State};
+use super::exchange::{Exchange, Limits, State};
 use super::handle::Handle;
 use super::share::Share;
 use crate::command::{Class, classify};
+use crate::connection::Config;
 use crate::resp::{Arg, Redirect, Value};
 use crate::time::Clock;
 use crate::transport::Endpoint;
@@ -40,10 +41,16 @@ impl NodeAddress {
 /// The nodes that a client has connections to, for all of its handles. Each connection is kept as
 /// long as this is: the handles of a client may come and go with every command.
 pub struct Nodes<L: Share<State>> {
+    limits: Limits,
     known: Vec<(NodeAddress, Handle<L>)>,
 }
 
 impl<L: Share<State>> Nodes<L> {
+    /// None yet, whose connections will behave by `config`.
+    pub fn new(config: &Config) -> Self {
+        Self { limits: config.into(), known: Vec::new() }
+    }
+
     /// A handle on the connection to `node`. If there is none, `start` sees to it that one is kept
     /// for the exchange that it is given, and dialed when there is a command: nodes come and go.
     pub fn handle(
@@ -52,7 +59,7 @@ impl<L: Share<State>> Nodes<L> {
         start: impl FnOnce(Arc<Exchange<L>>),
     ) -> Handle<L> {
         let mut locked = nodes.lock();
-        let known = &mut locked.known;
+        let Self { limits, known } = &mut *locked;
         let found = known.iter().position(|(known, _)| known == node);
         if let Some((_, handle)) = found.and_then(|at| known.get(at))
             && handle.is_alive()
@@ -61,7 +68,7 @@ impl<L: Share<State>> Nodes<L> {
         }
         let full = (known.len() >= MAX_NODES).then_some(0);
         let ended = found.or(full).map(|at| known.remove(at));
-        let exchange = Arc::new(Exchange::default());
+        let exchange = Arc::new(Exchange::with(*limits));
         // It ends without a handle: there is one before it begins.
         let kept = Handle::new(exchange.clone());
         let handle = kept.another();
@@ -71,12 +78,6 @@ impl<L: Share<State>> Nodes<L> {
         drop(ended);
         start(exchange);
         handle
-    }
-}
-
-impl<L: Share<State>> Default for Nodes<L> {
-    fn default() -> Self {
-        Self { known: Vec::new() }
     }
 }
 
@@ -119,13 +120,16 @@ impl<L: Share<State>> Follower<L> {
         &mut self,
         clock: &impl Clock,
         slice: impl Fn() -> Duration,
+        limit: Option<Duration>,
         args: &[Arg<'_>],
         visit: impl Fn(&NodeAddress) -> Option<Handle<L>>,
     ) -> Result<(), Error> {
         self.away = None;
         let mut redirects = 0;
+        let by = limit.map(|limit| clock.now().plus(limit));
         loop {
-            self.last_mut().execute(clock, &slice, args).await?;
+            let left = by.map(|by| by.since(clock.now()));
+            self.last_mut().execute(clock, &slice, left, args).await?;
             let Some(node) = self.moved(args).filter(|_| redirects < MAX_REDIRECTS) else {
                 return Ok(());
             };
@@ -140,12 +144,17 @@ impl<L: Share<State>> Follower<L> {
     ///
     /// # Errors
     /// [`Error`] if nothing was sent.
-    pub async fn execute_all<'c, I>(&mut self, clock: &impl Clock, commands: I) -> Result<(), Error>
+    pub async fn execute_all<'c, I>(
+        &mut self,
+        clock: &impl Clock,
+        limit: Option<Duration>,
+        commands: I,
+    ) -> Result<(), Error>
     where
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
         self.away = None;
-        self.home.execute_all(clock, commands).await
+        self.home.execute_all(clock, limit, commands).await
     }
 
     /// Where the command `args` has to go, by the last reply. Not one that belongs to a transaction

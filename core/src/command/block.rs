@@ -58,7 +58,7 @@ impl Block {
                 let streams = option("STREAMS")?;
                 let at = option("BLOCK").filter(|at| *at < streams)? + 1;
                 // `$` is what is new from now on: said again later, it would leave something out.
-                (at, Unit::Milliseconds, !(streams..args.len()).any(|at| is(args, at, "$")))
+                (at, Unit::Milliseconds, newest(args).next().is_none())
             }
             Shape::Replicas { at } => (at.into(), Unit::Milliseconds, false),
         };
@@ -82,6 +82,27 @@ fn block(args: &[Arg<'_>]) -> Option<Block> {
         Effect::Block(shape) => Block::of(shape, args),
         _ => None,
     }
+}
+
+/// The streams of which the `XREAD` in `args` wants what is new from now on: for each, which
+/// argument its name is, and which one is the `$` that says so.
+///
+/// Such a command can be sent in slices when each `$` is replaced by the stream's last id
+/// (`last-generated-id` of `XINFO STREAM`), or `0-0` if there is no such stream.
+///
+/// ```
+/// use redis_entraid_core::args;
+/// use redis_entraid_core::command::newest;
+///
+/// let command = args!["XREAD", "BLOCK", 0, "STREAMS", "a", "b", "0-7", "$"];
+/// assert_eq!(newest(command).collect::<Vec<_>>(), [(5, 7)]);
+/// ```
+pub fn newest(args: &[Arg<'_>]) -> impl Iterator<Item = (usize, usize)> {
+    let is_read = is(args, 0, "XREAD");
+    let streams = (1..args.len()).find(|at| is_read && is(args, *at, "STREAMS"));
+    let first = streams.map_or(args.len(), |at| at + 1);
+    let count = (args.len() - first) / 2;
+    (first..first + count).map(move |at| (at, at + count)).filter(|(_, id)| is(args, *id, "$"))
 }
 
 /// `12.5` as a duration, to the millisecond, rounded up.
@@ -247,6 +268,10 @@ mod tests {
     fn what_would_leave_something_out_is_not_sliced() {
         let now = Instant::default();
         assert!(Slices::of(now, args!["XREAD", "BLOCK", 0, "STREAMS", "s", "$"]).is_none());
+        // A stream may be called so, and a group has no such id.
+        assert!(Slices::of(now, args!["XREAD", "BLOCK", 0, "STREAMS", "$", "0"]).is_some());
+        let group = args!["XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", "$"];
+        assert!(Slices::of(now, group).is_some());
         assert!(Slices::of(now, args!["WAIT", 1, 0]).is_none());
         assert!(Slices::of(now, args!["GET", "a"]).is_none());
     }

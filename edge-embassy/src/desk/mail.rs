@@ -26,6 +26,9 @@ struct Letter {
     len: usize,
     class: Class,
     by: Instant,
+    /// How long the reply is by which the server refused it for want of a login. It is sent again
+    /// then, once.
+    refused: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -38,7 +41,7 @@ enum Phase {
 
 impl Mail {
     pub(super) const fn new(command: &'static mut [u8], reply: &'static mut [u8]) -> Self {
-        let letter = Letter { len: 0, class: Class::Plain, by: Instant::FAR_FUTURE };
+        let letter = Letter { len: 0, class: Class::Plain, by: Instant::FAR_FUTURE, refused: None };
         Self { command, reply, ticket: 0, letter, phase: Phase::Empty, closed: false }
     }
 
@@ -70,7 +73,7 @@ impl Mail {
             }
         });
         self.ticket += 1;
-        self.letter = Letter { len, class, by };
+        self.letter = Letter { len, class, by, refused: None };
         self.phase = Phase::Waiting;
         Ok(())
     }
@@ -98,7 +101,7 @@ impl Mail {
         if !self.is_waiting() {
             return false;
         }
-        let Letter { len, class, by } = self.letter;
+        let Letter { len, class, by, .. } = self.letter;
         let command = self.command.get(..len).unwrap_or_default();
         self.phase = match connection.submit_encoded(by, self.ticket, class, command) {
             Ok(()) => Phase::Sent,
@@ -116,7 +119,16 @@ impl Mail {
             return false;
         }
         self.phase = match output {
-            Output::Reply { reply: Ok(value), .. } => Phase::Done(copy(value.raw(), self.reply)),
+            Output::Reply { reply: Ok(value), .. } => {
+                let refused = value.error().is_some_and(|error| error.code() == "NOAUTH");
+                match copy(value.raw(), self.reply) {
+                    Ok(len) if refused && self.letter.refused.is_none() => {
+                        self.letter.refused = Some(len);
+                        Phase::Waiting
+                    }
+                    answer => Phase::Done(answer),
+                }
+            }
             Output::Reply { reply: Err(error), .. } => Phase::Done(Err(Error::ReplyTooLarge {
                 size: error.size,
                 capacity: error.capacity,
@@ -140,6 +152,12 @@ impl Mail {
         let Phase::Done(answer) = self.phase else { return None };
         self.phase = Phase::Empty;
         Some(answer.and_then(|len| copy(self.reply.get(..len).unwrap_or_default(), room)))
+    }
+
+    /// What the server said to the command that waits, if it was sent before.
+    pub(super) fn refused(&self, room: &mut [u8]) -> Option<Result<usize, Error>> {
+        let refused = self.reply.get(..self.letter.refused?).unwrap_or_default();
+        Some(copy(refused, room))
     }
 
     /// Nothing is taken any more, and what is there gets no reply.
@@ -261,6 +279,22 @@ mod tests {
         assert!(mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::Unknown) }));
         let error = mail.take(&mut []).unwrap().unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn what_a_server_that_forgot_the_login_refuses_is_sent_again_once() {
+        let (mut mail, mut line) = (mail(), Line { open: true, taken: Vec::new() });
+        mail.put(args!["GET", "k"], BY).unwrap();
+        mail.submit(&mut line);
+        let mut room = [0; 16];
+        assert!(mail.output(&reply(1, b"-NOAUTH no\r\n")));
+        assert!(mail.is_waiting() && mail.take(&mut room).is_none());
+        // What the server said, should it never be sent.
+        assert_eq!(mail.refused(&mut room), Some(Ok(12)));
+        mail.submit(&mut line);
+        assert!(mail.output(&reply(1, b"-NOAUTH no\r\n")));
+        assert_eq!((mail.take(&mut room), line.taken.len()), (Some(Ok(12)), 2));
+        assert!(room.starts_with(b"-NOAUTH no\r\n"));
     }
 
     #[test]

@@ -231,3 +231,25 @@ async fn an_idle_connection_is_kept_by_default() {
     let pings = server.commands().iter().filter(|command| *command == "PING").count();
     assert_eq!(pings, 14, "one every four minutes, and none behind a command");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_command_is_never_sent() {
+    let server = Server::new(|heard| match (heard.connection, heard.command.as_str()) {
+        (0, "GET k") => Some(Answer::Cut),
+        // The next login isn't answered for a while.
+        (1, hello) if hello.starts_with("HELLO") => {
+            Some(Answer::After(Duration::from_secs(4), "%1\r\n+proto\r\n:3\r\n"))
+        }
+        _ => None,
+    });
+    let mut redis = server.client().connect().await.unwrap();
+    redis.command(args!["GET", "k"]).await.unwrap_err();
+    for _ in 0..20 {
+        let waited = tokio::time::timeout(Duration::from_millis(100), async {
+            redis.command(args!["INCR", "n"]).await.map(|_| ())
+        });
+        assert!(waited.await.is_err());
+    }
+    ok(&mut redis, "PING").await;
+    assert_eq!(server.commands(), ["GET k", "PING"]);
+}

@@ -22,10 +22,12 @@ pub const HAS: &[&str] = &[
     "begin",
     "idle",
     "large",
+    "leave",
     "long-lived",
     "moved",
     "pipeline",
     "principal",
+    "repeats",
     "resp2",
     "resp3",
     "slices",
@@ -128,6 +130,21 @@ impl Subject for Clients {
             return answer.write_str("err no such client");
         };
         send(client, text, answer).await
+    }
+
+    async fn leave(
+        &mut self,
+        name: &str,
+        patience: Duration,
+        text: &str,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        let mut said = String::new();
+        let sending = self.send(name, text, &mut said);
+        match tokio::time::timeout(patience, sending).await {
+            Ok(sent) => sent.and(answer.write_str(&said)),
+            Err(_) => answer.write_str("gone"),
+        }
     }
 
     async fn begin(&mut self, name: &str, text: &str, answer: &mut dyn Write) -> fmt::Result {

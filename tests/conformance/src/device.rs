@@ -18,7 +18,7 @@ use core::time::Duration;
 use embassy_futures::join::join_array;
 use embassy_futures::select::select;
 use embassy_net::Stack;
-use embassy_time::{Instant, Timer};
+use embassy_time::{Instant, Timer, with_timeout};
 use redis_entraid_core::transport::{Read, Write};
 use redis_entraid_embassy::edge_tls::rand_core::CryptoRngCore;
 use redis_entraid_embassy::{Client, Error};
@@ -179,6 +179,21 @@ impl Subject for Devices<'_> {
         match self.place(name) {
             Some((_, client)) => send(client, commands, answer).await,
             None => answer.write_str("err no such client"),
+        }
+    }
+
+    async fn leave(
+        &mut self,
+        name: &str,
+        patience: Duration,
+        commands: &str,
+        answer: &mut dyn fmt::Write,
+    ) -> fmt::Result {
+        let mut said = Text::<512>::default();
+        let patience = embassy_time::Duration::from_millis(patience.as_millis() as u64);
+        match with_timeout(patience, self.send(name, commands, &mut said)).await {
+            Ok(sent) => sent.and(answer.write_str(said.as_str())),
+            Err(_) => answer.write_str("gone"),
         }
     }
 

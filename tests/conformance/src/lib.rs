@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `connect NAME [resp=2] [source=SOURCE] [idle=SECONDS]` | makes a client; `ok`, or why not |
 //! | `send NAME COMMAND \| COMMAND ...` | sends the commands at once and answers with all replies |
+//! | `leave NAME MILLIS COMMAND \| COMMAND ...` | sends them, and doesn't wait for longer; `gone`, or what came |
 //! | `begin NAME COMMAND` | sends the command and doesn't wait; `ok` |
 //! | `end NAME` | waits for what was begun, and answers with the reply |
 //! | `flow NAME COUNT reauth\|reconnect TIMES` | counts a key up so often, and until that has happened so often, and answers `ok` if no reply was lost or out of order |
@@ -67,6 +68,18 @@ pub trait Subject {
     /// Lets a client go, and answers `ok`.
     async fn close(&mut self, name: &str, answer: &mut dyn Write) -> fmt::Result;
 
+    /// Sends `commands`, and gives them up after so long: answers `gone` then, else as `send` does.
+    /// For subjects that have `leave`.
+    async fn leave(
+        &mut self,
+        _name: &str,
+        _patience: Duration,
+        _commands: &str,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        answer.write_str("err not here")
+    }
+
     /// Sends a command without waiting, and answers `ok`. For subjects that have `begin`.
     async fn begin(&mut self, _name: &str, _command: &str, answer: &mut dyn Write) -> fmt::Result {
         answer.write_str("err not here")
@@ -124,6 +137,11 @@ pub async fn answer(subject: &mut impl Subject, line: &str, out: &mut dyn Write)
         "connect" => subject.connect(name, Options(rest), out).await,
         "send" => subject.send(name, rest, out).await,
         "close" => subject.close(name, out).await,
+        "leave" => {
+            let (millis, commands) = rest.split_once(' ').unwrap_or_default();
+            let patience = Duration::from_millis(millis.parse().unwrap_or_default());
+            subject.leave(name, patience, commands, out).await
+        }
         "begin" => subject.begin(name, rest, out).await,
         "end" => subject.end(name, out).await,
         "hear" => subject.hear(name, out).await,

@@ -169,6 +169,8 @@ async fn requests(
     let mut framer = Framer::new();
     let mut framed = 0;
     let mut replies = 0;
+    // What a server says that has forgotten who this is.
+    let mut forgotten = false;
     loop {
         let mut start = 0;
         let mut out = Vec::new();
@@ -194,6 +196,7 @@ async fn requests(
                     out.clear();
                     let fault = shared.faults.event(Event::Auth);
                     login = checked(shared, &words, at, fault.as_ref(), &mut out).await?;
+                    forgotten &= login.is_none();
                     fault.filter(|fault| *fault != Fault::WrongPass)
                 }
                 None => {
@@ -203,19 +206,22 @@ async fn requests(
                         backend.write_all(&out).await?;
                         return Ok(());
                     }
-                    let refused = shared.nodes.refused(port, &words);
-                    match fault {
+                    forgotten |= fault == Some(Fault::NoAuth);
+                    let refused = match forgotten {
+                        true => Some(not_logged_in(&words)),
+                        false => shared.nodes.refused(port, &words),
+                    };
+                    match (&fault, &refused) {
                         // The store would confirm it.
-                        Some(Fault::Hang(None)) if subscribes => {}
-                        Some(Fault::Error(_)) if subscribes => {
+                        (Some(Fault::Hang(None)), _) if subscribes => {}
+                        (Some(Fault::Error(_)), _) | (_, Some(_)) if subscribes => {
                             replies += 1;
                             out.extend(UNSUPPORTED);
                         }
-                        // So that an open transaction is spoilt, and replies stay in order.
-                        _ if refused.is_some() => out.extend(UNSUPPORTED),
+                        (_, Some(refused)) => out.extend(instead(refused)),
                         _ => out.extend(command),
                     }
-                    fault.or(refused.map(Fault::Error))
+                    fault.filter(|fault| *fault != Fault::NoAuth).or(refused.map(Fault::Error))
                 }
             };
             match fault {
@@ -242,8 +248,28 @@ async fn requests(
     }
 }
 
+/// What a server says to who isn't logged in.
+fn not_logged_in(words: &[&[u8]]) -> String {
+    let noauth = "NOAUTH Authentication required.";
+    match words.first() {
+        Some(name) if name.eq_ignore_ascii_case(b"EXEC") => {
+            format!("EXECABORT Transaction discarded because of: {noauth}")
+        }
+        _ => noauth.to_owned(),
+    }
+}
+
 /// A command that every store answers with an error.
 const UNSUPPORTED: &[u8] = b"*1\r\n$11\r\nUNSUPPORTED\r\n";
+
+/// What the store gets instead of a command that is refused, so that replies stay in order and an
+/// open transaction is spoilt, or discarded.
+const fn instead(refused: &str) -> &'static [u8] {
+    match refused.as_bytes() {
+        [b'E', b'X', b'E', b'C', ..] => b"*1\r\n$7\r\nDISCARD\r\n",
+        _ => UNSUPPORTED,
+    }
+}
 
 fn is_about_subscriptions(name: &[u8]) -> bool {
     ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"]

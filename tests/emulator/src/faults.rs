@@ -8,6 +8,7 @@
 //! auth#1 wrongpass                      the first login is refused
 //! cmd#5 cut-after 3                     3 bytes of the fifth command's reply, then the end
 //! cmd#5 deaf                            nothing is read behind the fifth command
+//! cmd#5 noauth                          from the fifth command on, nobody is logged in: until the next login
 //! connect#2 lag 2500                    all that is said on the second connection comes so much later
 //! connect#* error ERR max number of clients reached
 //! ```
@@ -77,6 +78,8 @@ pub enum Fault {
     WrongPass,
     /// This error instead of a reply.
     Error(String),
+    /// The connection isn't logged in any more, until it logs in again.
+    NoAuth,
 }
 
 /// A line that can't be read, and why.
@@ -175,6 +178,7 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
         ["cut"] => Fault::Cut,
         ["cut-after", bytes] => Fault::CutAfter(bytes.parse().ok()?),
         ["wrongpass"] => Fault::WrongPass,
+        ["noauth"] => Fault::NoAuth,
         ["error", ..] => Fault::Error(what.split_once(' ')?.1.to_owned()),
         _ => return None,
     };

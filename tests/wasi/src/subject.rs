@@ -111,6 +111,22 @@ impl Subject for Clients {
         }
     }
 
+    async fn leave(
+        &mut self,
+        name: &str,
+        patience: Duration,
+        text: &str,
+        answer: &mut dyn Write,
+    ) -> fmt::Result {
+        let timer = WasiClock::new(self.reactor.clone());
+        let mut said = String::new();
+        let sending = self.send(name, text, &mut said);
+        match within(&timer, timer.now().plus(patience), sending).await {
+            Some(sent) => sent.and(answer.write_str(&said)),
+            None => answer.write_str("gone"),
+        }
+    }
+
     async fn begin(&mut self, name: &str, text: &str, answer: &mut dyn Write) -> fmt::Result {
         let Some(client) = self.clients.get(name) else {
             return answer.write_str("err no such client");

@@ -8,11 +8,15 @@ use core::fmt;
 use core::future::poll_fn;
 use core::ops::{Deref, DerefMut};
 use core::task::{Poll, Waker};
+use core::time::Duration;
 
 use js_sys::{Array, Promise, Uint8Array};
 use redis_entraid_core::client::{Door, Error, Local, Standing};
+use redis_entraid_core::connection::Outcome;
+use redis_entraid_core::drive::within;
 use redis_entraid_core::manager::{Pull, TokenHealth};
 use redis_entraid_core::resp::Arg;
+use redis_entraid_core::time::{Clock, Instant};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -23,7 +27,7 @@ use crate::host::Host;
 use crate::net::Dialer;
 use crate::settings::Options;
 use crate::subscriber::RawSubscriber;
-use crate::task::{Driver, Ending, promised, report, until};
+use crate::task::{Driver, Ending, promised, report, unless, until};
 use crate::value::value;
 
 /// A client, whose calls may come at any time: each is answered on its own.
@@ -75,33 +79,19 @@ impl RawClient {
     }
 
     /// Sends the [packed](unpack) commands and comes to their replies; to one that is `single` as it
-    /// is, else to an array where an error is a value.
-    pub fn execute(&self, packed: Vec<u8>, single: bool, bytes: bool) -> Promise {
+    /// is, else to an array where an error is a value. They have so many milliseconds, if that is
+    /// said. When `aborted` is settled before, they are withdrawn.
+    pub fn execute(
+        &self,
+        packed: Vec<u8>,
+        single: bool,
+        bytes: bool,
+        limit: Option<f64>,
+        aborted: Option<Promise>,
+    ) -> Promise {
         let (host, handles) = (self.host.clone(), self.handles.clone());
-        promised(async move {
-            let mut client = handles.take().await;
-            let commands = unpack(&packed);
-            let commands: Vec<&[Arg<'_>]> = commands.iter().map(Vec::as_slice).collect();
-            let executed = match &commands[..] {
-                // One command is sent as one: that may be sliced.
-                [args] => client.command(args).await.map(|reply| single.then_some(reply)),
-                all => client.pipeline(all.iter().copied()).await.map(|_| None),
-            };
-            match executed {
-                Ok(Some(reply)) => return Ok(value(&host, reply, bytes)),
-                Err(error) if single || commands.len() > 1 => return Err(thrown(&host, &error)),
-                _ => {}
-            }
-            let replies = Array::new();
-            for at in 0..commands.len() {
-                let reply = client.reply(at);
-                replies.push(&match reply {
-                    Ok(reply) => value(&host, reply, bytes),
-                    Err(error) => thrown(&host, &error),
-                });
-            }
-            Ok(replies.into())
-        })
+        let limit = limit.map(|limit| Duration::from_millis(limit as u64));
+        promised(unless(aborted, execute(host, handles, packed, single, bytes, limit)))
     }
 
     /// What a host without a background task should do: 0 use the token, 1 fetch another one
@@ -137,6 +127,45 @@ impl RawClient {
     }
 }
 
+/// See [`RawClient::execute`].
+async fn execute(
+    host: Host,
+    handles: Rc<Handles>,
+    packed: Vec<u8>,
+    single: bool,
+    bytes: bool,
+    limit: Option<Duration>,
+) -> Result<JsValue, JsValue> {
+    let clock = JsClock(host.clone());
+    let by = limit.map_or(Instant::FAR_FUTURE, |limit| clock.now().plus(limit));
+    let Some(mut client) = within(&clock, by, handles.take()).await else {
+        let late = Error::Lost { outcome: Outcome::NotSent, reason: None };
+        return Err(thrown(&host, &late));
+    };
+    let left = limit.map(|_| by.since(clock.now()));
+    let commands = unpack(&packed);
+    let commands: Vec<&[Arg<'_>]> = commands.iter().map(Vec::as_slice).collect();
+    let executed = match &commands[..] {
+        // One command is sent as one: that may be sliced.
+        [args] => client.command_within(left, args).await.map(|reply| single.then_some(reply)),
+        all => client.pipeline_within(left, all.iter().copied()).await.map(|_| None),
+    };
+    match executed {
+        Ok(Some(reply)) => return Ok(value(&host, reply, bytes)),
+        Err(error) if single || commands.len() > 1 => return Err(thrown(&host, &error)),
+        _ => {}
+    }
+    let replies = Array::new();
+    for at in 0..commands.len() {
+        let reply = client.reply(at);
+        replies.push(&match reply {
+            Ok(reply) => value(&host, reply, bytes),
+            Err(error) => thrown(&host, &error),
+        });
+    }
+    Ok(replies.into())
+}
+
 impl fmt::Debug for RawClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handles.door.fmt(f)
@@ -168,8 +197,7 @@ pub(crate) fn made(
 /// Whether there is a connection; logins on new ones and on live ones; token requests, new
 /// tokens, failures and refusals; the token's age and what is left of it in milliseconds.
 pub(crate) fn health(standing: &Standing, token: &TokenHealth) -> Box<[f64]> {
-    let millis =
-        |time: Option<core::time::Duration>| time.map_or(f64::NAN, |time| time.as_millis() as f64);
+    let millis = |time: Option<Duration>| time.map_or(f64::NAN, |time| time.as_millis() as f64);
     Box::new([
         f64::from(u8::from(standing.connection().is_some())),
         f64::from(standing.connects()),

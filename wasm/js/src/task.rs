@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::cell::Cell;
 use core::future::{Future, poll_fn};
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Poll, Waker};
 
 use js_sys::Promise;
 use redis_entraid_core::event::Event;
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::future_to_promise;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 use crate::host::Host;
 
@@ -23,6 +23,24 @@ pub(crate) fn promised(
 ) -> Promise {
     let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
     future_to_promise(future)
+}
+
+/// Waits for `future`, or until `aborted` is settled: then it fails with what that comes to.
+pub(crate) async fn unless(
+    aborted: Option<Promise>,
+    future: impl Future<Output = Result<JsValue, JsValue>>,
+) -> Result<JsValue, JsValue> {
+    let mut aborted = aborted.map(JsFuture::from);
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Some(aborted) = &mut aborted
+            && let Poll::Ready(Ok(reason) | Err(reason)) = Pin::new(aborted).poll(cx)
+        {
+            return Poll::Ready(Err(reason));
+        }
+        future.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Tells who wants to hear.

@@ -8,7 +8,6 @@ use crate::connection::{Lost, ReplyTooLarge};
 use crate::recent::Recent;
 use crate::resp::{Arg, encode, encoded_len};
 use crate::storage::{Buffer, CapacityError};
-use crate::time::Instant;
 
 use super::super::error::{Error, ServerError};
 
@@ -44,8 +43,9 @@ impl Ticket {
         Self { slot: (tag >> 46) as u32, batch, index }
     }
 
-    pub(super) const fn is_of(self, batch: Option<(u32, u32)>) -> bool {
-        matches!(batch, Some((slot, batch)) if slot == self.slot && batch == self.batch)
+    /// Which batch it is of, by slot and number.
+    pub(super) const fn batch(self) -> (u32, u32) {
+        (self.slot, self.batch)
     }
 }
 
@@ -87,19 +87,11 @@ impl Batch {
         self.commands.push((class, len));
         Ok(class)
     }
-}
 
-/// A command that waits to be given to the connection.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Queued {
-    pub(in super::super) ticket: Ticket,
-    pub(in super::super) class: Class,
-    /// Where its bytes lie among those that were queued with it.
-    pub(super) start: usize,
-    pub(super) len: usize,
-    pub(in super::super) since: Instant,
-    /// The session that it belongs to, if that spans batches.
-    pub(super) session: Option<u32>,
+    /// Drops the first `count` commands.
+    pub(in super::super) fn skip(&mut self, count: usize) {
+        self.bytes.drain(..self.commands.drain(..count).map(|(_, len)| len).sum::<usize>());
+    }
 }
 
 /// What there is instead of a reply.
@@ -108,7 +100,7 @@ pub(in super::super) enum Failure {
     Lost(Lost),
     Unavailable(Option<Error>),
     StateLost,
-    /// It was refused together with its login.
+    /// The server says `NOAUTH` to a command before it, so that it was not sent.
     NoLogin,
     ReplyTooLarge(ReplyTooLarge),
     TooLarge(CapacityError),
@@ -125,7 +117,7 @@ impl From<Failure> for Error {
             Failure::StateLost => Self::StateLost,
             Failure::NoLogin => Self::Server(ServerError {
                 code: "NOAUTH".into(),
-                message: "the login was refused".into(),
+                message: "the server has forgotten the login; the command was not sent".into(),
             }),
             Failure::ReplyTooLarge(error) => Self::ReplyTooLarge(error),
             Failure::TooLarge(error) => Self::TooLarge(error),
@@ -158,12 +150,41 @@ impl Replies {
         self.ends.len()
     }
 
+    /// The reply number `at`, be it an error; or why there is none, if there is a reason.
+    pub(in super::super) fn get(&self, at: usize) -> Result<&[u8], Option<&Failure>> {
+        let Self { bytes, ends, failures, .. } = self;
+        if let Ok(found) = failures.binary_search_by_key(&at, |(number, _)| *number)
+            && let Some((_, failure)) = failures.get(found)
+        {
+            return Err(Some(failure));
+        }
+        let start = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+        ends.get(at).and_then(|end| bytes.get(start..*end)).ok_or(None)
+    }
+
+    /// Keeps the first `count`.
+    pub(in super::super) fn truncate(&mut self, count: usize) {
+        self.ends.truncate(count);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or_default());
+        self.failures.retain(|(at, _)| *at < count);
+    }
+
+    /// Puts `others` behind these.
+    pub(in super::super) fn append(&mut self, others: &Self) {
+        for at in 0..others.len() {
+            match others.get(at) {
+                Ok(raw) => self.reply(raw),
+                Err(failure) => self.fail(failure.cloned().unwrap_or(Failure::Unavailable(None))),
+            }
+        }
+    }
+
     pub(super) fn reply(&mut self, raw: &[u8]) {
         self.bytes.extend_from_slice(raw);
         self.ends.push(self.bytes.len());
     }
 
-    pub(super) fn fail(&mut self, failure: Failure) {
+    pub(in super::super) fn fail(&mut self, failure: Failure) {
         self.failures.push((self.ends.len(), failure));
         self.ends.push(self.bytes.len());
     }

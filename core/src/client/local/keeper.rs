@@ -11,7 +11,6 @@ use super::shared::Shared;
 use crate::client::{Desk, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
 use crate::drive::{DialError, Handler, Owner, Submit, Wanted, either};
-use crate::event::Event;
 use crate::reconnect::Dial;
 use crate::source::TokenSource;
 use crate::time::{Instant, Timer};
@@ -75,9 +74,6 @@ impl<T: Timer> Handler for Keeper<T> {
         let more = self.desk.deliver().output(output);
         match more {
             Some(Output::Event(event)) => {
-                if let Event::Rejected { serving: false, .. } = event {
-                    self.desk.login_refused();
-                }
                 self.shared.observe(&event);
             }
             Some(Output::Push(Ok(push))) => {

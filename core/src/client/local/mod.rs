@@ -17,6 +17,8 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::future::Future;
+use core::pin::pin;
+use core::time::Duration;
 
 pub use door::Door;
 use identity::Identity;
@@ -65,10 +67,10 @@ impl<T: Timer + 'static> Local<T> {
         let config = config.for_commands();
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(Exchange::default());
+        let exchange = Arc::new(Exchange::new(&config));
         let follower = Follower::new(Handle::new(exchange.clone()));
-        let desk = Desk::new(exchange, config.command_timeout);
-        let nodes = Rc::<Nodes>::default();
+        let desk = Desk::new(exchange);
+        let nodes = Rc::new(Nodes::new(&config));
         let (led_to, is_idle) = (Some(nodes.clone()), false);
         let keeper = Keeper { desk, shared: shared.clone(), is_idle, nodes: led_to };
         let driver = keeper::run(config, keeper, nodes.clone(), connector, source);
@@ -112,18 +114,41 @@ impl<T: Timer + 'static> Local<T> {
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
-    /// have been executed. One that was refused together with its login is repeated once with
-    /// a fresh token; nothing that may have been executed is.
+    /// have been executed. What a server refuses for want of a login (`NOAUTH`) is repeated once,
+    /// behind the next login; nothing that may have been executed is.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the command may still be executed.
+    /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
+    /// sent. One that was sent may be executed.
     pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
+        self.run(None, args).await
+    }
+
+    /// The same with a time limit of its own, wherever the command is then: what was not sent by then
+    /// is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
+    /// `None` is the usual limit.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn command_within(
+        &mut self,
+        limit: impl Into<Option<Duration>>,
+        args: &[Arg<'_>],
+    ) -> Result<Value<'_>, Error> {
+        self.run(limit.into(), args).await
+    }
+
+    async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let shared = &*self.shared;
         let slice = || shared.identity.tokens.peek(TokenManager::slice);
         let follows = shared.identity.place.follow_moved;
         let visit = |node: &_| follows.then(|| self.nodes.handle(node));
-        let executed = self.follower.execute(&shared.identity.timer, slice, args, visit);
-        shared.in_time(executed).await?;
+        let executed = self.follower.execute(&shared.identity.timer, slice, limit, args, visit);
+        {
+            // Pinned here: a future that is handed over has its room twice.
+            let executed = pin!(executed);
+            shared.in_time(executed).await?;
+        }
         self.pick(0)
     }
 
@@ -137,9 +162,34 @@ impl<T: Timer + 'static> Local<T> {
     where
         I: IntoIterator<Item = &'c [Arg<'c>]>,
     {
+        self.run_all(None, commands.into_iter()).await
+    }
+
+    /// The same with a time limit for all of them together.
+    ///
+    /// # Errors
+    /// As [`pipeline`](Self::pipeline).
+    pub async fn pipeline_within<'c, I>(
+        &mut self,
+        limit: impl Into<Option<Duration>>,
+        commands: I,
+    ) -> Result<usize, Error>
+    where
+        I: IntoIterator<Item = &'c [Arg<'c>]>,
+    {
+        self.run_all(limit.into(), commands.into_iter()).await
+    }
+
+    async fn run_all<'c, I>(&mut self, limit: Option<Duration>, commands: I) -> Result<usize, Error>
+    where
+        I: Iterator<Item = &'c [Arg<'c>]>,
+    {
         let shared = &*self.shared;
-        let executed = self.follower.execute_all(&shared.identity.timer, commands.into_iter());
-        shared.in_time(executed).await?;
+        {
+            let timer = &shared.identity.timer;
+            let executed = pin!(self.follower.execute_all(timer, limit, commands));
+            shared.in_time(executed).await?;
+        }
         Ok(self.follower.replies())
     }
 

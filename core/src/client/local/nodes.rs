@@ -14,6 +14,7 @@ use super::keeper::Keeper;
 use crate::client::error::Error;
 use crate::client::exchange::set_waker;
 use crate::client::{Desk, Exchange, Handle, NodeAddress, State, nodes, wake};
+use crate::connection::Config;
 use crate::time::Timer;
 use crate::transport::Connector;
 
@@ -21,7 +22,6 @@ use crate::transport::Connector;
 type New = (NodeAddress, Arc<Exchange<RefCell<State>>>);
 
 /// See the [module](self).
-#[derive(Default)]
 pub(super) struct Nodes {
     known: RefCell<nodes::Nodes<RefCell<State>>>,
     /// Those whose connections are not driven yet.
@@ -32,6 +32,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
+    pub(super) fn new(config: &Config) -> Self {
+        let (new, driver, is_over) = Default::default();
+        Self { known: RefCell::new(nodes::Nodes::new(config)), new, driver, is_over }
+    }
+
     /// A handle on the connection to `node`.
     pub(super) fn handle(&self, node: &NodeAddress) -> Handle<RefCell<State>> {
         nodes::Nodes::handle(&self.known, node, |exchange| {
@@ -84,7 +89,7 @@ async fn keep<T: Timer, K: Connector>(
 ) {
     let (shared, config) = identity.share(Some(node));
     let config = config.for_commands();
-    let desk = Desk::new(exchange, config.command_timeout);
+    let desk = Desk::new(exchange);
     let mut keeper = Keeper { desk, shared: shared.clone(), is_idle: true, nodes: None };
     shared.keep(&mut connector, &config, &mut keeper).await;
 }

@@ -15,7 +15,7 @@ impl Grower {
     fn new() -> Self {
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
-        manager.token(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
+        manager.push(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
         let memory = || Growable::new(1024, 64 << 20);
         let config = Config { set_info: false, ..Config::default() };
         let ring = Growable::new(8, 1 << 20);

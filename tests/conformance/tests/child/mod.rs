@@ -133,6 +133,16 @@ impl Subject for Child {
         self.line(&format!("close {name}"), answer).await
     }
 
+    async fn leave(
+        &mut self,
+        name: &str,
+        patience: Duration,
+        commands: &str,
+        answer: &mut dyn Write,
+    ) -> Result {
+        self.line(&format!("leave {name} {} {commands}", patience.as_millis()), answer).await
+    }
+
     async fn begin(&mut self, name: &str, command: &str, answer: &mut dyn Write) -> Result {
         self.line(&format!("begin {name} {command}"), answer).await
     }

@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use leaks::Shown;
 use redis_entraid_core::client::{
@@ -11,7 +10,7 @@ use redis_entraid_core::client::{
     Follower, Handle, Line, Local, Mail, Mailbox, NodeAddress, Nodes, Reader, ServerError,
     Settings, Standing, State,
 };
-use redis_entraid_core::connection::Output;
+use redis_entraid_core::connection::{Config, Output};
 use redis_entraid_core::drive::{Refresh, Wanted};
 use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::Value;
@@ -41,17 +40,16 @@ pub(super) fn clients(shown: &mut Shown) {
         shown.value(&environment.source);
         shown.value(&environment.chosen);
     }
-    let exchange = Arc::new(Exchange::<Mutex<State>>::default());
+    let exchange = Arc::new(Exchange::<Mutex<State>>::new(&Config::default()));
     shown.value(&*exchange);
-    shown.value(&State::default());
     shown.value(&Handle::new(exchange.clone()));
     let node = NodeAddress { address: Some("10.0.0.1".into()), port: 8500 };
-    let nodes = Mutex::new(Nodes::<Mutex<State>>::default());
+    let nodes = Mutex::new(Nodes::<Mutex<State>>::new(&Config::default()));
     shown.value(&Follower::new(Nodes::handle(&nodes, &node, drop)));
     shown.value(&Follower::new(Handle::new(exchange.clone())));
     shown.value(&*nodes.lock().unwrap());
     shown.value(&node);
-    let mut desk = Desk::new(exchange, Duration::from_secs(1));
+    let mut desk = Desk::new(exchange);
     shown.value(&desk);
     shown.value(&desk.deliver());
     shown.value(&Ended::Unneeded);

@@ -32,6 +32,39 @@ const opened = async (one, ...steps) => {
   }
 };
 
+const OPTIONS = ['timeout', 'signal'];
+
+/** What was given behind the arguments, if anything was. */
+const withOptions = (args) => {
+  const last = args.at(-1);
+  const isOptions = last && typeof last === 'object' && OPTIONS.some((name) => name in last);
+  return isOptions ? [args.slice(0, -1), last] : [args, {}];
+};
+
+/** Has the module execute commands, for as long as is said and nobody gives them up. */
+const execute = async (raw, commands, single, bytes, { timeout, signal }) => {
+  if (timeout !== undefined && !(timeout >= 0)) {
+    throw new TypeError(`a timeout is so many milliseconds, not ${timeout}`);
+  }
+  const packed = pack(commands);
+  if (!signal) return raw.execute(packed, single, bytes, timeout);
+  signal.throwIfAborted();
+  let abort;
+  let settle;
+  const aborted = new Promise((resolve) => {
+    settle = resolve;
+    abort = () => resolve(signal.reason);
+    signal.addEventListener('abort', abort);
+  });
+  try {
+    return await raw.execute(packed, single, bytes, timeout, aborted);
+  } finally {
+    signal.removeEventListener('abort', abort);
+    // What waits for it is let go.
+    settle();
+  }
+};
+
 const PULL = ['use', 'use-then-refresh', 'fetch-first'];
 
 /** A client on one connection, which it keeps open and logged in. */
@@ -53,19 +86,21 @@ export class Client {
     await this.#raw.loggedIn();
   }
 
-  /** Sends a command and comes to its reply. */
-  async command(...args) {
-    return this.#raw.execute(pack([args]), true, false);
+  /** Sends a command and comes to its reply. Behind its arguments there may be options. */
+  async command(...all) {
+    const [args, options] = withOptions(all);
+    return execute(this.#raw, [args], true, false, options);
   }
 
   /** The same, with strings as bytes. */
-  async commandBytes(...args) {
-    return this.#raw.execute(pack([args]), true, true);
+  async commandBytes(...all) {
+    const [args, options] = withOptions(all);
+    return execute(this.#raw, [args], true, true, options);
   }
 
   /** Sends commands one behind the other, and comes to all replies; an error is one of them. */
-  async pipeline(commands, { bytes = false } = {}) {
-    return this.#raw.execute(pack(commands), false, bytes);
+  async pipeline(commands, { bytes = false, ...options } = {}) {
+    return execute(this.#raw, commands, false, bytes, options);
   }
 
   /** What a host without a background task should do about its token. */

@@ -209,6 +209,16 @@ export type Reply =
   | Map<Reply, Reply>
   | Set<Reply>;
 
+/** For how long somebody waits for a command, or for a pipeline. */
+export interface CallOptions {
+  /** So many milliseconds, instead of `commandTimeout`, wherever the command is then: in line, or on
+   * its way. The time that a command blocks by itself, as `BLPOP`, comes on top. */
+  timeout?: number | undefined;
+  /** Gives it up when it is aborted: the call is rejected with the signal's reason. What was not sent
+   * by then is never sent; what was may be executed. */
+  signal?: AbortSignal | undefined;
+}
+
 /** How a client stands. */
 export interface Health {
   readonly isConnected: boolean;
@@ -237,10 +247,14 @@ export declare class Client {
   loggedIn(): Promise<void>;
   /** Sends a command and comes to its reply. Calls may come at any time; they are answered in order. */
   command(...args: Argument[]): Promise<Reply>;
+  command(...args: [...Argument[], CallOptions]): Promise<Reply>;
   /** The same, with strings as bytes. */
   commandBytes(...args: Argument[]): Promise<Reply>;
-  /** Sends commands one behind the other, and comes to all replies; an error is one of them. */
-  pipeline(commands: Argument[][], options?: { bytes?: boolean }): Promise<Reply[]>;
+  commandBytes(...args: [...Argument[], CallOptions]): Promise<Reply>;
+  /** Sends commands one behind the other, and comes to all replies; an error is one of them. A
+   * `timeout` is for all of them together. What lies between `MULTI` and `EXEC` is sent as a whole or
+   * not at all. */
+  pipeline(commands: Argument[][], options?: CallOptions & { bytes?: boolean }): Promise<Reply[]>;
   /** What a program that can't run in the background should do about its token. */
   pull(): 'use' | 'use-then-refresh' | 'fetch-first';
   /** Fetches the next token if it is due. */

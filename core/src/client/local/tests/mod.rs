@@ -1,10 +1,13 @@
 mod apart;
 mod beside;
+mod blocking;
 mod broker;
 mod flood;
+mod limits;
 mod moved;
 mod subscriber;
 mod wire;
+mod withdrawal;
 
 use core::cell::Cell;
 use core::future::poll_fn;

@@ -252,9 +252,23 @@ fn the_driver_ends_with_the_last_handle_and_the_nodes_with_it() {
 }
 
 #[test]
+fn one_limit_holds_wherever_a_command_is_sent() {
+    let mut broker = Broker::new(cluster);
+    broker.dial = Duration::from_millis(600);
+    with(&broker, Broker::settings(false), async |mut client, broker| {
+        let limit = Duration::from_secs(1);
+        let error = client.command_within(limit, args!["GET", "a"]).await.unwrap_err();
+        assert_eq!((error.outcome(), broker.world.now().as_millis()), (Outcome::NotSent, 1000));
+        // It isn't sent when the node is there.
+        broker.sleep(limit).await;
+        assert_eq!(broker.heard("GET a"), [0]);
+    });
+}
+
+#[test]
 fn who_is_sent_to_a_node_when_nobody_drives_it_any_more_is_told() {
     let node = |port| NodeAddress { address: None, port };
-    let nodes = Nodes::default();
+    let nodes = Nodes::new(&crate::connection::Config::default());
     let waiting = nodes.handle(&node(1));
     assert!(waiting.is_alive());
     nodes.end(&Error::Closed);

@@ -9,25 +9,27 @@ use crate::resp::Framer;
 use crate::transport::{Endpoint, ErrorType, Read, Session, Write};
 
 /// What the server says to a command.
-type Rule = fn(&Wire, &[String]) -> &'static [u8];
+pub(super) type Rule = fn(&Wire, &[String]) -> &'static [u8];
 
 #[derive(Default)]
-struct Wire {
+pub(super) struct Wire {
     input: RefCell<Vec<u8>>,
-    output: RefCell<VecDeque<u8>>,
-    closed: Cell<bool>,
-    connects: Cell<u32>,
+    pub(super) output: RefCell<VecDeque<u8>>,
+    pub(super) closed: Cell<bool>,
+    pub(super) connects: Cell<u32>,
     /// The number of the connection and the first word of each command.
-    log: RefCell<Vec<(u32, String)>>,
+    pub(super) log: RefCell<Vec<(u32, String)>>,
+    /// The words of each command.
+    pub(super) said: RefCell<Vec<String>>,
     /// It takes no more than so many bytes.
-    most: Cell<Option<usize>>,
+    pub(super) most: Cell<Option<usize>>,
     taken: Cell<usize>,
     /// How long a connection takes.
-    far: Cell<Duration>,
+    pub(super) far: Cell<Duration>,
 }
 
 impl Wire {
-    fn count(&self, word: &str) -> usize {
+    pub(super) fn count(&self, word: &str) -> usize {
         self.log.borrow().iter().filter(|(_, known)| known == word).count()
     }
 }
@@ -77,6 +79,7 @@ impl Write for Script {
             input.drain(..framed.used);
             drop(input);
             wire.log.borrow_mut().push((wire.connects.get(), words[0].clone()));
+            wire.said.borrow_mut().push(words.join(" "));
             wire.output.borrow_mut().extend(self.1(wire, &words));
         }
     }
@@ -104,31 +107,31 @@ impl Connector for Script {
     }
 }
 
-const HELLO: &[u8] = b"%1\r\n+proto\r\n:3\r\n";
+pub(super) const HELLO: &[u8] = b"%1\r\n+proto\r\n:3\r\n";
 
-fn usual(_: &Wire, words: &[String]) -> &'static [u8] {
+pub(super) fn usual(_: &Wire, words: &[String]) -> &'static [u8] {
     if words[0] == "HELLO" { HELLO } else { b"+OK\r\n" }
 }
 
 /// A client of a [`Script`], and what it is set up with.
-struct Bench {
+pub(super) struct Bench {
     world: Rc<World>,
-    wire: Rc<Wire>,
+    pub(super) wire: Rc<Wire>,
     rule: Rule,
-    settings: Settings,
+    pub(super) settings: Settings,
     source: Tokens,
     snapshot: Option<Vec<u8>>,
 }
 
 impl Bench {
-    fn new(world: Rc<World>, rule: Rule) -> Self {
+    pub(super) fn new(world: Rc<World>, rule: Rule) -> Self {
         let mut settings = Settings::new("cache");
         settings.config.set_info = false;
         let source = Tokens(Rc::default(), Duration::ZERO, None, world.clone());
         Self { world, wire: Rc::default(), rule, settings, source, snapshot: None }
     }
 
-    fn run<R>(self, f: impl AsyncFnOnce(Local<Calendar>, &Wire, &World) -> R) -> R {
+    pub(super) fn run<R>(self, f: impl AsyncFnOnce(Local<Calendar>, &Wire, &World) -> R) -> R {
         let Self { world, wire, rule, settings, source, snapshot } = self;
         let script = Script(wire.clone(), rule, world.clone());
         let timer = Calendar(world.clone());
@@ -223,7 +226,17 @@ fn a_source_that_fails_doesnt_matter_while_a_kept_token_serves() {
 }
 
 #[test]
-fn only_what_was_refused_with_its_login_is_sent_again() {
+fn what_a_server_that_forgot_the_login_refuses_is_sent_again_once() {
+    let rule: Rule = |wire, words| match (&*words[0], wire.count("EVAL")) {
+        ("HELLO", _) => HELLO,
+        ("EVAL", 1) => b"-NOAUTH a script says\r\n",
+        _ => b"+OK\r\n",
+    };
+    Bench::new(Rc::default(), rule).run(async |mut client, wire, _| {
+        client.logged_in().await.unwrap();
+        client.command(args!["EVAL", "...", 0]).await.map(|_| ()).unwrap();
+        assert_eq!(wire.count("EVAL"), 2);
+    });
     let rule: Rule = |_, words| match &*words[0] {
         "HELLO" => HELLO,
         _ => b"-NOAUTH a script says\r\n",
@@ -231,16 +244,15 @@ fn only_what_was_refused_with_its_login_is_sent_again() {
     Bench::new(Rc::default(), rule).run(async |mut client, wire, _| {
         client.logged_in().await.unwrap();
         let error = client.command(args!["EVAL", "...", 0]).await.map(|_| ()).unwrap_err();
-        assert_eq!((error.code(), wire.count("EVAL")), (Some("NOAUTH"), 1));
+        assert_eq!((error.code(), wire.count("EVAL")), (Some("NOAUTH"), 2));
     });
-    // Nor is a transaction, whose WATCH was on that connection.
-    let rule: Rule = |wire, words| match (wire.connects.get(), &*words[0]) {
-        (_, "HELLO") => HELLO,
-        (1, "EXEC") => {
-            wire.closed.set(true);
-            b"-NOAUTH no\r\n"
-        }
-        (1, "MULTI" | "SET") => b"-NOAUTH no\r\n",
+}
+
+#[test]
+fn a_transaction_whose_watch_was_on_a_connection_that_forgot_the_login_is_not_sent_again() {
+    let rule: Rule = |_, words| match &*words[0] {
+        "HELLO" => HELLO,
+        "MULTI" | "SET" | "EXEC" => b"-NOAUTH no\r\n",
         _ => b"+OK\r\n",
     };
     Bench::new(Rc::default(), rule).run(async |mut client, wire, _| {
@@ -248,6 +260,7 @@ fn only_what_was_refused_with_its_login_is_sent_again() {
         client.command(args!["WATCH", "k"]).await.unwrap();
         let all: [&[Arg<'_>]; 3] = [args!["MULTI"], args!["SET", "k", "v"], args!["EXEC"]];
         client.pipeline(all).await.unwrap();
+        assert!(matches!(client.reply(0), Err(Error::StateLost)));
         assert_eq!(wire.count("EXEC"), 1);
     });
 }

@@ -1,0 +1,220 @@
+//! Commands that wait to be given to a connection.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::command::Class;
+use crate::connection::Config;
+use crate::recent::Recent;
+use crate::time::Instant;
+
+use super::batch::{Batch, Ticket};
+use super::session::Open;
+
+/// What commands may take where nobody says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Limits {
+    /// From being queued to the reply.
+    pub(super) timeout: Duration,
+    /// The longest that one may block at the server.
+    pub(super) max_block: Duration,
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        Self { timeout: config.command_timeout, max_block: config.max_block }
+    }
+}
+
+/// A command that waits to be given to the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queued {
+    pub(super) ticket: Ticket,
+    pub(super) class: Class,
+    /// Until when it waits, for a connection and then for its reply.
+    pub(super) by: Instant,
+    /// Whether its caller said so. Else each of a batch has its time from when its turn comes.
+    pub(super) is_limited: bool,
+    /// Where its bytes begin, counted from the first that were ever queued.
+    start: u64,
+    len: usize,
+}
+
+/// They are in order, and those of a batch are next to each other.
+#[derive(Debug)]
+pub(super) struct Queue {
+    bytes: Vec<u8>,
+    /// How many bytes have gone before these.
+    gone: u64,
+    entries: VecDeque<Queued>,
+    /// The batch, by slot and number, of which the connection was last given a command.
+    begun: Option<(u32, u32)>,
+    /// The earliest deadline, or earlier.
+    due: Instant,
+    recent: Recent,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (bytes, entries, recent) = Default::default();
+        Self { bytes, gone: 0, entries, begun: None, due: Instant::FAR_FUTURE, recent }
+    }
+}
+
+/// So many bytes that have gone are no reason to move the others.
+const MANY: usize = 4 << 10;
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.entries.iter()
+    }
+
+    /// Puts the commands of `batch` in, which wait until `by`.
+    pub(super) fn push(&mut self, first: Ticket, batch: &Batch, by: Instant, is_limited: bool) {
+        let mut start = self.gone + self.bytes.len() as u64;
+        self.bytes.extend_from_slice(&batch.bytes);
+        self.entries.extend((0..).zip(&batch.commands).map(|(index, &(class, len))| {
+            let ticket = Ticket { index, ..first };
+            let queued = Queued { ticket, class, by, is_limited, start, len };
+            start += len as u64;
+            queued
+        }));
+        self.due = self.due.min(by);
+        let room = self.bytes.len().max(self.entries.len() * size_of::<Queued>());
+        self.recent.used(batch.commands.len(), room);
+    }
+
+    /// The next command, its bytes, and until when its reply is waited for.
+    pub(super) fn front(&self, now: Instant, limits: Limits) -> Option<(Queued, &[u8], Instant)> {
+        let queued = *self.entries.front()?;
+        let start = self.place(&queued);
+        let bytes = self.bytes.get(start..start + queued.len)?;
+        let by = if self.is_exempt(&queued) { now.plus(limits.timeout) } else { queued.by };
+        Some((queued, bytes, by))
+    }
+
+    const fn place(&self, queued: &Queued) -> usize {
+        (queued.start - self.gone) as usize
+    }
+
+    /// The command in front was given to the connection.
+    pub(super) fn pop(&mut self) {
+        if let Some(queued) = self.entries.pop_front() {
+            self.begun = Some(queued.ticket.batch());
+        }
+        self.tidy();
+    }
+
+    /// Drops the bytes that nobody needs any more.
+    fn tidy(&mut self) {
+        let Some(front) = self.entries.front() else {
+            self.gone += self.bytes.len() as u64;
+            self.recent.clear(&mut self.bytes);
+            self.recent.clear_queue(&mut self.entries);
+            self.due = Instant::FAR_FUTURE;
+            return;
+        };
+        let before = self.place(front);
+        // Half of it is gone: moving the rest costs no more than has been sent.
+        if before > MANY && before > self.bytes.len() / 2 {
+            self.bytes.drain(..before);
+            self.gone += before as u64;
+        }
+    }
+
+    /// Takes those out that `is_out` says so of, by how many are before them.
+    pub(super) fn take(
+        &mut self,
+        mut is_out: impl FnMut(usize, &mut Queued) -> bool,
+    ) -> Vec<Queued> {
+        let Self { bytes, gone, entries, .. } = self;
+        let (mut out, mut at) = (Vec::new(), 0);
+        // Where the bytes of the next one go.
+        let mut end = None;
+        entries.retain_mut(|queued| {
+            let start = (queued.start - *gone) as usize;
+            at += 1;
+            if is_out(at - 1, queued) {
+                out.push(*queued);
+                end.get_or_insert(start);
+                return false;
+            }
+            if let Some(end) = &mut end {
+                bytes.copy_within(start..start + queued.len, *end);
+                queued.start = *gone + *end as u64;
+                *end += queued.len;
+            }
+            true
+        });
+        if let Some(end) = end {
+            bytes.truncate(end);
+            self.tidy();
+        }
+        out
+    }
+
+    /// Whether it belongs to the batch that the connection was last given a command of.
+    pub(super) fn is_begun(&self, queued: &Queued) -> bool {
+        self.begun == Some(queued.ticket.batch())
+    }
+
+    /// How many commands at the front have to follow the `MULTI` that the connection was given:
+    /// up to the `EXEC`, if that came with it.
+    pub(super) fn rest_of_transaction(&self) -> usize {
+        let mut rest = self.entries.iter().take_while(|queued| self.is_begun(queued));
+        rest.position(|queued| Open::is_closed_by(queued.class)).map_or(0, |at| at + 1)
+    }
+
+    /// The batch, by slot and number, of which the connection was last given a command.
+    pub(super) const fn begun(&self) -> Option<(u32, u32)> {
+        self.begun
+    }
+
+    /// The connection has ended.
+    pub(super) const fn disconnected(&mut self) {
+        self.begun = None;
+    }
+
+    /// When [`expired`](Self::expired) has something to do, or earlier.
+    pub(super) const fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Its time begins when its turn comes.
+    fn is_exempt(&self, queued: &Queued) -> bool {
+        !queued.is_limited && self.is_begun(queued)
+    }
+
+    /// Takes those out whose time is over, but for the first `rest`. Those are told, and go all
+    /// the same.
+    pub(super) fn expired(
+        &mut self,
+        now: Instant,
+        limits: Limits,
+        rest: usize,
+    ) -> (Vec<Queued>, Vec<Queued>) {
+        let (mut due, mut told) = (Instant::FAR_FUTURE, Vec::new());
+        let begun = self.begun;
+        let out = self.take(|at, queued| {
+            if !queued.is_limited && begun == Some(queued.ticket.batch()) {
+                return false;
+            }
+            if now >= queued.by {
+                if at >= rest {
+                    return true;
+                }
+                told.push(*queued);
+                queued.by = now.plus(limits.timeout);
+            }
+            due = due.min(queued.by);
+            false
+        });
+        self.due = due;
+        (out, told)
+    }
+}

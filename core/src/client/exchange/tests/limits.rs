@@ -1,0 +1,102 @@
+use super::*;
+use crate::connection::Outcome;
+
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// Begins to wait for a pipeline that has `limit`.
+fn limited<'h>(
+    handle: &'h mut Handle<Shared>,
+    clock: &'h Stopped,
+    limit: Duration,
+    text: &'static str,
+) -> Pin<Box<dyn Future<Output = Result<(), Error>> + 'h>> {
+    let mut waiting = Box::pin(async move {
+        let commands = words(text);
+        handle.execute_all(clock, Some(limit), commands.iter().map(Vec::as_slice)).await
+    });
+    assert!(waiting.as_mut().poll(&mut cx()).is_pending(), "{text}");
+    waiting
+}
+
+fn outcomes(handle: &Handle<Shared>) -> Vec<Outcome> {
+    (0..handle.replies()).map(|at| handle.pick(at).unwrap_err().outcome()).collect()
+}
+
+#[test]
+fn each_command_has_its_own_time_wherever_it_stands_in_line() {
+    let (mut line, mut usual) = Line::new();
+    let (mut patient, mut hasty) = (usual.another(), usual.another());
+    let clock = Stopped::default();
+    let mut first = begun(&mut usual, &clock, "GET usual");
+    let mut second = limited(&mut patient, &clock, PATIENT, "GET patient");
+    let mut third = limited(&mut hasty, &clock, Duration::from_secs(1), "GET hasty");
+    let mut left = [1000, 5000, 60_000].map(Instant::from_millis).into_iter();
+    for waiting in [&mut third, &mut first, &mut second] {
+        let due = left.next().unwrap();
+        line.desk.expire(due.minus(Duration::from_millis(1)), || None);
+        assert!(line.desk.deadline() <= due && waiting.as_mut().poll(&mut cx()).is_pending());
+        line.desk.expire(due, || None);
+        assert!(line.desk.deadline() > due && waiting.as_mut().poll(&mut cx()).is_ready());
+    }
+    assert!(line.desk.is_empty() && line.desk.deadline() == Instant::FAR_FUTURE);
+    drop((first, second, third));
+    assert_eq!(outcomes(&hasty), [Outcome::NotSent]);
+}
+
+#[test]
+fn a_new_command_that_has_less_time_than_all_others_is_news() {
+    let (mut line, mut usual) = Line::new();
+    let mut hasty = usual.another();
+    let clock = Stopped::default();
+    let _first = begun(&mut usual, &clock, "GET usual");
+    assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.poll_more(&cx()).is_pending());
+    let second = limited(&mut hasty, &clock, Duration::from_secs(1), "GET hasty");
+    assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.poll_more(&cx()).is_pending());
+    // So is that nobody waits any more.
+    drop((_first, second));
+    assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.is_empty());
+}
+
+#[test]
+fn the_limit_of_a_pipeline_holds_for_what_was_not_submitted_too() {
+    let (mut line, mut handle) = Line::new();
+    let clock = Stopped::default();
+    let mut waiting = limited(&mut handle, &clock, Duration::from_secs(1), "A | B | C");
+    line.take(1).unwrap();
+    line.desk.expire_behind(Instant::from_millis(1000));
+    line.take(100).unwrap();
+    line.answer(0, "+one\r\n");
+    assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+    drop(waiting);
+    assert_eq!((line.said.len(), handle.pick(0).unwrap().str()), (1, Ok("one")));
+    assert!((1..3).all(|at| handle.pick(at).unwrap_err().outcome() == Outcome::NotSent));
+    // Without one each has its time from when its turn comes.
+    let mut waiting = begun(&mut handle, &clock, "A | B");
+    line.take(1).unwrap();
+    line.desk.expire_behind(Instant::from_millis(60_000));
+    line.take(1).unwrap();
+    line.answer_all(1, "+OK\r\n");
+    assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+}
+
+#[test]
+fn a_transaction_that_has_begun_is_ended_when_its_time_is_over() {
+    let (mut line, mut handle) = Line::new();
+    let clock = Stopped::default();
+    let mut waiting = limited(&mut handle, &clock, Duration::from_secs(1), "MULTI | A | EXEC | B");
+    line.take(1).unwrap();
+    line.answer(0, "+OK\r\n");
+    line.desk.expire_behind(Instant::from_millis(1000));
+    assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+    drop(waiting);
+    // Nobody knows what the server makes of it.
+    let said: Vec<_> = (1..4).map(|at| handle.pick(at).unwrap_err().outcome()).collect();
+    assert_eq!(said, [Outcome::Unknown, Outcome::Unknown, Outcome::NotSent]);
+    line.take(100).unwrap();
+    assert_eq!(line.said, ["MULTI", "A", "EXEC"]);
+    // The late replies are nobody's.
+    let mut waiting = begun(&mut handle, &clock, "C");
+    line.take(1).unwrap();
+    line.answer_all(1, "+late\r\n");
+    assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+}
