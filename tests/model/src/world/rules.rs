@@ -137,8 +137,9 @@ impl World {
         // A command may take as long as it was given.
         let oldest = self.unanswered.front().map_or(0, |(_, by)| *by);
         let early = self.now < self.heard.max(oldest) + patience;
-        // Behind that, a PING of its own may have been without an answer.
-        let early = early && self.now < self.heard + self.settings.idle.0 * 1000;
+        // But what the connection has sent by itself may be older.
+        let introduces = self.settings.set_info || self.settings.named;
+        let early = early && !introduces && self.now < self.heard + self.settings.idle.0 * 1000;
         match reason {
             // It may have ended with a login that nobody answered.
             CloseReason::Unresponsive if early && self.generation == self.newest(0) => {
