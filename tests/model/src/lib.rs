@@ -14,6 +14,7 @@
 //!
 //! A script that breaks one is made small and shown with its seed.
 
+pub mod queue;
 pub mod real;
 mod replay;
 pub mod script;

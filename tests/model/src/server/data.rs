@@ -14,6 +14,8 @@ pub struct Data {
     try_again: bool,
     /// The slot of the keys `{b}`. That of the others is always here.
     slot: Slot,
+    /// How often a command was executed whose last word is this.
+    pub executed: BTreeMap<String, u32>,
     /// Keys that have changed since somebody looked.
     pub(super) changed: BTreeSet<String>,
 }
@@ -30,6 +32,7 @@ impl Data {
             cluster,
             try_again,
             slot: Slot::Here,
+            executed: BTreeMap::new(),
             changed: BTreeSet::new(),
         }
     }
@@ -123,6 +126,9 @@ impl Data {
     /// Executes a command that needs no session.
     pub(super) fn execute(&mut self, words: &[String], resp3: bool) -> Vec<u8> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let Some(last) = words.last() {
+            *self.executed.entry((*last).to_owned()).or_default() += 1;
+        }
         let or_null = |value: Option<&String>| match value {
             Some(value) => bulk(value),
             None if resp3 => b"_\r\n".to_vec(),
