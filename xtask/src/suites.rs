@@ -78,9 +78,9 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "model",
-        what: "100,000 random operations on a connection break no promise, in less than a minute",
+        what: "150,000 random operations on a connection and its handles break no promise",
         budget_minutes: 3,
-        least: 2,
+        least: 3,
         run: model,
     },
     Suite {
@@ -161,7 +161,7 @@ pub(crate) const LONG: &[Suite] = &[
         name: "long-model",
         what: "ten million random operations",
         budget_minutes: 10,
-        least: 1,
+        least: 3,
         run: more_model,
     },
     Suite {

@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use super::counts::{Counts, check, tests};
+use super::counts::{Counts, check, own, tests};
 use crate::devices::parts;
 use crate::fuzz::fuzz;
 use crate::npm;
 use crate::targets::{CORTEX_M3, cross};
-use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
+use crate::tools::{Result, attempt, cargo, cargo_tool, debian, root, run, toolchain};
 
 /// The packages outside the workspace.
 const OUTSIDE: [&str; 12] = [
@@ -108,8 +108,8 @@ pub(super) fn model() -> Result<Counts> {
 }
 
 pub(super) fn more_model() -> Result<Counts> {
-    let more = ["--package", "model", "--", "--first", "1001", "--seeds", "100000"];
-    check(&mut cargo(&[&["run", "--quiet", "--release"], &more[..]].concat()))
+    let mut command = cargo(&["test", "--release", "--package", "model", "--", "--nocapture"]);
+    Ok(Counts::from(&attempt(own(&mut command).env("MODEL_SCRIPTS", "50000"))?))
 }
 
 pub(super) fn fuzzing() -> Result<Counts> {
