@@ -48,6 +48,8 @@
 
 mod buffers;
 mod config;
+mod deadlines;
+mod health;
 mod logins;
 mod machine;
 mod output;
@@ -60,8 +62,9 @@ use core::fmt;
 
 pub use buffers::{Receiver, Transmitter};
 pub use config::{ClientName, Config, Idle, Replacement};
-pub(crate) use machine::QUIET;
-pub use machine::{ConnectionHealth, Machine};
+pub(crate) use deadlines::QUIET;
+pub use health::ConnectionHealth;
+pub use machine::Machine;
 pub use output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge, SubmitError};
 pub use ring::{Pending, Tag};
 

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use super::buffers::Transmitter;
-use super::machine::{Machine, Phase, QUIET};
+use super::deadlines::QUIET;
+use super::machine::{Machine, Phase};
 use super::output::SubmitError;
 use super::ring::{Owner, Pending, Role, Tag};
 use crate::args;
