@@ -65,7 +65,8 @@ enum Verdict {
 }
 
 impl Verdict {
-    /// Tried on redis-server 6.2 to 8.2, with cluster mode and without: see `tests/conformance`.
+    /// Tried on redis-server 6.2 to 8.2, with cluster mode and without, by the table in
+    /// `tests/model`.
     fn of(role: Role, error: ErrorReply<'_>) -> Self {
         const DISCARD: [&str; 6] =
             ["EXECABORT", "CROSSSLOT", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
