@@ -1,5 +1,6 @@
 //! Where tokens come from: a function of the user's, or an identity of the core's over `fetch`.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
@@ -44,7 +45,10 @@ impl TokenSource for Source {
                 let issued = host.token().done().await.map_err(Error::Function)?;
                 token(&issued.unchecked_into(), memory).map_err(Error::Unusable)
             }
-            Self::Identity(driven) => driven.fetch(deadline, memory).await.map_err(Error::Driven),
+            Self::Identity(driven) => {
+                let fetched = driven.fetch(deadline, memory).await;
+                fetched.map_err(|error| Error::Driven(Box::new(error)))
+            }
         }
     }
 
@@ -84,7 +88,7 @@ fn token<'b>(issued: &Issued, memory: &'b mut [u8]) -> Result<Token<'b>, SourceE
 pub(crate) enum Error {
     Function(Problem),
     Unusable(SourceError),
-    Driven(DrivenError<Problem>),
+    Driven(Box<DrivenError<Problem>>),
 }
 
 impl fmt::Display for Error {
