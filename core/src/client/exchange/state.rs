@@ -156,7 +156,7 @@ impl State {
             return Vec::new();
         }
         let (rest, slots) = (self.rest_of_transaction(), &self.slots);
-        self.queue.take(|at, Queued { ticket, .. }| {
+        self.queue.withdraw(|at, Queued { ticket, .. }| {
             let waits = |slot: &Slot| slot.batch == ticket.batch && slot.expected > 0;
             at >= rest && !slots.get(ticket.slot as usize).is_some_and(waits)
         })
