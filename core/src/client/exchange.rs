@@ -24,8 +24,8 @@ use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
 
 pub use batch::MAX_COMMAND;
+use batch::MAX_SLOTS;
 pub(super) use batch::{Batch, Failure, Replies, Ticket};
-use batch::{MAX_BATCHES, MAX_SLOTS};
 pub(super) use queue::Limits;
 pub(super) use repeat::Repeat;
 use session::Open;
@@ -146,7 +146,7 @@ impl<L: Share<State>> Exchange<L> {
             // What was to be executed together, or on a condition, isn't any more.
             return Err(Error::StateLost);
         }
-        place.begin((place.batch + 1) % MAX_BATCHES, batch.commands.len());
+        place.begin(batch.commands.len(), before.is_some());
         *session = after;
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
         queue.push(now, *limits, ticket, batch, by);
