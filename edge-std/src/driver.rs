@@ -226,6 +226,9 @@ impl Owner for Commands<'_> {
         }
         let health = wire.health(now);
         deliveries.settle(&health);
+        if wire.is_quiet(now) {
+            deliveries.give_back();
+        }
         drop(deliveries);
         self.standing.set_health(health);
     }

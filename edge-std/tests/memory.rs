@@ -119,7 +119,8 @@ async fn what_is_not_needed_is_given_back_after_seconds_of_quiet() {
     tokio::time::sleep(Duration::from_secs(7)).await;
     let rest = live() - before;
     println!("after seconds of quiet: {rest} bytes");
-    assert!(rest <= REST, "{rest}");
+    // What its handle has is the handle's.
+    assert!(rest <= REST / 2, "{rest}");
 }
 
 /// There is no bar: most of it is rustls's.

@@ -147,6 +147,12 @@ impl<L: Share<State>> Deliveries<'_, L> {
         None
     }
 
+    /// Gives memory back that was needed before: to be called when the connection
+    /// [is quiet](crate::connection::Connection::is_quiet).
+    pub fn give_back(&mut self) {
+        self.0.give_back();
+    }
+
     /// After the last output of a turn: `health` is how the connection stands then.
     pub fn settle(&mut self, health: &ConnectionHealth) {
         if health.waiting == 0 {

@@ -311,6 +311,13 @@ impl<L: Share<State>> Delivery<'_, L> {
         }
     }
 
+    /// Nothing was sent or received for a while.
+    pub(super) fn give_back(&mut self) {
+        if let Some(state) = &mut self.state {
+            state.give_back();
+        }
+    }
+
     /// All replies are in: whether the connection has a session open.
     pub(super) fn settle(&mut self, is_open: bool) {
         if let Some(state) = &mut self.state {

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::buffers::Transmitter;
 use super::config::Config;
 use super::output::CloseReason;
-use super::ring::{Owner, Pending, Ring, Role};
+use super::ring::{Pending, Ring, Role};
 use super::session::Session;
 use crate::auth::{Handshake, LoginError, Protocol};
 use crate::jwt::Audience;
@@ -93,9 +93,6 @@ pub(super) enum Phase {
         heard: bool,
     },
 }
-
-/// After so long without a command or a reply, buffers that have grown shrink again.
-pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
 /// What comes when all replies are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,108 +184,6 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Ended { .. } => Instant::FAR_FUTURE,
         };
         self.look_at = next.min(self.limit()).min(self.give_back(now, out));
-    }
-
-    /// Gives memory back that nothing has needed for a while. Answers when to look again for that:
-    /// only if there is some.
-    fn give_back<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>) -> Instant {
-        if !B::GROWS && !R::GROWS {
-            return Instant::FAR_FUTURE;
-        }
-        let quiet_at = self.quiet_at();
-        if now < quiet_at {
-            let grown = out.has_grown() || self.ring.has_grown();
-            return if grown { quiet_at } else { Instant::FAR_FUTURE };
-        }
-        out.give_back();
-        self.ring.give_back();
-        Instant::FAR_FUTURE
-    }
-
-    /// When it will have been quiet for a while, as far as is known.
-    pub(super) fn quiet_at(&self) -> Instant {
-        if self.ring.is_empty() {
-            self.heard.max(self.asked).plus(QUIET)
-        } else {
-            Instant::FAR_FUTURE
-        }
-    }
-
-    /// Has [`look`](Self::look) called at `at`, if not earlier.
-    pub(super) fn look_by(&mut self, at: Instant) {
-        self.look_at = self.look_at.min(at);
-    }
-
-    /// Sees to what needs neither tokens nor room to write: what has taken too long. A part of
-    /// [`look`](Self::look), for pumps whose writer is busy.
-    pub fn tick(&mut self, now: Instant) {
-        match &self.phase {
-            Phase::LoggingIn { deadline, .. } if now >= *deadline => {
-                self.close(CloseReason::LoginTimeout);
-            }
-            Phase::LoggingIn { .. } if now >= self.command_deadline => self.expire_commands(now),
-            Phase::Ready | Phase::Draining { .. } => {
-                if self.login.is_some_and(|login| now >= login.ends) {
-                    self.close(self.why_login_ended());
-                } else if !self.ring.is_empty() && now >= self.silent_until() {
-                    self.close(CloseReason::Unresponsive);
-                } else if now >= self.command_deadline {
-                    self.expire_commands(now);
-                }
-            }
-            _ => {}
-        }
-        self.look_at = self.limit();
-    }
-
-    /// Why no login came in time: what was in its way.
-    fn why_login_ended(&self) -> CloseReason {
-        match (&self.phase, self.refused) {
-            // A newer token is there.
-            (Phase::Draining { .. }, _) if self.session.in_transaction() => {
-                CloseReason::TransactionOpen
-            }
-            (Phase::Draining { .. }, _) => CloseReason::Unresponsive,
-            (_, Some(Refusals { last, .. })) => CloseReason::Refused(last),
-            _ => CloseReason::LoginExpired,
-        }
-    }
-
-    fn expire_commands(&mut self, now: Instant) {
-        let mut next = Instant::FAR_FUTURE;
-        for entry in self.ring.iter_mut().filter(|entry| entry.owner == Owner::Host) {
-            if now >= entry.deadline {
-                entry.owner = Owner::Late;
-                self.late += 1;
-            } else {
-                next = next.min(entry.deadline);
-            }
-        }
-        self.command_deadline = next;
-    }
-
-    /// When [`tick`](Self::tick) has something to do.
-    pub(super) fn limit(&self) -> Instant {
-        match &self.phase {
-            Phase::Fresh | Phase::Ended { .. } => Instant::FAR_FUTURE,
-            Phase::LoggingIn { deadline, .. } => (*deadline).min(self.command_deadline),
-            Phase::Ready | Phase::Draining { .. } => {
-                let ends = self.login.map_or(Instant::FAR_FUTURE, |login| login.ends);
-                let silent = match self.ring.is_empty() {
-                    true => Instant::FAR_FUTURE,
-                    false => self.silent_until(),
-                };
-                ends.min(self.command_deadline).min(silent)
-            }
-        }
-    }
-
-    /// Until when the server may be silent: a while beyond the last byte, and beyond the time that
-    /// the oldest command has, which may be long.
-    #[inline(never)]
-    pub(super) fn silent_until(&self) -> Instant {
-        let oldest = self.ring.front().map_or(self.heard, |entry| entry.deadline);
-        self.heard.max(oldest).plus(self.config.unresponsive_after)
     }
 
     /// Whether the server holds the last command back, and with it all that would follow.
@@ -416,42 +311,6 @@ impl<R: Storage<Pending>> Machine<R> {
             _ => None,
         }
     }
-
-    /// Whether a command would be sent, now or when a login is over, and answered as far as is known.
-    fn is_serving(&self, now: Instant) -> bool {
-        let is_open = match self.phase {
-            Phase::Fresh | Phase::Ended { .. } | Phase::Draining { then: Then::End(_) } => false,
-            Phase::LoggingIn { .. } | Phase::Ready | Phase::Draining { .. } => true,
-        };
-        let is_logged_in = self.login.is_some_and(|login| now < login.ends && !login.lost);
-        let is_overdue = self.ring.front().is_some_and(|oldest| now >= oldest.deadline);
-        is_open && is_logged_in && !is_overdue && !self.session.is_unknown()
-    }
-
-    const fn is_logging_in(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Fresh | Phase::LoggingIn { .. } | Phase::Draining { then: Then::LogIn }
-        )
-    }
-
-    /// See [`Connection::health`](super::Connection::health).
-    pub fn health(&self, now: Instant) -> ConnectionHealth {
-        ConnectionHealth {
-            ready: self.is_serving(now),
-            logging_in: self.is_logging_in(),
-            protocol: self.protocol,
-            client_id: self.client_id,
-            generation: self.login.map(|login| login.generation),
-            login_ends_in: self.login.map(|login| login.ends.since(now)),
-            waiting: self.ring.len(),
-            session: self.session.is_open(),
-            subscriptions: self.session.subscriptions(),
-            commands: self.counts.commands,
-            reauths: self.counts.reauths,
-            rejections: self.counts.rejections,
-        }
-    }
 }
 
 impl<R: Storage<Pending>> fmt::Debug for Machine<R> {
@@ -462,36 +321,4 @@ impl<R: Storage<Pending>> fmt::Debug for Machine<R> {
             .field("login", &self.login)
             .finish_non_exhaustive()
     }
-}
-
-/// How a connection stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub struct ConnectionHealth {
-    /// Whether a command that is sent now will be sent: it is logged in, and no reply is overdue.
-    /// It stays so while it logs in again, and while the server holds a blocking command back.
-    pub ready: bool,
-    /// Whether a login is under way, or waits for replies.
-    pub logging_in: bool,
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Its number at the server, if the server said so.
-    pub client_id: Option<i64>,
-    /// The token that it is logged in with.
-    pub generation: Option<Generation>,
-    /// Until that ends.
-    pub login_ends_in: Option<Duration>,
-    /// Commands that wait for a reply.
-    pub waiting: usize,
-    /// Whether a transaction is open or keys are watched, as far as replies have come.
-    pub session: bool,
-    /// Subscriptions that were confirmed.
-    pub subscriptions: u32,
-    /// Commands taken so far.
-    pub commands: u64,
-    /// Logins with a newer token so far.
-    pub reauths: u32,
-    /// Logins that were refused.
-    pub rejections: u32,
 }

@@ -48,6 +48,8 @@
 
 mod buffers;
 mod config;
+mod deadlines;
+mod health;
 mod logins;
 mod machine;
 mod output;
@@ -60,8 +62,9 @@ use core::fmt;
 
 pub use buffers::{Receiver, Transmitter};
 pub use config::{ClientName, Config, Idle, Replacement};
-pub(crate) use machine::QUIET;
-pub use machine::{ConnectionHealth, Machine};
+pub(crate) use deadlines::QUIET;
+pub use health::ConnectionHealth;
+pub use machine::Machine;
 pub use output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge, SubmitError};
 pub use ring::{Pending, Tag};
 
@@ -208,6 +211,11 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     /// [`Event::Disconnected`](crate::event::Event::Disconnected).
     pub fn next(&mut self, now: Instant) -> Option<Output<'_>> {
         self.machine.next(now, &mut self.receiver)
+    }
+
+    /// Whether nothing was sent or received for a while, so that memory may be given back.
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        now >= self.machine.quiet_at()
     }
 
     /// How it stands. Never shows the token.

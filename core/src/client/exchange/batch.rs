@@ -146,6 +146,12 @@ impl Replies {
         recent.clear(failures);
     }
 
+    /// Forgets what was needed lately, so that little memory is kept.
+    pub(super) fn forget(&mut self) {
+        self.recent = Recent::default();
+        self.clear();
+    }
+
     pub(in super::super) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -115,6 +115,12 @@ impl Queue {
         (queued.start - self.gone) as usize
     }
 
+    /// Forgets what was needed lately, so that little memory is kept.
+    pub(super) fn forget(&mut self) {
+        self.recent = Recent::default();
+        self.tidy();
+    }
+
     /// The command in front was given to the connection.
     pub(super) fn pop(&mut self) {
         if let Some(queued) = self.entries.pop_front() {

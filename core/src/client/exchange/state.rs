@@ -47,7 +47,8 @@ impl Slot {
 
     fn clear(&mut self) {
         self.replies.clear();
-        self.early.clear();
+        // There are few, but for what is lost: no memory is kept for that.
+        self.early = Vec::new();
     }
 
     /// Takes in what became of command number `index`. Says whether that was the last one.
@@ -95,6 +96,13 @@ pub struct State {
     pub(super) driver: Option<Waker>,
     /// The driver has ended and will not come back.
     pub(super) over: Option<Error>,
+}
+
+/// For a client that is configured as usual.
+impl Default for State {
+    fn default() -> Self {
+        Self::new(Limits::from(&crate::connection::Config::default()))
+    }
 }
 
 impl State {
@@ -346,6 +354,14 @@ impl State {
             (self.held, self.session) = (Held::Nothing, None);
         } else if self.session.is_none() {
             self.held = Held::Abandoned;
+        }
+    }
+
+    /// Nothing was sent or received for a while: gives memory back that was needed before.
+    pub(super) fn give_back(&mut self) {
+        self.queue.forget();
+        for slot in self.slots.iter_mut().filter(|slot| slot.expected == 0) {
+            slot.replies.forget();
         }
     }
 

@@ -71,7 +71,7 @@ fn with_the_driver_of_its_client_it_is_over() {
     let (subscriber, listening) = client.subscriber(broker.clone());
     let driving = async {
         let stop = broker.sleep(Duration::from_secs(60));
-        either(driver, stop).await;
+        either(Box::pin(driver), stop).await;
     };
     let using = async {
         subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();

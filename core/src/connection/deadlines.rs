@@ -1,0 +1,121 @@
+//! What takes too long, and what nothing has needed for long.
+
+use core::time::Duration;
+
+use super::buffers::Transmitter;
+use super::machine::{Machine, Phase, Refusals};
+use super::output::CloseReason;
+use super::ring::{Owner, Pending};
+use crate::storage::Storage;
+use crate::time::Instant;
+
+/// After so long without a command or a reply, buffers that have grown shrink again.
+pub(crate) const QUIET: Duration = Duration::from_secs(5);
+
+impl<R: Storage<Pending>> Machine<R> {
+    /// Sees to what needs neither tokens nor room to write: what has taken too long. A part of
+    /// [`look`](Self::look), for pumps whose writer is busy.
+    pub fn tick(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::LoggingIn { deadline, .. } if now >= *deadline => {
+                self.close(CloseReason::LoginTimeout);
+            }
+            Phase::LoggingIn { .. } if now >= self.command_deadline => self.expire_commands(now),
+            Phase::Ready | Phase::Draining { .. } => {
+                if self.login.is_some_and(|login| now >= login.ends) {
+                    self.close(self.why_login_ended());
+                } else if !self.ring.is_empty() && now >= self.silent_until() {
+                    self.close(CloseReason::Unresponsive);
+                } else if now >= self.command_deadline {
+                    self.expire_commands(now);
+                }
+            }
+            _ => {}
+        }
+        self.look_at = self.limit();
+    }
+
+    /// Why no login came in time: what was in its way.
+    fn why_login_ended(&self) -> CloseReason {
+        match (&self.phase, self.refused) {
+            // A newer token is there.
+            (Phase::Draining { .. }, _) if self.session.in_transaction() => {
+                CloseReason::TransactionOpen
+            }
+            (Phase::Draining { .. }, _) => CloseReason::Unresponsive,
+            (_, Some(Refusals { last, .. })) => CloseReason::Refused(last),
+            _ => CloseReason::LoginExpired,
+        }
+    }
+
+    fn expire_commands(&mut self, now: Instant) {
+        let mut next = Instant::FAR_FUTURE;
+        for entry in self.ring.iter_mut().filter(|entry| entry.owner == Owner::Host) {
+            if now >= entry.deadline {
+                entry.owner = Owner::Late;
+                self.late += 1;
+            } else {
+                next = next.min(entry.deadline);
+            }
+        }
+        self.command_deadline = next;
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub(super) fn limit(&self) -> Instant {
+        match &self.phase {
+            Phase::Fresh | Phase::Ended { .. } => Instant::FAR_FUTURE,
+            Phase::LoggingIn { deadline, .. } => (*deadline).min(self.command_deadline),
+            Phase::Ready | Phase::Draining { .. } => {
+                let ends = self.login.map_or(Instant::FAR_FUTURE, |login| login.ends);
+                let silent = match self.ring.is_empty() {
+                    true => Instant::FAR_FUTURE,
+                    false => self.silent_until(),
+                };
+                ends.min(self.command_deadline).min(silent)
+            }
+        }
+    }
+
+    /// Until when the server may be silent: a while beyond the last byte, and beyond the time that
+    /// the oldest command has, which may be long.
+    #[inline(never)]
+    pub(super) fn silent_until(&self) -> Instant {
+        let oldest = self.ring.front().map_or(self.heard, |entry| entry.deadline);
+        self.heard.max(oldest).plus(self.config.unresponsive_after)
+    }
+
+    /// Gives memory back that nothing has needed for a while. Answers when to look again for that:
+    /// only if there is some.
+    pub(super) fn give_back<B: Storage<u8>>(
+        &mut self,
+        now: Instant,
+        out: &mut Transmitter<B>,
+    ) -> Instant {
+        if !B::GROWS && !R::GROWS {
+            return Instant::FAR_FUTURE;
+        }
+        let quiet_at = self.quiet_at();
+        if now < quiet_at {
+            let grown = out.has_grown() || self.ring.has_grown();
+            return if grown { quiet_at } else { Instant::FAR_FUTURE };
+        }
+        out.give_back();
+        self.ring.give_back();
+        Instant::FAR_FUTURE
+    }
+
+    /// When it will have been quiet for a while, as far as is known.
+    pub(super) fn quiet_at(&self) -> Instant {
+        if self.ring.is_empty() {
+            self.heard.max(self.asked).plus(QUIET)
+        } else {
+            Instant::FAR_FUTURE
+        }
+    }
+
+    /// Has [`look`](Self::look) called at `at`, if not earlier.
+    pub(super) fn look_by(&mut self, at: Instant) {
+        self.look_at = self.look_at.min(at);
+    }
+}
