@@ -5,6 +5,7 @@ mod login;
 mod memory;
 mod replies;
 mod session;
+mod stalls;
 
 use super::*;
 use crate::args;
@@ -123,6 +124,14 @@ impl Bench {
 
     /// Lets `reply` come in, and says what came of it.
     fn answer(&mut self, reply: &str) -> Vec<String> {
+        let mut outputs = self.answer_unsent(reply);
+        self.flush();
+        outputs.extend(self.outputs());
+        outputs
+    }
+
+    /// The same, while nothing is sent.
+    fn answer_unsent(&mut self, reply: &str) -> Vec<String> {
         let mut outputs = Vec::new();
         let mut rest = reply.as_bytes();
         while !rest.is_empty() {
@@ -133,8 +142,6 @@ impl Bench {
             self.connection.received(self.now, len);
             outputs.extend(self.outputs());
         }
-        self.flush();
-        outputs.extend(self.outputs());
         outputs
     }
 
