@@ -172,8 +172,9 @@ impl<R: Storage<Pending>> Machine<R> {
         if !self.ring.is_empty() || self.session.in_transaction() {
             return Instant::FAR_FUTURE;
         }
+        let after = self.config.idle.after();
         match self.config.idle {
-            Idle::Keep(after) => {
+            Idle::Keep(_) => {
                 let ping_at = self.heard.max(self.spoke).plus(after);
                 if now < ping_at {
                     return ping_at;

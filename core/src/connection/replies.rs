@@ -175,8 +175,17 @@ impl<R: Storage<Pending>> Machine<R> {
             return None;
         }
         let entry = self.ring.pop()?;
-        self.session.answered(entry.role, Answer::Done, self.ring.is_empty());
+        self.settle(&entry, Answer::Done);
         (entry.owner == Owner::Host).then_some(entry.tag)
+    }
+
+    /// Notes that a command, which the ring has no more, is answered.
+    fn settle(&mut self, entry: &Pending, answer: Answer<'_>) {
+        self.session.answered(entry.role, answer, self.ring.is_empty());
+        if self.ring.is_empty() {
+            // It may be idle from now on.
+            self.look_by(self.heard.plus(self.config.idle.after()));
+        }
     }
 
     /// What the next reply is for: the oldest command, if any of it may have been sent.
@@ -199,7 +208,7 @@ impl<R: Storage<Pending>> Machine<R> {
             None if reply.raw() == b"+QUEUED\r\n" => Answer::Queued,
             None => Answer::Done,
         };
-        self.session.answered(entry.role, answer, self.ring.is_empty());
+        self.settle(entry, answer);
         if failed.is_some_and(|error| error.code() == "NOAUTH") {
             self.login_lost(now);
         }

@@ -35,3 +35,58 @@ fn a_server_that_answers_a_command_and_does_not_take_the_rest_of_it_is_given_up(
     bench.look();
     assert_eq!(bench.outputs(), [ended(CloseReason::Unresponsive)]);
 }
+
+#[test]
+fn a_command_without_a_time_limit_forgets_no_ping() {
+    for end in [args!["GET", "a"] as &[_], args!["EXEC"]] {
+        let mut bench = Bench::ready();
+        bench.look();
+        bench.submit(1, args!["MULTI"]);
+        bench.answer("+OK\r\n");
+        bench.submit(2, args!["DISCARD"]);
+        bench.answer("+OK\r\n");
+        let mut command = Vec::new();
+        crate::resp::encode(end, &mut |piece| command.extend_from_slice(piece));
+        let class = crate::command::classify(end).unwrap();
+        let by = Instant::FAR_FUTURE;
+        bench.connection.submit_encoded(bench.now, by, 1, class, &command).unwrap();
+        bench.flush();
+        bench.heard.clear();
+        // It is looked at while there is no reply, and never after.
+        bench.now = secs(239);
+        bench.look();
+        bench.now = secs(241);
+        bench.look();
+        bench.answer("+v\r\n");
+        assert_eq!(bench.connection.next_deadline(), secs(481));
+        bench.now = secs(481);
+        bench.look();
+        bench.flush();
+        bench.hears(&["PING"]);
+    }
+}
+
+#[test]
+fn no_choice_makes_a_hot_loop_of_idleness() {
+    let idle = Idle::Keep(Duration::ZERO);
+    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.heard.clear();
+    bench.answer(HELLO);
+    bench.look();
+    bench.flush();
+    bench.hears(&[]);
+    bench.now = secs(1);
+    bench.look();
+    bench.flush();
+    bench.hears(&["PING"]);
+    // It isn't let go before anybody could use it either.
+    let idle = Idle::LetGo(Duration::ZERO);
+    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    bench.look();
+    assert!(bench.connection.is_ready());
+}
