@@ -126,8 +126,7 @@ impl<R: Storage<Pending>> Machine<R> {
             let refused = self.refused.filter(|refused| refused.count > 1);
             let hopeless = refused.is_some() && now >= last;
             if now >= due && (resp2_subscriber || hopeless) {
-                self.replace(now, login.ends, generation);
-                return Instant::FAR_FUTURE;
+                return self.replace(now, out, login.ends, generation);
             }
             let due = self.refused.map_or(due, |refused| due.max(refused.not_before));
             if now < due {
@@ -183,7 +182,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.send_own(now, out, args!["PING"]);
                 now.plus(after)
             }
-            Idle::LetGo(after) => {
+            Idle::LetGo(_) => {
                 let kept = self.session.lost().is_some();
                 let let_go_at = self.asked.max(self.logged_in).plus(after);
                 if now >= let_go_at && !kept {
@@ -194,20 +193,31 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// Sees to a replacement, for the sake of the token `generation`.
-    fn replace(&mut self, now: Instant, ends: Instant, generation: Generation) {
+    /// Sees to a replacement, for the sake of the token `generation`. Answers when to look again.
+    fn replace<B: Storage<u8>>(
+        &mut self,
+        now: Instant,
+        out: &mut Transmitter<B>,
+        ends: Instant,
+        generation: Generation,
+    ) -> Instant {
         match self.config.replacement {
             Replacement::BreakThenMake => {
                 self.phase = Phase::Draining { then: Then::Retire };
                 if self.is_drained() {
                     self.close(CloseReason::Replaced);
                 }
+                Instant::FAR_FUTURE
             }
-            Replacement::Overlap if self.replacement_due < Some(generation) => {
-                self.replacement_due = Some(generation);
-                self.replaced_within = Some(ends.since(now));
+            // It serves, and is kept, until the other one is there.
+            Replacement::Overlap => {
+                self.phase = Phase::Ready;
+                if self.replacement_due < Some(generation) {
+                    self.replacement_due = Some(generation);
+                    self.replaced_within = Some(ends.since(now));
+                }
+                self.see_to_idleness(now, out)
             }
-            Replacement::Overlap => {}
         }
     }
 

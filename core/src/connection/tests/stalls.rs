@@ -20,6 +20,61 @@ fn settles(bench: &mut Bench) {
 }
 
 #[test]
+fn a_replacement_that_becomes_due_in_the_middle_of_a_drain_is_said_and_holds_nothing_up() {
+    let config = Config { replacement: Replacement::Overlap, ..Config::default() };
+    let mut bench = Bench::with(Config { set_info: false, ..config }, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    due(&mut bench, "token-2");
+    bench.answer(LOADING);
+    bench.look();
+    bench.now = bench.connection.next_deadline();
+    bench.look();
+    bench.flush();
+    bench.answer(LOADING);
+    // The next attempt waits for a reply until only half of the lead is left.
+    bench.now = secs(3600 - 100);
+    bench.submit(1, args!["GET", "a"]);
+    bench.look();
+    bench.flush();
+    assert!(!bench.connection.is_ready());
+    bench.now = secs(3600 - 60);
+    bench.connection.receive_space()[..4].copy_from_slice(b"+v\r\n");
+    bench.connection.received(bench.now, 4);
+    assert_eq!(bench.outputs(), ["1 v"]);
+    settles(&mut bench);
+    let ends_in = Duration::from_secs(60);
+    assert_eq!(bench.outputs(), [event(Event::ReplacementDue { ends_in })]);
+    assert!(bench.connection.is_ready());
+}
+
+#[test]
+fn a_connection_is_kept_until_its_replacement_is_there() {
+    let replacement = Replacement::Overlap;
+    let config = Config { protocol: Protocol::Resp2, replacement, ..Config::default() };
+    let mut bench = Bench::with(Config { set_info: false, ..config }, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer("+OK\r\n");
+    bench.submit(1, args!["SUBSCRIBE", "a"]);
+    bench.answer("*3\r\n+subscribe\r\n+a\r\n:1\r\n");
+    due(&mut bench, "token-2");
+    bench.heard.clear();
+    assert_eq!(bench.outputs().len(), 1);
+    // Nobody can make another one, and nobody publishes anything.
+    for _ in 0..3 {
+        bench.now = bench.connection.next_deadline();
+        bench.look();
+        bench.flush();
+        bench.hears(&["PING"]);
+        bench.answer("*2\r\n+pong\r\n+\r\n");
+        bench.look();
+        assert!(bench.connection.next_deadline() <= bench.now.plus(Duration::from_secs(240)));
+    }
+}
+
+#[test]
 fn a_server_that_answers_a_command_and_does_not_take_the_rest_of_it_is_given_up() {
     let mut bench = Bench::ready();
     bench.connection.submit(bench.now, 1, args!["SET", "k", "v"]).unwrap();
