@@ -249,7 +249,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 if error.is_rejection() {
                     self.verdict = Some((generation, false));
                 }
-                let serving = self.login.is_some();
+                let serving = self.login.is_some_and(|have| !have.lost);
                 if error == LoginError::Unexpected {
                     // Whose answer was that? Replies would be taken for each other's.
                     self.close(CloseReason::Protocol);

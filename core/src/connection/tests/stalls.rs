@@ -20,6 +20,23 @@ fn settles(bench: &mut Bench) {
 }
 
 #[test]
+fn a_forgotten_login_that_is_refused_then_leaves_none_to_serve() {
+    for (reply, error) in
+        [("-WRONGPASS no\r\n", LoginError::WrongPass), (LOADING, LoginError::Unavailable)]
+    {
+        let mut bench = Bench::ready();
+        bench.now = secs(60);
+        bench.submit(1, args!["GET", "a"]);
+        bench.heard.clear();
+        bench.answer(NOAUTH);
+        bench.hears(&["AUTH oid token-1"]);
+        let rejected = event(Event::Rejected { generation: ONE, error, serving: false });
+        assert_eq!(bench.answer(reply), [rejected, ended(CloseReason::Refused(error))]);
+        bench.hears(&[]);
+    }
+}
+
+#[test]
 fn a_replacement_that_becomes_due_in_the_middle_of_a_drain_is_said_and_holds_nothing_up() {
     let config = Config { replacement: Replacement::Overlap, ..Config::default() };
     let mut bench = Bench::with(Config { set_info: false, ..config }, 256, 256, 8);
