@@ -220,11 +220,22 @@ impl<R: Storage<Pending>> Machine<R> {
         };
         let login = *login;
         let generation = login.generation;
-        match handshake.reply(reply) {
-            Verdict::Again => {
-                *deadline = now.plus(self.config.login_timeout);
-                None
-            }
+        let whole = handshake.is_written();
+        let verdict = handshake.reply(reply);
+        // What is sent next would be taken for the rest of it. But who is turned away at the door
+        // hears why.
+        if !whole && (self.login.is_some() || !matches!(verdict, Verdict::Refused(_))) {
+            self.close(CloseReason::Protocol);
+            return None;
+        }
+        if let Verdict::Again = verdict {
+            *deadline = now.plus(self.config.login_timeout);
+            return None;
+        }
+        // What is due now isn't what was due before.
+        self.look_by(Instant::default());
+        match verdict {
+            Verdict::Again => None,
             Verdict::LoggedIn { protocol, client_id } => {
                 self.verdict = Some((generation, true));
                 self.protocol = protocol;

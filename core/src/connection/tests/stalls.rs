@@ -109,6 +109,30 @@ fn a_server_that_answers_a_command_and_does_not_take_the_rest_of_it_is_given_up(
 }
 
 #[test]
+fn after_a_refused_login_the_next_one_is_due_in_time_whoever_looks() {
+    let config = Config { login_timeout: Duration::MAX, set_info: false, ..Config::default() };
+    let mut bench = Bench::with(config, 256, 256, 8);
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    due(&mut bench, "token-2");
+    bench.heard.clear();
+    bench.answer(LOADING);
+    let at = bench.now;
+    // Only when it asks for it.
+    for _ in 0..5 {
+        bench.now = bench.now.max(bench.connection.next_deadline());
+        bench.look();
+        bench.flush();
+        if !bench.heard.is_empty() {
+            break;
+        }
+    }
+    bench.hears(&["AUTH oid token-2"]);
+    assert_eq!(bench.now.since(at), Duration::from_secs(1));
+}
+
+#[test]
 fn a_command_without_a_time_limit_forgets_no_ping() {
     for end in [args!["GET", "a"] as &[_], args!["EXEC"]] {
         let mut bench = Bench::ready();
@@ -161,4 +185,35 @@ fn no_choice_makes_a_hot_loop_of_idleness() {
     bench.answer(HELLO);
     bench.look();
     assert!(bench.connection.is_ready());
+}
+
+#[test]
+fn an_answer_to_half_a_login_ends_the_connection() {
+    let room = 24;
+    for reply in ["+OK\r\n", LOADING] {
+        let config = Config { set_info: false, ..Config::default() };
+        let mut bench = Bench::with(config, 256, room, 8);
+        bench.look();
+        bench.flush();
+        bench.answer(HELLO);
+        bench.now = bench.now.plus(Duration::from_secs(40));
+        bench.token("token-2");
+        bench.now = bench.now.plus(Duration::from_secs(40));
+        bench.look();
+        let len = bench.connection.transmit().len();
+        assert_eq!(len, room);
+        bench.connection.sent(len);
+        // What is sent next would be taken for the rest of the token.
+        assert_eq!(bench.answer_unsent(reply), [ended(CloseReason::Protocol)], "{reply}");
+    }
+    // Who is turned away at the door hears why.
+    let mut bench = Bench::with(Config::default(), 256, room, 8);
+    bench.look();
+    bench.connection.transmit();
+    let error = LoginError::MaxClients;
+    let rejected = event(Event::Rejected { generation: ONE, error, serving: false });
+    assert_eq!(
+        bench.answer_unsent("-ERR max number of clients reached\r\n"),
+        [rejected, ended(CloseReason::Refused(error))]
+    );
 }
