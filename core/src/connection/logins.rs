@@ -48,15 +48,16 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// The server says that nobody is logged in. It is told once more who this is, and if that
     /// doesn't last, or an `AUTH` can't be sent, the connection ends: no server makes a hot loop. So
-    /// does that of a subscriber: who knows what else the server has forgotten?
-    pub(super) fn login_lost(&mut self, now: Instant) {
+    /// does that of a subscriber: who knows what else the server has forgotten? And so it does in a
+    /// transaction, also in one of which the end is still to be sent: `cut`.
+    pub(super) fn login_lost(&mut self, now: Instant, cut: bool) {
         let Some(login) = &mut self.login else { return };
         if !matches!(self.phase, Phase::Ready | Phase::Draining { then: Then::LogIn }) {
             return;
         }
         login.lost = true;
         let lasted = now >= login.since.plus(LOGIN_LASTS);
-        let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
+        let in_transaction = cut || self.session.in_transaction();
         let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
         let subscriber = resp2_subscriber || self.session.subscriptions() > 0;
         let can_log_in = lasted && !in_transaction && !subscriber;

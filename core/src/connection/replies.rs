@@ -181,7 +181,8 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Notes that a command, which the ring has no more, is answered.
     fn settle(&mut self, entry: &Pending, answer: Answer<'_>) {
-        self.session.answered(entry.role, answer, self.ring.is_empty());
+        let others = self.ring.iter_mut().map(|entry| entry.role);
+        self.session.answered(entry.role, answer, others);
         if self.ring.is_empty() {
             // It may be idle from now on.
             self.look_by(self.heard.plus(self.config.idle.after()));
@@ -208,9 +209,11 @@ impl<R: Storage<Pending>> Machine<R> {
             None if reply.raw() == b"+QUEUED\r\n" => Answer::Queued,
             None => Answer::Done,
         };
+        // Of a transaction, a part is still to be sent.
+        let cut = !self.ring.is_empty() && self.session.expects_transaction();
         self.settle(entry, answer);
         if failed.is_some_and(|error| error.code() == "NOAUTH") {
-            self.login_lost(now);
+            self.login_lost(now, cut);
         }
     }
 

@@ -217,3 +217,54 @@ fn an_answer_to_half_a_login_ends_the_connection() {
         [rejected, ended(CloseReason::Refused(error))]
     );
 }
+
+#[test]
+fn an_exec_that_is_refused_where_no_transaction_is_open_leaves_none() {
+    // A proxy that has forgotten the login may say so of each command.
+    let mut bench = Bench::ready();
+    bench.now = secs(60);
+    for (tag, args) in [args!["MULTI"], args!["SET", "a", 1], args!["EXEC"]].into_iter().enumerate()
+    {
+        bench.submit(tag as u64, args);
+    }
+    bench.heard.clear();
+    bench.answer(&NOAUTH.repeat(3));
+    bench.hears(&["AUTH oid token-1"]);
+    for (tag, word) in ["MULTI", "EXEC"].into_iter().enumerate() {
+        let mut bench = Bench::ready();
+        bench.submit(tag as u64, args![word]);
+        bench.answer("-PROXY what?\r\n");
+        assert!(bench.connection.is_ready(), "{word}");
+    }
+}
+
+#[test]
+fn a_multi_that_is_refused_among_others_holds_no_login_up() {
+    let mut bench = Bench::ready();
+    bench.now = secs(40);
+    bench.token("token-2");
+    bench.now = secs(80);
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["GET", "a"]);
+    bench.look();
+    assert_eq!(bench.answer("-OOM no\r\n"), ["1 error OOM"]);
+    // Nothing opens a transaction: what came would go on without end.
+    assert_eq!(bench.connection.submit(bench.now, 3, args!["GET", "b"]), Err(SubmitError::Full));
+    // And what follows blocks, as it did before.
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["GET", "a"]);
+    bench.answer("-OOM no\r\n");
+    let refused = Err(SubmitError::Refused(Refused::Blocking));
+    assert_eq!(bench.connection.submit(bench.now, 3, args!["BLPOP", "q", 0]), refused);
+    // What follows an EXEC that was refused is still a part of the transaction.
+    let mut bench = Bench::ready();
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["EXEC", "oops"]);
+    bench.submit(3, args!["GET", "a"]);
+    bench.answer("+OK\r\n-ERR wrong number of arguments for 'exec' command\r\n");
+    bench.submit(4, args!["BLPOP", "q", 0]);
+    bench.submit(5, args!["EXEC"]);
+    bench.answer("+QUEUED\r\n+QUEUED\r\n-EXECABORT no\r\n");
+    assert!(!bench.connection.health(bench.now).session);
+}
