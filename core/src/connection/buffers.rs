@@ -30,7 +30,8 @@ pub struct Receiver<B> {
     skipped: bool,
 }
 
-/// Bytes of a reply too large that are kept.
+/// Bytes of a reply too large that are kept, where the buffer is not too small: enough for the word
+/// that a push begins with, or an error's code.
 const HEAD: usize = 64;
 
 /// A reply that a [`Receiver`] found.
@@ -138,7 +139,8 @@ impl<B: Storage<u8>> Receiver<B> {
 
     /// How much of a reply that is too large is kept.
     fn head_len(&self) -> usize {
-        HEAD.min(self.buffer.room().len() / 2)
+        let room = self.buffer.room().len();
+        HEAD.min(room - room / 4)
     }
 
     /// The reply that [`next`](Self::next) found, or the head of one that was too large.

@@ -29,6 +29,8 @@ enum Pushed<'a> {
     Confirmation(Confirmation<'a>),
     /// What was cached is stale.
     Invalidation,
+    /// The head doesn't say what it is.
+    Illegible,
     /// Something else, or a reply.
     Other,
 }
@@ -44,19 +46,23 @@ impl<'a> Pushed<'a> {
             None => match word() {
                 Some(b"message" | b"pmessage" | b"smessage") => Self::Message,
                 Some(b"invalidate") => Self::Invalidation,
-                _ => Self::Other,
+                Some(_) => Self::Other,
+                None => Self::Illegible,
             },
         }
     }
 }
 
-/// Stands for a reply to a login that was larger than the receive buffer.
-fn outline(first: u8) -> Value<'static> {
-    Value::framed(match first {
-        b'%' => b"%0\r\n",
-        b'*' => b"*0\r\n",
-        _ => b"-\r\n",
-    })
+/// Stands for a reply that was larger than the receive buffer: nothing of that kind, but for an
+/// error's head, which says what it is. The head may be one of attributes alone.
+fn outline<'a>(first: u8, head: Value<'a>) -> Value<'a> {
+    match first {
+        b'-' if head.raw().first() == Some(&first) => head,
+        b'-' | b'!' => Value::framed(b"-\r\n"),
+        b'%' => Value::framed(b"%0\r\n"),
+        b'*' => Value::framed(b"*0\r\n"),
+        _ => Value::framed(b"+\r\n"),
+    }
 }
 
 impl<R: Storage<Pending>> Machine<R> {
@@ -90,22 +96,20 @@ impl<R: Storage<Pending>> Machine<R> {
             let whole = frame
                 .too_large
                 .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
+            let head = Value::framed(receiver.frame());
+            let known = if whole.is_ok() { head } else { outline(frame.first, head) };
             // An AUTH that is still to be written has to wait for what followed a HELLO.
             if let Phase::LoggingIn { handshake, .. } = &self.phase
                 && frame.first != b'>'
                 && (handshake.is_written() || self.ring.is_empty())
             {
-                let reply = match whole {
-                    Ok(()) => Value::framed(receiver.frame()),
-                    Err(_) => outline(frame.first),
-                };
-                if let Some(event) = self.login_reply(now, reply) {
+                if let Some(event) = self.login_reply(now, known) {
                     return Some(Output::Event(event));
                 }
                 continue;
             }
             let pushed = match self.may_be_push(frame.first) {
-                true => Pushed::of(Value::framed(receiver.frame()), whole.is_err()),
+                true => Pushed::of(head, whole.is_err()),
                 false => Pushed::Other,
             };
             if let Pushed::Confirmation(confirmation) = &pushed
@@ -118,23 +122,32 @@ impl<R: Storage<Pending>> Machine<R> {
             if let Pushed::Invalidation = pushed {
                 return Some(Output::Push(Ok(Value::framed(ALL_STALE))));
             }
-            if frame.first == b'>' || !matches!(pushed, Pushed::Other) {
-                return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
-            }
-            let Some(entry) = self.answered().copied() else {
+            let is_push =
+                frame.first == b'>' || matches!(pushed, Pushed::Message | Pushed::Confirmation(_));
+            let entry = self.answered().copied();
+            // Where a confirmation is due, a push that can't be read may be it, and a reply is an
+            // error or no reply to that.
+            let fits = match entry {
+                Some(entry) if entry.role.is_subscription() => match is_push {
+                    true => !matches!(pushed, Pushed::Illegible),
+                    false => known.error().is_some(),
+                },
                 // An answer to nothing, or to what isn't even sent.
+                entry => is_push || entry.is_some(),
+            };
+            if !fits {
                 self.close(CloseReason::Protocol);
                 continue;
-            };
-            self.ring.pop();
-            self.replied(now, &entry, Value::framed(receiver.frame()), frame.first);
-            match entry.owner {
-                Owner::Host => {
-                    let reply = whole.map(|()| Value::framed(receiver.frame()));
-                    return Some(Output::Reply { tag: entry.tag, reply });
-                }
-                Owner::Late => self.late = self.late.saturating_sub(1),
-                Owner::Nobody | Owner::Connection => {}
+            }
+            if is_push {
+                return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
+            }
+            let Some(entry) = self.ring.pop() else { continue };
+            self.replied(now, &entry, known);
+            // Whom nobody told yet that it took too long is told before anything is taken in.
+            if entry.owner == Owner::Host {
+                let reply = whole.map(|()| Value::framed(receiver.frame()));
+                return Some(Output::Reply { tag: entry.tag, reply });
             }
         }
     }
@@ -146,7 +159,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Protocol::Resp3 => first == b'>',
             // Behind a command that subscribes, but not before it.
             Protocol::Resp2 => {
-                let subscribes = |entry: &Pending| matches!(entry.role, Role::Subscription { .. });
+                let subscribes = |entry: &Pending| entry.role.is_subscription();
                 first == b'*'
                     && (self.session.subscriptions() > 0
                         || self.ring.front().is_some_and(subscribes))
@@ -195,13 +208,9 @@ impl<R: Storage<Pending>> Machine<R> {
         self.ring.front_mut().filter(|entry| entry.start < offered)
     }
 
-    /// Notes what a reply means for the state of the connection. Of one that is too large, `reply`
-    /// is the head, and `first` says what it was.
-    fn replied(&mut self, now: Instant, entry: &Pending, reply: Value<'_>, first: u8) {
-        let failed = match first {
-            b'-' | b'!' => reply.error().or_else(|| outline(first).error()),
-            _ => None,
-        };
+    /// Notes what a reply means for the state of the connection.
+    fn replied(&mut self, now: Instant, entry: &Pending, reply: Value<'_>) {
+        let failed = reply.error();
         let answer = match failed {
             Some(error) => Answer::Failed(error),
             None if entry.role == Role::Plain => Answer::Done,

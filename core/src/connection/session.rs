@@ -175,24 +175,19 @@ impl Session {
         &mut self,
         role: Role,
         answer: Answer<'_>,
-        mut others: impl Iterator<Item = Role>,
+        others: impl Iterator<Item = Role>,
     ) {
-        if let Role::Subscription { .. } = role {
+        if role.is_subscription() {
             self.subscribing = self.subscribing.saturating_sub(1);
         }
         self.answered.apply(role, answer);
         // Whether a transaction is open isn't as expected if one wasn't opened, or not ended.
         let is_open = self.answered.is_open() || self.expected.is_open();
-        let next = others.next();
-        if next.is_none()
-            || is_open
-                && matches!(
-                    (role, answer),
-                    (Role::Multi | Role::Exec | Role::Discard, Answer::Failed(_))
-                )
-        {
+        let failed = matches!(answer, Answer::Failed(_)) && role.is_about_transactions();
+        let mut others = others.peekable();
+        if others.peek().is_none() || is_open && failed {
             self.expected = self.answered;
-            next.into_iter().chain(others).for_each(|role| self.expected.expect(role));
+            others.for_each(|role| self.expected.expect(role));
         }
     }
 
