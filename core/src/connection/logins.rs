@@ -52,15 +52,17 @@ impl<R: Storage<Pending>> Machine<R> {
     /// transaction, also in one of which the end is still to be sent: `cut`.
     pub(super) fn login_lost(&mut self, now: Instant, cut: bool) {
         let Some(login) = &mut self.login else { return };
-        if !matches!(self.phase, Phase::Ready | Phase::Draining { then: Then::LogIn }) {
-            return;
-        }
+        let retires = match self.phase {
+            Phase::Ready | Phase::Draining { then: Then::LogIn } => false,
+            Phase::Draining { then: Then::Retire } => true,
+            _ => return,
+        };
         login.lost = true;
         let lasted = now >= login.since.plus(LOGIN_LASTS);
         let in_transaction = cut || self.session.in_transaction();
         let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
         let subscriber = resp2_subscriber || self.session.subscriptions() > 0;
-        let can_log_in = lasted && !in_transaction && !subscriber;
+        let can_log_in = lasted && !in_transaction && !subscriber && !retires;
         let then = if can_log_in { Then::LogIn } else { Then::End(CloseReason::LoginLost) };
         self.phase = Phase::Draining { then };
     }

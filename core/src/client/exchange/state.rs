@@ -84,6 +84,13 @@ pub struct State {
     pub(super) over: Option<Error>,
 }
 
+/// For a client that is configured as usual.
+impl Default for State {
+    fn default() -> Self {
+        Self::new(Limits::from(&crate::connection::Config::default()))
+    }
+}
+
 impl State {
     pub(super) fn new(limits: Limits) -> Self {
         let (queue, slots, free, held) = Default::default();
