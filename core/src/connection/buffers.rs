@@ -30,7 +30,8 @@ pub struct Receiver<B> {
     skipped: bool,
 }
 
-/// Bytes of a reply too large that are kept: they say what it is, and how it ends.
+/// Bytes of a reply too large that are kept, where the buffer is not too small: they say what it is,
+/// and how it ends.
 const HEAD: usize = 64;
 const TAIL: usize = 16;
 
@@ -141,11 +142,12 @@ impl<B: Storage<u8>> Receiver<B> {
 
     /// How much of a reply that is too large is kept.
     fn head_len(&self) -> usize {
-        HEAD.min(self.buffer.room().len() / 2)
+        let room = self.buffer.room().len();
+        HEAD.min(room / 4 * 3)
     }
 
     fn tail_len(&self) -> usize {
-        TAIL.min(self.buffer.room().len() / 4)
+        TAIL.min(self.buffer.room().len() / 8)
     }
 
     /// The last bytes of a reply that was too large.

@@ -76,6 +76,9 @@ impl Config {
     }
 }
 
+/// A connection is not idle before so much time has passed.
+const LEAST_IDLE: Duration = Duration::from_secs(1);
+
 /// What becomes of a connection when there is nothing to do. Azure Managed Redis closes one that
 /// is idle for ten minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +89,14 @@ pub enum Idle {
     Keep(Duration),
     /// It is let go after so long without a command, and made again for the next one.
     LetGo(Duration),
+}
+
+impl Idle {
+    /// After how long something is done about it. No choice makes a hot loop.
+    pub(super) fn after(self) -> Duration {
+        let (Self::Keep(after) | Self::LetGo(after)) = self;
+        after.max(LEAST_IDLE)
+    }
 }
 
 impl Default for Idle {

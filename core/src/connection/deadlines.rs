@@ -24,7 +24,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Ready | Phase::Draining { .. } => {
                 if self.login.is_some_and(|login| now >= login.ends) {
                     self.close(self.why_login_ended());
-                } else if !self.ring.is_empty() && now >= self.silent_until() {
+                } else if now >= self.silent_until() {
                     self.close(CloseReason::Unresponsive);
                 } else if now >= self.command_deadline {
                     self.expire_commands(now);
@@ -68,20 +68,20 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::LoggingIn { deadline, .. } => (*deadline).min(self.command_deadline),
             Phase::Ready | Phase::Draining { .. } => {
                 let ends = self.login.map_or(Instant::FAR_FUTURE, |login| login.ends);
-                let silent = match self.ring.is_empty() {
-                    true => Instant::FAR_FUTURE,
-                    false => self.silent_until(),
-                };
-                ends.min(self.command_deadline).min(silent)
+                ends.min(self.command_deadline).min(self.silent_until())
             }
         }
     }
 
     /// Until when the server may be silent: a while beyond the last byte, and beyond the time that
-    /// the oldest command has, which may be long.
+    /// the oldest command has, which may be long; for ever if it owes no reply, and has taken all.
     #[inline(never)]
     pub(super) fn silent_until(&self) -> Instant {
-        let oldest = self.ring.front().map_or(self.heard, |entry| entry.deadline);
+        let oldest = match self.ring.front() {
+            Some(entry) => entry.deadline,
+            None if self.sent == self.appended => return Instant::FAR_FUTURE,
+            None => self.heard,
+        };
         self.heard.max(oldest).plus(self.config.unresponsive_after)
     }
 

@@ -48,8 +48,9 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// The server says that nobody is logged in. It is told once more who this is, and if that
     /// doesn't last, or an `AUTH` can't be sent, the connection ends: no server makes a hot loop. So
-    /// does that of a subscriber: who knows what else the server has forgotten?
-    pub(super) fn login_lost(&mut self, now: Instant) {
+    /// does that of a subscriber: who knows what else the server has forgotten? And so it does in a
+    /// transaction, also in one of which the end is still to be sent: `cut`.
+    pub(super) fn login_lost(&mut self, now: Instant, cut: bool) {
         let Some(login) = &mut self.login else { return };
         let retires = match self.phase {
             Phase::Ready | Phase::Draining { then: Then::LogIn } => false,
@@ -58,7 +59,7 @@ impl<R: Storage<Pending>> Machine<R> {
         };
         login.lost = true;
         let lasted = now >= login.since.plus(LOGIN_LASTS);
-        let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
+        let in_transaction = cut || self.session.in_transaction();
         let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
         let subscriber = resp2_subscriber || self.session.subscriptions() > 0;
         let can_log_in = lasted && !in_transaction && !subscriber && !retires;
@@ -128,8 +129,7 @@ impl<R: Storage<Pending>> Machine<R> {
             let refused = self.refused.filter(|refused| refused.count > 1);
             let hopeless = refused.is_some() && now >= last;
             if now >= due && (resp2_subscriber || hopeless) {
-                self.replace(now, login.ends, generation);
-                return Instant::FAR_FUTURE;
+                return self.replace(now, out, login.ends, generation);
             }
             let due = self.refused.map_or(due, |refused| due.max(refused.not_before));
             if now < due {
@@ -174,8 +174,9 @@ impl<R: Storage<Pending>> Machine<R> {
         if !self.ring.is_empty() || self.session.in_transaction() {
             return Instant::FAR_FUTURE;
         }
+        let after = self.config.idle.after();
         match self.config.idle {
-            Idle::Keep(after) => {
+            Idle::Keep(_) => {
                 let ping_at = self.heard.max(self.spoke).plus(after);
                 if now < ping_at {
                     return ping_at;
@@ -184,7 +185,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.send_own(now, out, args!["PING"]);
                 now.plus(after)
             }
-            Idle::LetGo(after) => {
+            Idle::LetGo(_) => {
                 let kept = self.session.lost().is_some();
                 let let_go_at = self.asked.max(self.logged_in).plus(after);
                 if now >= let_go_at && !kept {
@@ -195,20 +196,31 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// Sees to a replacement, for the sake of the token `generation`.
-    fn replace(&mut self, now: Instant, ends: Instant, generation: Generation) {
+    /// Sees to a replacement, for the sake of the token `generation`. Answers when to look again.
+    fn replace<B: Storage<u8>>(
+        &mut self,
+        now: Instant,
+        out: &mut Transmitter<B>,
+        ends: Instant,
+        generation: Generation,
+    ) -> Instant {
         match self.config.replacement {
             Replacement::BreakThenMake => {
                 self.phase = Phase::Draining { then: Then::Retire };
                 if self.is_drained() {
                     self.close(CloseReason::Replaced);
                 }
+                Instant::FAR_FUTURE
             }
-            Replacement::Overlap if self.replacement_due < Some(generation) => {
-                self.replacement_due = Some(generation);
-                self.replaced_within = Some(ends.since(now));
+            // It serves, and is kept, until the other one is there.
+            Replacement::Overlap => {
+                self.phase = Phase::Ready;
+                if self.replacement_due < Some(generation) {
+                    self.replacement_due = Some(generation);
+                    self.replaced_within = Some(ends.since(now));
+                }
+                self.see_to_idleness(now, out)
             }
-            Replacement::Overlap => {}
         }
     }
 

@@ -30,6 +30,8 @@ enum Pushed<'a> {
     Confirmation(Confirmation<'a>),
     /// What was cached is stale.
     Invalidation,
+    /// The head doesn't say what it is.
+    Illegible,
     /// Something else, or a reply.
     Other,
 }
@@ -45,7 +47,8 @@ impl<'a> Pushed<'a> {
             None => match word() {
                 Some(b"message" | b"pmessage" | b"smessage") => Self::Message,
                 Some(b"invalidate") => Self::Invalidation,
-                _ => Self::Other,
+                Some(_) => Self::Other,
+                None => Self::Illegible,
             },
         }
     }
@@ -58,13 +61,16 @@ fn last_number(tail: &[u8]) -> i64 {
     unsigned(digits).and_then(|number| i64::try_from(number).ok()).unwrap_or_default()
 }
 
-/// Stands for a reply to a login that was larger than the receive buffer.
-fn outline(first: u8) -> Value<'static> {
-    Value::framed(match first {
-        b'%' => b"%0\r\n",
-        b'*' => b"*0\r\n",
-        _ => b"-\r\n",
-    })
+/// Stands for a reply that was larger than the receive buffer: nothing of that kind, but for an
+/// error's head, which says what it is. The head may be one of attributes alone.
+fn outline<'a>(first: u8, head: Value<'a>) -> Value<'a> {
+    match first {
+        b'-' if head.raw().first() == Some(&first) => head,
+        b'-' | b'!' => Value::framed(b"-\r\n"),
+        b'%' => Value::framed(b"%0\r\n"),
+        b'*' => Value::framed(b"*0\r\n"),
+        _ => Value::framed(b"+\r\n"),
+    }
 }
 
 impl<R: Storage<Pending>> Machine<R> {
@@ -98,22 +104,20 @@ impl<R: Storage<Pending>> Machine<R> {
             let whole = frame
                 .too_large
                 .map_or(Ok(()), |size| Err(ReplyTooLarge { size, capacity: receiver.capacity() }));
+            let head = Value::framed(receiver.frame());
+            let known = if whole.is_ok() { head } else { outline(frame.first, head) };
             // An AUTH that is still to be written has to wait for what followed a HELLO.
             if let Phase::LoggingIn { handshake, .. } = &self.phase
                 && frame.first != b'>'
                 && (handshake.is_written() || self.ring.is_empty())
             {
-                let reply = match whole {
-                    Ok(()) => Value::framed(receiver.frame()),
-                    Err(_) => outline(frame.first),
-                };
-                if let Some(event) = self.login_reply(now, reply) {
+                if let Some(event) = self.login_reply(now, known) {
                     return Some(Output::Event(event));
                 }
                 continue;
             }
             let mut pushed = match self.may_be_push(frame.first) {
-                true => Pushed::of(Value::framed(receiver.frame()), whole.is_err()),
+                true => Pushed::of(head, whole.is_err()),
                 false => Pushed::Other,
             };
             if let Pushed::Confirmation(confirmation) = &mut pushed
@@ -131,23 +135,32 @@ impl<R: Storage<Pending>> Machine<R> {
             if let Pushed::Invalidation = pushed {
                 return Some(Output::Push(Ok(Value::framed(ALL_STALE))));
             }
-            if frame.first == b'>' || !matches!(pushed, Pushed::Other) {
-                return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
-            }
-            let Some(entry) = self.answered().copied() else {
+            let is_push =
+                frame.first == b'>' || matches!(pushed, Pushed::Message | Pushed::Confirmation(_));
+            let entry = self.answered().copied();
+            // Where a confirmation is due, a push that can't be read may be it, and a reply is an
+            // error or no reply to that.
+            let fits = match entry {
+                Some(entry) if entry.role.is_subscription() => match is_push {
+                    true => !matches!(pushed, Pushed::Illegible),
+                    false => known.error().is_some(),
+                },
                 // An answer to nothing, or to what isn't even sent.
+                entry => is_push || entry.is_some(),
+            };
+            if !fits {
                 self.close(CloseReason::Protocol);
                 continue;
-            };
-            self.ring.pop();
-            self.replied(now, &entry, Value::framed(receiver.frame()), frame.first);
-            match entry.owner {
-                Owner::Host => {
-                    let reply = whole.map(|()| Value::framed(receiver.frame()));
-                    return Some(Output::Reply { tag: entry.tag, reply });
-                }
-                Owner::Late => self.late = self.late.saturating_sub(1),
-                Owner::Nobody | Owner::Connection => {}
+            }
+            if is_push {
+                return Some(Output::Push(whole.map(|()| Value::framed(receiver.frame()))));
+            }
+            let Some(entry) = self.ring.pop() else { continue };
+            self.replied(now, &entry, known);
+            // Whom nobody told yet that it took too long is told before anything is taken in.
+            if entry.owner == Owner::Host {
+                let reply = whole.map(|()| Value::framed(receiver.frame()));
+                return Some(Output::Reply { tag: entry.tag, reply });
             }
         }
     }
@@ -159,7 +172,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Protocol::Resp3 => first == b'>',
             // Behind a command that subscribes, but not before it.
             Protocol::Resp2 => {
-                let subscribes = |entry: &Pending| matches!(entry.role, Role::Subscription { .. });
+                let subscribes = |entry: &Pending| entry.role.is_subscription();
                 first == b'*'
                     && (self.session.subscriptions() > 0
                         || self.ring.front().is_some_and(subscribes))
@@ -188,8 +201,18 @@ impl<R: Storage<Pending>> Machine<R> {
             return None;
         }
         let entry = self.ring.pop()?;
-        self.session.answered(entry.role, Answer::Done, self.ring.is_empty());
+        self.settle(&entry, Answer::Done);
         (entry.owner == Owner::Host).then_some(entry.tag)
+    }
+
+    /// Notes that a command, which the ring has no more, is answered.
+    fn settle(&mut self, entry: &Pending, answer: Answer<'_>) {
+        let others = self.ring.iter_mut().map(|entry| entry.role);
+        self.session.answered(entry.role, answer, others);
+        if self.ring.is_empty() {
+            // It may be idle from now on.
+            self.look_by(self.heard.plus(self.config.idle.after()));
+        }
     }
 
     /// What the next reply is for: the oldest command, if any of it may have been sent.
@@ -198,13 +221,9 @@ impl<R: Storage<Pending>> Machine<R> {
         self.ring.front_mut().filter(|entry| entry.start < offered)
     }
 
-    /// Notes what a reply means for the state of the connection. Of one that is too large, `reply`
-    /// is the head, and `first` says what it was.
-    fn replied(&mut self, now: Instant, entry: &Pending, reply: Value<'_>, first: u8) {
-        let failed = match first {
-            b'-' | b'!' => reply.error().or_else(|| outline(first).error()),
-            _ => None,
-        };
+    /// Notes what a reply means for the state of the connection.
+    fn replied(&mut self, now: Instant, entry: &Pending, reply: Value<'_>) {
+        let failed = reply.error();
         let answer = match failed {
             Some(error) => Answer::Failed(error),
             None if entry.role == Role::Plain => Answer::Done,
@@ -212,13 +231,15 @@ impl<R: Storage<Pending>> Machine<R> {
             None if reply.raw() == b"+QUEUED\r\n" => Answer::Queued,
             None => Answer::Done,
         };
-        self.session.answered(entry.role, answer, self.ring.is_empty());
+        // Of a transaction, a part is still to be sent.
+        let cut = !self.ring.is_empty() && self.session.expects_transaction();
+        self.settle(entry, answer);
         // An `EXEC` is answered by `EXECABORT`, which says why.
         let no_login = |error: ErrorReply<'_>| {
             error.code() == "NOAUTH" || error.message().ends_with("NOAUTH Authentication required.")
         };
         if failed.is_some_and(no_login) {
-            self.login_lost(now);
+            self.login_lost(now, cut);
         }
     }
 
@@ -228,11 +249,22 @@ impl<R: Storage<Pending>> Machine<R> {
         };
         let login = *login;
         let generation = login.generation;
-        match handshake.reply(reply) {
-            Verdict::Again => {
-                *deadline = now.plus(self.config.login_timeout);
-                None
-            }
+        let whole = handshake.is_written();
+        let verdict = handshake.reply(reply);
+        // What is sent next would be taken for the rest of it. But who is turned away at the door
+        // hears why.
+        if !whole && (self.login.is_some() || !matches!(verdict, Verdict::Refused(_))) {
+            self.close(CloseReason::Protocol);
+            return None;
+        }
+        if let Verdict::Again = verdict {
+            *deadline = now.plus(self.config.login_timeout);
+            return None;
+        }
+        // What is due now isn't what was due before.
+        self.look_by(Instant::default());
+        match verdict {
+            Verdict::Again => None,
             Verdict::LoggedIn { protocol, client_id } => {
                 self.verdict = Some((generation, true));
                 self.protocol = protocol;
@@ -257,7 +289,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 if error.is_rejection() {
                     self.verdict = Some((generation, false));
                 }
-                let serving = self.login.is_some();
+                let serving = self.login.is_some_and(|have| !have.lost);
                 if error == LoginError::Unexpected {
                     // Whose answer was that? Replies would be taken for each other's.
                     self.close(CloseReason::Protocol);

@@ -44,6 +44,16 @@ pub(super) enum Role {
     },
 }
 
+impl Role {
+    pub(super) const fn is_about_transactions(self) -> bool {
+        matches!(self, Self::Multi | Self::Exec | Self::Discard)
+    }
+
+    pub(super) const fn is_subscription(self) -> bool {
+        matches!(self, Self::Subscription { .. })
+    }
+}
+
 #[cfg(feature = "alloc")]
 impl zeroize::DefaultIsZeroes for Pending {}
 

@@ -106,8 +106,8 @@ impl State {
                     Verdict::Discarded => self.end_transaction(false),
                     // Watched keys stay watched: nothing has ended.
                     Verdict::WasNone => self.transaction = Transaction::None,
-                    Verdict::Unchanged => {}
-                    Verdict::Unknown => self.transaction = Transaction::Unknown,
+                    Verdict::Unknown if self.is_open() => self.transaction = Transaction::Unknown,
+                    Verdict::Unknown | Verdict::Unchanged => {}
                 }
             }
             (Role::Exec, Answer::Done) => self.end_transaction(true),
@@ -122,6 +122,12 @@ impl State {
             }
             _ => {}
         }
+    }
+
+    /// What a command leaves that does what it is sent for.
+    fn expect(&mut self, role: Role) {
+        let ends = matches!(role, Role::Exec | Role::Discard);
+        self.apply(role, if self.is_open() && !ends { Answer::Queued } else { Answer::Done });
     }
 
     fn end_transaction(&mut self, executed: bool) {
@@ -161,20 +167,28 @@ impl Session {
             Class::Blocking(_) if !in_transaction => Role::Blocking,
             Class::Blocking(_) | Class::Plain => Role::Plain,
         };
-        let ends = matches!(role, Role::Exec | Role::Discard);
-        let answer = if in_transaction && !ends { Answer::Queued } else { Answer::Done };
-        self.expected.apply(role, answer);
+        self.expected.expect(role);
         Ok(role)
     }
 
-    /// Takes in how a command was answered. `last` says that no other one is on its way.
-    pub(super) fn answered(&mut self, role: Role, answer: Answer<'_>, last: bool) {
-        if let Role::Subscription { .. } = role {
+    /// Takes in how a command was answered, which those of `others` have followed.
+    pub(super) fn answered(
+        &mut self,
+        role: Role,
+        answer: Answer<'_>,
+        others: impl Iterator<Item = Role>,
+    ) {
+        if role.is_subscription() {
             self.subscribing = self.subscribing.saturating_sub(1);
         }
         self.answered.apply(role, answer);
-        if last {
+        // Whether a transaction is open isn't as expected if one wasn't opened, or not ended.
+        let is_open = self.answered.is_open() || self.expected.is_open();
+        let failed = matches!(answer, Answer::Failed(_)) && role.is_about_transactions();
+        let mut others = others.peekable();
+        if others.peek().is_none() || is_open && failed {
             self.expected = self.answered;
+            others.for_each(|role| self.expected.expect(role));
         }
     }
 

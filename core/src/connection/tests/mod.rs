@@ -1,11 +1,13 @@
 //! A connection with a person at the other end, who types the answers.
 
 mod found;
+mod large;
 mod login;
 #[cfg(feature = "alloc")]
 mod memory;
 mod replies;
 mod session;
+mod stalls;
 
 use super::*;
 use crate::args;
@@ -124,6 +126,14 @@ impl Bench {
 
     /// Lets `reply` come in, and says what came of it.
     fn answer(&mut self, reply: &str) -> Vec<String> {
+        let mut outputs = self.answer_unsent(reply);
+        self.flush();
+        outputs.extend(self.outputs());
+        outputs
+    }
+
+    /// The same, while nothing is sent.
+    fn answer_unsent(&mut self, reply: &str) -> Vec<String> {
         let mut outputs = Vec::new();
         let mut rest = reply.as_bytes();
         while !rest.is_empty() {
@@ -134,8 +144,6 @@ impl Bench {
             self.connection.received(self.now, len);
             outputs.extend(self.outputs());
         }
-        self.flush();
-        outputs.extend(self.outputs());
         outputs
     }
 
