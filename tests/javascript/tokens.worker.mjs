@@ -10,7 +10,14 @@ const manager = new TokenManager({ provider });
 const credentials = streamingCredentials({ provider: () => manager.token() });
 
 export default {
-  async fetch() {
+  async fetch(request) {
+    // The runtime cancels what is under way when a request ends: its timers, its `fetch`, its promises.
+    if (new URL(request.url).pathname === '/left') {
+      manager.token().catch(() => {});
+      credentials.subscribe({ onNext() {}, onError() {} }).catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return new Response('left\n');
+    }
     const { generation, token, expiresOnTimestamp } = await manager.token();
     if (!token || !(expiresOnTimestamp > Date.now())) return new Response('a dead token', { status: 500 });
     const [{ username, password }, subscription] = await credentials.subscribe({ onNext() {}, onError() {} });

@@ -178,6 +178,50 @@ for (const wrong of [
   check(other?.message.includes('it is not asked'), `and is of no use for another identity: ${other?.message}`);
 }
 
+for (const [wrong, meant] of [
+  [{ commandTimout: 5 }, 'commandTimeout'], [{ hosst: 'x' }, 'host'], [{ policy: { retries: {} } }, 'retry'],
+  [{ policy: { retry: { maxAttempt: 5 } } }, 'maxAttempts'], [{ onevent: () => {} }, 'onEvent'],
+]) {
+  const error = thrown(() => new Client({ ...common, ...wrong }).close());
+  const says = error instanceof TypeError && error.message.includes(meant);
+  check(says, `an unknown option is a mistake, and ${meant} may be meant: ${error?.message}`);
+}
+for (const [what, does] of [
+  ['a manager', () => new TokenManager({ provider: imds, startTimout: 5 })],
+  ['a provider', () => streamingCredentials({ provider: imds, polic: {} })],
+  ['an identity', () => managedIdentity({ clientID: 'x' })],
+  ['a principal', () => clientSecret({ tenant: 'x' })],
+  ['an adapter', () => connectWorkers(() => {}, { plan: true })],
+]) {
+  const error = thrown(does);
+  check(error instanceof TypeError && /meant\?$/.test(error.message), `so it is of ${what}: ${error?.message}`);
+}
+
+// Whatever a token endpoint answers.
+{
+  let parts = 0;
+  const endless = (status, headers) => async () => {
+    const pull = (controller) => {
+      parts += 1;
+      controller.enqueue(new Uint8Array(16 * 1024).fill(60));
+    };
+    return new Response(new ReadableStream({ pull }), { status, headers });
+  };
+  const asked = async (fetch) => {
+    const manager = new TokenManager({ provider: managedIdentity({ fetch }), startTimeout: 2500 });
+    const error = await soon(failure(manager.token()));
+    manager.close();
+    return error;
+  };
+  const large = await asked(endless(200, {}));
+  check(large instanceof RedisError && parts < 40, `a token response is read to a limit: ${large?.message} ${parts}`);
+  parts = 0;
+  const times = [];
+  const throttled = endless(503, { 'retry-after': '1' });
+  const late = await asked((...all) => (times.push(performance.now()), throttled(...all)));
+  check(times.length > 1 && /503/.test(late?.message) && parts < 40, `a large page says no more than its status: ${late?.message} ${times.length} ${parts}`);
+}
+
 // Arguments.
 {
   const redis = await connect({ ...common });
@@ -185,6 +229,8 @@ for (const wrong of [
   check((await soon(redis.pipeline([])))?.length === 0, 'a pipeline may be empty');
   check((await failure(redis.pipeline('PING'))) instanceof TypeError, 'a pipeline is an array');
   check((await failure(redis.pipeline(['PING']))) instanceof TypeError, 'of arrays');
+  const typo = await failure(redis.command('GET', 'k', { timout: 5 }));
+  check(typo instanceof TypeError && /timeout meant/.test(typo.message), `an option of a call is known: ${typo?.message}`);
   check(/NaN/.test((await failure(redis.command('SET', 'k', NaN)))?.message), 'what is no number is named');
   redis.close();
   redis.close();

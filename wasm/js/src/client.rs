@@ -5,8 +5,9 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::ops::{Deref, DerefMut};
+use core::pin::Pin;
 use core::task::{Poll, Waker};
 use core::time::Duration;
 
@@ -153,7 +154,13 @@ async fn execute(
         return Err(thrown(&host, &NOT_SENT));
     }
     // It is large: what waits before is not.
-    Box::pin(enter(host, &handles, packed, single, bytes, limit, by)).await
+    let entered = Box::pin(enter(host.clone(), handles.clone(), packed, single, bytes, limit, by));
+    let entered: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = entered;
+    // The core lets a command block for as long as it says by itself. Whoever says how long they
+    // wait mean that, too.
+    let done = within(&clock, by.plus(GRACE), entered).await;
+    let late = || Error::Lost { outcome: Outcome::Unknown, reason: None };
+    done.unwrap_or_else(|| Err(thrown(&host, &late())))
 }
 
 const NOT_SENT: Error = Error::Lost { outcome: Outcome::NotSent, reason: None };
@@ -161,7 +168,7 @@ const NOT_SENT: Error = Error::Lost { outcome: Outcome::NotSent, reason: None };
 /// Executes what was let in.
 async fn enter(
     host: Host,
-    handles: &Rc<Handles>,
+    handles: Rc<Handles>,
     packed: Vec<u8>,
     single: bool,
     bytes: bool,
@@ -169,26 +176,18 @@ async fn enter(
     by: Instant,
 ) -> Result<JsValue, JsValue> {
     let clock = JsClock(host.clone());
-    let Some(mut client) = within(&clock, by, handles.clone().take()).await else {
+    let Some(mut client) = within(&clock, by, handles.take()).await else {
         return Err(thrown(&host, &NOT_SENT));
     };
     let left = limit.map(|_| by.since(clock.now()));
-    // The core lets a command block for as long as it says by itself. Whoever says how long they
-    // wait mean that, too.
-    let by = by.plus(GRACE);
     let commands = unpack(&packed);
     let commands: Vec<&[Arg<'_>]> = commands.iter().map(Vec::as_slice).collect();
     let executed = match &commands[..] {
         // One command is sent as one: that may be sliced.
-        [args] => within(&clock, by, client.command_within(left, args))
-            .await
-            .map(|done| done.map(|reply| single.then_some(reply))),
-        all => within(&clock, by, client.pipeline_within(left, all.iter().copied()))
-            .await
-            .map(|done| done.map(|_| None)),
+        [args] => client.command_within(left, args).await.map(|reply| single.then_some(reply)),
+        all => client.pipeline_within(left, all.iter().copied()).await.map(|_| None),
     };
-    let late = Error::Lost { outcome: Outcome::Unknown, reason: None };
-    match executed.unwrap_or(Err(late)) {
+    match executed {
         Ok(Some(reply)) => return Ok(value(&host, reply, bytes)),
         Err(error) if single || commands.len() > 1 => return Err(thrown(&host, &error)),
         _ => {}
