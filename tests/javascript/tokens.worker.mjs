@@ -15,7 +15,7 @@ export default {
     if (new URL(request.url).pathname === '/left') {
       manager.token().catch(() => {});
       credentials.subscribe({ onNext() {}, onError() {} }).catch(() => {});
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await new Promise((resolve) => setTimeout(resolve, 100));
       return new Response('left\n');
     }
     const { generation, token, expiresOnTimestamp } = await manager.token();

@@ -13,6 +13,9 @@ const NONE = { generation: 0 };
 // The longest that somebody who has a live token waits for another one.
 const PATIENCE = 2_000;
 
+// What one attempt at the endpoint may take.
+const ATTEMPT = 5_000;
+
 // After a request that failed, while the token lives.
 const LATER = 5_000;
 
@@ -37,7 +40,8 @@ export class TokenManager {
 
   constructor(options) {
     this.#patience = rawOptions(options, TOKEN_OPTIONS).startTimeout ?? 30_000;
-    this.#options = options;
+    // One attempt that hangs leaves time for another one within the same request.
+    this.#options = { ...options, policy: { tokenRequestTimeout: ATTEMPT, ...options.policy } };
   }
 
   /** One that can be used still. */

@@ -106,7 +106,7 @@ export interface RefreshPolicy {
   expirationRefreshRatio?: number;
   /** So many milliseconds before its end at the latest. */
   lowerRefreshBound?: number;
-  /** What a request for a token may take, in milliseconds. */
+  /** What a request for a token may take, in milliseconds: 30,000, and 5,000 for a manager in Workers. */
   tokenRequestTimeout?: number;
   /** How a request that failed is repeated. */
   retry?: RetryPolicy;
