@@ -273,7 +273,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.refused = None;
                 if self.login.replace(login).is_none() {
                     self.logged_in = now;
-                    self.set_name_due = protocol == Protocol::Resp2;
+                    self.set_name_due = protocol == Protocol::Resp2 && self.config.name.is_some();
                     return Some(Event::LoggedIn { generation, protocol });
                 }
                 self.counts.reauths = self.counts.reauths.saturating_add(1);
