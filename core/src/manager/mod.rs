@@ -89,7 +89,7 @@ use crate::storage::Storage;
 use crate::time::{Instant, UnixTime, millis};
 
 /// Milliseconds from one request to the next: no policy makes a hot loop, whatever comes of them.
-const MIN_WAIT: u64 = 50;
+const MIN_WAIT: u64 = 10;
 
 /// The number of a token: each new one has a higher one. The first is 1; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
