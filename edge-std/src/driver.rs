@@ -154,7 +154,7 @@ impl Commands<'_> {
                     self.desk.expire(TokioClock.now(), || self.standing.problem());
                 }
             }
-            if demanded && self.desk.is_empty() {
+            if demanded && !self.desk.is_wanted() {
                 return Ok(None);
             }
         }
@@ -162,7 +162,7 @@ impl Commands<'_> {
 
     /// Waits for the next command.
     async fn demand(&mut self) -> Result<(), Unneeded> {
-        while self.desk.is_empty() {
+        while !self.desk.is_wanted() {
             poll_fn(|cx| self.desk.poll_more(cx)).await.map_err(|_| Unneeded)?;
         }
         Ok(())

@@ -53,23 +53,59 @@ check((await failure(redis.command('AUTH', 'x', 'y'))).kind === 'usage', 'AUTH i
 const wrong = await failure(redis.command('LPUSH', 'n', 'x'));
 check(wrong instanceof RedisError && wrong.code === 'WRONGTYPE' && wrong.kind === 'server', 'errors are exceptions');
 
-await redis.command('MULTI');
-const within = await Promise.all([redis.command('INCR', 'm'), redis.command('INCR', 'm')]);
-check(within.every((reply) => reply === 'QUEUED'), 'calls join the transaction that is open');
-check(String(await redis.command('EXEC')) === '1,2', 'and it is executed whole');
+for (const opens of ['MULTI', 'watch']) {
+  const refused = await failure(redis.command(opens, ...(opens === 'watch' ? ['k'] : [])));
+  const helps = /one pipeline/.test(refused?.message) && /dedicated: true/.test(refused?.message);
+  check(refused?.kind === 'usage' && helps, `${opens} is refused where others may come between: ${refused?.message}`);
+}
+const whole = await redis.pipeline([['MULTI'], ['INCR', 'p'], ['EXEC']]);
+check(String(whole.at(-1)) === '1', 'a transaction may be one pipeline');
+
+const own = await connect({ ...common, provider, dedicated: true });
+await own.command('MULTI');
+const within = await Promise.all([own.command('INCR', 'm'), own.command('INCR', 'm')]);
+check(within.every((reply) => reply === 'QUEUED'), 'calls of a dedicated client join its transaction');
+check(String(await own.command('EXEC')) === '1,2', 'and it is executed whole');
+own.close();
+
+// Who reads an error wants to know where, what and why.
+async function whoAsks() {
+  await redis.command('LPUSH', 'n', 'x');
+}
+const shown = await failure(whoAsks());
+check(shown.stack.includes('whoAsks') && shown.stack.includes('WRONGTYPE'), `an error has the frames of its caller: ${shown.stack}`);
+check(/WRONGTYPE/.test(JSON.parse(JSON.stringify(shown)).message), 'and its message in JSON');
+const why = new Error('my own cause');
+const caused = await failure(connect({ ...common, provider: () => Promise.reject(Object.assign(why, { kind: 'configuration' })) }));
+check(caused.cause === why && /my own cause/.test(caused.message), `the error of a provider is the cause: ${caused.cause}`);
+const closed = new Error('no way there');
+const undialed = await failure(connect({ ...common, provider: imds, connect: () => Promise.reject(closed), startTimeout: 1500 }));
+check(undialed.cause === closed, `and so is that of a dial: ${undialed.message} ${undialed.cause}`);
+const several = new AggregateError([new Error('one is down'), new Error('two is down')]);
+const neither = await failure(connect({ ...common, provider: imds, connect: () => Promise.reject(several), startTimeout: 1500 }));
+check(/one is down; two is down/.test(neither.message), `an error of several addresses says each: ${neither.message}`);
+
+// A server that blocks for ever is waited for as long, and a timeout ends that.
+const patient = await connect({ ...common, provider: imds, commandTimeout: 300 });
+const begun = performance.now();
+const ended = await Promise.race([failure(patient.command('BLPOP', 'nothing', 0, { timeout: 1000 })), sleep(10_000)]);
+const waited = performance.now() - begun;
+check(ended?.outcome === 'Unknown' && waited >= 900 && waited < 10_000, `a timeout ends a command that blocks for ever, commandTimeout doesn't: ${ended} ${waited}`);
+patient.close();
 
 const blocked = redis.command('BLPOP', 'nothing', 1);
 await sleep(100);
 const controller = new AbortController();
-const given = failure(redis.command('INCR', 'given-up', { signal: controller.signal }));
+const { signal } = controller;
+const given = failure(redis.command('INCR', 'given-up', { signal }));
 const late = failure(redis.command('INCR', 'given-up', { timeout: 100 }));
-const both = failure(redis.pipeline([['INCR', 'given-up']], controller));
+const both = failure(redis.pipeline([['INCR', 'given-up']], { signal }));
 controller.abort(new Error('enough'));
 check((await given).message === 'enough' && (await both).message === 'enough', 'a call is given up by its signal');
 check((await late).outcome === 'NotSent', 'or when its time is over');
 await blocked;
 check((await redis.command('GET', 'given-up')) === null, 'and what was not sent by then never is');
-check((await failure(redis.command('PING', controller))).message === 'enough', 'a signal may be over before');
+check((await failure(redis.command('PING', { signal }))).message === 'enough', 'a signal may be over before');
 check((await failure(redis.command('PING', { timeout: 'soon' }))) instanceof TypeError, 'a timeout is a number');
 
 const slow = failure(redis.command('BLPOP', 'nothing', 100));

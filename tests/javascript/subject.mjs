@@ -82,6 +82,8 @@ const optionsOf = async (words) => {
     protocol: resp === '2' ? 2 : 3,
     pingInterval: idle && idle * 1000,
     replacement,
+    // It has transactions open from line to line.
+    dedicated: true,
   };
 };
 

@@ -204,6 +204,8 @@ const ESBUILD: &str = "esbuild@0.28.2";
 const DENO: &str = "deno@2.9.6";
 /// The client that the credentials provider is for, and the provider that it is compared with.
 const NODE_REDIS: [&str; 3] = ["redis@6.3.1", "@redis/entraid@6.1.0", "@azure/identity@4.14.1"];
+/// The client whose speed ours is compared with.
+const IOREDIS: &str = "ioredis@5.11.1";
 const TYPES: [&str; 4] = [
     "typescript@7.0.2",
     "@types/node@26.6.6",
@@ -226,7 +228,7 @@ pub(crate) fn project() -> Result<Project> {
         fs::remove_file(folder.join(inside).join("package.json")).map_err(io)?;
     }
     let tarball = tarball.display().to_string();
-    let all: Vec<&str> = [&[&tarball[..]], &NODE_REDIS[..], &TYPES[..]].concat();
+    let all: Vec<&str> = [&[&tarball[..], IOREDIS], &NODE_REDIS[..], &TYPES[..]].concat();
     install(&folder, &all)?;
     Ok(Project { folder, package, built })
 }

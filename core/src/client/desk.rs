@@ -16,7 +16,7 @@ use crate::time::Instant;
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
 pub struct Desk<L: Share<State>> {
     exchange: Arc<Exchange<L>>,
-    /// Until when a command waited when was last [looked](Self::poll_more), if one did.
+    /// Until when a connection was wanted when was last [looked](Self::poll_more), if it was.
     known: Option<Instant>,
     /// Kept for its room.
     wakers: Vec<Waker>,
@@ -41,7 +41,7 @@ impl<L: Share<State>> Desk<L> {
         Self { exchange, known: None, wakers: Vec::new() }
     }
 
-    /// Ready when it has changed whether commands wait, or until when.
+    /// Ready when it has changed whether a connection [is wanted](Self::is_wanted), or until when.
     ///
     /// # Errors
     /// [`Ended::Unneeded`] when there are no handles left.
@@ -56,6 +56,11 @@ impl<L: Share<State>> Desk<L> {
     /// Whether no command waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.exchange.is_empty()
+    }
+
+    /// Whether there should be a connection: commands wait, or did lately.
+    pub fn is_wanted(&self) -> bool {
+        self.exchange.is_wanted()
     }
 
     /// When the time of a command is over that was not sent yet.

@@ -24,8 +24,8 @@ use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
 
 pub use batch::MAX_COMMAND;
+use batch::MAX_SLOTS;
 pub(super) use batch::{Batch, Failure, Replies, Ticket};
-use batch::{MAX_BATCHES, MAX_SLOTS};
 pub(super) use queue::Limits;
 pub(super) use repeat::Repeat;
 use session::Open;
@@ -146,10 +146,10 @@ impl<L: Share<State>> Exchange<L> {
             // What was to be executed together, or on a condition, isn't any more.
             return Err(Error::StateLost);
         }
-        place.begin((place.batch + 1) % MAX_BATCHES, batch.commands.len());
+        place.begin(batch.commands.len(), before.is_some());
         *session = after;
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
-        queue.push(ticket, batch, by.unwrap_or(now.plus(limits.timeout)), by.is_some());
+        queue.push(now, *limits, ticket, batch, by);
         let waker = state.driver.take();
         drop(state);
         wake(waker);
@@ -187,12 +187,12 @@ impl<L: Share<State>> Exchange<L> {
 
     // The side of the driver.
 
-    /// Has `cx` woken when there are more commands. Says until when one waits, if one does; or that
-    /// there are no handles left, and will be none.
+    /// Has `cx` woken when there are more commands. Says until when a connection is wanted for one at
+    /// least, if it is; or that there are no handles left, and will be none.
     pub(super) fn look(&self, cx: &Context<'_>) -> Result<Option<Instant>, Ended> {
         let mut state = self.lock();
         Self::attend(&mut state, cx)?;
-        Ok((!state.queue.is_empty()).then_some(state.queue.due()))
+        Ok(state.queue.is_wanted().then_some(state.queue.due()))
     }
 
     fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
@@ -223,6 +223,11 @@ impl<L: Share<State>> Exchange<L> {
     /// Whether no command waits.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().queue.is_empty()
+    }
+
+    /// Whether commands wait, or did lately.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.lock().queue.is_wanted()
     }
 
     /// When [`expire`](Self::expire) has something to do.

@@ -1,7 +1,7 @@
 // A counter. Its token lives in KV, sealed, and in this isolate's memory.
 
 import { connect as dial } from 'cloudflare:sockets';
-import { type Client, connect, fromEnv } from 'redis-entraid-js';
+import { type Client, connect, fromEnv, Lease } from 'redis-entraid-js';
 import { connectWorkers } from 'redis-entraid-js/workers';
 
 import { seal, unseal } from './sealed';
@@ -18,29 +18,63 @@ interface Env {
 }
 
 /** Data may be shared between requests; connections may not. */
-let kept: Uint8Array | undefined;
+let kept: Uint8Array<ArrayBuffer> | undefined;
+let liveUntil = 0;
 
-/** Until then somebody else fetches a token. A time, since a request may end in the middle. */
-let busyUntil = 0;
+/** What lies in KV. */
+let saved: Uint8Array<ArrayBuffer> | undefined;
+
+/** One request at a time fetches a token. */
+const lease = new Lease();
 
 const KEY = 'redis-token';
+const DEADLINE = 10_000;
 
-const restored = async (env: Env) => {
-  kept ??= await unseal(env.CACHE_KEY, await env.TOKENS.get(KEY, 'arrayBuffer'));
-  return kept;
+const keep = (redis: Client) => {
+  const changed = redis.changedSnapshot();
+  if (!changed && Date.now() < liveUntil) return;
+  kept = changed ?? kept;
+  liveUntil = Date.now() + (redis.health().token.expiresIn ?? 0);
+};
+
+const open = async (env: Env) => {
+  const redis = await connect({
+    host: env.REDIS_HOSTNAME,
+    port: Number(env.REDIS_PORT ?? 10000),
+    connect: connectWorkers(dial),
+    provider: fromEnv({ ...env, TOKENS: undefined }),
+    oneRequest: true,
+    deadline: DEADLINE,
+    snapshot: kept,
+  });
+  keep(redis);
+  return redis;
+};
+
+/** With the token of somebody else, if there is one that lives; or who fetches it. */
+const opened = async (env: Env) => {
+  const first = async () => {
+    if (!kept) {
+      saved = await unseal(env.CACHE_KEY, await env.TOKENS.get(KEY, 'arrayBuffer'));
+      kept = saved;
+    }
+    return { redis: await open(env) };
+  };
+  const isLive = (): { redis?: Client } | undefined => (Date.now() < liveUntil ? {} : undefined);
+  const { redis } = await lease.share(isLive, first, DEADLINE);
+  return redis ?? open(env);
 };
 
 /** What can wait until the answer has gone out. */
 const afterwards = async (redis: Client, env: Env) => {
   try {
-    if (redis.pull() !== 'use' && Date.now() > busyUntil) {
-      busyUntil = Date.now() + 5_000;
-      await redis.refreshIfDue();
+    if (redis.pull() !== 'use' && lease.isFree()) {
+      await lease.hold(() => redis.refreshIfDue());
     }
-    const changed = redis.changedSnapshot();
-    if (changed) {
-      kept = changed;
-      await env.TOKENS.put(KEY, await seal(env.CACHE_KEY, changed));
+    keep(redis);
+    if (kept && kept !== saved) {
+      saved = kept;
+      await env.TOKENS.put(KEY, await seal(env.CACHE_KEY, kept));
     }
   } catch (error) {
     // The old token serves on.
@@ -52,15 +86,7 @@ const afterwards = async (redis: Client, env: Env) => {
 
 export default {
   async fetch(request, env, context) {
-    const redis = await connect({
-      host: env.REDIS_HOSTNAME,
-      port: Number(env.REDIS_PORT ?? 10000),
-      connect: connectWorkers(dial),
-      provider: fromEnv({ ...env, TOKENS: undefined }),
-      oneRequest: true,
-      deadline: 10_000,
-      snapshot: await restored(env),
-    });
+    const redis = await opened(env);
     try {
       const hits = await redis.command('INCR', 'hits');
       return new Response(`${hits} hits\n`);

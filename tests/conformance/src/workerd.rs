@@ -27,7 +27,8 @@ pub fn serve(
     std::fs::copy(variable("JS_PROJECT").join("kv.mjs"), folder.join("kv.mjs"))
         .expect("it can be copied");
     std::fs::write(folder.join("ca.pem"), emulator.root_pem()).expect("it can be written");
-    std::fs::write(folder.join("workerd.capnp"), config(variables)).expect("it can be written");
+    std::fs::write(folder.join("workerd.capnp"), config(folder, variables))
+        .expect("it can be written");
     let mut command = within(600, variable("WORKERD"));
     command.current_dir(folder).args(["serve", "workerd.capnp", "--control-fd=1"]);
     command.envs(environment(emulator)).stdout(Stdio::piped());
@@ -51,8 +52,12 @@ fn bundle(program: &str, folder: &Path) {
 }
 
 /// What workerd is told: the Worker, with the emulator's root for its sockets and its `fetch`.
-fn config(variables: &[&str]) -> String {
-    let mut bindings = String::new();
+fn config(folder: &Path, variables: &[&str]) -> String {
+    let [mut bindings, mut modules] = [String::new(), String::new()];
+    // A program has those that it uses.
+    for name in ["client.wasm", "tokens.wasm"].iter().filter(|name| folder.join(name).exists()) {
+        modules += &format!("(name = \"{name}\", wasm = embed \"{name}\"), ");
+    }
     for name in variables {
         bindings += &format!("(name = \"{name}\", fromEnvironment = \"{name}\"), ");
     }
@@ -75,7 +80,7 @@ const kv :Workerd.Worker = (
 const main :Workerd.Worker = (
   modules = [
     (name = "index.js", esModule = embed "index.js"),
-    (name = "client.wasm", wasm = embed "client.wasm"),
+    {modules}
   ],
   bindings = [
     {bindings}(name = "CACHE_KEY", text = "{key}"),

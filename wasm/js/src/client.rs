@@ -23,6 +23,7 @@ use wasm_bindgen_futures::spawn_local;
 use crate::clock::JsClock;
 use crate::commands::unpack;
 use crate::failure::thrown;
+use crate::gate::Gate;
 use crate::host::Host;
 use crate::net::Dialer;
 use crate::settings::Options;
@@ -45,8 +46,12 @@ impl RawClient {
         let (client, driver) = made(&host, &options, snapshot.as_deref())?;
         let ending = Rc::new(Ending::default());
         spawn_local(until(ending.clone(), driver));
-        let (door, first) = (client.door(), RefCell::new(Some(client)));
-        let handles = Rc::new(Handles { door, first, waiting: RefCell::default(), ending });
+        let door = client.door();
+        let other = (!options.dedicated()).then(|| door.enter());
+        let (first, waiting) = (RefCell::new(Some(client)), RefCell::default());
+        let (gate, patience) = (Gate::default(), options.command_patience());
+        let handles = Handles { door, first, waiting, ending, gate, patience, _other: other };
+        let handles = Rc::new(handles);
         Ok(Self { host, handles })
     }
 
@@ -127,6 +132,9 @@ impl RawClient {
     }
 }
 
+/// The core knows better what became of a command that has had its time.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// See [`RawClient::execute`].
 async fn execute(
     host: Host,
@@ -137,20 +145,50 @@ async fn execute(
     limit: Option<Duration>,
 ) -> Result<JsValue, JsValue> {
     let clock = JsClock(host.clone());
-    let by = limit.map_or(Instant::FAR_FUTURE, |limit| clock.now().plus(limit));
-    let Some(mut client) = within(&clock, by, handles.take()).await else {
-        let late = Error::Lost { outcome: Outcome::NotSent, reason: None };
-        return Err(thrown(&host, &late));
+    let came = clock.now();
+    let by = limit.map_or(Instant::FAR_FUTURE, |limit| came.plus(limit));
+    let visit = handles.gate.come();
+    let late = came.plus(limit.unwrap_or(handles.patience));
+    if within(&clock, by, visit.entered()).await.is_none() || clock.now() >= late {
+        return Err(thrown(&host, &NOT_SENT));
+    }
+    // It is large: what waits before is not.
+    Box::pin(enter(host, &handles, packed, single, bytes, limit, by)).await
+}
+
+const NOT_SENT: Error = Error::Lost { outcome: Outcome::NotSent, reason: None };
+
+/// Executes what was let in.
+async fn enter(
+    host: Host,
+    handles: &Rc<Handles>,
+    packed: Vec<u8>,
+    single: bool,
+    bytes: bool,
+    limit: Option<Duration>,
+    by: Instant,
+) -> Result<JsValue, JsValue> {
+    let clock = JsClock(host.clone());
+    let Some(mut client) = within(&clock, by, handles.clone().take()).await else {
+        return Err(thrown(&host, &NOT_SENT));
     };
     let left = limit.map(|_| by.since(clock.now()));
+    // The core lets a command block for as long as it says by itself. Whoever says how long they
+    // wait mean that, too.
+    let by = by.plus(GRACE);
     let commands = unpack(&packed);
     let commands: Vec<&[Arg<'_>]> = commands.iter().map(Vec::as_slice).collect();
     let executed = match &commands[..] {
         // One command is sent as one: that may be sliced.
-        [args] => client.command_within(left, args).await.map(|reply| single.then_some(reply)),
-        all => client.pipeline_within(left, all.iter().copied()).await.map(|_| None),
+        [args] => within(&clock, by, client.command_within(left, args))
+            .await
+            .map(|done| done.map(|reply| single.then_some(reply))),
+        all => within(&clock, by, client.pipeline_within(left, all.iter().copied()))
+            .await
+            .map(|done| done.map(|_| None)),
     };
-    match executed {
+    let late = Error::Lost { outcome: Outcome::Unknown, reason: None };
+    match executed.unwrap_or(Err(late)) {
         Ok(Some(reply)) => return Ok(value(&host, reply, bytes)),
         Err(error) if single || commands.len() > 1 => return Err(thrown(&host, &error)),
         _ => {}
@@ -218,6 +256,11 @@ pub(crate) struct Handles {
     first: RefCell<Option<Local<JsClock>>>,
     waiting: RefCell<Vec<Waker>>,
     ending: Rc<Ending>,
+    gate: Gate,
+    /// What a command may take.
+    patience: Duration,
+    /// One is there as long as the client, so that it counts as shared, unless it is dedicated.
+    _other: Option<Local<JsClock>>,
 }
 
 impl Drop for Handles {

@@ -3,6 +3,7 @@
 use alloc::string::ToString;
 
 use redis_entraid_core::client::{Error, Kind};
+use redis_entraid_core::command::Refused;
 use redis_entraid_core::connection::Outcome;
 use wasm_bindgen::JsValue;
 
@@ -23,5 +24,9 @@ pub(crate) fn thrown(host: &Host, error: &Error) -> JsValue {
         Outcome::NotSent => "NotSent",
         _ => "Unknown",
     };
-    host.error(&error.to_string(), error.code(), kind, outcome)
+    let mut message = error.to_string();
+    if matches!(error, Error::Refused(Refused::Shared)) {
+        message.push_str(": connect({ dedicated: true })");
+    }
+    host.error(&message, error.code(), kind, outcome)
 }

@@ -8,19 +8,20 @@
 
 extern crate alloc;
 
-#[cfg(target_family = "wasm")]
-use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
-
 #[cfg(feature = "client")]
 mod client;
 mod clock;
 #[cfg(feature = "client")]
 mod commands;
 mod failure;
+#[cfg(feature = "client")]
+mod gate;
 mod host;
 mod http;
 #[cfg(feature = "tokens")]
 mod manager;
+#[cfg(target_family = "wasm")]
+mod memory;
 #[cfg(feature = "client")]
 mod net;
 mod settings;
@@ -30,10 +31,6 @@ mod subscriber;
 mod task;
 #[cfg(feature = "client")]
 mod value;
-
-#[cfg(target_family = "wasm")]
-#[global_allocator]
-static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
 #[cfg(target_family = "wasm")]
 #[panic_handler]

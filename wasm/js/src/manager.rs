@@ -49,8 +49,8 @@ struct Owned {
 
 struct Shared {
     tokens: Tokens<Growable<u8>, WAITERS>,
-    /// Why there is no first token, if asking again soon can't help.
-    hopeless: RefCell<Option<Error>>,
+    /// Why there is no first token, and whether asking again soon can't help.
+    failure: RefCell<Option<(Error, bool)>>,
     is_over: Cell<bool>,
 }
 
@@ -63,8 +63,8 @@ impl RawManager {
         let slot = || Growable::new(4 << 10, 16 << 10);
         let mut manager = TokenManager::new(options.policy(), [slot(), slot()]);
         manager.seed(options.seed());
-        let (hopeless, is_over) = Default::default();
-        let shared = Rc::new(Shared { tokens: Tokens::new(manager), hopeless, is_over });
+        let (failure, is_over) = Default::default();
+        let shared = Rc::new(Shared { tokens: Tokens::new(manager), failure, is_over });
         let (ours, clock, hears) = (shared.clone(), JsClock(host.clone()), host.clone());
         let driver = async move {
             let mut memory = Zeroizing::new(vec![0; RESPONSE]);
@@ -82,8 +82,9 @@ impl RawManager {
         Ok(Self { host, owned, patience: options.patience() })
     }
 
-    /// Comes to the next token behind number `have`: its number, user and text, and for how many
-    /// milliseconds it lives. The first one is waited for as long as a start may take.
+    /// Comes to the next token behind number `have`: its number, user and text, for how many
+    /// milliseconds it lives, and in how many another one is due. The first one is waited for as
+    /// long as a start may take.
     pub fn next(&self, have: u32) -> Promise {
         let (host, owned) = (self.host.clone(), self.owned.clone());
         let patience = self.patience;
@@ -96,7 +97,7 @@ impl RawManager {
             let ready = |manager: &TokenManager<_>| {
                 manager.newer_than(have, clock.now()).is_some()
                     || shared.is_over.get()
-                    || (first && shared.hopeless.borrow().is_some())
+                    || (first && shared.is_hopeless())
             };
             let waiting = shared.tokens.waiting();
             shared.tokens.wait(&clock, until, ready).await;
@@ -108,12 +109,14 @@ impl RawManager {
                 next.push(&JsValue::from(login.generation().0));
                 next.push(&JsValue::from_str(login.user()));
                 next.push(&JsValue::from_str(login.expose()));
-                next.push(&JsValue::from_f64(login.expires_at().since(now).as_millis() as f64));
+                for then in [login.expires_at(), manager.next_deadline()] {
+                    next.push(&JsValue::from_f64(then.since(now).as_millis() as f64));
+                }
                 Some(next.into())
             });
             next.ok_or_else(|| {
-                let hopeless = shared.hopeless.borrow().clone();
-                let why = if shared.is_over.get() { Some(Error::Closed) } else { hopeless };
+                let failure = shared.failure.borrow().clone().map(|(error, _)| error);
+                let why = if shared.is_over.get() { Some(Error::Closed) } else { failure };
                 thrown(&host, &why.unwrap_or(Error::Unavailable { cause: None }))
             })
         })
@@ -159,15 +162,18 @@ impl fmt::Debug for RawManager {
 impl Shared {
     fn hear(&self, event: &Event, error: Option<crate::source::Error>) {
         let Event::FetchFailed { error: reason, .. } = *event else {
-            *self.hopeless.borrow_mut() = None;
+            *self.failure.borrow_mut() = None;
             return;
         };
-        if !self.tokens.with(|manager| manager.is_retryable(&reason)) {
-            let error = match error {
-                Some(error) => FetchError::new(reason, error.to_string()),
-                None => reason.into(),
-            };
-            *self.hopeless.borrow_mut() = Some(Error::Token(Arc::new(error)));
-        }
+        let is_hopeless = !self.tokens.with(|manager| manager.is_retryable(&reason));
+        let error = match error {
+            Some(error) => FetchError::new(reason, error.to_string()),
+            None => reason.into(),
+        };
+        *self.failure.borrow_mut() = Some((Error::Token(Arc::new(error)), is_hopeless));
+    }
+
+    fn is_hopeless(&self) -> bool {
+        matches!(*self.failure.borrow(), Some((_, true)))
     }
 }

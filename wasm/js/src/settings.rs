@@ -9,7 +9,7 @@ use redis_entraid_core::auth::Protocol;
 use redis_entraid_core::client::{ConfigError, Settings};
 use redis_entraid_core::client::{EnvSource, Environment, Error, Text};
 #[cfg(feature = "client")]
-use redis_entraid_core::connection::{ClientName, Idle, Replacement};
+use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 #[cfg(feature = "client")]
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::policy::{Ratio, RefreshPolicy};
@@ -38,6 +38,11 @@ extern "C" {
 
     #[wasm_bindgen(method, getter)]
     fn resp2(this: &Options) -> bool;
+
+    /// Whether only one task uses it, which may have a transaction open between calls.
+    #[cfg(feature = "client")]
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn dedicated(this: &Options) -> bool;
 
     #[wasm_bindgen(method, getter, js_name = oneRequest)]
     fn one_request(this: &Options) -> bool;
@@ -158,6 +163,12 @@ impl Options {
             settings.backlog = usize::try_from(bytes).unwrap_or(settings.backlog);
         }
         Ok(settings)
+    }
+
+    /// What a command may take.
+    #[cfg(feature = "client")]
+    pub(crate) fn command_patience(&self) -> Duration {
+        self.command_timeout().map_or(Config::default().command_timeout, millis)
     }
 
     /// A number that differs from client to client.

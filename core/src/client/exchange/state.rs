@@ -9,7 +9,7 @@ use crate::time::Instant;
 
 use super::super::desk::{Ended, Submit};
 use super::super::error::Error;
-use super::batch::{Failure, Replies, Ticket};
+use super::batch::{Failure, MAX_BATCHES, Replies, Ticket};
 use super::queue::{Limits, Queue, Queued};
 use super::session::{Held, Open};
 
@@ -25,13 +25,27 @@ pub(super) struct Slot {
     pub(super) waker: Option<Waker>,
     /// Its session came to nothing, and it wasn't told yet.
     pub(super) state_lost: bool,
+    /// Its batch came within a session of an earlier one.
+    in_session: bool,
 }
 
 impl Slot {
     /// Begins a batch of so many commands.
-    pub(super) fn begin(&mut self, batch: u32, expected: usize) {
-        self.batch = batch;
+    pub(super) fn begin(&mut self, expected: usize, in_session: bool) {
+        self.batch = (self.batch + 1) % MAX_BATCHES;
         self.expected = expected;
+        self.in_session = in_session;
+        self.clear();
+    }
+
+    /// Nobody waits any more.
+    fn give_up(&mut self) {
+        self.expected = 0;
+        self.waker = None;
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.replies.clear();
         // There are few, but for what is lost: no memory is kept for that.
         self.early = Vec::new();
@@ -119,9 +133,7 @@ impl State {
         if slot.batch != ticket.batch || slot.expected == 0 {
             return;
         }
-        let batch = slot.batch;
-        slot.begin(batch, 0);
-        slot.waker = None;
+        slot.give_up();
         self.purge = true;
         if self.concerns(ticket.slot) {
             let gone = self.purge();
@@ -164,7 +176,7 @@ impl State {
             return Vec::new();
         }
         let (rest, slots) = (self.rest_of_transaction(), &self.slots);
-        self.queue.take(|at, Queued { ticket, .. }| {
+        self.queue.withdraw(|at, Queued { ticket, .. }| {
             let waits = |slot: &Slot| slot.batch == ticket.batch && slot.expected > 0;
             at >= rest && !slots.get(ticket.slot as usize).is_some_and(waits)
         })
@@ -184,11 +196,12 @@ impl State {
             return;
         }
         let open = self.held_in_the_end(slot);
+        let in_session = self.slots.get(slot as usize).is_some_and(|slot| slot.in_session);
         let is_its = self.session.is_some_and(|session| session.slot == slot);
         let in_transaction = open.is_some_and(|open| open.multi);
         if in_transaction || is_its && gone.any(|queued| Open::is_changed_by(queued.class)) {
             self.lose_session(slot, false);
-        } else if self.session.is_none() {
+        } else if self.session.is_none() && in_session {
             // The transaction that would have ended it was withdrawn: keys are watched on.
             self.session = open;
         }

@@ -106,7 +106,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
         }
         let Self { desk, shared, .. } = self;
         desk.expire(now, || shared.problem());
-        if self.is_idle && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
+        if self.is_idle && !self.desk.is_wanted() { Wanted::Later } else { Wanted::Now }
     }
 
     fn is_waited_for(&self) -> bool {

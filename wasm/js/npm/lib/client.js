@@ -1,8 +1,10 @@
 import { initSync, RawClient, RawSubscriber } from '../wasm/client.js';
+import { withFrames } from './errors.js';
 import { healthOf } from './health.js';
 import { makeHost } from './host.js';
 import { Lazy } from './lazy.js';
-import { rawOptions, snapshotOf } from './options.js';
+import { onlyKnown } from './names.js';
+import { CLIENT_OPTIONS, rawOptions, snapshotOf } from './options.js';
 import { pack } from './pack.js';
 import { Subscriber } from './subscriber.js';
 
@@ -11,6 +13,7 @@ export const clientModule = new Lazy(initSync);
 
 /** A class of the module, made as `options` say. */
 const made = (Raw, options) => {
+  const raw = rawOptions(options, CLIENT_OPTIONS);
   if (!options.connect && !options.transport) {
     throw new TypeError('`connect` is missing: connectNode(), connectDeno() or connectWorkers(), say');
   }
@@ -18,7 +21,7 @@ const made = (Raw, options) => {
     throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
   }
   clientModule.load();
-  return new Raw(makeHost(options), rawOptions(options), snapshotOf(options.snapshot));
+  return new Raw(makeHost(options), raw, snapshotOf(options.snapshot));
 };
 
 /** What was made, when all that it takes has worked. */
@@ -33,35 +36,62 @@ const opened = async (one, ...steps) => {
 };
 
 const OPTIONS = ['timeout', 'signal'];
+const NO_OPTIONS = {};
+const KNOWN = [...OPTIONS, 'bytes'];
 
 /** What was given behind the arguments, if anything was. */
 const withOptions = (args) => {
   const last = args.at(-1);
-  const isOptions = last && typeof last === 'object' && OPTIONS.some((name) => name in last);
-  return isOptions ? [args.slice(0, -1), last] : [args, {}];
+  if (typeof last !== 'object' || last === null || last instanceof Uint8Array) return [args, NO_OPTIONS];
+  const isOptions =
+    OPTIONS.some((name) => name in last) ||
+    (last.constructor === Object && Object.keys(last).length > 0);
+  return isOptions ? [args.slice(0, -1), last] : [args, NO_OPTIONS];
 };
 
 /** Has the module execute commands, for as long as is said and nobody gives them up. */
-const execute = async (raw, commands, single, bytes, { timeout, signal }) => {
+const execute = async (raw, commands, single, bytes, options) => {
+  if (options !== NO_OPTIONS) onlyKnown(options, single ? OPTIONS : KNOWN, 'an option of a call');
+  const { timeout, signal } = options;
   if (timeout !== undefined && !(timeout >= 0)) {
     throw new TypeError(`a timeout is so many milliseconds, not ${timeout}`);
   }
   const packed = pack(commands);
-  if (!signal) return raw.execute(packed, single, bytes, timeout);
-  signal.throwIfAborted();
-  let abort;
-  let settle;
-  const aborted = new Promise((resolve) => {
-    settle = resolve;
-    abort = () => resolve(signal.reason);
-    signal.addEventListener('abort', abort);
-  });
+  signal?.throwIfAborted();
+  let abort, settle;
+  const aborted =
+    signal &&
+    new Promise((resolve) => {
+      settle = resolve;
+      abort = () => resolve(signal.reason);
+      signal.addEventListener('abort', abort);
+    });
+  // Not within the `try`: V8 of Node 20 ends the process when it has compiled that and thinks better of
+  // it while the module runs.
+  const promise = raw.execute(packed, single, bytes, timeout, aborted);
   try {
-    return await raw.execute(packed, single, bytes, timeout, aborted);
+    return await promise;
+  } catch (error) {
+    throw withFrames(error);
   } finally {
-    signal.removeEventListener('abort', abort);
+    signal?.removeEventListener('abort', abort);
     // What waits for it is let go.
-    settle();
+    settle?.();
+  }
+};
+
+/** Executes one command. */
+const executeOne = (raw, all, bytes) => {
+  const [args, options] = withOptions(all);
+  return execute(raw, [args], true, bytes, options);
+};
+
+/** Waits for the module. */
+const done = async (promise) => {
+  try {
+    await promise;
+  } catch (error) {
+    throw withFrames(error);
   }
 };
 
@@ -77,30 +107,28 @@ export class Client {
   }
 
   /** Waits until there is a connection, on which nothing was heard yet. */
-  async connected() {
-    await this.#raw.connected();
+  connected() {
+    return done(this.#raw.connected());
   }
 
   /** Waits until the server has accepted the login. */
-  async loggedIn() {
-    await this.#raw.loggedIn();
+  loggedIn() {
+    return done(this.#raw.loggedIn());
   }
 
   /** Sends a command and comes to its reply. Behind its arguments there may be options. */
-  async command(...all) {
-    const [args, options] = withOptions(all);
-    return execute(this.#raw, [args], true, false, options);
+  command(...all) {
+    return executeOne(this.#raw, all, false);
   }
 
   /** The same, with strings as bytes. */
-  async commandBytes(...all) {
-    const [args, options] = withOptions(all);
-    return execute(this.#raw, [args], true, true, options);
+  commandBytes(...all) {
+    return executeOne(this.#raw, all, true);
   }
 
   /** Sends commands one behind the other, and comes to all replies; an error is one of them. */
-  async pipeline(commands, { bytes = false, ...options } = {}) {
-    return execute(this.#raw, commands, false, bytes, options);
+  pipeline(commands, options = NO_OPTIONS) {
+    return execute(this.#raw, commands, false, !!options.bytes, options);
   }
 
   /** What a host without a background task should do about its token. */
@@ -109,8 +137,8 @@ export class Client {
   }
 
   /** Fetches the next token if it is due. */
-  async refreshIfDue() {
-    await this.#raw.refreshIfDue();
+  refreshIfDue() {
+    return done(this.#raw.refreshIfDue());
   }
 
   /** The token as bytes, if it isn't the one that was given before. */

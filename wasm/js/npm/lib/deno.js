@@ -1,7 +1,9 @@
+import { onlyKnown } from './names.js';
+
 /** Connects by TCP and, unless `plain`, TLS with a verified server. */
-export const connectDeno =
-  ({ plain = false, caCerts } = {}) =>
-  async ({ address, port, serverName, signal, begins }) => {
+export const connectDeno = (options = {}) => {
+  const { plain = false, caCerts } = onlyKnown(options, ['plain', 'caCerts']);
+  return async ({ address, port, serverName, signal, begins }) => {
     const tcp = await Deno.connect({ hostname: address, port, signal });
     let connection = tcp;
     const close = () => {
@@ -28,3 +30,4 @@ export const connectDeno =
       signal?.removeEventListener('abort', close);
     }
   };
+};

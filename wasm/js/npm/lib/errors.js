@@ -1,13 +1,25 @@
 /** What went wrong, and whether a command may have been executed. */
 export class RedisError extends Error {
-  constructor(message, code, kind, outcome) {
-    super(message);
+  constructor(message, code, kind, outcome, options) {
+    super(message, options);
     this.name = 'RedisError';
     this.code = code;
     this.kind = kind;
     this.outcome = outcome;
   }
+
+  /** What `JSON.stringify` shows: an error's own message is left out else. */
+  toJSON() {
+    const { name, message, code, kind, outcome } = this;
+    return { name, message, code, kind, outcome };
+  }
 }
+
+/** The error, with the frames of who waits here: it was made where nobody's were. */
+export const withFrames = (error) => {
+  if (error instanceof RedisError) Error.captureStackTrace?.(error, withFrames);
+  return error;
+};
 
 const TLS =
   /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_|INVALID_|PATH_LENGTH|InvalidData$)/;
@@ -29,8 +41,10 @@ export const networkKind = (error) => {
 /** What is said of an error, with what is inside it. */
 const messageOf = (error) => {
   const message = String(error?.message ?? error);
-  const cause = error?.cause?.message;
-  return cause ? `${message}: ${cause}` : message;
+  const inner = error?.cause ? [error.cause] : (error?.errors ?? []);
+  // Each address has an error of its own, and what is around them has no words.
+  const texts = inner.map((one) => one?.errors?.length ? messageOf(one) : one?.message);
+  return [message, [...new Set(texts)].filter(Boolean).join('; ')].filter(Boolean).join(': ');
 };
 
 /** Anything that was thrown, as the module takes it. */

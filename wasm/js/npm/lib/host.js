@@ -4,6 +4,11 @@
 import { networkKind, reasonOf, RedisError } from './errors.js';
 import { issued } from './token.js';
 
+const ignored = () => {};
+
+/** Does all of it, whatever becomes of each. */
+const tryAll = (...all) => all.forEach((does) => (async () => does())().catch(ignored));
+
 /** Something that was begun and can be given up. */
 const task = (begin, kindOf) => {
   const abort = new AbortController();
@@ -16,7 +21,7 @@ const task = (begin, kindOf) => {
     .catch((error) => {
       throw reasonOf(error, kindOf);
     });
-  return { promise, cancel: () => abort.abort() };
+  return { promise, cancel: () => tryAll(() => abort.abort()) };
 };
 
 /** A timer. Given up, it comes at once: nobody listens. */
@@ -34,11 +39,6 @@ const timer = (start, stop) => {
     },
   };
 };
-
-const ignored = () => {};
-
-/** Does all of it, whatever becomes of each. */
-const tryAll = (...all) => all.forEach((does) => (async () => does())().catch(ignored));
 
 /** Two streams as the module reads and writes them. */
 const transport = (given, signal) => {
@@ -94,6 +94,30 @@ const tokenKind = (error) => {
   return refused || error?.name === 'CredentialUnavailableError' ? 'configuration' : 'transient';
 };
 
+// More than any token takes, and of what is no token as much as people read.
+const [LARGEST, SHOWN] = [64 * 1024, 8 * 1024];
+
+/** The beginning of a body: what comes behind it is not wanted, however much it is. */
+const beginning = async (response) => {
+  const { status, body } = response;
+  if (!body?.[Symbol.asyncIterator]) return new Uint8Array(await response.arrayBuffer());
+  const most = status === 200 ? LARGEST : SHOWN;
+  const parts = [];
+  let length = 0;
+  try {
+    for await (const part of body) {
+      parts.push(part);
+      length += part.length;
+      if (length > most) break;
+    }
+  } catch (error) {
+    // The status says enough.
+    if (status === 200) throw error;
+  }
+  const whole = new Uint8Array(await new Blob(parts).arrayBuffer());
+  return status === 200 ? whole : whole.subarray(0, most);
+};
+
 const request = async (fetch, method, url, lines, body, signal) => {
   const headers = {};
   for (let at = 0; at < lines.length; at += 2) headers[lines[at]] = lines[at + 1];
@@ -103,8 +127,24 @@ const request = async (fetch, method, url, lines, body, signal) => {
     status: response.status,
     retryAfter: response.headers.get('retry-after') ?? undefined,
     date: response.headers.get('date') ?? undefined,
-    body: new Uint8Array(await response.arrayBuffer()),
+    body: await beginning(response),
   };
+};
+
+/** Where the module only asks without TLS, metadata is asked for: no proxy may see that, and `fetch`
+ * would take the one that the environment names. */
+const withoutProxy = (url, { method, headers, body, signal }) => {
+  const isWorker = globalThis.navigator?.userAgent === 'Cloudflare-Workers';
+  const http = isWorker ? undefined : globalThis.process?.getBuiltinModule?.('node:http');
+  if (!http || !url.startsWith('http:')) return undefined;
+  return new Promise((resolve, reject) => {
+    const agent = new http.Agent({ proxyEnv: {} });
+    const asked = http.request(url, { method, headers, signal, agent }, (response) => {
+      const get = (name) => response.headers[name] ?? null;
+      resolve({ status: response.statusCode, headers: { get }, body: response });
+    });
+    asked.once('error', reject).end(body);
+  });
 };
 
 const number = (text, whole) => {
@@ -123,7 +163,17 @@ const number = (text, whole) => {
 export const makeHost = (options, { background = false } = {}) => {
   const { provider, onEvent, onPush } = options;
   const connect = options.connect ?? (options.transport && once(options.transport));
-  const fetch = provider?.fetch ?? options.fetch ?? globalThis.fetch;
+  const fetch =
+    provider?.fetch ??
+    options.fetch ??
+    ((url, init) => withoutProxy(url, init) ?? globalThis.fetch(url, init));
+  // What was thrown last: the module only has its words.
+  const heard = {};
+  const hearing = (what, kindOf, begin) =>
+    task(begin, (error) => {
+      heard[what] = error;
+      return kindOf(error);
+    });
   return {
     now: () => performance.now(),
     unixTime: () => Date.now() / 1000,
@@ -147,18 +197,22 @@ export const makeHost = (options, { background = false } = {}) => {
           if (stage === 'tls') resolve();
         };
       });
-      const begun = task(async (signal) => {
+      const begun = hearing('dial', networkKind, async (signal) => {
         // What is neither the name nor what was asked for comes from a cluster.
         const redirected = address !== (options.address ?? serverName);
         const target = { address, port, serverName, redirected, signal, begins };
         return transport(await connect(target), signal);
-      }, networkKind);
+      });
       return Object.assign(dialing, begun);
     },
-    token: () => task(async (signal) => issued(await provider({ signal })), tokenKind),
+    token: () => hearing('token', tokenKind, async (signal) => issued(await provider({ signal }))),
     fetch: (method, url, lines, body) =>
-      task((signal) => request(fetch, method, url, lines, body, signal), networkKind),
-    error: (message, code, kind, outcome) => new RedisError(message, code, kind, outcome),
+      hearing('token', networkKind, (signal) => request(fetch, method, url, lines, body, signal)),
+    error: (message, code, kind, outcome) => {
+      const says = (error) => error && message.includes(reasonOf(error, String).message);
+      const cause = [heard.token, heard.dial].find(says);
+      return new RedisError(message, code, kind, outcome, cause && { cause });
+    },
     number,
     // Later, when the module has nothing in its hands: it may be called back, and what is thrown is
     // the user's to see.

@@ -1,12 +1,18 @@
+import { onlyKnown } from './names.js';
+
 /** The scope of Azure Managed Redis, for providers of your own. */
 export const SCOPE = 'https://redis.azure.com/.default';
 
 // In a function, a secret among them isn't shown when somebody looks at what it is part of.
 const identity = (variables, fetch) => ({ variable: (name) => variables[name], fetch });
 
+const PRINCIPAL = ['tenantId', 'clientId', 'clientSecret', 'authorityHost', 'fetch'];
+const MANAGED = ['clientId', 'objectId', 'resourceId', 'endpoint', 'header', 'imds', 'fetch'];
+
 /** A service principal with a secret. */
-export const clientSecret = ({ tenantId, clientId, clientSecret, authorityHost, fetch }) =>
-  identity(
+export const clientSecret = (options) => {
+  const { tenantId, clientId, clientSecret, authorityHost, fetch } = onlyKnown(options, PRINCIPAL);
+  return identity(
     {
       AZURE_TENANT_ID: tenantId,
       AZURE_CLIENT_ID: clientId,
@@ -15,10 +21,13 @@ export const clientSecret = ({ tenantId, clientId, clientSecret, authorityHost, 
     },
     fetch,
   );
+};
 
 /** The managed identity of this machine, or of this app where it has an endpoint of its own. */
-export const managedIdentity = ({ clientId, objectId, resourceId, endpoint, header, imds, fetch } = {}) =>
-  identity({ managed: 'yes', clientId, objectId, resourceId, endpoint, header, imds }, fetch);
+export const managedIdentity = (options = {}) => {
+  const { fetch, ...variables } = onlyKnown(options, MANAGED);
+  return identity({ managed: 'yes', ...variables }, fetch);
+};
 
 /** The identity that the variables of an environment describe. */
-export const fromEnv = (env, { fetch } = {}) => identity(env, fetch);
+export const fromEnv = (env, options = {}) => identity(env, onlyKnown(options, ['fetch']).fetch);

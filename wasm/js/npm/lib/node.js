@@ -2,22 +2,27 @@ import net from 'node:net';
 import { Duplex } from 'node:stream';
 import tls from 'node:tls';
 
+import { onlyKnown } from './names.js';
+
+// Node's own quarter of a second is less than a far server takes, or a busy loop.
+const ATTEMPT = 2_500;
+
 // They mean that the connection broke; all else in the middle of TLS means TLS.
 const BROKEN = ['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE'];
 
 /** Connects by TCP and, unless `plain`, TLS with a verified server. */
-export const connectNode =
-  ({ plain = false, ca, tls: more } = {}) =>
-  ({ address, port, serverName, signal, begins }) =>
+export const connectNode = (options = {}) => {
+  const { plain = false, ca, tls: more } = onlyKnown(options, ['plain', 'ca', 'tls']);
+  return ({ address, port, serverName, signal, begins }) =>
     new Promise((resolve, reject) => {
-      const tcp = { host: address, port };
+      const tcp = { autoSelectFamilyAttemptTimeout: ATTEMPT, ...more, host: address, port };
       // Names only: RFC 6066 section 3 has no addresses.
       const servername = net.isIP(serverName) ? undefined : serverName;
       const checkServerIdentity = (_, certificate) =>
         tls.checkServerIdentity(serverName, certificate);
       const socket = plain
         ? net.connect(tcp)
-        : tls.connect({ ...more, ...tcp, ca: ca ?? more?.ca, servername, checkServerIdentity, rejectUnauthorized: true });
+        : tls.connect({ ...tcp, ca: ca ?? more?.ca, servername, checkServerIdentity, rejectUnauthorized: true });
       begins?.(net.isIP(address) ? 'tcp' : 'name');
       socket.once('lookup', () => begins?.('tcp'));
       let reached = false;
@@ -42,3 +47,4 @@ export const connectNode =
         resolve({ readable, writable, close: () => void socket.destroy() });
       });
     });
+};

@@ -1,3 +1,18 @@
+import { onlyKnown } from './names.js';
+
+const POLICY = ['expirationRefreshRatio', 'lowerRefreshBound', 'tokenRequestTimeout', 'retry'];
+const RETRY = ['maxAttempts', 'initialDelay', 'maxDelay', 'backoffMultiplier', 'slowDelay'];
+
+/** What tokens are got with. */
+export const TOKEN_OPTIONS = ['provider', 'policy', 'startTimeout', 'onEvent', 'fetch'];
+
+/** What a client may be told, besides. */
+export const CLIENT_OPTIONS = [
+  ...TOKEN_OPTIONS,
+  'host', 'port', 'address', 'connect', 'transport', 'protocol', 'name', 'dedicated', 'oneRequest', 'deadline',
+  'commandTimeout', 'pingInterval', 'maxReply', 'replacement', 'backlog', 'onPush', 'snapshot',
+];
+
 const wrong = (name, wanted) => new TypeError(`${name} is ${wanted}`);
 
 const ratio = (share) => {
@@ -33,10 +48,11 @@ export const snapshotOf = (given) => {
   throw wrong('snapshot', 'a Uint8Array');
 };
 
-/** The options as the module takes them. */
-export const rawOptions = (options) => {
-  const { provider, policy = {} } = options;
-  const { retry = {} } = policy;
+/** The options as the module takes them; others than those that are `known` are a mistake. */
+export const rawOptions = (options, known) => {
+  const { provider, policy = {} } = onlyKnown(options, known);
+  const { retry = {} } = onlyKnown(policy, POLICY, 'a part of policy');
+  onlyKnown(retry, RETRY, 'a part of policy.retry');
   if (typeof provider !== 'function' && typeof provider?.variable !== 'function') {
     throw new TypeError('`provider` is missing: an async function that yields a token, or an identity');
   }
@@ -53,6 +69,7 @@ export const rawOptions = (options) => {
     address: text('address'),
     name: text('name'),
     resp2: options.protocol === 2,
+    dedicated: !!options.dedicated,
     oneRequest: !!options.oneRequest,
     idle: time('pingInterval'),
     commandTimeout: time('commandTimeout'),

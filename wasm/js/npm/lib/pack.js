@@ -1,33 +1,63 @@
 const encoder = new TextEncoder();
 
-const bytesOf = (arg) => {
-  if (typeof arg === 'string') return encoder.encode(arg);
-  if (arg instanceof Uint8Array) return arg;
-  if (typeof arg === 'bigint' || (typeof arg === 'number' && Number.isFinite(arg))) {
-    return encoder.encode(String(arg));
-  }
+/** What is packed next, which the module copies: as large as most commands. */
+let room = new Uint8Array(4 << 10);
+
+// What is larger gets room of its own, which is let go.
+const KEPT = 64 << 10;
+
+const textOf = (arg) => {
+  if (typeof arg === 'string') return arg;
+  if (typeof arg === 'bigint' || (typeof arg === 'number' && Number.isFinite(arg))) return String(arg);
   const what = typeof arg === 'number' ? arg : typeof arg;
   throw new TypeError(`an argument is a string, a number or a Uint8Array, not ${what}`);
 };
 
-/** Commands in one piece of memory: counts and lengths in four bytes each, little end first. */
-export const pack = (commands) => {
-  const encoded = commands.map((args) => args.map(bytesOf));
-  const length = encoded.flat().reduce((sum, arg) => sum + 4 + arg.length, 4 * encoded.length);
-  const packed = new Uint8Array(length);
-  const view = new DataView(packed.buffer);
-  let at = 0;
-  const number = (value) => {
-    view.setUint32(at, value, true);
-    at += 4;
-  };
-  for (const args of encoded) {
-    number(args.length);
-    for (const arg of args) {
-      number(arg.length);
-      packed.set(arg, at);
-      at += arg.length;
-    }
+/** Has room for so many bytes more than are `used`. */
+const more = (used, wanted) => {
+  if (used + wanted <= room.length) return;
+  const larger = new Uint8Array(2 * (used + wanted));
+  larger.set(room.subarray(0, used));
+  room = larger;
+};
+
+const number = (at, value) => {
+  room[at] = value;
+  room[at + 1] = value >>> 8;
+  room[at + 2] = value >>> 16;
+  room[at + 3] = value >>> 24;
+};
+
+/** Puts an argument at `at`, and says where it ends. */
+const put = (arg, at) => {
+  const start = at + 4;
+  if (arg instanceof Uint8Array) {
+    more(at, 4 + arg.length);
+    number(at, arg.length);
+    room.set(arg, start);
+    return start + arg.length;
   }
-  return packed;
+  const text = textOf(arg);
+  // No character takes more than three bytes.
+  more(at, 4 + 3 * text.length);
+  const { written } = encoder.encodeInto(text, room.subarray(start));
+  number(at, written);
+  return start + written;
+};
+
+/** Commands in one piece of memory: counts and lengths in four bytes each, little end first. It is good
+ * until the next call. */
+export const pack = (commands) => {
+  if (room.length > KEPT) room = new Uint8Array(4 << 10);
+  let end = 0;
+  // Both are arrays, or it is a mistake.
+  commands.map((args) => {
+    more(end, 4);
+    number(end, args.length);
+    end += 4;
+    args.map((arg) => {
+      end = put(arg, end);
+    });
+  });
+  return room.subarray(0, end);
 };

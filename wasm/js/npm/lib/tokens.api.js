@@ -1,3 +1,2 @@
 export { RedisError } from './errors.js';
 export { clientSecret, fromEnv, managedIdentity, SCOPE } from './identities.js';
-export { streamingCredentials, TokenManager } from './tokens.js';

@@ -170,12 +170,16 @@ export interface Options extends TokenOptions {
   protocol?: 2 | 3 | undefined;
   /** The name under which the server lists the connection. */
   name?: string | undefined;
+  /** Nobody else uses this client: `MULTI` and `WATCH` may be commands of their own. Else they are
+   * refused, since other calls would come between. */
+  dedicated?: boolean | undefined;
   /** For programs that live for one request: no token is fetched before it has to be, or somebody
    * calls `refreshIfDue`. */
   oneRequest?: boolean | undefined;
   /** When everything is over, counted from here. */
   deadline?: number | undefined;
-  /** What a command may take. The default is 5,000. */
+  /** What a command may take, besides the time that it blocks at the server by itself. The default is
+   * 5,000: `BLPOP key 0` is waited for as long as it takes. */
   commandTimeout?: number | undefined;
   /** After so much silence the server is asked whether it is there. The default is 240,000. */
   pingInterval?: number | undefined;
@@ -211,8 +215,8 @@ export type Reply =
 
 /** For how long somebody waits for a command, or for a pipeline. */
 export interface CallOptions {
-  /** So many milliseconds, instead of `commandTimeout`, wherever the command is then: in line, or on
-   * its way. The time that a command blocks by itself, as `BLPOP`, comes on top. */
+  /** So many milliseconds, instead of `commandTimeout`, wherever the command is then: in line, on its
+   * way, or blocking at the server, as `BLPOP key 0`. */
   timeout?: number | undefined;
   /** Gives it up when it is aborted: the call is rejected with the signal's reason. What was not sent
    * by then is never sent; what was may be executed. */
@@ -328,7 +332,19 @@ export declare function connect(options: Options): Promise<Client>;
 export declare function listen(options: Options & { bytes: true }): Promise<Subscriber<Uint8Array>>;
 export declare function listen(options: Options & { bytes?: boolean }): Promise<Subscriber>;
 
-/** What went wrong. */
+/** Has one of many requests of a Worker do what all of them wait for. It may be at module scope, where
+ * no promise may be that belongs to a request. */
+export declare class Lease {
+  /** Comes to what `find` finds that others did; does `work` itself, if nobody else does. Who waits
+   * looks again and again, for so many milliseconds: 30,000. */
+  share<T>(find: () => T | undefined, work: () => Promise<T>, patience?: number): Promise<T>;
+  /** Whether nobody is at it. */
+  isFree(): boolean;
+  /** Does `work`, whoever else does. */
+  hold<T>(work: () => Promise<T>): Promise<T>;
+}
+
+/** What went wrong. `cause` is what a provider or an adapter has thrown. */
 export declare class RedisError extends Error {
   /** The first word of what the server said, if it said something: `WRONGTYPE`. */
   readonly code: string | undefined;
@@ -336,4 +352,6 @@ export declare class RedisError extends Error {
   readonly kind: 'usage' | 'token' | 'connect' | 'tls' | 'rejected' | 'server' | 'lost';
   /** Whether the command may have been executed. What was not sent may safely be repeated. */
   readonly outcome: 'NotSent' | 'Unknown';
+  /** What `JSON.stringify` shows. */
+  toJSON(): { name: string; message: string; code: string | undefined; kind: string; outcome: string };
 }

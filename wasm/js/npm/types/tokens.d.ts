@@ -11,11 +11,13 @@ export interface ManagedToken {
   readonly user: string;
   /** The password for `AUTH`. */
   readonly token: string;
-  /** Milliseconds. */
-  readonly expiresIn: number;
+  /** When it ends, in milliseconds since 1970. */
+  readonly expiresOnTimestamp: number;
 }
 
-/** Keeps an identity's token fresh, from the first call on, until it is closed. */
+/** Keeps an identity's token fresh, from the first call on, until it is closed. In Workers it may be at
+ * module scope: whoever asks when another one is due fetches it, within that request, and the others
+ * use the one that there is or wait for it. */
 export declare class TokenManager {
   constructor(options: TokenOptions);
   /** A token that is live now; waits for the first one. */

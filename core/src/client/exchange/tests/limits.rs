@@ -38,7 +38,7 @@ fn each_command_has_its_own_time_wherever_it_stands_in_line() {
         line.desk.expire(due, || None);
         assert!(line.desk.deadline() > due && waiting.as_mut().poll(&mut cx()).is_ready());
     }
-    assert!(line.desk.is_empty() && line.desk.deadline() == Instant::FAR_FUTURE);
+    assert!(line.desk.is_empty() && !line.desk.is_wanted());
     drop((first, second, third));
     assert_eq!(outcomes(&hasty), [Outcome::NotSent]);
 }
@@ -52,9 +52,14 @@ fn a_new_command_that_has_less_time_than_all_others_is_news() {
     assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.poll_more(&cx()).is_pending());
     let second = limited(&mut hasty, &clock, Duration::from_secs(1), "GET hasty");
     assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.poll_more(&cx()).is_pending());
-    // So is that nobody waits any more.
+    // Who has gone may come again, for as long as he might have waited: till then a connection is
+    // wanted.
     drop((_first, second));
+    let usual = Instant::from_millis(5000);
     assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.is_empty());
+    assert_eq!((line.desk.is_wanted(), line.desk.deadline()), (true, usual));
+    line.desk.expire(usual, || None);
+    assert!(line.desk.poll_more(&cx()).is_ready() && !line.desk.is_wanted());
 }
 
 #[test]

@@ -3,14 +3,15 @@
 //! `cargo xtask test javascript` builds and installs it, and names what runs it: `NODE`, `DENO`,
 //! `WORKERD` and `ESBUILD`, and `JS_PROJECT`, the folder where the package is installed.
 
+mod workers;
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Chain, Counts, Emulator, Flaw, Options, Store};
+use amr_emulator::{Counts, Emulator, Options, Store};
 use conformance::case::environment;
-use conformance::guest::{Guest, Served, emulator, far, is_one_flight_each, variable, within};
-use conformance::workerd;
+use conformance::guest::{Guest, emulator, variable, within};
 use leaks::Secrets;
 
 fn real() -> Options {
@@ -262,75 +263,51 @@ fn node_redis_stays_logged_in_with_our_provider_and_is_compared_with_the_officia
     assert!(steady_theirs.counts.token_requests > 0 && after_theirs.counts.token_requests > 0);
 }
 
-/// The example of a Worker, in workerd.
-fn serve(name: &str, options: Options, variables: &[&str]) -> Served {
-    let emulator = emulator(options);
-    let folder = variable("JS_PROJECT").join(name);
-    let program = "examples/worker/src/index.ts";
-    let (guest, port) = workerd::serve(program, &folder, &emulator, variables);
-    Served { address: format!("127.0.0.1:{port}"), emulator, guest }
-}
-
-/// What a Worker is told of the emulator, as a service principal.
-const PRINCIPAL: &[&str] = &[
-    "REDIS_HOSTNAME",
-    "REDIS_PORT",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_TENANT_ID",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-];
-
-/// The same with a managed identity, whose endpoint has no TLS.
-const MANAGED: &[&str] = &["REDIS_HOSTNAME", "REDIS_PORT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"];
-
 #[test]
-fn a_worker_asks_for_a_token_once_in_its_life_and_waits_for_one_round_trip() {
-    let worker = serve("worker-far", far(), PRINCIPAL);
-    worker.hits(1000);
-    let counts = worker.cost("Worker, one after the other");
-    assert_eq!((counts.token_requests, counts.refused), (1, 0));
-    assert_eq!(counts.connections, 1000, "one for a request");
-    assert!(is_one_flight_each(&counts), "{counts:?}");
-    worker.at_once(50);
-}
-
-#[test]
-fn a_worker_has_the_next_token_before_the_last_one_ends() {
-    let worker = serve("worker-short", Options { life: 16, ..far() }, PRINCIPAL);
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(35) {
-        worker.hit().expect("each is answered");
-    }
-    let counts = worker.cost("Worker, tokens of 16 s, for 35 s");
-    // Three lives, or four; who comes while a token is fetched uses the old one.
-    assert!((3..=8).contains(&counts.token_requests), "{counts:?}");
-    assert_eq!((counts.refused, counts.expired), (0, 0));
-}
-
-#[test]
-fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
-    let worker = serve("worker-refused", far(), PRINCIPAL);
-    worker.hits(2);
-    worker.emulator.arm("auth#3 wrongpass").expect("it is a fault");
-    worker.hits(2);
-    let counts = worker.cost("Worker, the kept token refused once");
-    assert_eq!((counts.token_requests, counts.refused, counts.connections), (2, 1, 5));
-}
-
-#[test]
-fn a_worker_refuses_a_server_that_it_does_not_trust() {
-    // At once: each tries until its deadline, since it can't know that it is hopeless.
-    std::thread::scope(|scope| {
-        for (name, flaw) in Flaw::ALL {
-            scope.spawn(move || {
-                let options = Options { chain: Chain::Flawed(flaw), ..far() };
-                let worker = serve(&format!("worker-{name}"), options, MANAGED);
-                let answer = worker.hit().expect_err("it is refused");
-                assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
-                let counts = worker.emulator.counts();
-                assert_eq!((counts.tokens, counts.logins, counts.refused), (1, 0, 0), "{name}");
-            });
+fn metadata_is_asked_for_without_the_proxy_of_the_environment() {
+    for host in ["node", "deno"] {
+        let emulator = emulator(Options::default());
+        // Whoever asks it gets nothing.
+        let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let address = format!("http://{}", proxy.local_addr().expect("it has one"));
+        let mut command = javascript(host, "proxy.mjs", &emulator);
+        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"] {
+            command.env(name, &address);
         }
-    });
+        command.env("NODE_USE_ENV_PROXY", "1").env_remove("NO_PROXY").env_remove("no_proxy");
+        let said = output(&mut command, &emulator);
+        assert!(said.ends_with("done\n"), "{host}: {said}");
+        assert_eq!(emulator.counts().token_requests, 2, "{host}");
+        proxy.set_nonblocking(true).expect("it can be");
+        assert!(proxy.accept().is_err(), "{host}: the proxy was asked");
+    }
+}
+
+#[test]
+fn a_bundle_for_node_runs_wherever_it_is_put() {
+    let emulator = emulator(real());
+    let folder = std::env::temp_dir().join(format!("bundled-{}", std::process::id()));
+    for (format, name) in [("esm", "bundled.mjs"), ("cjs", "bundled.cjs")] {
+        let bundle = folder.join(name);
+        let mut command = Command::new(variable("ESBUILD"));
+        command.current_dir(variable("JS_PROJECT")).arg("bundled.mjs");
+        command.args(["--bundle", "--platform=node", "--log-level=warning"]);
+        command.arg(format!("--format={format}")).arg(format!("--outfile={}", bundle.display()));
+        let bundled = command.output().expect("it is there");
+        let warnings = String::from_utf8_lossy(&bundled.stderr);
+        assert!(bundled.status.success() && warnings.is_empty(), "{format}: {warnings}");
+        let program = bundle.display().to_string();
+        let said = output(&mut javascript("node", &program, &emulator), &emulator);
+        assert_eq!(said, "done\n", "{format}");
+    }
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+#[test]
+fn a_flood_of_commands_that_nobody_awaited_is_no_slower_than_twice_that_of_ioredis() {
+    let mut command = within(500, variable("NODE"));
+    command.current_dir(variable("JS_PROJECT")).arg("flood.mjs").stdout(Stdio::piped());
+    let said = output(&mut command, &emulator(Options::default()));
+    println!("{said}");
+    assert!(said.ends_with("done\n"), "{said}");
 }
