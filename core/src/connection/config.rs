@@ -35,8 +35,8 @@ pub struct Config {
     pub max_block: Duration,
     /// How the connection is replaced that can't log in again.
     pub replacement: Replacement,
-    /// A server that owes a reply is given up after so long without a byte, counted from the end
-    /// of the time that the oldest command has.
+    /// A server that owes a reply, or doesn't take what is sent, is given up after so long without a
+    /// byte, counted from the end of the time that the oldest command has.
     pub unresponsive_after: Duration,
 }
 

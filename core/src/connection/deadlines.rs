@@ -98,7 +98,9 @@ impl<R: Storage<Pending>> Machine<R> {
         let quiet_at = self.quiet_at();
         if now < quiet_at {
             let grown = out.has_grown() || self.ring.has_grown();
-            return if grown { quiet_at } else { Instant::FAR_FUTURE };
+            // While a reply is waited for, nobody knows when it will be quiet.
+            let again = quiet_at.min(now.plus(QUIET));
+            return if grown { again } else { Instant::FAR_FUTURE };
         }
         out.give_back();
         self.ring.give_back();

@@ -77,8 +77,8 @@ use crate::time::Instant;
 /// A connection with its buffers.
 ///
 /// `B` is the memory of its two buffers, `R` that of its ring. The receive buffer bounds the
-/// replies that are handed out whole, the transmit buffer bounds the commands, and the ring
-/// bounds how many wait for their replies. A login needs no room of its own: it is written in
+/// replies that are handed out whole (a subscriber's needs 32 bytes, to tell what it skips), the
+/// transmit buffer bounds the commands, and the ring bounds how many wait for their replies. A login needs no room of its own: it is written in
 /// pieces. What can grow is given back: when replies and commands are small again, and when there
 /// are none.
 pub struct Connection<B: Storage<u8>, R> {

@@ -24,6 +24,9 @@ const RETRY: Backoff =
 /// An invalidation of all that was cached: Redis sends it after a `FLUSHALL`.
 const ALL_STALE: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
 
+/// The reply to what becomes a part of a transaction.
+const QUEUED: &[u8] = b"+QUEUED\r\n";
+
 /// What came that may be no reply to anything.
 enum Pushed<'a> {
     Message,
@@ -138,12 +141,12 @@ impl<R: Storage<Pending>> Machine<R> {
             let is_push =
                 frame.first == b'>' || matches!(pushed, Pushed::Message | Pushed::Confirmation(_));
             let entry = self.answered().copied();
-            // Where a confirmation is due, a push that can't be read may be it, and a reply is an
-            // error or no reply to that.
+            // Where a confirmation is due, a push that can't be read may be it, and a reply is none to
+            // that, unless it is an error or says that a transaction is open after all.
             let fits = match entry {
                 Some(entry) if entry.role.is_subscription() => match is_push {
                     true => !matches!(pushed, Pushed::Illegible),
-                    false => known.error().is_some(),
+                    false => known.error().is_some() || known.raw() == QUEUED,
                 },
                 // An answer to nothing, or to what isn't even sent.
                 entry => is_push || entry.is_some(),
@@ -228,7 +231,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Some(error) => Answer::Failed(error),
             None if entry.role == Role::Plain => Answer::Done,
             None if reply.is_null() => Answer::Null,
-            None if reply.raw() == b"+QUEUED\r\n" => Answer::Queued,
+            None if reply.raw() == QUEUED => Answer::Queued,
             None => Answer::Done,
         };
         // Of a transaction, a part is still to be sent.
@@ -273,7 +276,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.refused = None;
                 if self.login.replace(login).is_none() {
                     self.logged_in = now;
-                    self.set_name_due = protocol == Protocol::Resp2;
+                    self.set_name_due = protocol == Protocol::Resp2 && self.config.name.is_some();
                     return Some(Event::LoggedIn { generation, protocol });
                 }
                 self.counts.reauths = self.counts.reauths.saturating_add(1);

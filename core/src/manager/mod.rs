@@ -88,6 +88,9 @@ use crate::source::SourceError;
 use crate::storage::Storage;
 use crate::time::{Instant, UnixTime, millis};
 
+/// Milliseconds from one request to the next: no policy makes a hot loop, whatever comes of them.
+const MIN_WAIT: u64 = 10;
+
 /// The number of a token: each new one has a higher one. The first is 1; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -185,6 +188,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.counts.requests = self.counts.requests.saturating_add(1);
         let request = RequestId::new(self.counts.requests, now);
         self.in_flight = Some(InFlight { request, deadline });
+        self.not_before = self.not_before.max(now.after(MIN_WAIT));
         Action::Fetch { request, deadline }
     }
 

@@ -97,7 +97,7 @@ impl<M: Storage<u8>> TokenManager<M> {
                 self.wanted_after = None;
                 self.failure = None;
                 // The answer may have taken its time: the floor counts from now.
-                self.not_before = now.plus(self.policy.token_floor);
+                self.not_before = self.not_before.max(now.plus(self.policy.token_floor));
             }
             Ok(_) => {}
             Err(error) => self.failed(now, request, SourceError::Token(error)),

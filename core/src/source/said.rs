@@ -4,20 +4,23 @@ use core::fmt;
 
 use crate::json;
 
-/// The service's own words: up to 200 bytes of a description, or of a page that is no JSON. What is
-/// so long that it may be a secret which was echoed is left out.
+/// The service's own words: up to 200 bytes of a description, or of a page that is no JSON; without
+/// the feature `alloc`, up to 80, since a device's stack is small. What is so long that it may be a
+/// secret which was echoed is left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ServiceText {
-    text: [u8; 200],
+    text: [u8; TEXT],
     len: u8,
 }
+
+const TEXT: usize = if cfg!(feature = "alloc") { 200 } else { 80 };
 
 /// The longest word that is shown: a GUID is as long.
 const WORD: usize = 36;
 
 impl ServiceText {
     /// Nothing.
-    pub const EMPTY: Self = Self { text: [0; 200], len: 0 };
+    pub const EMPTY: Self = Self { text: [0; TEXT], len: 0 };
 
     /// What the body of an answer says, which may be cut.
     pub(super) fn of(body: &[u8]) -> Self {
@@ -136,7 +139,7 @@ mod tests {
         let echoed = std::format!("bad secret {} given", "s".repeat(40));
         assert_eq!(said(&echoed), "bad secret [...] given");
         let long = said(&"word ".repeat(100));
-        assert!(long.len() <= 200 && long.ends_with("word"), "{long}");
+        assert!(long.len() <= TEXT && long.ends_with("word"), "{long}");
         let cut = r#"{"error_description":"AADSTS90033: A transient error has occ"#;
         assert_eq!(said(cut), "");
     }

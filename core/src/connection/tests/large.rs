@@ -80,6 +80,17 @@ fn no_reply_is_taken_for_a_confirmation() {
 }
 
 #[test]
+fn a_subscription_in_a_transaction_that_goes_on_is_queued() {
+    let mut bench = ready(64);
+    bench.submit(1, args!["MULTI"]);
+    bench.submit(2, args!["DISCARD", "x"]);
+    bench.submit(3, args!["PUNSUBSCRIBE"]);
+    let refused = "-ERR wrong number of arguments for 'discard' command\r\n";
+    let outputs = bench.answer(&format!("+OK\r\n{refused}+QUEUED\r\n"));
+    assert_eq!(outputs[2], "3 QUEUED");
+}
+
+#[test]
 fn what_a_large_attribute_says_is_no_answer() {
     for len in 0..70 {
         let mut bench = ready(64);

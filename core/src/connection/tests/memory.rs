@@ -221,3 +221,27 @@ fn a_reply_that_is_skipped_is_reported_with_the_limit() {
     let expected = ReplyTooLarge { size: reply.len() as u64, capacity: 4096 };
     assert_eq!(errors, [expected]);
 }
+
+#[test]
+fn a_command_without_a_time_limit_keeps_no_memory_when_it_is_answered() {
+    let mut grower = Grower::new();
+    grower.at(secs(10));
+    grower.look();
+    assert!(grower.least());
+    let value = "x".repeat(5000);
+    let args = args!["SET", "k", value.as_str()];
+    let mut command = Vec::new();
+    encode(args, &mut |piece| command.extend_from_slice(piece));
+    let (now, by) = (grower.now, Instant::FAR_FUTURE);
+    grower.connection.submit_encoded(now, by, 7, Class::Plain, &command).unwrap();
+    grower.send();
+    // It is looked at when something is due, and only then.
+    for second in 11..=100 {
+        grower.at(secs(second));
+    }
+    assert_eq!(grower.receive(b"+OK\r\n"), 1);
+    for second in 101..=110 {
+        grower.at(secs(second));
+    }
+    assert!(grower.least(), "{:?}", grower.room());
+}

@@ -225,6 +225,39 @@ fn the_same_token_again_is_no_new_one_and_is_not_asked_for_in_a_hurry() {
 }
 
 #[test]
+fn no_policy_makes_a_hot_loop_whatever_comes_of_a_request() {
+    let never = Duration::ZERO;
+    let retry = RetryPolicy {
+        initial_delay: never,
+        max_delay: never,
+        slow_delay: never,
+        ..RetryPolicy::default()
+    };
+    let policy = RefreshPolicy { retry, expiration_refresh_ratio: Ratio::ZERO, ..bare() };
+    for outcome in 0..3 {
+        let mut manager = manager(policy.clone());
+        let (mut now, mut requests) = (secs(0), 0);
+        while now < secs(1) && requests < 1000 {
+            match manager.poll(now) {
+                Action::Fetch { request, .. } => {
+                    requests += 1;
+                    match outcome {
+                        0 => manager.failed(now, request, TRANSIENT),
+                        1 => manager.abandoned(now, request),
+                        _ => {
+                            let name = std::format!("token-{requests}");
+                            manager.token(now, request, &token(&name, 1)).unwrap();
+                        }
+                    }
+                }
+                Action::Wait { until, .. } => now = until,
+            }
+        }
+        assert_eq!(requests, 100, "outcome {outcome}");
+    }
+}
+
+#[test]
 fn no_answer_makes_it_ask_more_often_than_the_floors_allow() {
     for life in [0, 1, 1000, 240_000, 365 * 86_400_000, u64::MAX] {
         let mut manager = manager(RefreshPolicy {
