@@ -49,10 +49,10 @@ impl Measured {
 /// has 16 KiB and 1 KiB as its aim.
 const PARTS: [(&str, &str, (u32, u32)); 5] = [
     ("empty", "an empty firmware", (2 * 1024, 0)),
-    ("tokens", "token manager, JSON and JWT", (12_800, 1024)),
+    ("tokens", "token manager, JSON and JWT", (13_056, 1024)),
     ("login", "+ RESP and the login", (16 * 1024, 1024)),
-    ("commands", "+ a connection with commands", (32_000, 1088)),
-    ("source", "+ a managed identity over HTTP", (37_500, 1088)),
+    ("commands", "+ a connection with commands", (32_000, 1152)),
+    ("source", "+ a managed identity over HTTP", (37_500, 1152)),
 ];
 
 /// Builds, runs and measures the parts of the core.
@@ -86,14 +86,14 @@ pub(crate) fn parts() -> Result<Vec<Measured>> {
 }
 
 /// The gateway, as [`gateways`] has it: what it is, the test that shows what stack it takes, and the
-/// most that it may take. It has 176 and 200 KiB of flash as its aim.
+/// most that it may take. With RSA that is 200 KiB of flash and 48 KiB of RAM.
 const GATEWAYS: [(&str, &str, (u32, u32)); 2] = [
     (
         "gateway (P-256, RSA)",
         "it_stays_logged_in_through_three_tokens_a_cut_and_a_restart",
-        (182 * 1024, 43 * 1024),
+        (200 * 1024, 48 * 1024),
     ),
-    ("gateway (P-256)", "with_p256_alone_it_logs_in_again", (176 * 1024, 42 * 1024)),
+    ("gateway (P-256)", "with_p256_alone_it_logs_in_again", (184 * 1024, 43 * 1024)),
 ];
 
 /// Builds and measures the gateway, without running it.

@@ -29,22 +29,22 @@ const RELATIVE_BELOW: u64 = 978_307_200;
 
 impl Endpoint {
     /// Reads a response. A token is put right in place, if it has escapes.
-    pub(super) fn read(self, response: Response<'_>) -> Result<Issued, SourceError> {
-        // With an error in it, a 200 is none.
-        let is_error =
-            || json::members(response.body).flatten().any(|(key, _)| json::text_is(key, "error"));
-        let has_token = || {
-            json::members(response.body)
-                .flatten()
-                .any(|(key, _)| json::text_is(key, "access_token"))
-        };
-        if response.status != 200 || (!has_token() && is_error()) {
+    pub(super) fn read(self, mut response: Response<'_>) -> Result<Issued, SourceError> {
+        if response.status != 200 {
             return Err(self.refused(&response));
         }
-        if response.body.trim_ascii_start().starts_with(b"<") {
-            return Err(SourceError::WebPage);
-        }
-        issued(response)
+        issued(&mut response).map_err(|error| match (error, self.refused(&response)) {
+            // With an error in it, a 200 is none.
+            (SourceError::NoToken, refused @ SourceError::Refused { error, code, .. })
+                if error != OAuthError::Other || code.is_some() =>
+            {
+                refused
+            }
+            (SourceError::Json(_), _) if response.body.trim_ascii_start().starts_with(b"<") => {
+                SourceError::WebPage
+            }
+            (error, _) => error,
+        })
     }
 
     fn refused(self, response: &Response<'_>) -> SourceError {
@@ -90,15 +90,16 @@ impl Endpoint {
     }
 }
 
-fn issued(response: Response<'_>) -> Result<Issued, SourceError> {
-    let Response { body, has_length, .. } = response;
+fn issued(response: &mut Response<'_>) -> Result<Issued, SourceError> {
+    let (server_time, has_length) = (response.date, response.has_length);
+    let body = &mut *response.body;
     let mut secret = None;
     let mut issued = Issued {
         secret: Span::default(),
         expires_in: None,
         expires_on: None,
         refresh_in: None,
-        server_time: response.date,
+        server_time,
     };
     let mut scanner = Scanner::new();
     let mut at = 0;

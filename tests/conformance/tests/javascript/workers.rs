@@ -88,7 +88,7 @@ fn a_worker_refuses_a_server_that_it_does_not_trust() {
 /// A Worker that has managers of tokens at module scope.
 fn managers(name: &str, options: Options, fault: Option<&str>) -> Served {
     let emulator = emulator(options);
-    for fault in fault {
+    if let Some(fault) = fault {
         emulator.arm(fault).expect("it is a fault");
     }
     serve_program("tokens.worker.mjs", name, emulator, MANAGED)
