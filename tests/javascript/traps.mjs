@@ -276,6 +276,23 @@ for (const [what, does] of [
   check(mine.closed === 1, 'a transport is closed as a method');
 }
 
+// A name with several addresses, which may be far.
+if (!globalThis.Deno) {
+  const { default: net } = await import('node:net');
+  const { connectNode } = await import('redis-entraid-js/node');
+  const original = net.connect;
+  let given;
+  net.connect = (options) => {
+    given = options;
+    return original(options);
+  };
+  const target = { address: '127.0.0.1', port: 1, serverName: 'cache' };
+  await failure(connectNode({ plain: true })(target));
+  net.connect = original;
+  const time = given?.autoSelectFamilyAttemptTimeout;
+  check(time >= 2000, `an address that takes longer than a quarter of a second isn't given up: ${time}`);
+}
+
 // Servers that say nothing.
 {
   const accepted = [];
