@@ -197,7 +197,7 @@ impl<L: Share<State>> Exchange<L> {
 
     fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
         set_waker(&mut state.driver, cx);
-        state.purge();
+        state.tidy();
         if state.handles == 0 {
             state.over = Some(Error::Closed);
             return Err(Ended::Unneeded);

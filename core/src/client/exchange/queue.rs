@@ -70,6 +70,10 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
         self.entries.iter()
     }
@@ -110,9 +114,13 @@ impl Queue {
 
     /// The command in front was given to the connection.
     pub(super) fn pop(&mut self) {
-        if let Some(queued) = self.entries.pop_front() {
-            self.begun = Some(queued.ticket.batch());
-        }
+        self.begun = self.entries.front().map(|queued| queued.ticket.batch());
+        self.drop_front();
+    }
+
+    /// The command in front is not sent.
+    pub(super) fn drop_front(&mut self) {
+        self.entries.pop_front();
         self.tidy();
     }
 

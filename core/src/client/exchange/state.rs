@@ -1,5 +1,6 @@
 //! What the handles of a client share, and the rules for it.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use core::task::Waker;
@@ -21,7 +22,7 @@ pub(super) struct Slot {
     pub(super) expected: usize,
     pub(super) replies: Replies,
     /// What failed before its turn, in order: replies come in the order of the commands.
-    early: Vec<(u32, Failure)>,
+    early: VecDeque<(u32, Failure)>,
     pub(super) waker: Option<Waker>,
     /// Its session came to nothing, and it wasn't told yet.
     pub(super) state_lost: bool,
@@ -34,7 +35,12 @@ impl Slot {
         self.expected = expected;
         self.replies.clear();
         // There are few, but for what is lost: no memory is kept for that.
-        self.early = Vec::new();
+        self.early = VecDeque::new();
+    }
+
+    /// How many replies it still waits for.
+    fn missing(&self) -> usize {
+        self.expected.saturating_sub(self.replies.len())
     }
 
     /// Takes in what became of command number `index`. Says whether that was the last one.
@@ -49,10 +55,11 @@ impl Slot {
             Ok(raw) => self.replies.reply(raw),
             Err(failure) => self.early.insert(place, (index, failure)),
         }
-        while let Some((early, _)) = self.early.first()
-            && *early as usize <= self.replies.len()
+        let replies = &mut self.replies;
+        while let Some((_, failure)) =
+            self.early.pop_front_if(|(early, _)| *early as usize <= replies.len())
         {
-            self.replies.fail(self.early.remove(0).1);
+            replies.fail(failure);
         }
         self.replies.len() >= self.expected
     }
@@ -77,18 +84,25 @@ pub struct State {
     pub(super) session: Option<Open>,
     /// What is open on the connection, by what it was given.
     held: Held,
-    /// There may be commands that nobody waits for.
-    purge: bool,
+    /// So many commands in the queue, at most, are such that nobody waits for.
+    withdrawn: usize,
     pub(super) driver: Option<Waker>,
     /// The driver has ended and will not come back.
     pub(super) over: Option<Error>,
 }
 
+/// Whether somebody waits for the reply.
+fn waits(slots: &[Slot], queued: &Queued) -> bool {
+    let Queued { ticket, .. } = queued;
+    let slot = slots.get(ticket.slot as usize);
+    slot.is_some_and(|slot| slot.batch == ticket.batch && slot.expected > 0)
+}
+
 impl State {
     pub(super) fn new(limits: Limits) -> Self {
         let (queue, slots, free, held) = Default::default();
-        let (handles, session, purge, driver, over) = (0, None, false, None, None);
-        Self { limits, queue, slots, free, handles, session, held, purge, driver, over }
+        let (handles, session, withdrawn, driver, over) = (0, None, 0, None, None);
+        Self { limits, queue, slots, free, handles, session, held, withdrawn, driver, over }
     }
 
     /// Takes in what became of a command. Answers with who is to be woken.
@@ -112,10 +126,9 @@ impl State {
         if slot.batch != ticket.batch || slot.expected == 0 {
             return;
         }
-        let batch = slot.batch;
-        slot.begin(batch, 0);
+        self.withdrawn += slot.missing();
+        slot.begin(ticket.batch, 0);
         slot.waker = None;
-        self.purge = true;
         if self.concerns(ticket.slot) {
             let gone = self.purge();
             self.torn(ticket.slot, &gone);
@@ -126,9 +139,9 @@ impl State {
     pub(super) fn leave(&mut self, number: u32) {
         self.handles -= 1;
         let Some(slot) = self.slots.get_mut(number as usize) else { return };
+        self.withdrawn += slot.missing();
         *slot = Slot { batch: slot.batch, ..Slot::default() };
         self.free.push(number);
-        self.purge = true;
         if self.concerns(number) {
             self.purge();
             self.session = self.session.filter(|open| open.slot != number);
@@ -151,16 +164,35 @@ impl State {
         its.fold(open, |open, queued| Open::after(open, slot, queued.class))
     }
 
+    /// Takes those out of the queue that nobody waits for, if they are most of it: it takes as long
+    /// as the queue is.
+    pub(super) fn tidy(&mut self) {
+        if self.withdrawn > self.queue.len() / 2 {
+            self.purge();
+        }
+    }
+
     /// Takes those out of the queue that nobody waits for.
-    pub(super) fn purge(&mut self) -> Vec<Queued> {
-        if !core::mem::take(&mut self.purge) {
+    fn purge(&mut self) -> Vec<Queued> {
+        if core::mem::take(&mut self.withdrawn) == 0 {
             return Vec::new();
         }
         let (rest, slots) = (self.rest_of_transaction(), &self.slots);
-        self.queue.take(|at, Queued { ticket, .. }| {
-            let waits = |slot: &Slot| slot.batch == ticket.batch && slot.expected > 0;
-            at >= rest && !slots.get(ticket.slot as usize).is_some_and(waits)
-        })
+        self.queue.take(|at, queued| at >= rest && !waits(slots, queued))
+    }
+
+    /// Takes those out of the front of the queue that nobody waits for.
+    fn purge_front(&mut self) {
+        let in_transaction = self.held.open().is_some_and(|open| open.multi);
+        let Self { slots, queue, .. } = self;
+        // What is left of a transaction goes, whoever waits.
+        let goes = |queue: &Queue, queued: &Queued| {
+            waits(slots, queued) || in_transaction && queue.is_begun(queued)
+        };
+        while queue.iter().next().is_some_and(|queued| !goes(queue, queued)) {
+            queue.drop_front();
+            self.withdrawn = self.withdrawn.saturating_sub(1);
+        }
     }
 
     /// How many commands at the front go, whoever waits: what lies between `MULTI` and `EXEC` is
@@ -220,6 +252,7 @@ impl State {
             if self.held == Held::Abandoned {
                 return Err(Ended::Abandoned);
             }
+            self.purge_front();
             let Some((queued, command, by)) = self.queue.front(now, self.limits) else {
                 return Ok(progress);
             };
@@ -246,14 +279,11 @@ impl State {
     fn refused(&mut self, queued: &Queued, failure: &Failure, wakers: &mut Vec<Waker>) {
         let slot = queued.ticket.slot;
         let in_transaction = self.held.open().is_some_and(|open| open.multi);
-        let in_session = in_transaction || self.session.is_some_and(|open| open.slot == slot);
-        let gone = self.queue.take(|at, other| {
-            at == 0 || in_session && other.ticket.batch() == queued.ticket.batch()
-        });
-        let rest = gone.get(1..).unwrap_or_default();
+        self.queue.drop_front();
         wakers.extend(self.put(queued.ticket, Err(failure.clone())));
-        self.fail(rest, &Failure::StateLost, wakers);
-        if in_session {
+        if in_transaction || self.session.is_some_and(|open| open.slot == slot) {
+            let rest = self.queue.take(|_, other| other.ticket.batch() == queued.ticket.batch());
+            self.fail(&rest, &Failure::StateLost, wakers);
             self.lose_session(slot, !rest.is_empty());
         }
     }

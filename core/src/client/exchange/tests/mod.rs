@@ -1,6 +1,7 @@
 //! Handles and a connection that takes as many commands as it is told to.
 
 mod limits;
+mod many;
 mod noauth;
 mod withdrawal;
 
