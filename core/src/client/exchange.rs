@@ -45,8 +45,8 @@ impl<L> fmt::Debug for Exchange<L> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) ticket: Ticket,
-    /// It came within a transaction or a `WATCH` of an earlier one.
-    pub(super) in_session: bool,
+    /// The transaction or the `WATCH` of an earlier one that it came within.
+    pub(super) session: Option<Open>,
 }
 
 impl<L: Share<State>> Exchange<L> {
@@ -102,9 +102,9 @@ impl<L: Share<State>> Exchange<L> {
         self.change(|state| state.withdraw(ticket));
     }
 
-    /// The session of `slot` came to nothing, and it knows.
-    pub(super) fn give_up_session(&self, slot: u32) {
-        self.change(|state| state.give_up_session(slot));
+    /// The session of `slot` came to nothing. It hears so, unless it was `told`.
+    pub(super) fn lose_session(&self, slot: u32, told: bool) {
+        self.change(|state| state.lose_session(slot, told));
     }
 
     /// Changes something that the driver has to see to.
@@ -153,7 +153,7 @@ impl<L: Share<State>> Exchange<L> {
         let waker = state.driver.take();
         drop(state);
         wake(waker);
-        Ok(Sent { ticket, in_session: before.is_some() })
+        Ok(Sent { ticket, session: before })
     }
 
     /// Whether `slot` is in the middle of a transaction or of a `WATCH`.

@@ -158,14 +158,14 @@ impl<L: Share<State>> Handle<L> {
             let Sent { in_session, .. } = self.exchanged(clock.now(), by).await?;
             if let Some((mut before, first)) = kept {
                 // Who was never heard again says less than the server did.
-                if !self.is_unheard() {
+                if sent.is_ok() && !self.is_unheard() {
                     before.truncate(first);
                     before.append(&self.replies);
                 }
                 self.replies = before;
                 break;
             }
-            match Repeat::of(&self.batch, &self.replies, in_session) {
+            match Repeat::of(&self.batch, &self.replies, sent?.session) {
                 None => break,
                 Some(Repeat::From(first)) => {
                     kept = Some((core::mem::take(&mut self.replies), first));
@@ -173,6 +173,7 @@ impl<L: Share<State>> Handle<L> {
                 }
                 Some(Repeat::Lost(first)) => {
                     self.exchange.give_up_session(self.slot);
+                    self.exchange.lose_session(self.slot, first < all);
                     let all = self.replies.len();
                     self.replies.truncate(first);
                     (first..all).for_each(|_| self.replies.fail(Failure::StateLost));

@@ -221,7 +221,7 @@ impl State {
 
     /// What `slot` wanted to be executed together, or on a condition, isn't any more. It hears so,
     /// unless it was `told`.
-    fn lose_session(&mut self, slot: u32, told: bool) {
+    pub(super) fn lose_session(&mut self, slot: u32, told: bool) {
         if self.held_in_the_end(slot).is_some() {
             self.held = Held::Abandoned;
         }
@@ -373,11 +373,6 @@ impl State {
         for slot in self.slots.iter_mut().filter(|slot| slot.expected == 0) {
             slot.replies.forget();
         }
-    }
-
-    /// The session of `slot` came to nothing, and it knows.
-    pub(super) fn give_up_session(&mut self, slot: u32) {
-        self.lose_session(slot, true);
     }
 
     /// Who waits, and who comes, hears `error` from now on.
