@@ -188,9 +188,9 @@ impl<L: Share<State>> Handle<L> {
 
     /// Queues the batch, and waits for its replies.
     async fn exchanged(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
-        let sent = self.exchange.send(self.slot, now, by, &self.batch)?;
-        let (exchange, replies) = (&self.exchange, &mut self.replies);
-        let mut waiting = Waiting { exchange, ticket: Some(sent.ticket) };
+        let Self { exchange, slot, batch, replies } = self;
+        let sent = exchange.send(*slot, now, by, batch)?;
+        let mut waiting = Waiting { exchange, batch, ticket: Some(sent.ticket) };
         poll_fn(|cx| exchange.poll_replies(cx, sent.ticket, replies)).await;
         waiting.ticket = None;
         Ok(sent)
@@ -246,6 +246,7 @@ fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
 
 /// Withdraws what nobody waits for any more.
 struct Waiting<'h, L: Share<State>> {
+    batch: &'h mut Batch,
     exchange: &'h Exchange<L>,
     /// Nothing when the waiting is over.
     ticket: Option<Ticket>,
@@ -254,6 +255,8 @@ struct Waiting<'h, L: Share<State>> {
 impl<L: Share<State>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
+            // It may be long until the handle is used again.
+            self.batch.clear();
             self.exchange.withdraw(ticket);
         }
     }
