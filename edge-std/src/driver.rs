@@ -142,19 +142,20 @@ impl Commands<'_> {
         let mut future = pin!(future);
         let mut waiting = None;
         loop {
-            let waits = self.start.is_some() || !self.desk.is_empty();
+            let known = self.desk.waiting();
+            let waits = self.start.is_some() || known.is_some();
             if waits != waiting.is_some() {
                 waiting = waits.then(|| self.identity.waiting());
             }
-            let until = self.desk.deadline();
+            let until = known.unwrap_or(Instant::FAR_FUTURE);
             tokio::select! {
                 output = &mut future => return Ok(Some(output)),
-                more = poll_fn(|cx| self.desk.poll_more(cx)) => more.map_err(|_| Unneeded)?,
+                more = poll_fn(|cx| self.desk.poll_waiting(cx, known)) => more.map_err(|_| Unneeded)?,
                 () = TokioClock.sleep_until(until) => {
                     self.desk.expire(TokioClock.now(), || self.standing.problem());
                 }
             }
-            if demanded && self.desk.is_empty() {
+            if demanded && self.desk.waiting().is_none() {
                 return Ok(None);
             }
         }
@@ -162,10 +163,7 @@ impl Commands<'_> {
 
     /// Waits for the next command.
     async fn demand(&mut self) -> Result<(), Unneeded> {
-        while self.desk.is_empty() {
-            poll_fn(|cx| self.desk.poll_more(cx)).await.map_err(|_| Unneeded)?;
-        }
-        Ok(())
+        poll_fn(|cx| self.desk.poll_waiting(cx, None)).await.map_err(|_| Unneeded)
     }
 
     fn give_up(&mut self) -> Result<(), Unneeded> {

@@ -16,8 +16,6 @@ use crate::time::Instant;
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
 pub struct Desk<L: Share<State>> {
     exchange: Arc<Exchange<L>>,
-    /// Until when a command waited when was last [looked](Self::poll_more), if one did.
-    known: Option<Instant>,
     /// Kept for its room.
     wakers: Vec<Waker>,
 }
@@ -38,29 +36,32 @@ pub type Submit<'s> = dyn FnMut(Instant, Tag, Class, &[u8]) -> Result<(), Submit
 impl<L: Share<State>> Desk<L> {
     /// For the handles of `exchange`.
     pub fn new(exchange: Arc<Exchange<L>>) -> Self {
-        Self { exchange, known: None, wakers: Vec::new() }
+        Self { exchange, wakers: Vec::new() }
     }
 
-    /// Ready when it has changed whether commands wait, or until when.
+    /// Until when a command waits to be sent, if one does.
+    pub fn waiting(&self) -> Option<Instant> {
+        self.exchange.waiting()
+    }
+
+    /// Ready when [`waiting`](Self::waiting) differs from what is `known`.
     ///
     /// # Errors
     /// [`Ended::Unneeded`] when there are no handles left.
-    pub fn poll_more(&mut self, cx: &Context<'_>) -> Poll<Result<(), Ended>> {
-        let known = self.exchange.look(cx)?;
-        if core::mem::replace(&mut self.known, known) == known {
-            return Poll::Pending;
+    pub fn poll_waiting(
+        &self,
+        cx: &Context<'_>,
+        known: Option<Instant>,
+    ) -> Poll<Result<(), Ended>> {
+        match self.exchange.look(cx)? {
+            waiting if waiting == known => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
         }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Whether no command waits to be sent.
-    pub fn is_empty(&self) -> bool {
-        self.exchange.is_empty()
     }
 
     /// When the time of a command is over that was not sent yet.
     pub fn deadline(&self) -> Instant {
-        self.exchange.due()
+        self.waiting().unwrap_or(Instant::FAR_FUTURE)
     }
 
     /// While there is no connection: fails the commands whose time is over. `problem` says why

@@ -192,7 +192,7 @@ impl<L: Share<State>> Exchange<L> {
     pub(super) fn look(&self, cx: &Context<'_>) -> Result<Option<Instant>, Ended> {
         let mut state = self.lock();
         Self::attend(&mut state, cx)?;
-        Ok((!state.queue.is_empty()).then_some(state.queue.due()))
+        Ok(state.queue.waiting())
     }
 
     fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
@@ -220,14 +220,9 @@ impl<L: Share<State>> Exchange<L> {
         })
     }
 
-    /// Whether no command waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().queue.is_empty()
-    }
-
-    /// When [`expire`](Self::expire) has something to do.
-    pub(super) fn due(&self) -> Instant {
-        self.lock().queue.due()
+    /// Until when a command waits, if one does.
+    pub(super) fn waiting(&self) -> Option<Instant> {
+        self.lock().queue.waiting()
     }
 
     /// Fails what has waited for too long.

@@ -155,7 +155,7 @@ impl<L: Share<State>> Handle<L> {
         let by = limit.map(|limit| clock.now().plus(limit));
         let mut kept: Option<(Replies, usize)> = None;
         loop {
-            let Sent { in_session, .. } = self.exchanged(clock.now(), by).await?;
+            let sent = self.exchanged(clock.now(), by).await;
             if let Some((mut before, first)) = kept {
                 // Who was never heard again says less than the server did.
                 if sent.is_ok() && !self.is_unheard() {
@@ -172,9 +172,8 @@ impl<L: Share<State>> Handle<L> {
                     self.batch.skip(first);
                 }
                 Some(Repeat::Lost(first)) => {
-                    self.exchange.give_up_session(self.slot);
-                    self.exchange.lose_session(self.slot, first < all);
                     let all = self.replies.len();
+                    self.exchange.lose_session(self.slot, first < all);
                     self.replies.truncate(first);
                     (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
                     break;
@@ -246,8 +245,8 @@ fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
 
 /// Withdraws what nobody waits for any more.
 struct Waiting<'h, L: Share<State>> {
-    batch: &'h mut Batch,
     exchange: &'h Exchange<L>,
+    batch: &'h mut Batch,
     /// Nothing when the waiting is over.
     ticket: Option<Ticket>,
 }
@@ -255,9 +254,9 @@ struct Waiting<'h, L: Share<State>> {
 impl<L: Share<State>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
+            self.exchange.withdraw(ticket);
             // It may be long until the handle is used again.
             self.batch.clear();
-            self.exchange.withdraw(ticket);
         }
     }
 }

@@ -199,6 +199,11 @@ impl Queue {
         self.due
     }
 
+    /// The same, if a command waits.
+    pub(super) fn waiting(&self) -> Option<Instant> {
+        (!self.is_empty()).then_some(self.due)
+    }
+
     /// Its time begins when its turn comes.
     fn is_exempt(&self, queued: &Queued) -> bool {
         !queued.is_limited && self.is_begun(queued)

@@ -101,16 +101,16 @@ impl<T: Timer> Handler for Keeper<T> {
 
 impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted {
-        if let Poll::Ready(Err(_)) = self.desk.poll_more(cx) {
+        if let Poll::Ready(Err(_)) = self.desk.poll_waiting(cx, None) {
             return Wanted::NeverAgain;
         }
         let Self { desk, shared, .. } = self;
         desk.expire(now, || shared.problem());
-        if self.is_idle && self.desk.is_empty() { Wanted::Later } else { Wanted::Now }
+        if self.is_idle && self.desk.waiting().is_none() { Wanted::Later } else { Wanted::Now }
     }
 
     fn is_waited_for(&self) -> bool {
-        !self.desk.is_empty()
+        self.desk.waiting().is_some()
     }
 
     fn dial(&self, now: Instant) -> Dial {

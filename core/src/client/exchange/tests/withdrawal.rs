@@ -23,7 +23,7 @@ fn what_was_not_submitted_is_withdrawn_command_by_command() {
     let rest = withdrawn(&mut line, &mut handle, 2, "SET a 1 | SET b 2 | SET c 3");
     assert_eq!(rest, Ok(Vec::new()));
     assert_eq!(line.said, ["SET a 1", "SET b 2"]);
-    assert!(line.desk.is_empty());
+    assert!(line.desk.waiting().is_none());
 }
 
 #[test]
