@@ -131,7 +131,7 @@ impl State {
         slot.waker = None;
         if self.concerns(ticket.slot) {
             let gone = self.purge();
-            self.torn(ticket.slot, &gone);
+            self.torn(ticket.slot, &gone, false);
         }
     }
 
@@ -202,8 +202,9 @@ impl State {
         if in_transaction { self.queue.rest_of_transaction() } else { 0 }
     }
 
-    /// Sees to the session of `slot`, whose commands `gone` were taken out of the queue.
-    fn torn(&mut self, slot: u32, gone: &[Queued]) {
+    /// Sees to the session of `slot`, whose commands `gone` were taken out of the queue. Who was
+    /// `told` what became of each, and has nothing open, knows.
+    fn torn(&mut self, slot: u32, gone: &[Queued], told: bool) {
         let mut gone = gone.iter().filter(|queued| queued.ticket.slot == slot).peekable();
         if gone.peek().is_none() {
             return;
@@ -212,7 +213,7 @@ impl State {
         let is_its = self.session.is_some_and(|session| session.slot == slot);
         let in_transaction = open.is_some_and(|open| open.multi);
         if in_transaction || is_its && gone.any(|queued| Open::is_changed_by(queued.class)) {
-            self.lose_session(slot, false);
+            self.lose_session(slot, told && open.is_none());
         } else if self.session.is_none() {
             // The transaction that would have ended it was withdrawn: keys are watched on.
             self.session = open;
@@ -231,11 +232,12 @@ impl State {
         }
     }
 
-    /// Sees to the sessions of those whose commands `gone` were taken out of the queue.
+    /// Sees to the sessions of those whose commands `gone` were taken out of the queue, and who were
+    /// told.
     fn torn_all(&mut self, gone: &[Queued]) {
         let [session, held] = [self.session, self.held.open()].map(|open| open.map(|it| it.slot));
         for slot in session.into_iter().chain(held.filter(|_| held != session)) {
-            self.torn(slot, gone);
+            self.torn(slot, gone, true);
         }
     }
 

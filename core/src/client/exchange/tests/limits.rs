@@ -1,3 +1,5 @@
+use std::vec;
+
 use super::*;
 use crate::connection::Outcome;
 
@@ -109,4 +111,29 @@ fn a_transaction_that_has_begun_is_ended_when_its_time_is_over() {
     line.take(1).unwrap();
     line.answer_all(1, "+late\r\n");
     assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+}
+
+#[test]
+fn who_hears_that_nothing_of_a_transaction_was_sent_may_go_on_at_once() {
+    let late = |line: &mut Line| line.desk.expire(Instant::from_millis(60_000), || None);
+    let hopeless = |line: &mut Line| line.desk.refuse(|| None);
+    for fails in [late as fn(&mut Line), hopeless] {
+        let (mut line, mut handle) = Line::new();
+        let clock = Stopped::default();
+        let mut waiting = begun(&mut handle, &clock, "MULTI");
+        fails(&mut line);
+        assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+        drop(waiting);
+        assert_eq!((outcomes(&handle), handle.has_session()), (vec![Outcome::NotSent], false));
+        drop(begun(&mut handle, &clock, "GET a"));
+        // What fails behind a `MULTI` that was sent is another matter: an `EXEC` would find nothing.
+        let waiting = begun(&mut handle, &clock, "MULTI");
+        line.take(1).unwrap();
+        line.answer(0, "+OK\r\n");
+        drop(waiting);
+        let waiting = begun(&mut handle, &clock, "SET a 1");
+        fails(&mut line);
+        drop(waiting);
+        assert!(matches!(refused(&mut handle, "EXEC"), Error::StateLost));
+    }
 }
