@@ -161,6 +161,12 @@ impl<L: Share<State>> Exchange<L> {
         self.lock().session.is_some_and(|open| open.slot == slot)
     }
 
+    /// For how many bytes there is memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.lock().room()
+    }
+
     /// Whether any is.
     pub(super) fn is_in_session(&self) -> bool {
         self.lock().session.is_some()

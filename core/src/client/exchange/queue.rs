@@ -112,6 +112,12 @@ impl Queue {
         self.tidy();
     }
 
+    /// For how many bytes it has memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The command in front was given to the connection.
     pub(super) fn pop(&mut self) {
         self.begun = self.entries.front().map(|queued| queued.ticket.batch());

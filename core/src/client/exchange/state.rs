@@ -377,6 +377,13 @@ impl State {
         }
     }
 
+    /// For how many bytes there is memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        let slots = self.slots.iter().map(|slot| slot.replies.bytes.capacity());
+        self.queue.room() + slots.sum::<usize>()
+    }
+
     /// Who waits, and who comes, hears `error` from now on.
     pub(super) fn end(&mut self, error: &Error) -> Vec<Waker> {
         let mut wakers = Vec::new();

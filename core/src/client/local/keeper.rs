@@ -97,6 +97,10 @@ impl<T: Timer> Handler for Keeper<T> {
         self.desk.deliver().settle(health);
         self.shared.standing.borrow_mut().set_health(*health);
     }
+
+    fn give_back(&mut self) {
+        self.desk.deliver().give_back();
+    }
 }
 
 impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
