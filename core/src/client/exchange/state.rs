@@ -375,13 +375,32 @@ impl State {
         for slot in self.slots.iter_mut().filter(|slot| slot.expected == 0) {
             slot.replies.forget();
         }
+        if self.queue.is_empty() {
+            self.give_slots_back();
+        }
+    }
+
+    /// Gives back the last slots, as far as nobody has them. There must be no command on its way,
+    /// whose reply might come to the next one who has that slot.
+    fn give_slots_back(&mut self) {
+        let Self { free, slots, .. } = self;
+        free.sort_unstable_by(|one, other| other.cmp(one));
+        let last = (0..slots.len()).rev();
+        let gone =
+            free.iter().zip(last).take_while(|(free, last)| **free as usize == *last).count();
+        if gone > 0 {
+            free.drain(..gone);
+            free.shrink_to_fit();
+            slots.truncate(slots.len() - gone);
+            slots.shrink_to_fit();
+        }
     }
 
     /// For how many bytes there is memory.
     #[cfg(test)]
     pub(super) fn room(&self) -> usize {
         let slots = self.slots.iter().map(|slot| slot.replies.bytes.capacity());
-        self.queue.room() + slots.sum::<usize>()
+        self.queue.room() + slots.sum::<usize>() + self.slots.capacity() * size_of::<Slot>()
     }
 
     /// Who waits, and who comes, hears `error` from now on.

@@ -151,3 +151,34 @@ fn who_has_gone_for_good_has_withdrawn_too() {
         assert_eq!(line.said.last().unwrap(), "GET a");
     }
 }
+
+#[test]
+fn what_many_handles_took_is_given_back_when_they_have_gone() {
+    let (mut line, mut first) = Line::new();
+    let clock = Stopped::default();
+    let mut others: Vec<_> = (0..1000).map(|_| first.another()).collect();
+    let mut kept = others.swap_remove(100);
+    for handle in &mut others {
+        drop_answered(&mut line, handle, "GET a");
+    }
+    let many = first.exchange().room();
+    drop(others);
+    line.desk.deliver().give_back();
+    let few = first.exchange().room();
+    assert!(few < many / 5, "{few} of {many}");
+    // All that are there have a slot of their own.
+    let (mut next, mut last) = (first.another(), first.another());
+    let handles = [&mut first, &mut kept, &mut next, &mut last];
+    let waiting: Vec<_> = handles
+        .into_iter()
+        .zip(["GET 0", "GET 1", "GET 2", "GET 3"])
+        .map(|(handle, text)| begun(handle, &clock, text))
+        .collect();
+    let before = line.said.len();
+    line.take(4).unwrap();
+    for (at, mut waiting) in waiting.into_iter().enumerate() {
+        assert!(waiting.as_mut().poll(&mut cx()).is_pending());
+        line.answer(before + at, "+OK\r\n");
+        assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+    }
+}
