@@ -179,7 +179,9 @@ impl<T: HttpClient + ?Sized> HttpClient for &mut T {
 /// Takes a response as it comes.
 pub struct ResponseWriter<'a> {
     memory: &'a mut [u8],
+    /// Bytes of the body that are kept, and that came.
     len: usize,
+    size: usize,
     status: u16,
     retry_after: Option<RetryAfter>,
     date: Option<UnixTime>,
@@ -193,9 +195,17 @@ enum RetryAfter {
 }
 
 impl<'a> ResponseWriter<'a> {
-    /// Keeps the body in `memory`, which must hold all of it.
+    /// Keeps the body in `memory`, which must hold all of one with a token.
     pub fn new(memory: &'a mut [u8]) -> Self {
-        Self { memory, len: 0, status: 0, retry_after: None, date: None, has_length: false }
+        Self {
+            memory,
+            len: 0,
+            size: 0,
+            status: 0,
+            retry_after: None,
+            date: None,
+            has_length: false,
+        }
     }
 
     /// The status code.
@@ -221,18 +231,27 @@ impl<'a> ResponseWriter<'a> {
     /// The next part of the body.
     ///
     /// # Errors
-    /// [`CapacityError`] if it doesn't fit; the request should be given up then.
+    /// [`CapacityError`] if it doesn't fit; the request should be given up then. What did fit is kept:
+    /// it may say why there is no token.
     pub fn body_chunk(&mut self, chunk: &[u8]) -> Result<(), CapacityError> {
-        let end = self.len.saturating_add(chunk.len());
         let capacity = self.memory.len();
-        let Some(room) = self.memory.get_mut(self.len..end) else {
-            // All or nothing: what comes behind a gap is not wanted either.
-            self.len = end;
-            return Err(CapacityError::new(Buffer::Response, end, capacity));
-        };
-        room.copy_from_slice(chunk);
-        self.len = end;
+        let room = self.memory.get_mut(self.len..).unwrap_or_default();
+        let kept = chunk.get(..room.len()).unwrap_or(chunk);
+        for (to, from) in room.iter_mut().zip(kept) {
+            *to = *from;
+        }
+        self.len += kept.len();
+        self.size = self.size.saturating_add(chunk.len());
+        if self.size > capacity {
+            return Err(CapacityError::new(Buffer::Response, self.size, capacity));
+        }
         Ok(())
+    }
+
+    /// Whether the head says that there is no token. That is the verdict, whatever becomes of the
+    /// body: it is for a person.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        self.status >= 300
     }
 
     /// The response as it has come.
@@ -290,13 +309,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_kept_whole_or_refused() {
+    fn of_a_body_that_is_too_large_the_beginning_is_kept() {
         let mut memory = [0; 4];
         let mut writer = ResponseWriter::new(&mut memory);
         writer.body_chunk(b"abc").unwrap();
         assert_eq!(writer.body_chunk(b"de"), Err(CapacityError::new(Buffer::Response, 5, 4)));
-        assert_eq!(writer.body_chunk(b"d"), Err(CapacityError::new(Buffer::Response, 6, 4)));
-        assert_eq!(writer.finish().body, b"");
+        assert_eq!(writer.body_chunk(b"f"), Err(CapacityError::new(Buffer::Response, 6, 4)));
+        assert_eq!(writer.finish().body, b"abcd");
         let mut writer = ResponseWriter::new(&mut memory);
         writer.body_chunk(b"abc").unwrap();
         writer.body_chunk(b"d").unwrap();

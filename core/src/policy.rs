@@ -147,6 +147,7 @@ impl Default for RefreshPolicy {
 /// | throttled | what the endpoint asks for, at least the same; if it asks for nothing, at least `throttled_delay` |
 /// | parse | `parse_delay` |
 /// | clock | `clock_delay` |
+/// | replication | as transient |
 /// | configuration | `slow_delay` |
 ///
 /// While somebody waits for a token and there is no live one, each wait is at most `max_delay`, but
@@ -198,10 +199,12 @@ impl RetryPolicy {
 
     /// The wait after a failure of this kind, the last of so many in a row, without jitter.
     pub fn wait(&self, kind: ErrorKind, failures: u32) -> Duration {
-        Duration::from_millis(self.wait_millis(kind, failures))
+        let wait = self.own_wait_millis(kind, failures).max(self.asked_millis(kind));
+        Duration::from_millis(wait)
     }
 
-    pub(crate) fn wait_millis(&self, kind: ErrorKind, failures: u32) -> u64 {
+    /// The same but for what the endpoint asked for.
+    pub(crate) fn own_wait_millis(&self, kind: ErrorKind, failures: u32) -> u64 {
         let retryable = (self.is_retryable)(kind);
         match kind {
             ErrorKind::Parse if !retryable => return millis(self.parse_delay),
@@ -209,7 +212,7 @@ impl RetryPolicy {
             _ => {}
         }
         // When the quick attempts are used up there are only slow ones.
-        self.quick_millis(if retryable { failures } else { 0 }).max(self.asked_millis(kind))
+        self.quick_millis(if retryable { failures } else { 0 })
     }
 
     /// The part of the wait that the endpoint asked for.
@@ -309,6 +312,7 @@ impl Jitter {
     }
 
     /// `delay` less up to `share` of it, in milliseconds.
+    #[inline(never)]
     pub(crate) fn earlier(&mut self, delay: u64, share: Ratio) -> u64 {
         delay.saturating_sub(self.up_to(share.of_millis(delay)).unwrap_or_default())
     }

@@ -1,5 +1,5 @@
 //! Subscriptions on the connection of commands. That messages come, through cuts and logins, is what
-//! the cases of `tests/conformance` prove with a real server; this one has no channels.
+//! the cases of `tests/conformance` prove with a real server.
 #![allow(clippy::unwrap_used)]
 
 mod board;
@@ -44,9 +44,9 @@ fn what_is_refused_is_heard_on_each_connection_and_commands_go_on() {
         until(|| heard().len() >= 2).await;
         board.emulator.cut();
         until(|| heard().len() >= 4).await;
-        let refused = ["news: ERR".to_owned(), format!("{too_large}: too large")];
+        let each = ["Subscribed".to_owned(), format!("{too_large}: too large")];
         for connection in heard().chunks(2) {
-            assert!(refused.iter().all(|one| connection.contains(one)), "{}", said());
+            assert!(each.iter().all(|one| connection.contains(one)), "{}", said());
         }
         let value = client.command(args!["GET", "k"], &mut room).await.unwrap();
         assert_eq!(value.int(), Ok(1));

@@ -193,6 +193,9 @@ impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
             Err(DrivenError::Http(error)) => {
                 Err(FetchError::new(SourceError::Http(error.kind()), error))
             }
+            Err(DrivenError::Refused { reason, text }) if !text.is_empty() => {
+                Err(FetchError::new(reason, text.to_string()))
+            }
             Err(error) => Err(error.reason().into()),
         }
     }

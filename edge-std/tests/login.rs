@@ -110,7 +110,9 @@ async fn a_wrong_secret_is_an_error_that_keeps_entras_code() {
     assert_eq!(error.kind(), Kind::Token);
     let text = error.to_string();
     assert!(text.contains("AADSTS7000215") && text.contains("wrong client secret"), "{text}");
-    assert_eq!(emulator.counts().token_requests, 1);
+    assert!(text.contains("an emulated refusal"), "the service's own words: {text}");
+    // Not all machines of Entra may know it yet: a few more attempts.
+    assert_eq!(emulator.counts().token_requests, 4);
 }
 
 #[tokio::test]

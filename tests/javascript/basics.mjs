@@ -90,8 +90,8 @@ const snapshot = kept.changedSnapshot();
 check(snapshot.length > 100 && kept.changedSnapshot() === undefined, 'a token is given out once');
 kept.close();
 const never = () => Promise.reject(new Error('it is not asked'));
-const second = await connect({ ...common, provider: never, oneRequest: true, snapshot });
-check((await second.command('PING')) === 'PONG' && second.pull() === 'use', 'a kept token needs no provider');
+const second = await connect({ ...common, provider: imds, fetch: never, oneRequest: true, snapshot });
+check((await second.command('PING')) === 'PONG' && second.pull() === 'use', 'a kept token needs no request');
 check(second.changedSnapshot() === undefined, 'and is no news');
 second.close();
 

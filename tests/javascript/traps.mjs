@@ -171,9 +171,11 @@ for (const wrong of [
   const before = patient.changedSnapshot();
   patient.close();
   const never = () => Promise.reject(new Error('it is not asked'));
-  const restored = connect({ ...common, provider: never, snapshot: before.buffer });
+  const restored = connect({ ...common, fetch: never, snapshot: before.buffer });
   const kept = await soon(failure(restored.then((client) => client.close())));
   check(kept === undefined, `a snapshot may be an ArrayBuffer: ${kept?.message}`);
+  const other = await soon(failure(connect({ ...common, provider: never, startTimeout: 2000, snapshot: before })));
+  check(other?.message.includes('it is not asked'), `and is of no use for another identity: ${other?.message}`);
 }
 
 // Arguments.

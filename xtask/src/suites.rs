@@ -8,8 +8,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use counts::Counts;
-use runs::{components, conformance, demo, examples, firmware, javascript};
-use sources::{deny, docs, format, leaks, lints, no_std, simulation, tls, unit};
+use runs::{
+    components, conformance, demo, every_server, examples, firmware, javascript, more_scripts,
+    scripts,
+};
+use sources::{
+    deny, docs, format, fuzzing, leaks, lints, model, more_model, more_simulation, no_std,
+    simulation, tls, unit,
+};
 
 use crate::tools::{Result, give_up_at};
 
@@ -71,6 +77,13 @@ pub(crate) const SUITES: &[Suite] = &[
         run: simulation,
     },
     Suite {
+        name: "model",
+        what: "150,000 random operations on a connection and its handles break no promise",
+        budget_minutes: 3,
+        least: 3,
+        run: model,
+    },
+    Suite {
         name: "docs",
         what: "rustdoc has nothing to say",
         budget_minutes: 5,
@@ -86,10 +99,17 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "conformance",
-        what: "every host does what the cases say, on redis-server 6.2, 7.0 and 8.2 and without",
+        what: "every host does what the cases say, on redis-server 7.0 and without; some on 6.2 and 8.2",
         budget_minutes: 10,
-        least: 339,
+        least: 260,
         run: conformance,
+    },
+    Suite {
+        name: "servers",
+        what: "a real server, in a cluster and not, does what the model test takes it to do",
+        budget_minutes: 5,
+        least: 450,
+        run: scripts,
     },
     Suite {
         name: "components",
@@ -135,14 +155,55 @@ pub(crate) const SUITES: &[Suite] = &[
     },
 ];
 
-/// Runs the suites named in `only`, or all.
-pub(crate) fn test(only: &[&str]) -> ExitCode {
-    if let Some(name) = only.iter().find(|name| SUITES.iter().all(|suite| suite.name != **name)) {
+/// The long forms, of which the suites have one representative each.
+pub(crate) const LONG: &[Suite] = &[
+    Suite {
+        name: "long-model",
+        what: "ten million random operations",
+        budget_minutes: 10,
+        least: 3,
+        run: more_model,
+    },
+    Suite {
+        name: "long-servers",
+        what: "500 scripts and the table on redis-server 6.2, 7.0 and 8.2, in a cluster and not",
+        budget_minutes: 10,
+        least: 3750,
+        run: more_scripts,
+    },
+    Suite {
+        name: "long-conformance",
+        what: "every case on redis-server 6.2, 7.0 and 8.2 and without",
+        budget_minutes: 10,
+        least: 339,
+        run: every_server,
+    },
+    Suite {
+        name: "long-simulation",
+        what: "ten times 1,000 days",
+        budget_minutes: 15,
+        least: 1,
+        run: more_simulation,
+    },
+    Suite {
+        name: "long-fuzz",
+        what: "two minutes of each fuzzer",
+        budget_minutes: 30,
+        least: 1,
+        run: fuzzing,
+    },
+];
+
+/// Runs the suites named in `only`, or all; the long forms too if asked to.
+pub(crate) fn test(args: &[&str]) -> ExitCode {
+    let (long, only): (Vec<&str>, Vec<&str>) = args.iter().partition(|arg| **arg == "--long");
+    let suites = || SUITES.iter().chain(LONG.iter().filter(|_| !long.is_empty()));
+    if let Some(name) = only.iter().find(|name| suites().all(|suite| suite.name != **name)) {
         eprintln!("there is no suite {name}");
         return ExitCode::from(2);
     }
     let mut rows = Vec::new();
-    for suite in SUITES.iter().filter(|suite| only.is_empty() || only.contains(&suite.name)) {
+    for suite in suites().filter(|suite| only.is_empty() || only.contains(&suite.name)) {
         println!("\n== {}: {}", suite.name, suite.what);
         let start = Instant::now();
         give_up_at(start + Duration::from_secs(suite.budget_minutes * 60 + 30));
@@ -168,12 +229,12 @@ pub(crate) fn test(only: &[&str]) -> ExitCode {
         }
         rows.push((suite.name, seconds, counts, note));
     }
-    println!("\n{:12} {:>5} {:>7} {:>7} {:>7}", "suite", "s", "", "passed", "failed");
+    println!("\n{:16} {:>5} {:>7} {:>7} {:>7}", "suite", "s", "", "passed", "failed");
     let mut sum = Counts::default();
     for (name, seconds, counts, note) in rows {
         let built = if counts.built { "built" } else { "cached" };
         let Counts { passed, failed, skipped, .. } = counts;
-        println!("{name:12} {seconds:>5} {built:>7} {passed:>7} {failed:>7}  {note}");
+        println!("{name:16} {seconds:>5} {built:>7} {passed:>7} {failed:>7}  {note}");
         sum.passed += passed;
         sum.failed += failed;
         sum.skipped += skipped;

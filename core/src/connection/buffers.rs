@@ -24,14 +24,15 @@ pub struct Receiver<B> {
     framed: usize,
     /// Bytes of the last reply handed out; they are dropped before anything else is done.
     handed_out: usize,
-    /// Bytes of a reply that is too large, and was dropped as it came. Its head stays.
+    /// Bytes of a reply that is too large, and was dropped as it came. Its head and its tail stay.
     dropped: Option<u64>,
     /// The last reply handed out was too large.
     skipped: bool,
 }
 
-/// Bytes of a reply too large that are kept.
+/// Bytes of a reply too large that are kept: they say what it is, and how it ends.
 const HEAD: usize = 64;
+const TAIL: usize = 16;
 
 /// A reply that a [`Receiver`] found.
 pub(super) struct Frame {
@@ -65,11 +66,13 @@ impl<B: Storage<u8>> Receiver<B> {
                 self.end -= self.start;
                 self.start = 0;
             } else if self.framed == self.end && !self.buffer.reserve(self.end + 1) {
-                // A reply that doesn't fit is skipped, but for its head, which says what it is: the
-                // framer has seen all of it so far.
-                let head = self.head_len();
-                self.dropped = Some(self.dropped.unwrap_or(0) + (self.end - head) as u64);
-                (self.end, self.framed) = (head, head);
+                // A reply that doesn't fit is skipped, but for its head and its tail: the framer has
+                // seen all of it so far.
+                let (head, tail) = (self.head_len(), self.tail_len());
+                self.buffer.room_mut().copy_within(self.end - tail..self.end, head);
+                let kept = head + tail;
+                self.dropped = Some(self.dropped.unwrap_or(0) + (self.end - kept) as u64);
+                (self.end, self.framed) = (kept, kept);
             }
         }
         self.buffer.room_mut().get_mut(self.end..).unwrap_or_default()
@@ -139,6 +142,16 @@ impl<B: Storage<u8>> Receiver<B> {
     /// How much of a reply that is too large is kept.
     fn head_len(&self) -> usize {
         HEAD.min(self.buffer.room().len() / 2)
+    }
+
+    fn tail_len(&self) -> usize {
+        TAIL.min(self.buffer.room().len() / 4)
+    }
+
+    /// The last bytes of a reply that was too large.
+    pub(super) fn tail(&self) -> &[u8] {
+        let end = self.start + self.handed_out;
+        self.buffer.room().get(end.saturating_sub(self.tail_len())..end).unwrap_or_default()
     }
 
     /// The reply that [`next`](Self::next) found, or the head of one that was too large.

@@ -51,15 +51,17 @@ impl<R: Storage<Pending>> Machine<R> {
     /// does that of a subscriber: who knows what else the server has forgotten?
     pub(super) fn login_lost(&mut self, now: Instant) {
         let Some(login) = &mut self.login else { return };
-        if !matches!(self.phase, Phase::Ready | Phase::Draining { then: Then::LogIn }) {
-            return;
-        }
+        let retires = match self.phase {
+            Phase::Ready | Phase::Draining { then: Then::LogIn } => false,
+            Phase::Draining { then: Then::Retire } => true,
+            _ => return,
+        };
         login.lost = true;
         let lasted = now >= login.since.plus(LOGIN_LASTS);
         let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
         let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
         let subscriber = resp2_subscriber || self.session.subscriptions() > 0;
-        let can_log_in = lasted && !in_transaction && !subscriber;
+        let can_log_in = lasted && !in_transaction && !subscriber && !retires;
         let then = if can_log_in { Then::LogIn } else { Then::End(CloseReason::LoginLost) };
         self.phase = Phase::Draining { then };
     }

@@ -10,9 +10,10 @@ use super::session::Answer;
 use crate::auth::{LoginError, Protocol, Verdict};
 use crate::event::{Event, LostState};
 use crate::jwt::Audience;
+use crate::number::unsigned;
 use crate::policy::Backoff;
 use crate::pubsub::{Confirmation, Notice};
-use crate::resp::Value;
+use crate::resp::{ErrorReply, Value};
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -48,6 +49,13 @@ impl<'a> Pushed<'a> {
             },
         }
     }
+}
+
+/// The number that a value ends with, of which only the tail is there.
+fn last_number(tail: &[u8]) -> i64 {
+    let line = tail.strip_suffix(b"\r\n").unwrap_or_default();
+    let digits = line.rsplit(|byte| *byte == b':').next().unwrap_or_default();
+    unsigned(digits).and_then(|number| i64::try_from(number).ok()).unwrap_or_default()
 }
 
 /// Stands for a reply to a login that was larger than the receive buffer.
@@ -104,12 +112,17 @@ impl<R: Storage<Pending>> Machine<R> {
                 }
                 continue;
             }
-            let pushed = match self.may_be_push(frame.first) {
+            let mut pushed = match self.may_be_push(frame.first) {
                 true => Pushed::of(Value::framed(receiver.frame()), whole.is_err()),
                 false => Pushed::Other,
             };
+            if let Pushed::Confirmation(confirmation) = &mut pushed
+                && whole.is_err()
+            {
+                confirmation.count = last_number(receiver.tail());
+            }
             if let Pushed::Confirmation(confirmation) = &pushed
-                && let Some(tag) = self.confirmed(confirmation, whole.is_err())
+                && let Some(tag) = self.confirmed(confirmation)
             {
                 let reply = whole.map(|()| Value::framed(receiver.frame()));
                 return Some(Output::Reply { tag, reply });
@@ -155,11 +168,11 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// Takes the confirmation of a subscription in. Answers with the tag of the command that
-    /// thereby is done. Of one that was `cut`, the rest isn't known.
-    fn confirmed(&mut self, confirmation: &Confirmation<'_>, cut: bool) -> Option<Tag> {
+    /// thereby is done.
+    fn confirmed(&mut self, confirmation: &Confirmation<'_>) -> Option<Tag> {
         let Confirmation { topic, began, .. } = *confirmation;
         let all = self.session.all_of(topic);
-        self.session.confirm(confirmation, cut);
+        self.session.confirm(confirmation);
         let entry = self.answered()?;
         let Role::Subscription { topic: of, began: begins, left } = &mut entry.role else {
             return None;
@@ -200,7 +213,11 @@ impl<R: Storage<Pending>> Machine<R> {
             None => Answer::Done,
         };
         self.session.answered(entry.role, answer, self.ring.is_empty());
-        if failed.is_some_and(|error| error.code() == "NOAUTH") {
+        // An `EXEC` is answered by `EXECABORT`, which says why.
+        let no_login = |error: ErrorReply<'_>| {
+            error.code() == "NOAUTH" || error.message().ends_with("NOAUTH Authentication required.")
+        };
+        if failed.is_some_and(no_login) {
             self.login_lost(now);
         }
     }

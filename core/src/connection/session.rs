@@ -65,7 +65,8 @@ enum Verdict {
 }
 
 impl Verdict {
-    /// Tried on redis-server 6.2 to 8.2, with cluster mode and without: see `tests/conformance`.
+    /// Tried on redis-server 6.2 to 8.2, with cluster mode and without, by the table in
+    /// `tests/model`.
     fn of(role: Role, error: ErrorReply<'_>) -> Self {
         const DISCARD: [&str; 6] =
             ["EXECABORT", "CROSSSLOT", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
@@ -223,8 +224,8 @@ impl Session {
     }
 
     /// Takes a confirmation in. The server tells how many subscriptions there are then, channels
-    /// and patterns together and shard channels apart; if it was cut, that isn't known.
-    pub(super) fn confirm(&mut self, confirmation: &Confirmation<'_>, cut: bool) {
+    /// and patterns together and shard channels apart.
+    pub(super) fn confirm(&mut self, confirmation: &Confirmation<'_>) {
         let Confirmation { topic, began, count: told, .. } = *confirmation;
         let known = match topic {
             Topic::Shard => self.shards,
@@ -232,8 +233,8 @@ impl Session {
         };
         let count = self.count(topic);
         match i64::from(known) {
-            known if began && (cut || told > known) => *count = count.saturating_add(1),
-            known if !began && (cut || told < known) => *count = count.saturating_sub(1),
+            known if began && told > known => *count = count.saturating_add(1),
+            known if !began && told < known => *count = count.saturating_sub(1),
             _ => {}
         }
     }

@@ -110,7 +110,11 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Tells the server who this is, behind the first command.
     fn introduce<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>, class: Class) {
         let due = self.set_info_due || self.set_name_due;
-        let in_transaction = self.session.expects_transaction();
+        // An EXEC or DISCARD on its way may yet be refused.
+        let ends = |entry: &Pending| matches!(entry.role, Role::Exec | Role::Discard);
+        let in_transaction = self.session.expects_transaction()
+            || self.session.in_transaction()
+            || self.ring.iter_mut().any(|entry| ends(entry));
         if !due || class != Class::Plain || in_transaction || self.login.is_none() {
             return;
         }

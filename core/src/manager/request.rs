@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::{Facts, Generation, Refreshed, Slot, TokenManager};
 use crate::event::Event;
-use crate::source::SourceError;
+use crate::source::{ErrorKind, SourceError};
 use crate::storage::Storage;
 use crate::time::{Instant, millis};
 use crate::token::{Token, TokenError};
@@ -63,6 +63,9 @@ enum Origin {
 
 /// The longest that is waited after a failure, whoever asks for it, in milliseconds.
 const MAX_WAIT: u64 = 3_600_000;
+
+/// After so many attempts more, what one machine of a service says is what all say.
+const SETTLED_AFTER: u32 = 3;
 
 /// A token is used for this part of its life before the next one is fetched, whatever the policy
 /// and the source say: no numbers have a source asked without end.
@@ -197,7 +200,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.counts.failures = self.counts.failures.saturating_add(1);
         let in_a_row = self.failures_in_a_row().saturating_add(1);
         let (kind, retry) = (error.kind(), &self.policy.retry);
-        let wait = retry.wait_millis(kind, in_a_row).min(MAX_WAIT);
+        let wait = retry.own_wait_millis(kind, in_a_row).min(MAX_WAIT);
         let wait = self.jitter.around(wait, retry.jitter);
         let quick = self.jitter.earlier(millis(retry.max_delay), retry.jitter);
         // What the endpoint asked for is not shortened.
@@ -249,9 +252,12 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// Whether trying again soon may help against `error`, by the policy.
+    /// Whether trying again soon may help against `error`, by the policy. Who waits for the first
+    /// token should give up if not.
     pub fn is_retryable(&self, error: &SourceError) -> bool {
-        (self.policy.retry.is_retryable)(error.kind())
+        let kind = error.kind();
+        let is_settled = kind == ErrorKind::Replication && self.failures_in_a_row() > SETTLED_AFTER;
+        (self.policy.retry.is_retryable)(kind) && !is_settled
     }
 
     fn is_in_flight(&self, request: RequestId) -> bool {

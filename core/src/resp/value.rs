@@ -245,12 +245,16 @@ impl Value<'_> {
                 let quote = if matches!(kind, Kind::Bulk | Kind::Verbatim) { "\"" } else { "" };
                 f.write_str(quote)?;
                 for chunk in shown.utf8_chunks() {
-                    write!(
-                        f,
-                        "{}{}",
-                        chunk.valid().escape_debug(),
-                        chunk.invalid().escape_ascii()
-                    )?;
+                    // What is no letter is escaped; the tables of all letters would cost kilobytes.
+                    for letter in chunk.valid().chars() {
+                        match letter {
+                            '"' | '\\' | '\0'..' ' | '\x7f' => {
+                                write!(f, "{}", letter.escape_default())?
+                            }
+                            letter => fmt::Write::write_char(f, letter)?,
+                        }
+                    }
+                    write!(f, "{}", chunk.invalid().escape_ascii())?;
                 }
                 f.write_str(quote)?;
                 f.write_str(if shown.len() < bytes.len() { "..." } else { "" })
@@ -260,10 +264,16 @@ impl Value<'_> {
 }
 
 /// The values in a value, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Items<'a> {
     rest: &'a [u8],
     left: u64,
+}
+
+impl fmt::Debug for Items<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Items({})", self.left)
+    }
 }
 
 impl<'a> Iterator for Items<'a> {

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::said::ServiceText;
 use crate::http::{HttpError, HttpErrorKind};
 use crate::json::JsonError;
 use crate::storage::CapacityError;
@@ -20,6 +21,9 @@ pub enum ErrorKind {
     /// Somebody has to change something: slow attempts only, since nobody tells us when it is
     /// done.
     Configuration,
+    /// The same, unless it was changed already, and not all machines of the service know it yet: quick
+    /// attempts first.
+    Replication,
     /// A clock is wrong, here or there: slow attempts.
     Clock,
     /// What came can't be understood: slow attempts.
@@ -30,7 +34,7 @@ impl ErrorKind {
     /// Whether quick attempts may help: the default of
     /// [`is_retryable`](crate::policy::RetryPolicy::is_retryable).
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Transient | Self::Throttled(_))
+        matches!(self, Self::Transient | Self::Replication | Self::Throttled(_))
     }
 }
 
@@ -56,6 +60,8 @@ pub enum SourceError {
     },
     /// The response is not the JSON that it should be.
     Json(JsonError),
+    /// The response is a web page: a proxy or a captive portal answered.
+    WebPage,
     /// The response has no usable `access_token`.
     NoToken,
     /// There is a token, but it can't be used.
@@ -79,13 +85,13 @@ impl SourceError {
         match self {
             Self::Http(kind) => match kind {
                 HttpErrorKind::Connect | HttpErrorKind::Io => ErrorKind::Transient,
-                HttpErrorKind::Tls | HttpErrorKind::Request | HttpErrorKind::TooLarge(_) => {
-                    ErrorKind::Configuration
-                }
+                // One machine of many may have sent a chain that isn't whole.
+                HttpErrorKind::Tls => ErrorKind::Replication,
+                HttpErrorKind::Request | HttpErrorKind::TooLarge(_) => ErrorKind::Configuration,
             },
             Self::TimedOut => ErrorKind::Transient,
             Self::Refused { kind, .. } | Self::Other { kind, .. } => *kind,
-            Self::Json(_) | Self::NoToken => ErrorKind::Parse,
+            Self::Json(_) | Self::WebPage | Self::NoToken => ErrorKind::Parse,
             Self::Token(error) => match error {
                 TokenError::Expired => ErrorKind::Clock,
                 TokenError::NoUser | TokenError::Capacity(_) => ErrorKind::Configuration,
@@ -109,6 +115,13 @@ impl SourceError {
                 roots (DigiCert Global Root G2), and AZURE_AUTHORITY_HOST",
             ),
             Self::Refused { code: Some(code), .. } => entra_advice(*code),
+            Self::Refused { error: OAuthError::SeveralIdentities, .. } => {
+                Some("several identities are assigned to this machine: set AZURE_CLIENT_ID")
+            }
+            Self::WebPage => Some(
+                "a proxy or a captive portal is in between, or AZURE_AUTHORITY_HOST names another \
+                server",
+            ),
             Self::Refused { status: 400, error: OAuthError::InvalidRequest, .. } => {
                 Some("the managed identity isn't assigned to this machine, or its id is wrong")
             }
@@ -158,6 +171,7 @@ impl fmt::Display for SourceError {
                 }
             }
             Self::Json(error) => write!(f, "the token response can't be read: {error}")?,
+            Self::WebPage => f.write_str("a web page came instead of a token")?,
             Self::NoToken => f.write_str("the token response has no usable access_token")?,
             Self::Token(error) => error.fmt(f)?,
             Self::Config(error) => error.fmt(f)?,
@@ -226,6 +240,8 @@ impl core::error::Error for ConfigError {}
 pub enum OAuthError {
     /// `invalid_request`
     InvalidRequest,
+    /// `invalid_request`, since several user-assigned identities exist and none was named.
+    SeveralIdentities,
     /// `invalid_client`
     InvalidClient,
     /// `invalid_grant`
@@ -261,7 +277,8 @@ impl OAuthError {
 
     /// Its word in the error document; empty for [`OAuthError::Other`].
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(error, _)| *error == self).map_or("", |(_, name)| name)
+        let known = if self == Self::SeveralIdentities { Self::InvalidRequest } else { self };
+        Self::ALL.iter().find(|(error, _)| *error == known).map_or("", |(_, name)| name)
     }
 }
 
@@ -269,6 +286,11 @@ impl OAuthError {
 pub trait SourceFailure: core::error::Error {
     /// What decides the schedule. The error itself keeps the details, for a person.
     fn reason(&self) -> SourceError;
+
+    /// What the service says, if it says something.
+    fn service_text(&self) -> Option<ServiceText> {
+        None
+    }
 }
 
 impl SourceFailure for SourceError {
@@ -280,9 +302,17 @@ impl SourceFailure for SourceError {
 /// The error of a source that is driven over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "there is no allocator, and only failures carry it")]
 pub enum DrivenError<E> {
     /// The HTTP client's own error.
     Http(E),
+    /// The endpoint answered without a token.
+    Refused {
+        /// What that comes to.
+        reason: SourceError,
+        /// What the endpoint says.
+        text: ServiceText,
+    },
     /// All else.
     Source(SourceError),
 }
@@ -291,7 +321,14 @@ impl<E: HttpError> SourceFailure for DrivenError<E> {
     fn reason(&self) -> SourceError {
         match self {
             Self::Http(error) => SourceError::Http(error.kind()),
-            Self::Source(error) => *error,
+            Self::Refused { reason: error, .. } | Self::Source(error) => *error,
+        }
+    }
+
+    fn service_text(&self) -> Option<ServiceText> {
+        match self {
+            Self::Refused { text, .. } if !text.is_empty() => Some(*text),
+            _ => None,
         }
     }
 }
@@ -306,7 +343,10 @@ impl<E: fmt::Display> fmt::Display for DrivenError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(error) => write!(f, "no answer from the token endpoint: {error}"),
-            Self::Source(error) => error.fmt(f),
+            Self::Refused { reason, text } if !text.is_empty() => {
+                write!(f, "{reason}; it says: {text}")
+            }
+            Self::Refused { reason: error, .. } | Self::Source(error) => error.fmt(f),
         }
     }
 }
@@ -315,7 +355,7 @@ impl<E: core::error::Error + 'static> core::error::Error for DrivenError<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Http(error) => Some(error),
-            Self::Source(_) => None,
+            Self::Refused { .. } | Self::Source(_) => None,
         }
     }
 }

@@ -31,6 +31,7 @@ mod authority;
 mod error;
 mod managed_identity;
 mod response;
+mod said;
 mod service_principal;
 mod writer;
 
@@ -40,6 +41,7 @@ use core::time::Duration;
 pub use authority::{Authority, Cloud};
 pub use error::{ConfigError, DrivenError, ErrorKind, OAuthError, SourceError, SourceFailure};
 pub use managed_identity::{ManagedIdentity, Selector};
+pub use said::ServiceText;
 pub use service_principal::ServicePrincipal;
 
 use crate::http::{HttpClient, Request, Response, ResponseWriter};
@@ -143,8 +145,20 @@ pub async fn fetch<'b, S: Source, H: HttpClient>(
         step = match step {
             Step::Http(http_request) => {
                 let mut writer = ResponseWriter::new(response);
-                http.send(&http_request, &mut writer).await.map_err(DrivenError::Http)?;
-                source.next(Input::Response(writer.finish()), request)?
+                match http.send(&http_request, &mut writer).await {
+                    // What the head says holds, even if the body is too large, or broke off.
+                    Err(error) if !writer.is_refusal() => return Err(DrivenError::Http(error)),
+                    _ => {}
+                }
+                let answer = writer.finish();
+                let len = answer.body.len();
+                match source.next(Input::Response(answer), request) {
+                    Ok(step) => step,
+                    Err(reason) => {
+                        let text = ServiceText::of(response.get(..len).unwrap_or_default());
+                        return Err(DrivenError::Refused { reason, text });
+                    }
+                }
             }
             Step::Done(issued) => return Ok(issued.token(response).map_err(SourceError::Token)?),
         }

@@ -30,7 +30,21 @@ const RELATIVE_BELOW: u64 = 978_307_200;
 impl Endpoint {
     /// Reads a response. A token is put right in place, if it has escapes.
     pub(super) fn read(self, response: Response<'_>) -> Result<Issued, SourceError> {
-        if response.status == 200 { issued(response) } else { Err(self.refused(&response)) }
+        // With an error in it, a 200 is none.
+        let is_error =
+            || json::members(response.body).flatten().any(|(key, _)| json::text_is(key, "error"));
+        let has_token = || {
+            json::members(response.body)
+                .flatten()
+                .any(|(key, _)| json::text_is(key, "access_token"))
+        };
+        if response.status != 200 || (!has_token() && is_error()) {
+            return Err(self.refused(&response));
+        }
+        if response.body.trim_ascii_start().starts_with(b"<") {
+            return Err(SourceError::WebPage);
+        }
+        issued(response)
     }
 
     fn refused(self, response: &Response<'_>) -> SourceError {
@@ -43,8 +57,11 @@ impl Endpoint {
                 error = known.map_or(OAuthError::Other, |(error, _)| *error);
             } else if json::text_is(key, "error_codes") {
                 code = first_number(value);
-            } else if json::text_is(key, "error_description") && code.is_none() {
-                code = aadsts(value);
+            } else if json::text_is(key, "error_description") {
+                code = code.or_else(|| aadsts(value));
+                if value.starts_with(b"\"Multiple user assigned identities exist") {
+                    error = OAuthError::SeveralIdentities;
+                }
             }
         }
         let status = response.status;
@@ -58,7 +75,13 @@ impl Endpoint {
             404 if self != Self::Entra => ErrorKind::Transient,
             408 | 500.. if wait.is_some() => ErrorKind::Throttled(wait),
             408 | 500.. => ErrorKind::Transient,
-            _ if error == OAuthError::TemporarilyUnavailable => ErrorKind::Transient,
+            _ if error == OAuthError::TemporarilyUnavailable || code == Some(90_033) => {
+                ErrorKind::Transient
+            }
+            // What a person has just made isn't known to each of Entra's machines at once.
+            _ if matches!(code, Some(700_213 | 70_021 | 700_016 | 7_000_215)) => {
+                ErrorKind::Replication
+            }
             // An assertion outside the time that it is good for: a clock is wrong.
             _ if matches!(code, Some(500_133 | 700_024)) => ErrorKind::Clock,
             _ => ErrorKind::Configuration,

@@ -2,6 +2,8 @@ use super::*;
 use crate::http::{HttpErrorKind, Method, Route};
 use crate::json::JsonError;
 use crate::storage::{Buffer, CapacityError};
+use core::future::Future;
+use core::task::{Context, Poll, Waker};
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -214,7 +216,8 @@ fn a_token_with_escapes_is_put_right() {
 fn what_is_no_token_response_is_an_error() {
     for (body, error) in [
         ("", SourceError::Json(JsonError::Incomplete)),
-        ("<html>", SourceError::Json(JsonError::Syntax { at: 0 })),
+        ("<html>", SourceError::WebPage),
+        ("not JSON", SourceError::Json(JsonError::Syntax { at: 0 })),
         ("{}", SourceError::NoToken),
         (r#"{"access_token":null}"#, SourceError::NoToken),
         (r#"{"access_token":17}"#, SourceError::NoToken),
@@ -242,7 +245,7 @@ fn half_a_document_whose_length_nobody_said_is_a_connection_that_broke() {
     assert!(answer(&mut principal(), 200, &[], whole.as_bytes()).is_ok());
     // What is whole and wrong stays that.
     let html = answer(&mut principal(), 200, &[], b"<html>").unwrap_err();
-    assert_eq!(html, SourceError::Json(JsonError::Syntax { at: 0 }));
+    assert_eq!(html, SourceError::WebPage);
 }
 
 #[test]
@@ -255,7 +258,7 @@ fn errors_of_entra_keep_their_code_and_say_what_to_do() {
             status: 401,
             error: OAuthError::InvalidClient,
             code: Some(7_000_215),
-            kind: ErrorKind::Configuration,
+            kind: ErrorKind::Replication,
         }
     );
     assert_eq!(
@@ -337,10 +340,9 @@ impl HttpClient for Script {
 
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = core::pin::pin!(future);
-    let mut context = core::task::Context::from_waker(core::task::Waker::noop());
-    match future.as_mut().poll(&mut context) {
-        core::task::Poll::Ready(output) => output,
-        core::task::Poll::Pending => panic!("nothing here waits"),
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("nothing here waits"),
     }
 }
 
@@ -361,4 +363,71 @@ fn a_driven_source_yields_a_token_or_says_why_not() {
     assert_eq!(error.reason().kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("response buffer too small: 56 bytes"), "{error}");
     assert!(driven.request.iter().all(|byte| *byte == 0), "the request is wiped");
+}
+
+#[test]
+fn an_error_is_one_whatever_the_status_says() {
+    let body = br#"{"error":"temporarily_unavailable","error_description":"AADSTS90033: A transient error has occurred. Please try again.","error_codes":[90033]}"#;
+    for status in [200, 400] {
+        let error = answer(&mut principal(), status, &[], body).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert!(error.to_string().contains("AADSTS90033"), "{error}");
+    }
+    let error = answer(&mut principal(), 200, &[], b" <!DOCTYPE html><p>Sign in").unwrap_err();
+    assert!(error.to_string().contains("captive portal"), "{error}");
+}
+
+#[test]
+fn several_identities_are_told_from_none() {
+    let body = br#"{"error":"invalid_request","error_description":"Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"}"#;
+    let mut source = ManagedIdentity::imds(Selector::<&str>::System);
+    let error = answer(&mut source, 400, &[], body).unwrap_err();
+    assert!(error.to_string().ends_with("set AZURE_CLIENT_ID"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+/// Answers with a head and a body that is too large, or that breaks off.
+struct Page(u16, &'static [u8], Option<CapacityError>);
+
+impl HttpClient for Page {
+    type Error = CapacityError;
+
+    async fn send(
+        &mut self,
+        _: &Request<'_>,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), CapacityError> {
+        response.status(self.0);
+        response.header("Retry-After", b"7");
+        for chunk in self.1.chunks(100) {
+            response.body_chunk(chunk)?;
+        }
+        self.2.map_or(Ok(()), Err)
+    }
+}
+
+#[test]
+fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
+    let page: &[u8] = std::format!("<html>Service {}", "x".repeat(36_343)).leak().as_bytes();
+    let broken = CapacityError::new(Buffer::Response, 1, 1);
+    let wait = Some(Duration::from_secs(7));
+    for (body, fails) in [(page, None), (b"pod list is empty", Some(broken))] {
+        for status in [503, 429] {
+            let (mut request, mut response) = ([0; 1024], [0; 4096]);
+            let mut http = Page(status, body, fails);
+            let mut source = principal();
+            let fetched =
+                fetch(&mut source, &mut http, Instant::FAR_FUTURE, &mut request, &mut response);
+            let error = block_on(fetched).unwrap_err();
+            assert_eq!(error.reason().kind(), ErrorKind::Throttled(wait), "{error}");
+            let said = error.service_text().unwrap();
+            assert!(body.starts_with(said.as_str().get(..10).unwrap().as_bytes()), "{said}");
+        }
+    }
+    // Of a token, all is wanted.
+    let (mut request, mut response) = ([0; 1024], [0; 4096]);
+    let mut http = Page(200, page, None);
+    let mut source = principal();
+    let fetched = fetch(&mut source, &mut http, Instant::FAR_FUTURE, &mut request, &mut response);
+    assert!(matches!(block_on(fetched), Err(DrivenError::Http(_))));
 }

@@ -291,14 +291,18 @@ impl Entra {
         let mut wait = None;
         let mut life = self.life;
         let mut same = false;
+        let mut bom = "";
         let mut cut_after = None;
         match fault {
             Some(Fault::Status { status, retry_after }) => {
-                return Reaction::Answer(Answer { status, retry_after, body: String::new() });
+                // As large as one of Entra's own.
+                let body = format!("<!DOCTYPE html><p>{}</p>", "Sorry. ".repeat(5_000));
+                return Reaction::Answer(Answer { status, retry_after, body });
             }
-            Some(Fault::Refuse { error, code }) => {
-                return Reaction::Answer(refusal(400, &error, code));
+            Some(Fault::Refuse { error, code, status }) => {
+                return Reaction::Answer(refusal(status, &error, code));
             }
+            Some(Fault::Bom) => bom = "\u{feff}",
             Some(Fault::Garbage) => {
                 let body = "<html>a proxy</html>".to_owned();
                 return Reaction::Answer(Answer { status: 200, retry_after: None, body });
@@ -336,7 +340,7 @@ impl Entra {
                 let mut all = self.given_out.lock().expect("nobody panics with it");
                 all.push(granted.token.clone());
                 last.insert(identity.object_id.clone(), granted);
-                Answer { status: 200, retry_after: None, body: body.to_string() }
+                Answer { status: 200, retry_after: None, body: format!("{bom}{body}") }
             }
             Err(refusal) => refusal,
         };

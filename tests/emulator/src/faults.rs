@@ -5,6 +5,7 @@
 //! ```text
 //! token#2 status 503 retry-after 7      the second token request is answered like this
 //! token#2+ same                         from the second on, the same token is given out
+//! token#1 refuse invalid_client 7000215 401
 //! auth#1 wrongpass                      the first login is refused
 //! cmd#5 cut-after 3                     3 bytes of the fifth command's reply, then the end
 //! cmd#5 deaf                            nothing is read behind the fifth command
@@ -43,20 +44,25 @@ impl Event {
 /// What happens instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An HTTP status, with what it says of trying again.
+    /// An HTTP status, with what it says of trying again and a web page.
     Status {
         /// The status code.
         status: u16,
         /// `Retry-After`, as it is sent.
         retry_after: Option<String>,
     },
-    /// An error document of Entra's, by the `error` and the number behind `AADSTS`.
+    /// An error document of Entra's, by the `error` and the number behind `AADSTS`, with the status
+    /// 400 if no other one is given.
     Refuse {
         /// `invalid_client`, say.
         error: String,
         /// 7000215, say.
         code: u32,
+        /// The status.
+        status: u16,
     },
+    /// A byte order mark before the document.
+    Bom,
     /// The token that was given out last, again.
     Same,
     /// A token that lives for so many seconds.
@@ -165,9 +171,12 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
             let retry_after = Some(retry_after.to_owned());
             Fault::Status { status: status.parse().ok()?, retry_after }
         }
-        ["refuse", error, code] => {
-            Fault::Refuse { error: (*error).to_owned(), code: code.parse().ok()? }
-        }
+        ["refuse", error, code, status @ ..] => Fault::Refuse {
+            error: (*error).to_owned(),
+            code: code.parse().ok()?,
+            status: status.first().map_or(Some(400), |status| status.parse().ok())?,
+        },
+        ["bom"] => Fault::Bom,
         ["same"] => Fault::Same,
         ["life", seconds] => Fault::Life(seconds.parse().ok()?),
         ["garbage"] => Fault::Garbage,

@@ -220,7 +220,7 @@ async fn a_subscriber() {
     let emulator = started(3600, &[]).await;
     let patient = client(&emulator, principal(&emulator)).start_timeout(Duration::from_secs(30));
     let mut subscriber = patient.subscriber().await.unwrap();
-    // The built-in store has no subscriptions: that is an error too.
+    emulator.arm("cmd#* error NOPERM no channels for you").unwrap();
     error(&subscriber.subscribe(Topic::Channel, ["news"]).await.unwrap_err());
     shown().value(&subscriber);
     shown().value(&subscriber.health());

@@ -16,4 +16,5 @@
 mod chance;
 mod world;
 
+pub use chance::Chance;
 pub use world::{Report, Settings, simulate};

@@ -68,12 +68,15 @@ extern "C" {
     pub(crate) fn push(this: &Host, push: JsValue);
 
     /// Something that was begun.
-    #[derive(Clone)]
     pub(crate) type Task;
 
-    /// What a dial waits for: `name`, `tcp` or `tls`, if its function has said so.
+    /// What a dial waits for first: `name` or `tcp`, if its function has said so.
     #[wasm_bindgen(method, getter)]
     pub(crate) fn stage(this: &Task) -> Option<String>;
+
+    /// Comes when a dial's function says that TCP is up and TLS begins.
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn securing(this: &Task) -> Promise;
 
     #[wasm_bindgen(method, getter)]
     fn promise(this: &Task) -> Promise;

@@ -2,13 +2,15 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::future::{Future, pending, poll_fn};
+use core::pin::pin;
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use js_sys::Uint8Array;
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
 use wasm_bindgen::JsCast;
 
-use crate::host::{Host, Problem, Task, Transport, settled};
+use crate::host::{Host, Problem, Transport, settled};
 
 /// Opens what the host calls a connection.
 #[derive(Clone)]
@@ -24,9 +26,24 @@ impl Connector for Dialer {
     ) -> Result<S::Output, Problem> {
         let Endpoint { address, port, server_name, .. } = *endpoint;
         let dial = self.0.dial(address, port, server_name);
-        let dialing = Dialing { endpoint, dial: dial.clone() };
-        let transport = dial.done().await?;
-        drop(dialing);
+        match dial.stage().as_deref() {
+            Some("name") => endpoint.begins(Stage::Name),
+            Some("tcp") => endpoint.begins(Stage::Tcp),
+            _ => {}
+        }
+        let securing = settled(dial.securing());
+        let mut securing = pin!(async {
+            if securing.await.is_ok() {
+                endpoint.begins(Stage::Tls);
+            }
+            pending::<()>().await;
+        });
+        let mut done = pin!(dial.done());
+        let dialed = poll_fn(|cx| {
+            _ = securing.as_mut().poll(cx);
+            done.as_mut().poll(cx)
+        });
+        let transport = dialed.await?;
         // Dropped with the session: a read that is pending then gets no bytes that it could lose.
         let open = Open(transport.unchecked_into());
         let reader = Reader { transport: &open.0, left: Vec::new(), taken: 0 };
@@ -41,23 +58,6 @@ impl transport::ConnectError for Problem {
             "tls" => ConnectErrorKind::Tls,
             "host" => ConnectErrorKind::Host,
             _ => ConnectErrorKind::Unreachable,
-        }
-    }
-}
-
-/// A dial that may be given up: what it waits for then is noted.
-struct Dialing<'e> {
-    endpoint: &'e Endpoint<'e>,
-    dial: Task,
-}
-
-impl Drop for Dialing<'_> {
-    fn drop(&mut self) {
-        match self.dial.stage().as_deref() {
-            Some("name") => self.endpoint.begins(Stage::Name),
-            Some("tcp") => self.endpoint.begins(Stage::Tcp),
-            Some("tls") => self.endpoint.begins(Stage::Tls),
-            _ => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What runs show: the hosts, with the servers and the runtimes that their users have.
 
+use std::path::PathBuf;
+
 use super::counts::{Counts, check, own, tests};
 use crate::demo::start_emulator;
 use crate::devices::measured_gateways;
@@ -11,15 +13,23 @@ use crate::{npm, size};
 const CONFORMANCE: [&str; 4] = ["--package", "conformance", "--features", "host"];
 
 pub(super) fn conformance() -> Result<Counts> {
-    let servers = redis_servers()?;
+    cases(&[])
+}
+
+/// The same with every case on every server.
+pub(super) fn every_server() -> Result<Counts> {
+    cases(&[("EVERY_STORE", "1")])
+}
+
+fn cases(environment: &[(&str, &str)]) -> Result<Counts> {
+    let servers = paths(&redis_servers()?);
     let mut counts = Counts { built: build_examples()?, ..Counts::default() };
-    let servers: Vec<String> = servers.iter().map(|path| path.display().to_string()).collect();
     let test = ["test", "--test", "cases", "--", "--nocapture"];
     let (before, after) = test.split_at(1);
     let mut command = cargo(&[before, &CONFORMANCE, after].concat());
     let guest = component("tests/wasi", "")?;
     counts.built |= guest.built;
-    own(&mut command).env("REDIS_SERVERS", servers.join(":"));
+    own(&mut command).env("REDIS_SERVERS", servers).envs(environment.iter().copied());
     command.env("WASMTIME", wasmtime()?).env("WASI_GUEST", guest.path);
     let output = attempt(&mut command)?;
     counts.add(Counts::from(&output));
@@ -28,10 +38,37 @@ pub(super) fn conformance() -> Result<Counts> {
     Ok(counts)
 }
 
-/// How many runs of cases there were.
+pub(super) fn scripts() -> Result<Counts> {
+    debian(&["redis-server"], &["redis-server"])?;
+    beside_servers("redis-server", "100")
+}
+
+pub(super) fn more_scripts() -> Result<Counts> {
+    beside_servers(&paths(&redis_servers()?), "500")
+}
+
+/// The model test's scripts, and the table of answers, with real servers.
+fn beside_servers(servers: &str, scripts: &str) -> Result<Counts> {
+    let package = ["test", "--package", "model", "--features", "servers"];
+    let test = ["--test", "servers", "--test", "table", "--", "--nocapture"];
+    let mut command = cargo(&[&package[..], &test].concat());
+    own(&mut command).env("REDIS_SERVERS", servers).env("MODEL_SCRIPTS", scripts);
+    let output = attempt(&mut command)?;
+    let mut counts = Counts::from(&output);
+    // Each script and each row of the table is a check of its own.
+    counts.passed += runs(&output);
+    Ok(counts)
+}
+
+fn paths(programs: &[PathBuf]) -> String {
+    let paths: Vec<String> = programs.iter().map(|path| path.display().to_string()).collect();
+    paths.join(":")
+}
+
+/// How many runs of something there were.
 fn runs(output: &Output) -> u32 {
-    let mut lines = output.text.lines();
-    lines.find_map(|line| line.split_once(" runs of ")?.0.parse().ok()).unwrap_or(0)
+    let number = |line: &str| line.split_once(" runs of ")?.0.parse::<u32>().ok();
+    output.text.lines().filter_map(number).sum()
 }
 
 pub(super) fn examples() -> Result<Counts> {

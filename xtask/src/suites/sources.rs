@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-use super::counts::{Counts, check, tests};
+use super::counts::{Counts, check, own, tests};
 use crate::devices::parts;
+use crate::fuzz::fuzz;
 use crate::npm;
 use crate::targets::{CORTEX_M3, cross};
-use crate::tools::{Result, cargo, cargo_tool, debian, root, run, toolchain};
+use crate::tools::{Result, attempt, cargo, cargo_tool, debian, root, run, toolchain};
 
 /// The packages outside the workspace.
 const OUTSIDE: [&str; 12] = [
@@ -72,7 +73,7 @@ pub(super) fn lints() -> Result<Counts> {
 
 pub(super) fn unit() -> Result<Counts> {
     // Those that are suites of their own.
-    let others = ["leaks", "redis-entraid-tls", "simulation"];
+    let others = ["leaks", "model", "redis-entraid-tls", "simulation"];
     let exclude = others.iter().flat_map(|package| ["--exclude", package]);
     let mut counts = tests(&["--workspace"].into_iter().chain(exclude).collect::<Vec<_>>())?;
     counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);
@@ -95,6 +96,24 @@ pub(super) fn leaks() -> Result<Counts> {
 
 pub(super) fn simulation() -> Result<Counts> {
     tests(&["--release", "--package", "simulation"])
+}
+
+pub(super) fn more_simulation() -> Result<Counts> {
+    let more = ["--package", "simulation", "--", "--first", "100", "--seeds", "10"];
+    check(&mut cargo(&[&["run", "--quiet", "--release"], &more[..]].concat()))
+}
+
+pub(super) fn model() -> Result<Counts> {
+    tests(&["--package", "model"])
+}
+
+pub(super) fn more_model() -> Result<Counts> {
+    let mut command = cargo(&["test", "--release", "--package", "model", "--", "--nocapture"]);
+    Ok(Counts::from(&attempt(own(&mut command).env("MODEL_SCRIPTS", "50000"))?))
+}
+
+pub(super) fn fuzzing() -> Result<Counts> {
+    fuzz(&["--seconds", "120"]).map(|()| Counts::one())
 }
 
 pub(super) fn docs() -> Result<Counts> {

@@ -98,6 +98,13 @@ fn waits(slots: &[Slot], queued: &Queued) -> bool {
     slot.is_some_and(|slot| slot.batch == ticket.batch && slot.expected > 0)
 }
 
+/// For a client that is configured as usual.
+impl Default for State {
+    fn default() -> Self {
+        Self::new(Limits::from(&crate::connection::Config::default()))
+    }
+}
+
 impl State {
     pub(super) fn new(limits: Limits) -> Self {
         let (queue, slots, free, held) = Default::default();

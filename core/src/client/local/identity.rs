@@ -197,7 +197,11 @@ impl<T: Timer> Identity<T> {
     fn fetched<E: SourceFailure>(&self, event: Event, error: Option<E>) {
         if let Event::FetchFailed { error: reason, .. } = event {
             let retryable = self.tokens.peek(|manager| manager.is_retryable(&reason));
-            let error = match error.map(|error| error.to_string()) {
+            let details = error.map(|error| match error.service_text() {
+                Some(text) => text.to_string(),
+                None => error.to_string(),
+            });
+            let error = match details {
                 Some(details) if details != reason.to_string() => FetchError::new(reason, details),
                 _ => reason.into(),
             };

@@ -100,6 +100,7 @@ fn the_library_introduces_itself_behind_the_first_command_that_is_not_in_a_trans
     bench.submit(2, args!["GET", "k"]);
     bench.submit(3, args!["EXEC"]);
     bench.hears(&["MULTI", "GET k", "EXEC"]);
+    assert_eq!(bench.answer("+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n"), ["1 OK", "2 QUEUED", "3 ?"]);
     bench.submit(4, args!["PING"]);
     let version = env!("CARGO_PKG_VERSION");
     bench.hears(&[
@@ -107,9 +108,8 @@ fn the_library_introduces_itself_behind_the_first_command_that_is_not_in_a_trans
         "CLIENT SETINFO LIB-NAME redis-entraid",
         &format!("CLIENT SETINFO LIB-VER {version}"),
     ]);
-    let replies =
-        "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n+PONG\r\n-ERR unknown subcommand\r\n-NOPERM x\r\n";
-    assert_eq!(bench.answer(replies), ["1 OK", "2 QUEUED", "3 ?", "4 PONG"]);
+    let replies = "+PONG\r\n-ERR unknown subcommand\r\n-NOPERM x\r\n";
+    assert_eq!(bench.answer(replies), ["4 PONG"]);
     bench.submit(5, args!["PING"]);
     bench.hears(&["PING"]);
 }

@@ -1,5 +1,6 @@
 //! A connection with a person at the other end, who types the answers.
 
+mod found;
 mod login;
 #[cfg(feature = "alloc")]
 mod memory;

@@ -42,6 +42,7 @@ pub(super) fn clients(shown: &mut Shown) {
     }
     let exchange = Arc::new(Exchange::<Mutex<State>>::new(&Config::default()));
     shown.value(&*exchange);
+    shown.value(&State::default());
     shown.value(&Handle::new(exchange.clone()));
     let node = NodeAddress { address: Some("10.0.0.1".into()), port: 8500 };
     let nodes = Mutex::new(Nodes::<Mutex<State>>::new(&Config::default()));

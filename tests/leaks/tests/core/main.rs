@@ -12,7 +12,7 @@ use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
 use redis_entraid_core::command::{Class, Refused, Slices, TimeText, Topic};
 use redis_entraid_core::connection::*;
-use redis_entraid_core::drive::Tokens;
+use redis_entraid_core::drive::{DialError, Tokens};
 use redis_entraid_core::event::{Event, LostState};
 use redis_entraid_core::http::*;
 use redis_entraid_core::json::{JsonError, Member, Scanner, Span};
@@ -29,7 +29,7 @@ use redis_entraid_core::source::*;
 use redis_entraid_core::storage::{Buffer, CapacityError, Growable};
 use redis_entraid_core::time::{Instant, StdClock, UnixTime};
 use redis_entraid_core::token::{Token, TokenError};
-use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
+use redis_entraid_core::transport::{ConnectErrorKind, Endpoint, Progress, Stage};
 
 /// A token of three parts, whose payload reads `{"oid":"cefb07b7-...","exp":1763687100}`.
 const TOKEN: &str = "eyJ0eXAiOiJKV1QifQ.eyJvaWQiOiJjZWZiMDdiNy1lMWI1LTQ4MjctODAzYi00NzgwYzcwZTQyZDUiLCJleHAiOjE3NjM2ODcxMDB9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
@@ -64,7 +64,11 @@ fn tokens(shown: &mut Shown) {
     shown.value(&Claims::read(TOKEN).unwrap());
     shown.value(&Fixed::new(token()));
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2048]; 2]);
-    shown.value(&manager.poll(NOW));
+    let action = manager.poll(NOW);
+    shown.value(&action);
+    if let Action::Fetch { request, .. } = action {
+        shown.value(&request);
+    }
     shown.value(&manager.push(NOW, &token()).unwrap());
     shown.value(&manager);
     shown.value(&manager.health(NOW));
@@ -79,7 +83,9 @@ fn tokens(shown: &mut Shown) {
     shown.error(&restored.restore(kept, Fingerprint::new(), NOW, None).unwrap_err());
     shown.value(&restored.restore(kept, identity, NOW, None).unwrap());
     shown.value(&restored);
-    shown.value(&Tokens::<_, 4>::new(manager));
+    let tokens = Tokens::<_, 4>::new(manager);
+    shown.value(&tokens);
+    shown.value(&tokens.waiting());
     // What can't be used is not shown either.
     for (user, text) in [(None, SECRET), (Some("oid"), "white space abC8Q~the-client-secret")] {
         let mut token = Token::new(Secret::new(text)).with_expires_in(Duration::from_secs(60));
@@ -129,6 +135,7 @@ fn answered(shown: &mut Shown, source: &mut impl Source, status: u16, body: &str
             shown.text += error.advice().unwrap_or_default();
             shown.value(&Event::FetchFailed { error, next_in: Duration::ZERO });
             shown.error(&DrivenError::<CapacityError>::from(error));
+            shown.value(&ServiceText::EMPTY);
         }
     }
 }
@@ -241,7 +248,7 @@ fn connections(shown: &mut Shown) {
     shown.value(&reply.error().unwrap());
     shown.value(&reply.items());
     let echo = format!("*2\r\n${}\r\n{TOKEN}\r\n+OK\r\n", TOKEN.len());
-    shown.value(&Value::new(echo.as_bytes()).unwrap());
+    // What a reply to a command holds is the user's own, and `Debug` of it shows that.
     shown.error(&Value::new(echo.as_bytes()).unwrap().int().unwrap_err());
 }
 
@@ -269,7 +276,15 @@ fn plain(shown: &mut Shown) {
     shown.value(&ReconnectPolicy::default());
     shown.value(&Reconnect::new(ReconnectPolicy::default()));
     shown.value(&Dial::Now);
-    shown.value(&Endpoint::new("localhost", 10_000));
+    let progress = Progress::new();
+    shown.value(&progress);
+    let endpoint = Endpoint::new("localhost", 10_000).with_progress(&progress);
+    endpoint.begins(Stage::Tls);
+    shown.value(&endpoint);
+    shown.value(&Stage::Tls);
+    let unanswered = endpoint.unanswered(zero);
+    shown.error(&unanswered);
+    shown.value(&DialError::<CapacityError>::Unanswered(unanswered));
     shown.value(&ConnectErrorKind::Tls);
     shown.value(&HttpErrorKind::Tls);
     shown.value(&Method::Get);

@@ -140,7 +140,13 @@ export const makeHost = (options, { background = false } = {}) => {
         : timer((ring) => setTimeout(ring, 0), clearTimeout),
     dial: (address, port, serverName) => {
       const dialing = {};
-      const begins = (stage) => void (dialing.stage = stage);
+      let begins;
+      dialing.securing = new Promise((resolve) => {
+        begins = (stage) => {
+          dialing.stage ??= stage;
+          if (stage === 'tls') resolve();
+        };
+      });
       const begun = task(async (signal) => {
         // What is neither the name nor what was asked for comes from a cluster.
         const redirected = address !== (options.address ?? serverName);
