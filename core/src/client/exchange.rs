@@ -8,6 +8,7 @@ mod batch;
 mod queue;
 mod repeat;
 mod session;
+mod slot;
 mod state;
 
 use alloc::vec::Vec;
@@ -29,7 +30,7 @@ use batch::{MAX_BATCHES, MAX_SLOTS};
 pub(super) use queue::Limits;
 pub(super) use repeat::Repeat;
 use session::Open;
-use state::Slot;
+use slot::Slot;
 pub use state::State;
 
 /// Where the handles of a client and what drives its connection meet.

@@ -1,6 +1,5 @@
 //! What the handles of a client share, and the rules for it.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use core::task::Waker;
@@ -10,68 +9,10 @@ use crate::time::Instant;
 
 use super::super::desk::{Ended, Submit};
 use super::super::error::Error;
-use super::batch::{Failure, Replies, Ticket};
+use super::batch::{Failure, Ticket};
 use super::queue::{Limits, Queue, Queued};
 use super::session::{Held, Open};
-
-/// Where a handle waits.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    pub(super) batch: u32,
-    /// How many replies it waits for; none when nobody waits.
-    pub(super) expected: usize,
-    pub(super) replies: Replies,
-    /// What failed before its turn, in order: replies come in the order of the commands.
-    early: VecDeque<(u32, Failure)>,
-    pub(super) waker: Option<Waker>,
-    /// Its session came to nothing, and it wasn't told yet.
-    pub(super) state_lost: bool,
-}
-
-impl Slot {
-    /// Begins a batch of so many commands.
-    pub(super) fn begin(&mut self, batch: u32, expected: usize) {
-        self.batch = batch;
-        self.expected = expected;
-        self.replies.clear();
-        // There are few, but for what is lost: no memory is kept for that.
-        self.early = VecDeque::new();
-    }
-
-    /// How many replies it still waits for.
-    fn missing(&self) -> usize {
-        self.expected.saturating_sub(self.replies.len())
-    }
-
-    /// Takes in what became of command number `index`. Says whether that was the last one.
-    fn put(&mut self, index: u32, entry: Result<&[u8], Failure>) -> bool {
-        let place = self.early.partition_point(|(early, _)| *early < index);
-        let known = self.early.get(place).is_some_and(|(early, _)| *early == index);
-        if known || (index as usize) < self.replies.len() {
-            // It was told already.
-            return false;
-        }
-        match entry {
-            Ok(raw) => self.replies.reply(raw),
-            Err(failure) => self.early.insert(place, (index, failure)),
-        }
-        let replies = &mut self.replies;
-        while let Some((_, failure)) =
-            self.early.pop_front_if(|(early, _)| *early as usize <= replies.len())
-        {
-            replies.fail(failure);
-        }
-        self.replies.len() >= self.expected
-    }
-
-    /// Fails what has no reply yet.
-    fn fail_rest(&mut self, failure: &Failure) -> Option<Waker> {
-        while self.replies.len() < self.expected {
-            self.put(self.replies.len() as u32, Err(failure.clone()));
-        }
-        self.waker.take()
-    }
-}
+use super::slot::{Slot, waits};
 
 /// What an [`Exchange`](super::Exchange) shares.
 pub struct State {
@@ -89,13 +30,6 @@ pub struct State {
     pub(super) driver: Option<Waker>,
     /// The driver has ended and will not come back.
     pub(super) over: Option<Error>,
-}
-
-/// Whether somebody waits for the reply.
-fn waits(slots: &[Slot], queued: &Queued) -> bool {
-    let Queued { ticket, .. } = queued;
-    let slot = slots.get(ticket.slot as usize);
-    slot.is_some_and(|slot| slot.batch == ticket.batch && slot.expected > 0)
 }
 
 /// For a client that is configured as usual.
@@ -147,7 +81,7 @@ impl State {
         self.handles -= 1;
         let Some(slot) = self.slots.get_mut(number as usize) else { return };
         self.withdrawn += slot.missing();
-        *slot = Slot { batch: slot.batch, ..Slot::default() };
+        slot.vacate();
         self.free.push(number);
         if self.concerns(number) {
             self.purge();
