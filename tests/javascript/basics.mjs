@@ -61,15 +61,16 @@ check(String(await redis.command('EXEC')) === '1,2', 'and it is executed whole')
 const blocked = redis.command('BLPOP', 'nothing', 1);
 await sleep(100);
 const controller = new AbortController();
-const given = failure(redis.command('INCR', 'given-up', { signal: controller.signal }));
+const { signal } = controller;
+const given = failure(redis.command('INCR', 'given-up', { signal }));
 const late = failure(redis.command('INCR', 'given-up', { timeout: 100 }));
-const both = failure(redis.pipeline([['INCR', 'given-up']], controller));
+const both = failure(redis.pipeline([['INCR', 'given-up']], { signal }));
 controller.abort(new Error('enough'));
 check((await given).message === 'enough' && (await both).message === 'enough', 'a call is given up by its signal');
 check((await late).outcome === 'NotSent', 'or when its time is over');
 await blocked;
 check((await redis.command('GET', 'given-up')) === null, 'and what was not sent by then never is');
-check((await failure(redis.command('PING', controller))).message === 'enough', 'a signal may be over before');
+check((await failure(redis.command('PING', { signal }))).message === 'enough', 'a signal may be over before');
 check((await failure(redis.command('PING', { timeout: 'soon' }))) instanceof TypeError, 'a timeout is a number');
 
 const slow = failure(redis.command('BLPOP', 'nothing', 100));

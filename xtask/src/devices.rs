@@ -51,8 +51,8 @@ const PARTS: [(&str, &str, (u32, u32)); 5] = [
     ("empty", "an empty firmware", (2 * 1024, 0)),
     ("tokens", "token manager, JSON and JWT", (12_800, 1024)),
     ("login", "+ RESP and the login", (16 * 1024, 1024)),
-    ("commands", "+ a connection with commands", (29_000, 1024)),
-    ("source", "+ a managed identity over HTTP", (34_500, 1024)),
+    ("commands", "+ a connection with commands", (32_000, 1088)),
+    ("source", "+ a managed identity over HTTP", (37_500, 1088)),
 ];
 
 /// Builds, runs and measures the parts of the core.

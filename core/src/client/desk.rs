@@ -20,6 +20,15 @@ pub struct Desk<L: Share<State>> {
     wakers: Vec<Waker>,
 }
 
+/// What commands want of whoever drives the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Whether commands wait to be sent.
+    pub waits: bool,
+    /// Until when a connection is wanted for one at least, if it is: commands wait, or did lately.
+    pub until: Option<Instant>,
+}
+
 /// No more commands are to be sent on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -39,29 +48,25 @@ impl<L: Share<State>> Desk<L> {
         Self { exchange, wakers: Vec::new() }
     }
 
-    /// Until when a command waits to be sent, if one does.
-    pub fn waiting(&self) -> Option<Instant> {
-        self.exchange.waiting()
+    /// What the commands want that wait, or did lately.
+    pub fn demand(&self) -> Demand {
+        self.exchange.demand()
     }
 
-    /// Ready when [`waiting`](Self::waiting) differs from what is `known`.
+    /// Ready when the [`demand`](Self::demand) differs from what is `known`.
     ///
     /// # Errors
     /// [`Ended::Unneeded`] when there are no handles left.
-    pub fn poll_waiting(
-        &self,
-        cx: &Context<'_>,
-        known: Option<Instant>,
-    ) -> Poll<Result<(), Ended>> {
+    pub fn poll_demand(&self, cx: &Context<'_>, known: Demand) -> Poll<Result<(), Ended>> {
         match self.exchange.look(cx)? {
-            waiting if waiting == known => Poll::Pending,
+            demand if demand == known => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
     }
 
     /// When the time of a command is over that was not sent yet.
     pub fn deadline(&self) -> Instant {
-        self.waiting().unwrap_or(Instant::FAR_FUTURE)
+        self.demand().until.unwrap_or(Instant::FAR_FUTURE)
     }
 
     /// While there is no connection: fails the commands whose time is over. `problem` says why

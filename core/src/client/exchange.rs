@@ -16,7 +16,7 @@ use core::fmt;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use super::desk::{Ended, Submit};
+use super::desk::{Demand, Ended, Submit};
 use super::error::Error;
 use super::share::Share;
 use crate::command::Refused;
@@ -25,8 +25,8 @@ use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
 
 pub use batch::MAX_COMMAND;
+use batch::MAX_SLOTS;
 pub(super) use batch::{Batch, Failure, Replies, Ticket};
-use batch::{MAX_BATCHES, MAX_SLOTS};
 pub(super) use queue::Limits;
 pub(super) use repeat::Repeat;
 use session::Open;
@@ -147,10 +147,10 @@ impl<L: Share<State>> Exchange<L> {
             // What was to be executed together, or on a condition, isn't any more.
             return Err(Error::StateLost);
         }
-        place.begin((place.batch + 1) % MAX_BATCHES, batch.commands.len());
+        place.begin(batch.commands.len(), before.is_some());
         *session = after;
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
-        queue.push(ticket, batch, by.unwrap_or(now.plus(limits.timeout)), by.is_some());
+        queue.push(now, *limits, ticket, batch, by);
         let waker = state.driver.take();
         drop(state);
         wake(waker);
@@ -194,12 +194,12 @@ impl<L: Share<State>> Exchange<L> {
 
     // The side of the driver.
 
-    /// Has `cx` woken when there are more commands. Says until when one waits, if one does; or that
-    /// there are no handles left, and will be none.
-    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Option<Instant>, Ended> {
+    /// Has `cx` woken when there are more commands. Says what they want; or that there are no handles
+    /// left, and will be none.
+    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Demand, Ended> {
         let mut state = self.lock();
         Self::attend(&mut state, cx)?;
-        Ok(state.queue.waiting())
+        Ok(state.queue.demand())
     }
 
     fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
@@ -227,9 +227,9 @@ impl<L: Share<State>> Exchange<L> {
         })
     }
 
-    /// Until when a command waits, if one does.
-    pub(super) fn waiting(&self) -> Option<Instant> {
-        self.lock().queue.waiting()
+    /// What the commands want that wait, or did lately.
+    pub(super) fn demand(&self) -> Demand {
+        self.lock().queue.demand()
     }
 
     /// Fails what has waited for too long.

@@ -9,6 +9,7 @@ use crate::connection::Config;
 use crate::recent::Recent;
 use crate::time::Instant;
 
+use super::super::desk::Demand;
 use super::batch::{Batch, Ticket};
 use super::session::Open;
 
@@ -52,13 +53,17 @@ pub(super) struct Queue {
     begun: Option<(u32, u32)>,
     /// The earliest deadline, or earlier.
     due: Instant,
+    /// Until when a connection is wanted for who came last, even if he has gone: of those who come
+    /// again and again with little time none would ever find one, if it were dialed anew for each.
+    wanted: Instant,
     recent: Recent,
 }
 
 impl Default for Queue {
     fn default() -> Self {
         let (bytes, entries, recent) = Default::default();
-        Self { bytes, gone: 0, entries, begun: None, due: Instant::FAR_FUTURE, recent }
+        let (due, wanted) = (Instant::FAR_FUTURE, Instant::default());
+        Self { bytes, gone: 0, entries, begun: None, due, wanted, recent }
     }
 }
 
@@ -78,8 +83,17 @@ impl Queue {
         self.entries.iter()
     }
 
-    /// Puts the commands of `batch` in, which wait until `by`.
-    pub(super) fn push(&mut self, first: Ticket, batch: &Batch, by: Instant, is_limited: bool) {
+    /// Puts the commands of `batch` in, which wait until `by` if that is said.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        limits: Limits,
+        first: Ticket,
+        batch: &Batch,
+        by: Option<Instant>,
+    ) {
+        self.wanted = now.plus(limits.timeout);
+        let (by, is_limited) = (by.unwrap_or(self.wanted), by.is_some());
         let mut start = self.gone + self.bytes.len() as u64;
         self.bytes.extend_from_slice(&batch.bytes);
         self.entries.extend((0..).zip(&batch.commands).map(|(index, &(class, len))| {
@@ -178,6 +192,24 @@ impl Queue {
         out
     }
 
+    /// The same for those who have gone.
+    pub(super) fn withdraw(
+        &mut self,
+        is_out: impl FnMut(usize, &mut Queued) -> bool,
+    ) -> Vec<Queued> {
+        let due = self.due;
+        let out = self.take(is_out);
+        self.due = if self.is_empty() && due < Instant::FAR_FUTURE { self.wanted } else { due };
+        out
+    }
+
+    /// What the commands want that wait, or did lately.
+    pub(super) fn demand(&self) -> Demand {
+        let waits = !self.is_empty();
+        let is_wanted = waits || self.due < Instant::FAR_FUTURE;
+        Demand { waits, until: is_wanted.then_some(self.due) }
+    }
+
     /// Whether it belongs to the batch that the connection was last given a command of.
     pub(super) fn is_begun(&self, queued: &Queued) -> bool {
         self.begun == Some(queued.ticket.batch())
@@ -203,11 +235,6 @@ impl Queue {
     /// When [`expired`](Self::expired) has something to do, or earlier.
     pub(super) const fn due(&self) -> Instant {
         self.due
-    }
-
-    /// The same, if a command waits.
-    pub(super) fn waiting(&self) -> Option<Instant> {
-        (!self.is_empty()).then_some(self.due)
     }
 
     /// Its time begins when its turn comes.
@@ -239,7 +266,7 @@ impl Queue {
             due = due.min(queued.by);
             false
         });
-        self.due = due;
+        self.due = if self.is_empty() && now < self.wanted { self.wanted } else { due };
         (out, told)
     }
 }

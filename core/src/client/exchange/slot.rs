@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use core::task::Waker;
 
-use super::batch::{Failure, Replies};
+use super::batch::{Failure, MAX_BATCHES, Replies};
 use super::queue::Queued;
 
 /// Where a handle waits.
@@ -18,13 +18,27 @@ pub(super) struct Slot {
     pub(super) waker: Option<Waker>,
     /// Its session came to nothing, and it wasn't told yet.
     pub(super) state_lost: bool,
+    /// Its batch came within a session of an earlier one.
+    pub(super) in_session: bool,
 }
 
 impl Slot {
     /// Begins a batch of so many commands.
-    pub(super) fn begin(&mut self, batch: u32, expected: usize) {
-        self.batch = batch;
+    pub(super) fn begin(&mut self, expected: usize, in_session: bool) {
+        self.batch = (self.batch + 1) % MAX_BATCHES;
         self.expected = expected;
+        self.in_session = in_session;
+        self.clear();
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn give_up(&mut self) {
+        self.expected = 0;
+        self.waker = None;
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.replies.clear();
         // There are few, but for what is lost: no memory is kept for that.
         self.early = VecDeque::new();

@@ -68,8 +68,7 @@ impl State {
             return;
         }
         self.withdrawn += slot.missing();
-        slot.begin(ticket.batch, 0);
-        slot.waker = None;
+        slot.give_up();
         if self.concerns(ticket.slot) {
             let gone = self.purge();
             self.torn(ticket.slot, &gone, false);
@@ -119,7 +118,7 @@ impl State {
             return Vec::new();
         }
         let (rest, slots) = (self.rest_of_transaction(), &self.slots);
-        self.queue.take(|at, queued| at >= rest && !waits(slots, queued))
+        self.queue.withdraw(|at, queued| at >= rest && !waits(slots, queued))
     }
 
     /// Takes those out of the front of the queue that nobody waits for.
@@ -151,11 +150,12 @@ impl State {
             return;
         }
         let open = self.held_in_the_end(slot);
+        let in_session = self.slots.get(slot as usize).is_some_and(|slot| slot.in_session);
         let is_its = self.session.is_some_and(|session| session.slot == slot);
         let in_transaction = open.is_some_and(|open| open.multi);
         if in_transaction || is_its && gone.any(|queued| Open::is_changed_by(queued.class)) {
             self.lose_session(slot, told && open.is_none());
-        } else if self.session.is_none() {
+        } else if self.session.is_none() && in_session {
             // The transaction that would have ended it was withdrawn: keys are watched on.
             self.session = open;
         }

@@ -99,8 +99,8 @@ export class Client {
   }
 
   /** Sends commands one behind the other, and comes to all replies; an error is one of them. */
-  async pipeline(commands, { bytes = false, ...options } = {}) {
-    return execute(this.#raw, commands, false, bytes, options);
+  async pipeline(commands, options = {}) {
+    return execute(this.#raw, commands, false, options.bytes ?? false, options);
   }
 
   /** What a host without a background task should do about its token. */

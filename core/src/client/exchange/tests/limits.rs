@@ -40,33 +40,40 @@ fn each_command_has_its_own_time_wherever_it_stands_in_line() {
         line.desk.expire(due, || None);
         assert!(line.desk.deadline() > due && waiting.as_mut().poll(&mut cx()).is_ready());
     }
-    assert!(line.desk.waiting().is_none() && line.desk.deadline() == Instant::FAR_FUTURE);
+    assert_eq!(line.desk.demand(), Demand::default());
     drop((first, second, third));
     assert_eq!(outcomes(&hasty), [Outcome::NotSent]);
 }
 
-fn is_news(line: &Line, known: Option<Instant>) -> bool {
-    line.desk.poll_waiting(&cx(), known).is_ready()
+fn is_news(line: &Line, known: Demand) -> bool {
+    line.desk.poll_demand(&cx(), known).is_ready()
 }
 
 #[test]
-fn a_new_command_that_has_less_time_than_all_others_is_news() {
-    let (line, mut usual) = Line::new();
-    let mut hasty = usual.another();
+fn what_is_not_known_of_those_who_wait_is_news() {
+    let (mut line, mut usual) = Line::new();
+    let (mut hasty, mut third) = (usual.another(), usual.another());
     let clock = Stopped::default();
-    let _first = begun(&mut usual, &clock, "GET usual");
-    assert!(is_news(&line, None) && !is_news(&line, line.desk.waiting()));
-    let known = line.desk.waiting();
+    let nothing = Demand::default();
+    assert!(!is_news(&line, nothing));
+    let first = begun(&mut usual, &clock, "GET usual");
+    let usual = line.desk.demand();
+    assert!(is_news(&line, nothing) && !is_news(&line, usual));
+    // Less time than all others have.
     let second = limited(&mut hasty, &clock, Duration::from_secs(1), "GET hasty");
-    assert!(is_news(&line, known) && !is_news(&line, line.desk.waiting()));
-    let known = line.desk.waiting();
-    // So is that nobody waits any more.
-    drop((_first, second));
-    assert!(is_news(&line, known) && line.desk.waiting().is_none());
-    // What comes after it was seen that nothing waits is news, whatever its time: it may be that of
-    // an earlier one.
-    let _third = begun(&mut usual, &clock, "GET usual");
-    assert!(is_news(&line, None));
+    assert!(is_news(&line, usual) && !is_news(&line, line.desk.demand()));
+    // Who has gone may come again, for as long as he might have waited: till then a connection is
+    // wanted.
+    drop((first, second));
+    let (waits, until) = (false, Some(Instant::from_millis(5000)));
+    assert!(is_news(&line, usual) && line.desk.demand() == Demand { waits, until });
+    let gone = line.desk.demand();
+    // He does, and it is until the same time that somebody waits now.
+    let again = begun(&mut third, &clock, "GET usual");
+    assert!(is_news(&line, gone) && line.desk.demand().waits);
+    drop(again);
+    line.desk.expire(Instant::from_millis(5000), || None);
+    assert!(is_news(&line, gone) && line.desk.demand() == nothing);
 }
 
 #[test]

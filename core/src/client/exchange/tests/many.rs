@@ -81,7 +81,7 @@ fn handles_that_give_up_one_by_one_cost_linear_time() {
         for waiting in waiting {
             drop(waiting);
             // There is no connection.
-            let _ = line.desk.poll_waiting(&cx(), None);
+            let _ = line.desk.poll_demand(&cx(), Demand::default());
         }
         line.take(usize::MAX / 2).unwrap();
         assert_eq!(line.said.len(), count);

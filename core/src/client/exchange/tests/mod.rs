@@ -13,7 +13,7 @@ use std::string::{String, ToString};
 use std::sync::Arc;
 use std::vec::Vec;
 
-use super::super::desk::Desk;
+use super::super::desk::{Demand, Desk};
 use super::super::handle::Handle;
 use super::*;
 use crate::connection::{Output, SubmitError, Tag};

@@ -75,7 +75,7 @@ fn a_transaction_is_repeated_as_a_whole() {
         line.take(5).unwrap();
         said.iter().enumerate().for_each(|(at, reply)| line.answer(at, reply));
         assert!(waiting.as_mut().poll(&mut cx()).is_ready());
-        assert!(line.desk.waiting().is_none());
+        assert!(!line.desk.demand().waits);
     }
 }
 

@@ -23,7 +23,7 @@ fn what_was_not_submitted_is_withdrawn_command_by_command() {
     let rest = withdrawn(&mut line, &mut handle, 2, "SET a 1 | SET b 2 | SET c 3");
     assert_eq!(rest, Ok(Vec::new()));
     assert_eq!(line.said, ["SET a 1", "SET b 2"]);
-    assert!(line.desk.waiting().is_none());
+    assert!(!line.desk.demand().waits);
 }
 
 #[test]
@@ -89,6 +89,18 @@ fn a_transaction_that_is_withdrawn_as_a_whole_leaves_the_watch_before_it() {
     let _waiting = begun(&mut handle, &clock, "MULTI | SET k 1 | EXEC");
     line.take(3).unwrap();
     assert_eq!(line.said, ["WATCH k", "MULTI", "SET k 1", "EXEC"]);
+}
+
+#[test]
+fn a_watch_of_a_pipeline_that_was_withdrawn_keeps_nobody_out() {
+    let (mut line, mut handle) = Line::new();
+    let (mut other, clock) = (handle.another(), Stopped::default());
+    let text = "WATCH k | MULTI | SET k 1 | EXEC";
+    assert_eq!(withdrawn(&mut line, &mut handle, 1, text), Ok(Vec::new()));
+    let _waiting = begun(&mut other, &clock, "GET k");
+    let _other = begun(&mut handle, &clock, "GET k");
+    line.take(2).unwrap();
+    assert_eq!(line.said, ["WATCH k", "GET k", "GET k"]);
 }
 
 /// Sends a command and has it answered.

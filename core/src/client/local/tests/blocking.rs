@@ -35,6 +35,19 @@ fn no_slice_is_longer_than_a_connection_takes() {
 }
 
 #[test]
+fn a_slice_that_is_refused_for_want_of_a_login_is_sent_again() {
+    let rule: Rule = |wire, words| match (&*words[0], wire.count("BLPOP")) {
+        ("HELLO", _) => HELLO,
+        (_, 1) => b"_\r\n",
+        (_, 2) => b"-NOAUTH Authentication required.\r\n",
+        _ => b"*2\r\n+q\r\n+job\r\n",
+    };
+    let (reply, sent) = run(rule, 2, args!["BLPOP", "q", 0]);
+    assert!(reply.is_ok());
+    assert_eq!(sent, vec!["BLPOP q 2.000"; 3]);
+}
+
+#[test]
 fn what_can_not_be_sent_in_slices_is_sent_as_it_is_if_it_is_short() {
     let rule: Rule = |_, words| if words[0] == "HELLO" { HELLO } else { b":1\r\n" };
     for (command, text) in [

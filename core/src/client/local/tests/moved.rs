@@ -252,6 +252,34 @@ fn the_driver_ends_with_the_last_handle_and_the_nodes_with_it() {
 }
 
 #[test]
+fn who_comes_again_and_again_finds_a_node_that_is_far() {
+    let mut broker = Broker::new(cluster);
+    broker.dial = Duration::from_millis(300);
+    with(&broker, Broker::settings(false), async |mut client, broker| {
+        client.logged_in().await.unwrap();
+        let limit = Duration::from_millis(100);
+        let mut tries = 0;
+        while client.command_within(limit, args!["GET", "a"]).await.is_err() {
+            tries += 1;
+            assert!(tries < 10, "it is dialed anew each time");
+        }
+        assert_eq!((broker.connects(), broker.heard("GET a").contains(&1)), (2, true));
+    });
+}
+
+#[test]
+fn a_node_that_forgot_the_login_is_told_it_again() {
+    let rule = |number, command: &str| match (number, command) {
+        (1, "GET a") => Some("-NOAUTH Authentication required.\r\n"),
+        _ => cluster(number, command),
+    };
+    with(&Broker::new(rule), Broker::settings(false), async |mut client, broker| {
+        assert_eq!(get(&mut client, "a").await, "at a");
+        assert_eq!(broker.heard("GET a"), [0, 1, 2]);
+    });
+}
+
+#[test]
 fn one_limit_holds_wherever_a_command_is_sent() {
     let mut broker = Broker::new(cluster);
     broker.dial = Duration::from_millis(600);
