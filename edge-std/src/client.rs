@@ -85,7 +85,8 @@ impl Client {
     /// The same with a time limit of its own, which may be longer or shorter than the
     /// [usual one](crate::Builder::command_timeout). It holds wherever the command is: what was not
     /// sent by then is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
-    /// `None` is the usual limit.
+    /// `None` is the usual limit. A long one lets a server be silent for long, before its connection
+    /// is given up.
     ///
     /// # Errors
     /// As [`command`](Self::command).

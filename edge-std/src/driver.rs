@@ -5,7 +5,7 @@ use core::pin::pin;
 use core::task::Context;
 use std::sync::Arc;
 
-use redis_entraid_core::client::Ended;
+use redis_entraid_core::client::{Demand, Ended};
 use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::time::{Clock, Instant, Timer};
@@ -142,19 +142,20 @@ impl Commands<'_> {
         let mut future = pin!(future);
         let mut waiting = None;
         loop {
-            let waits = self.start.is_some() || !self.desk.is_empty();
+            let known = self.desk.demand();
+            let waits = self.start.is_some() || known.waits;
             if waits != waiting.is_some() {
                 waiting = waits.then(|| self.identity.waiting());
             }
-            let until = self.desk.deadline();
+            let until = known.until.unwrap_or(Instant::FAR_FUTURE);
             tokio::select! {
                 output = &mut future => return Ok(Some(output)),
-                more = poll_fn(|cx| self.desk.poll_more(cx)) => more.map_err(|_| Unneeded)?,
+                more = poll_fn(|cx| self.desk.poll_demand(cx, known)) => more.map_err(|_| Unneeded)?,
                 () = TokioClock.sleep_until(until) => {
                     self.desk.expire(TokioClock.now(), || self.standing.problem());
                 }
             }
-            if demanded && !self.desk.is_wanted() {
+            if demanded && self.desk.demand().until.is_none() {
                 return Ok(None);
             }
         }
@@ -162,10 +163,8 @@ impl Commands<'_> {
 
     /// Waits for the next command.
     async fn demand(&mut self) -> Result<(), Unneeded> {
-        while !self.desk.is_wanted() {
-            poll_fn(|cx| self.desk.poll_more(cx)).await.map_err(|_| Unneeded)?;
-        }
-        Ok(())
+        let nothing = Demand::default();
+        poll_fn(|cx| self.desk.poll_demand(cx, nothing)).await.map_err(|_| Unneeded)
     }
 
     fn give_up(&mut self) -> Result<(), Unneeded> {

@@ -16,10 +16,17 @@ use crate::time::Instant;
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
 pub struct Desk<L: Share<State>> {
     exchange: Arc<Exchange<L>>,
-    /// Until when a connection was wanted when was last [looked](Self::poll_more), if it was.
-    known: Option<Instant>,
     /// Kept for its room.
     wakers: Vec<Waker>,
+}
+
+/// What commands want of whoever drives the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Whether commands wait to be sent.
+    pub waits: bool,
+    /// Until when a connection is wanted for one at least, if it is: commands wait, or did lately.
+    pub until: Option<Instant>,
 }
 
 /// No more commands are to be sent on this connection.
@@ -38,34 +45,28 @@ pub type Submit<'s> = dyn FnMut(Instant, Tag, Class, &[u8]) -> Result<(), Submit
 impl<L: Share<State>> Desk<L> {
     /// For the handles of `exchange`.
     pub fn new(exchange: Arc<Exchange<L>>) -> Self {
-        Self { exchange, known: None, wakers: Vec::new() }
+        Self { exchange, wakers: Vec::new() }
     }
 
-    /// Ready when it has changed whether a connection [is wanted](Self::is_wanted), or until when.
+    /// What the commands want that wait, or did lately.
+    pub fn demand(&self) -> Demand {
+        self.exchange.demand()
+    }
+
+    /// Ready when the [`demand`](Self::demand) differs from what is `known`.
     ///
     /// # Errors
     /// [`Ended::Unneeded`] when there are no handles left.
-    pub fn poll_more(&mut self, cx: &Context<'_>) -> Poll<Result<(), Ended>> {
-        let known = self.exchange.look(cx)?;
-        if core::mem::replace(&mut self.known, known) == known {
-            return Poll::Pending;
+    pub fn poll_demand(&self, cx: &Context<'_>, known: Demand) -> Poll<Result<(), Ended>> {
+        match self.exchange.look(cx)? {
+            demand if demand == known => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
         }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Whether no command waits to be sent.
-    pub fn is_empty(&self) -> bool {
-        self.exchange.is_empty()
-    }
-
-    /// Whether there should be a connection: commands wait, or did lately.
-    pub fn is_wanted(&self) -> bool {
-        self.exchange.is_wanted()
     }
 
     /// When the time of a command is over that was not sent yet.
     pub fn deadline(&self) -> Instant {
-        self.exchange.due()
+        self.demand().until.unwrap_or(Instant::FAR_FUTURE)
     }
 
     /// While there is no connection: fails the commands whose time is over. `problem` says why

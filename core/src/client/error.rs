@@ -48,8 +48,8 @@ pub enum Error {
     /// There is a connection, but the server did not confirm a subscription for as long as a command
     /// may take. It is still wanted, and counts when it is confirmed.
     Unconfirmed,
-    /// The connection is gone on which a transaction was open or keys were watched. The command was
-    /// not sent; begin again.
+    /// The transaction that was open, or the `WATCH`, is gone: with its connection, with its login,
+    /// or with a command of it that was withdrawn. This command was not executed; begin again.
     StateLost,
     /// The command can't be had.
     Refused(Refused),
@@ -156,7 +156,7 @@ impl fmt::Display for Error {
                 "the server did not confirm the subscription in time; it is still wanted",
             ),
             Self::StateLost => f.write_str(
-                "the connection of the transaction or the WATCH is gone; nothing was sent",
+                "the transaction or the WATCH is gone; the command was not executed, begin again",
             ),
             Self::Closed => f.write_str("the task behind it has ended"),
             Self::Refused(error) => error.fmt(f),

@@ -8,6 +8,7 @@ mod batch;
 mod queue;
 mod repeat;
 mod session;
+mod slot;
 mod state;
 
 use alloc::vec::Vec;
@@ -15,7 +16,7 @@ use core::fmt;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use super::desk::{Ended, Submit};
+use super::desk::{Demand, Ended, Submit};
 use super::error::Error;
 use super::share::Share;
 use crate::command::Refused;
@@ -29,7 +30,7 @@ pub(super) use batch::{Batch, Failure, Replies, Ticket};
 pub(super) use queue::Limits;
 pub(super) use repeat::Repeat;
 use session::Open;
-use state::Slot;
+use slot::Slot;
 pub use state::State;
 
 /// Where the handles of a client and what drives its connection meet.
@@ -45,8 +46,8 @@ impl<L> fmt::Debug for Exchange<L> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) ticket: Ticket,
-    /// It came within a transaction or a `WATCH` of an earlier one.
-    pub(super) in_session: bool,
+    /// The transaction or the `WATCH` of an earlier one that it came within.
+    pub(super) session: Option<Open>,
 }
 
 impl<L: Share<State>> Exchange<L> {
@@ -102,9 +103,9 @@ impl<L: Share<State>> Exchange<L> {
         self.change(|state| state.withdraw(ticket));
     }
 
-    /// The session of `slot` came to nothing, and it knows.
-    pub(super) fn give_up_session(&self, slot: u32) {
-        self.change(|state| state.give_up_session(slot));
+    /// The session of `slot` came to nothing. It hears so, unless it was `told`.
+    pub(super) fn lose_session(&self, slot: u32, told: bool) {
+        self.change(|state| state.lose_session(slot, told));
     }
 
     /// Changes something that the driver has to see to.
@@ -153,12 +154,18 @@ impl<L: Share<State>> Exchange<L> {
         let waker = state.driver.take();
         drop(state);
         wake(waker);
-        Ok(Sent { ticket, in_session: before.is_some() })
+        Ok(Sent { ticket, session: before })
     }
 
     /// Whether `slot` is in the middle of a transaction or of a `WATCH`.
     pub(super) fn has_session(&self, slot: u32) -> bool {
         self.lock().session.is_some_and(|open| open.slot == slot)
+    }
+
+    /// For how many bytes there is memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.lock().room()
     }
 
     /// Whether any is.
@@ -187,17 +194,17 @@ impl<L: Share<State>> Exchange<L> {
 
     // The side of the driver.
 
-    /// Has `cx` woken when there are more commands. Says until when a connection is wanted for one at
-    /// least, if it is; or that there are no handles left, and will be none.
-    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Option<Instant>, Ended> {
+    /// Has `cx` woken when there are more commands. Says what they want; or that there are no handles
+    /// left, and will be none.
+    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Demand, Ended> {
         let mut state = self.lock();
         Self::attend(&mut state, cx)?;
-        Ok(state.queue.is_wanted().then_some(state.queue.due()))
+        Ok(state.queue.demand())
     }
 
     fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
         set_waker(&mut state.driver, cx);
-        state.purge();
+        state.tidy();
         if state.handles == 0 {
             state.over = Some(Error::Closed);
             return Err(Ended::Unneeded);
@@ -220,19 +227,9 @@ impl<L: Share<State>> Exchange<L> {
         })
     }
 
-    /// Whether no command waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().queue.is_empty()
-    }
-
-    /// Whether commands wait, or did lately.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.lock().queue.is_wanted()
-    }
-
-    /// When [`expire`](Self::expire) has something to do.
-    pub(super) fn due(&self) -> Instant {
-        self.lock().queue.due()
+    /// What the commands want that wait, or did lately.
+    pub(super) fn demand(&self) -> Demand {
+        self.lock().queue.demand()
     }
 
     /// Fails what has waited for too long.

@@ -155,25 +155,25 @@ impl<L: Share<State>> Handle<L> {
         let by = limit.map(|limit| clock.now().plus(limit));
         let mut kept: Option<(Replies, usize)> = None;
         loop {
-            let Sent { in_session, .. } = self.exchanged(clock.now(), by).await?;
+            let sent = self.exchanged(clock.now(), by).await;
             if let Some((mut before, first)) = kept {
                 // Who was never heard again says less than the server did.
-                if !self.is_unheard() {
+                if sent.is_ok() && !self.is_unheard() {
                     before.truncate(first);
                     before.append(&self.replies);
                 }
                 self.replies = before;
                 break;
             }
-            match Repeat::of(&self.batch, &self.replies, in_session) {
+            match Repeat::of(&self.batch, &self.replies, sent?.session) {
                 None => break,
                 Some(Repeat::From(first)) => {
                     kept = Some((core::mem::take(&mut self.replies), first));
                     self.batch.skip(first);
                 }
                 Some(Repeat::Lost(first)) => {
-                    self.exchange.give_up_session(self.slot);
                     let all = self.replies.len();
+                    self.exchange.lose_session(self.slot, first < all);
                     self.replies.truncate(first);
                     (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
                     break;
@@ -187,9 +187,9 @@ impl<L: Share<State>> Handle<L> {
 
     /// Queues the batch, and waits for its replies.
     async fn exchanged(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
-        let sent = self.exchange.send(self.slot, now, by, &self.batch)?;
-        let (exchange, replies) = (&self.exchange, &mut self.replies);
-        let mut waiting = Waiting { exchange, ticket: Some(sent.ticket) };
+        let Self { exchange, slot, batch, replies } = self;
+        let sent = exchange.send(*slot, now, by, batch)?;
+        let mut waiting = Waiting { exchange, batch, ticket: Some(sent.ticket) };
         poll_fn(|cx| exchange.poll_replies(cx, sent.ticket, replies)).await;
         waiting.ticket = None;
         Ok(sent)
@@ -246,6 +246,7 @@ fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
 /// Withdraws what nobody waits for any more.
 struct Waiting<'h, L: Share<State>> {
     exchange: &'h Exchange<L>,
+    batch: &'h mut Batch,
     /// Nothing when the waiting is over.
     ticket: Option<Ticket>,
 }
@@ -254,6 +255,8 @@ impl<L: Share<State>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.exchange.withdraw(ticket);
+            // It may be long until the handle is used again.
+            self.batch.clear();
         }
     }
 }

@@ -29,7 +29,7 @@ mod nodes;
 mod share;
 mod standing;
 
-pub use desk::{Deliveries, Desk, Ended, Submit};
+pub use desk::{Deliveries, Demand, Desk, Ended, Submit};
 pub use environment::{Chosen, EnvSource, Environment, Text};
 pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
 pub use exchange::{Exchange, MAX_COMMAND, State, wake};

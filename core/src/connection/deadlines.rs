@@ -107,6 +107,11 @@ impl<R: Storage<Pending>> Machine<R> {
         Instant::FAR_FUTURE
     }
 
+    /// Whether nothing was sent or received for a while.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        now >= self.quiet_at()
+    }
+
     /// When it will have been quiet for a while, as far as is known.
     pub(super) fn quiet_at(&self) -> Instant {
         if self.ring.is_empty() {

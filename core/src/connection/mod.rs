@@ -215,7 +215,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
 
     /// Whether nothing was sent or received for a while, so that memory may be given back.
     pub fn is_quiet(&self, now: Instant) -> bool {
-        now >= self.machine.quiet_at()
+        self.machine.is_quiet(now)
     }
 
     /// How it stands. Never shows the token.

@@ -109,6 +109,9 @@ pub trait Handler {
     fn settle(&mut self, health: &ConnectionHealth) {
         let _ = health;
     }
+
+    /// Nothing was sent or received for a while: memory may be given back.
+    fn give_back(&mut self) {}
 }
 
 /// Drives a connection over the two halves of a transport until it ends.
@@ -184,6 +187,9 @@ where
                 look(machine, timer, transmitter, tokens);
                 if !machine.has_ended() {
                     let now = timer.now();
+                    if B::GROWS && machine.is_quiet(now) {
+                        handler.give_back();
+                    }
                     handler.poll_commands(cx, &mut Submitter { now, machine, transmitter });
                 }
                 shared.report_losses();

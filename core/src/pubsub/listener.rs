@@ -62,9 +62,9 @@ enum Trust {
 pub enum Heard<'a> {
     /// Somebody published something.
     Message(Message<'a>),
-    /// All subscriptions are there, on a new connection or once more. What was published before, since the last
-    /// one was lost for example, is missing; from here on nothing is. So who reads now how things
-    /// stand has all.
+    /// All subscriptions are there, on a new connection or once more. What was published before,
+    /// since the last one was lost for example, is missing; from here on nothing is. So who reads
+    /// now how things stand has all.
     Subscribed,
     /// A message was dropped here, which was larger than the receive buffer.
     Missed,

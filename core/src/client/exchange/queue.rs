@@ -9,6 +9,7 @@ use crate::connection::Config;
 use crate::recent::Recent;
 use crate::time::Instant;
 
+use super::super::desk::Demand;
 use super::batch::{Batch, Ticket};
 use super::session::Open;
 
@@ -74,6 +75,10 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
         self.entries.iter()
     }
@@ -121,11 +126,21 @@ impl Queue {
         self.tidy();
     }
 
+    /// For how many bytes it has memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The command in front was given to the connection.
     pub(super) fn pop(&mut self) {
-        if let Some(queued) = self.entries.pop_front() {
-            self.begun = Some(queued.ticket.batch());
-        }
+        self.begun = self.entries.front().map(|queued| queued.ticket.batch());
+        self.drop_front();
+    }
+
+    /// The command in front is not sent.
+    pub(super) fn drop_front(&mut self) {
+        self.entries.pop_front();
         self.tidy();
     }
 
@@ -188,9 +203,11 @@ impl Queue {
         out
     }
 
-    /// Whether there should be a connection: commands wait, or did lately.
-    pub(super) fn is_wanted(&self) -> bool {
-        !self.is_empty() || self.due < Instant::FAR_FUTURE
+    /// What the commands want that wait, or did lately.
+    pub(super) fn demand(&self) -> Demand {
+        let waits = !self.is_empty();
+        let is_wanted = waits || self.due < Instant::FAR_FUTURE;
+        Demand { waits, until: is_wanted.then_some(self.due) }
     }
 
     /// Whether it belongs to the batch that the connection was last given a command of.

@@ -13,7 +13,8 @@ use super::session::Open;
 pub(in super::super) enum Repeat {
     /// From this one on, all are sent again: none was executed.
     From(usize),
-    /// From this one on, they relied on a session that is gone.
+    /// From this one on, they relied on a session that is gone: none, if what relied on it was
+    /// executed.
     Lost(usize),
 }
 
@@ -41,15 +42,18 @@ impl Said {
 }
 
 impl Repeat {
-    /// Decides by the replies to `batch`, which came within a session of an earlier one or not.
-    /// Nothing if no command was refused so, or if one behind it was executed.
-    pub(in super::super) fn of(batch: &Batch, replies: &Replies, in_session: bool) -> Option<Self> {
+    /// Decides by the replies to `batch`, before which the `session` was open. Nothing if no command
+    /// was refused so, or if one behind it was executed.
+    pub(in super::super) fn of(
+        batch: &Batch,
+        replies: &Replies,
+        session: Option<Open>,
+    ) -> Option<Self> {
         let refused = (0..replies.len()).find(|at| match replies.get(*at) {
             Ok(raw) => says_noauth(Value::framed(raw)),
             Err(failure) => matches!(failure, Some(Failure::NoLogin)),
         })?;
         // What is open before it, and where its transaction began.
-        let session = in_session.then_some(Open { slot: 0, multi: false, watch: true });
         let (mut open, mut multi) = (session, None);
         let classes = || batch.commands.iter().map(|(class, _)| *class).enumerate();
         for (at, class) in classes().take(refused) {
@@ -60,11 +64,9 @@ impl Repeat {
             }
         }
         let first = multi.unwrap_or(refused);
-        if open.is_some() {
-            return Some(Self::Lost(first));
-        }
-        // Whether a transaction has begun behind `first`, and whether the server knows of it.
-        let mut begun = None;
+        // Whether a transaction has begun, before or behind `first`, and whether the server knows of
+        // it.
+        let mut begun = open.filter(|open| open.multi).map(|_| true);
         for (at, class) in classes().skip(first) {
             let said = Said::of(replies, at);
             let not_executed = match (class, begun) {
@@ -78,11 +80,11 @@ impl Repeat {
                 _ => said == Said::NotExecuted,
             };
             if !not_executed {
-                return None;
+                return open.map(|_| Self::Lost(replies.len()));
             }
         }
         // A transaction without its end isn't whole, but where nothing of it has come in.
         let is_torn = begun.is_some() && batch.commands.len() > first + 1;
-        Some(if is_torn { Self::Lost(first) } else { Self::From(first) })
+        Some(if open.is_some() || is_torn { Self::Lost(first) } else { Self::From(first) })
     }
 }

@@ -4,7 +4,7 @@ use crate::command::Class;
 
 /// What commands have opened on a connection: a transaction, a `WATCH`, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Open {
+pub(in super::super) struct Open {
     /// Whose it is.
     pub(super) slot: u32,
     /// There is a `MULTI`: what follows is executed with the `EXEC`, or not at all.

@@ -9,76 +9,10 @@ use crate::time::Instant;
 
 use super::super::desk::{Ended, Submit};
 use super::super::error::Error;
-use super::batch::{Failure, MAX_BATCHES, Replies, Ticket};
+use super::batch::{Failure, Ticket};
 use super::queue::{Limits, Queue, Queued};
 use super::session::{Held, Open};
-
-/// Where a handle waits.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    pub(super) batch: u32,
-    /// How many replies it waits for; none when nobody waits.
-    pub(super) expected: usize,
-    pub(super) replies: Replies,
-    /// What failed before its turn, in order: replies come in the order of the commands.
-    early: Vec<(u32, Failure)>,
-    pub(super) waker: Option<Waker>,
-    /// Its session came to nothing, and it wasn't told yet.
-    pub(super) state_lost: bool,
-    /// Its batch came within a session of an earlier one.
-    in_session: bool,
-}
-
-impl Slot {
-    /// Begins a batch of so many commands.
-    pub(super) fn begin(&mut self, expected: usize, in_session: bool) {
-        self.batch = (self.batch + 1) % MAX_BATCHES;
-        self.expected = expected;
-        self.in_session = in_session;
-        self.clear();
-    }
-
-    /// Nobody waits any more.
-    fn give_up(&mut self) {
-        self.expected = 0;
-        self.waker = None;
-        self.clear();
-    }
-
-    fn clear(&mut self) {
-        self.replies.clear();
-        // There are few, but for what is lost: no memory is kept for that.
-        self.early = Vec::new();
-    }
-
-    /// Takes in what became of command number `index`. Says whether that was the last one.
-    fn put(&mut self, index: u32, entry: Result<&[u8], Failure>) -> bool {
-        let place = self.early.partition_point(|(early, _)| *early < index);
-        let known = self.early.get(place).is_some_and(|(early, _)| *early == index);
-        if known || (index as usize) < self.replies.len() {
-            // It was told already.
-            return false;
-        }
-        match entry {
-            Ok(raw) => self.replies.reply(raw),
-            Err(failure) => self.early.insert(place, (index, failure)),
-        }
-        while let Some((early, _)) = self.early.first()
-            && *early as usize <= self.replies.len()
-        {
-            self.replies.fail(self.early.remove(0).1);
-        }
-        self.replies.len() >= self.expected
-    }
-
-    /// Fails what has no reply yet.
-    fn fail_rest(&mut self, failure: &Failure) -> Option<Waker> {
-        while self.replies.len() < self.expected {
-            self.put(self.replies.len() as u32, Err(failure.clone()));
-        }
-        self.waker.take()
-    }
-}
+use super::slot::{Slot, waits};
 
 /// What an [`Exchange`](super::Exchange) shares.
 pub struct State {
@@ -91,8 +25,8 @@ pub struct State {
     pub(super) session: Option<Open>,
     /// What is open on the connection, by what it was given.
     held: Held,
-    /// There may be commands that nobody waits for.
-    purge: bool,
+    /// So many commands in the queue, at most, are such that nobody waits for.
+    withdrawn: usize,
     pub(super) driver: Option<Waker>,
     /// The driver has ended and will not come back.
     pub(super) over: Option<Error>,
@@ -108,8 +42,8 @@ impl Default for State {
 impl State {
     pub(super) fn new(limits: Limits) -> Self {
         let (queue, slots, free, held) = Default::default();
-        let (handles, session, purge, driver, over) = (0, None, false, None, None);
-        Self { limits, queue, slots, free, handles, session, held, purge, driver, over }
+        let (handles, session, withdrawn, driver, over) = (0, None, 0, None, None);
+        Self { limits, queue, slots, free, handles, session, held, withdrawn, driver, over }
     }
 
     /// Takes in what became of a command. Answers with who is to be woken.
@@ -133,11 +67,11 @@ impl State {
         if slot.batch != ticket.batch || slot.expected == 0 {
             return;
         }
+        self.withdrawn += slot.missing();
         slot.give_up();
-        self.purge = true;
         if self.concerns(ticket.slot) {
             let gone = self.purge();
-            self.torn(ticket.slot, &gone);
+            self.torn(ticket.slot, &gone, false);
         }
     }
 
@@ -145,9 +79,9 @@ impl State {
     pub(super) fn leave(&mut self, number: u32) {
         self.handles -= 1;
         let Some(slot) = self.slots.get_mut(number as usize) else { return };
-        *slot = Slot { batch: slot.batch, ..Slot::default() };
+        self.withdrawn += slot.missing();
+        slot.vacate();
         self.free.push(number);
-        self.purge = true;
         if self.concerns(number) {
             self.purge();
             self.session = self.session.filter(|open| open.slot != number);
@@ -170,16 +104,35 @@ impl State {
         its.fold(open, |open, queued| Open::after(open, slot, queued.class))
     }
 
+    /// Takes those out of the queue that nobody waits for, if they are most of it: it takes as long
+    /// as the queue is.
+    pub(super) fn tidy(&mut self) {
+        if self.withdrawn > self.queue.len() / 2 {
+            self.purge();
+        }
+    }
+
     /// Takes those out of the queue that nobody waits for.
-    pub(super) fn purge(&mut self) -> Vec<Queued> {
-        if !core::mem::take(&mut self.purge) {
+    fn purge(&mut self) -> Vec<Queued> {
+        if core::mem::take(&mut self.withdrawn) == 0 {
             return Vec::new();
         }
         let (rest, slots) = (self.rest_of_transaction(), &self.slots);
-        self.queue.withdraw(|at, Queued { ticket, .. }| {
-            let waits = |slot: &Slot| slot.batch == ticket.batch && slot.expected > 0;
-            at >= rest && !slots.get(ticket.slot as usize).is_some_and(waits)
-        })
+        self.queue.withdraw(|at, queued| at >= rest && !waits(slots, queued))
+    }
+
+    /// Takes those out of the front of the queue that nobody waits for.
+    fn purge_front(&mut self) {
+        let in_transaction = self.held.open().is_some_and(|open| open.multi);
+        let Self { slots, queue, .. } = self;
+        // What is left of a transaction goes, whoever waits.
+        let goes = |queue: &Queue, queued: &Queued| {
+            waits(slots, queued) || in_transaction && queue.is_begun(queued)
+        };
+        while queue.iter().next().is_some_and(|queued| !goes(queue, queued)) {
+            queue.drop_front();
+            self.withdrawn = self.withdrawn.saturating_sub(1);
+        }
     }
 
     /// How many commands at the front go, whoever waits: what lies between `MULTI` and `EXEC` is
@@ -189,8 +142,9 @@ impl State {
         if in_transaction { self.queue.rest_of_transaction() } else { 0 }
     }
 
-    /// Sees to the session of `slot`, whose commands `gone` were taken out of the queue.
-    fn torn(&mut self, slot: u32, gone: &[Queued]) {
+    /// Sees to the session of `slot`, whose commands `gone` were taken out of the queue. Who was
+    /// `told` what became of each, and has nothing open, knows.
+    fn torn(&mut self, slot: u32, gone: &[Queued], told: bool) {
         let mut gone = gone.iter().filter(|queued| queued.ticket.slot == slot).peekable();
         if gone.peek().is_none() {
             return;
@@ -200,7 +154,7 @@ impl State {
         let is_its = self.session.is_some_and(|session| session.slot == slot);
         let in_transaction = open.is_some_and(|open| open.multi);
         if in_transaction || is_its && gone.any(|queued| Open::is_changed_by(queued.class)) {
-            self.lose_session(slot, false);
+            self.lose_session(slot, told && open.is_none());
         } else if self.session.is_none() && in_session {
             // The transaction that would have ended it was withdrawn: keys are watched on.
             self.session = open;
@@ -209,7 +163,7 @@ impl State {
 
     /// What `slot` wanted to be executed together, or on a condition, isn't any more. It hears so,
     /// unless it was `told`.
-    fn lose_session(&mut self, slot: u32, told: bool) {
+    pub(super) fn lose_session(&mut self, slot: u32, told: bool) {
         if self.held_in_the_end(slot).is_some() {
             self.held = Held::Abandoned;
         }
@@ -219,11 +173,12 @@ impl State {
         }
     }
 
-    /// Sees to the sessions of those whose commands `gone` were taken out of the queue.
+    /// Sees to the sessions of those whose commands `gone` were taken out of the queue, and who were
+    /// told.
     fn torn_all(&mut self, gone: &[Queued]) {
         let [session, held] = [self.session, self.held.open()].map(|open| open.map(|it| it.slot));
         for slot in session.into_iter().chain(held.filter(|_| held != session)) {
-            self.torn(slot, gone);
+            self.torn(slot, gone, true);
         }
     }
 
@@ -240,6 +195,7 @@ impl State {
             if self.held == Held::Abandoned {
                 return Err(Ended::Abandoned);
             }
+            self.purge_front();
             let Some((queued, command, by)) = self.queue.front(now, self.limits) else {
                 return Ok(progress);
             };
@@ -266,14 +222,11 @@ impl State {
     fn refused(&mut self, queued: &Queued, failure: &Failure, wakers: &mut Vec<Waker>) {
         let slot = queued.ticket.slot;
         let in_transaction = self.held.open().is_some_and(|open| open.multi);
-        let in_session = in_transaction || self.session.is_some_and(|open| open.slot == slot);
-        let gone = self.queue.take(|at, other| {
-            at == 0 || in_session && other.ticket.batch() == queued.ticket.batch()
-        });
-        let rest = gone.get(1..).unwrap_or_default();
+        self.queue.drop_front();
         wakers.extend(self.put(queued.ticket, Err(failure.clone())));
-        self.fail(rest, &Failure::StateLost, wakers);
-        if in_session {
+        if in_transaction || self.session.is_some_and(|open| open.slot == slot) {
+            let rest = self.queue.take(|_, other| other.ticket.batch() == queued.ticket.batch());
+            self.fail(&rest, &Failure::StateLost, wakers);
             self.lose_session(slot, !rest.is_empty());
         }
     }
@@ -363,11 +316,32 @@ impl State {
         for slot in self.slots.iter_mut().filter(|slot| slot.expected == 0) {
             slot.replies.forget();
         }
+        if self.queue.is_empty() {
+            self.give_slots_back();
+        }
     }
 
-    /// The session of `slot` came to nothing, and it knows.
-    pub(super) fn give_up_session(&mut self, slot: u32) {
-        self.lose_session(slot, true);
+    /// Gives back the last slots, as far as nobody has them. There must be no command on its way,
+    /// whose reply might come to the next one who has that slot.
+    fn give_slots_back(&mut self) {
+        let Self { free, slots, .. } = self;
+        free.sort_unstable_by(|one, other| other.cmp(one));
+        let last = (0..slots.len()).rev();
+        let gone =
+            free.iter().zip(last).take_while(|(free, last)| **free as usize == *last).count();
+        if gone > 0 {
+            free.drain(..gone);
+            free.shrink_to_fit();
+            slots.truncate(slots.len() - gone);
+            slots.shrink_to_fit();
+        }
+    }
+
+    /// For how many bytes there is memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        let slots = self.slots.iter().map(|slot| slot.replies.bytes.capacity());
+        self.queue.room() + slots.sum::<usize>() + self.slots.capacity() * size_of::<Slot>()
     }
 
     /// Who waits, and who comes, hears `error` from now on.

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::client::{Desk, State};
+use crate::client::{Demand, Desk, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
 use crate::drive::{DialError, Handler, Owner, Submit, Wanted, either};
 use crate::reconnect::Dial;
@@ -97,20 +97,24 @@ impl<T: Timer> Handler for Keeper<T> {
         self.desk.deliver().settle(health);
         self.shared.standing.borrow_mut().set_health(*health);
     }
+
+    fn give_back(&mut self) {
+        self.desk.deliver().give_back();
+    }
 }
 
 impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted {
-        if let Poll::Ready(Err(_)) = self.desk.poll_more(cx) {
+        if let Poll::Ready(Err(_)) = self.desk.poll_demand(cx, Demand::default()) {
             return Wanted::NeverAgain;
         }
         let Self { desk, shared, .. } = self;
         desk.expire(now, || shared.problem());
-        if self.is_idle && !self.desk.is_wanted() { Wanted::Later } else { Wanted::Now }
+        if self.is_idle && self.desk.demand().until.is_none() { Wanted::Later } else { Wanted::Now }
     }
 
     fn is_waited_for(&self) -> bool {
-        !self.desk.is_empty()
+        self.desk.demand().waits
     }
 
     fn dial(&self, now: Instant) -> Dial {

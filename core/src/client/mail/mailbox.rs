@@ -11,7 +11,6 @@ use crate::client::error::{Error, ServerError};
 use crate::client::exchange::{set_waker, wake};
 use crate::client::share::Share;
 use crate::command::Topic;
-use crate::recent::Recent;
 
 /// What is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +57,6 @@ pub struct Mail {
     /// A connection that takes the place of another has logged in.
     heir: bool,
     deliveries: VecDeque<Delivery>,
-    recent: Recent,
     size: usize,
     /// Subscriptions have ended, and it wasn't told yet.
     gap: bool,
@@ -166,17 +164,20 @@ impl<L: Share<Mail>> Mailbox<L> {
     /// the numbers of the wishes.
     pub(super) fn want(&self, names: &[Name]) -> Vec<u64> {
         self.change(|mail| {
-            let known = mail.wishes.len();
+            // Few are put in their places; many come behind all, and are sorted at once.
+            let (known, many) = (mail.wishes.len(), names.len() > FEW);
             for name in names {
-                let before = mail.wishes.get(..known).unwrap_or_default();
-                if before.binary_search_by(|wish| wish.name.cmp(name)).is_err() {
+                let sorted = if many { known } else { mail.wishes.len() };
+                let before = mail.wishes.get(..sorted).unwrap_or_default();
+                let place = before.binary_search_by(|wish| wish.name.cmp(name));
+                if let Err(at) = place {
                     mail.changes += 1;
                     let (name, id) = (name.clone(), mail.changes);
-                    mail.wishes.push(Wish { name, id, known: false, waiting: 0 });
+                    let at = if many { mail.wishes.len() } else { at };
+                    mail.wishes.insert(at, Wish { name, id, known: false, waiting: 0 });
                 }
             }
-            if mail.wishes.len() > known {
-                // At once: there may be many.
+            if many {
                 mail.wishes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
                 mail.wishes.dedup_by(|one, other| one.name == other.name);
             }
@@ -260,13 +261,7 @@ impl<L: Share<Mail>> Mailbox<L> {
 
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Result<Delivery, Error>> {
         let mut mail = self.mail.lock();
-        let waiting = mail.deliveries.len();
         if let Some(delivery) = mail.deliveries.pop_front() {
-            let Mail { deliveries, recent, .. } = &mut *mail;
-            recent.used(1, waiting * size_of::<Delivery>());
-            if deliveries.is_empty() {
-                recent.clear_queue(deliveries);
-            }
             if let Delivery::Message(message) = &delivery {
                 mail.size -= message.size();
             }

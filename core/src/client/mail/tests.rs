@@ -2,12 +2,14 @@
 
 use core::cell::RefCell;
 use core::future::Future;
+use core::ops::Range;
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use std::format;
 use std::string::{String, ToString};
 use std::task::Wake;
+use std::time::Instant as Stopwatch;
 use std::vec::Vec;
 
 use alloc::sync::Arc;
@@ -339,4 +341,23 @@ fn an_overlap_is_settled_however_it_ends() {
     desk.submit();
     desk.answer("_\r\n");
     assert_eq!(desk.heard(), ["Settled"]);
+}
+
+#[test]
+fn subscriptions_one_by_one_and_all_at_once_cost_little_each() {
+    let subscribes = |desk: &Desk, names: Range<u64>| {
+        // In no order, but each once.
+        let names = names.map(|at| format!("{:x}", at * 7919 % 1_000_003));
+        let mut waiting = pin!(desk.reader.subscribe(Topic::Channel, names));
+        assert_eq!(Waiter::new(waiting.as_mut()).poll(), None);
+    };
+    let time = |calls: u64, names: u64| {
+        let (mut desk, start) = (Desk::new(), Stopwatch::now());
+        (0..calls).for_each(|call| subscribes(&desk, call * names..(call + 1) * names));
+        assert_eq!(desk.submit().len() as u64, calls * names);
+        start.elapsed()
+    };
+    let (one_by_one, at_once) = (time(10_000, 1), time(1, 10_000));
+    // Sorted anew each time, they would take a thousand times as long.
+    assert!(one_by_one < at_once * 50, "{one_by_one:?}, at once {at_once:?}");
 }

@@ -53,6 +53,7 @@ pub(super) fn clients(shown: &mut Shown) {
     let mut desk = Desk::new(exchange);
     shown.value(&desk);
     shown.value(&desk.deliver());
+    shown.value(&desk.demand());
     shown.value(&Ended::Unneeded);
     shown.value(&Refresh::default());
     shown.value(&Wanted::Now);

@@ -1,3 +1,5 @@
+use std::vec;
+
 use super::*;
 use crate::connection::Outcome;
 
@@ -38,28 +40,40 @@ fn each_command_has_its_own_time_wherever_it_stands_in_line() {
         line.desk.expire(due, || None);
         assert!(line.desk.deadline() > due && waiting.as_mut().poll(&mut cx()).is_ready());
     }
-    assert!(line.desk.is_empty() && !line.desk.is_wanted());
+    assert_eq!(line.desk.demand(), Demand::default());
     drop((first, second, third));
     assert_eq!(outcomes(&hasty), [Outcome::NotSent]);
 }
 
+fn is_news(line: &Line, known: Demand) -> bool {
+    line.desk.poll_demand(&cx(), known).is_ready()
+}
+
 #[test]
-fn a_new_command_that_has_less_time_than_all_others_is_news() {
+fn what_is_not_known_of_those_who_wait_is_news() {
     let (mut line, mut usual) = Line::new();
-    let mut hasty = usual.another();
+    let (mut hasty, mut third) = (usual.another(), usual.another());
     let clock = Stopped::default();
-    let _first = begun(&mut usual, &clock, "GET usual");
-    assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.poll_more(&cx()).is_pending());
+    let nothing = Demand::default();
+    assert!(!is_news(&line, nothing));
+    let first = begun(&mut usual, &clock, "GET usual");
+    let usual = line.desk.demand();
+    assert!(is_news(&line, nothing) && !is_news(&line, usual));
+    // Less time than all others have.
     let second = limited(&mut hasty, &clock, Duration::from_secs(1), "GET hasty");
-    assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.poll_more(&cx()).is_pending());
+    assert!(is_news(&line, usual) && !is_news(&line, line.desk.demand()));
     // Who has gone may come again, for as long as he might have waited: till then a connection is
     // wanted.
-    drop((_first, second));
-    let usual = Instant::from_millis(5000);
-    assert!(line.desk.poll_more(&cx()).is_ready() && line.desk.is_empty());
-    assert_eq!((line.desk.is_wanted(), line.desk.deadline()), (true, usual));
-    line.desk.expire(usual, || None);
-    assert!(line.desk.poll_more(&cx()).is_ready() && !line.desk.is_wanted());
+    drop((first, second));
+    let (waits, until) = (false, Some(Instant::from_millis(5000)));
+    assert!(is_news(&line, usual) && line.desk.demand() == Demand { waits, until });
+    let gone = line.desk.demand();
+    // He does, and it is until the same time that somebody waits now.
+    let again = begun(&mut third, &clock, "GET usual");
+    assert!(is_news(&line, gone) && line.desk.demand().waits);
+    drop(again);
+    line.desk.expire(Instant::from_millis(5000), || None);
+    assert!(is_news(&line, gone) && line.desk.demand() == nothing);
 }
 
 #[test]
@@ -104,4 +118,29 @@ fn a_transaction_that_has_begun_is_ended_when_its_time_is_over() {
     line.take(1).unwrap();
     line.answer_all(1, "+late\r\n");
     assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+}
+
+#[test]
+fn who_hears_that_nothing_of_a_transaction_was_sent_may_go_on_at_once() {
+    let late = |line: &mut Line| line.desk.expire(Instant::from_millis(60_000), || None);
+    let hopeless = |line: &mut Line| line.desk.refuse(|| None);
+    for fails in [late as fn(&mut Line), hopeless] {
+        let (mut line, mut handle) = Line::new();
+        let clock = Stopped::default();
+        let mut waiting = begun(&mut handle, &clock, "MULTI");
+        fails(&mut line);
+        assert!(waiting.as_mut().poll(&mut cx()).is_ready());
+        drop(waiting);
+        assert_eq!((outcomes(&handle), handle.has_session()), (vec![Outcome::NotSent], false));
+        drop(begun(&mut handle, &clock, "GET a"));
+        // What fails behind a `MULTI` that was sent is another matter: an `EXEC` would find nothing.
+        let waiting = begun(&mut handle, &clock, "MULTI");
+        line.take(1).unwrap();
+        line.answer(0, "+OK\r\n");
+        drop(waiting);
+        let waiting = begun(&mut handle, &clock, "SET a 1");
+        fails(&mut line);
+        drop(waiting);
+        assert!(matches!(refused(&mut handle, "EXEC"), Error::StateLost));
+    }
 }

@@ -1,6 +1,7 @@
 //! Handles and a connection that takes as many commands as it is told to.
 
 mod limits;
+mod many;
 mod noauth;
 mod withdrawal;
 
@@ -12,7 +13,7 @@ use std::string::{String, ToString};
 use std::sync::Arc;
 use std::vec::Vec;
 
-use super::super::desk::Desk;
+use super::super::desk::{Demand, Desk};
 use super::super::handle::Handle;
 use super::*;
 use crate::connection::{Output, SubmitError, Tag};

@@ -75,7 +75,7 @@ fn a_transaction_is_repeated_as_a_whole() {
         line.take(5).unwrap();
         said.iter().enumerate().for_each(|(at, reply)| line.answer(at, reply));
         assert!(waiting.as_mut().poll(&mut cx()).is_ready());
-        assert!(line.desk.is_empty());
+        assert!(!line.desk.demand().waits);
     }
 }
 
@@ -129,4 +129,32 @@ fn who_is_not_heard_again_knows_what_the_server_said() {
     assert!(waiting.as_mut().poll(&mut cx()).is_ready());
     drop(waiting);
     assert_eq!(replies(&handle), ["NOAUTH Authentication required."]);
+}
+
+#[test]
+fn what_was_executed_before_keeps_its_reply_when_the_rest_cannot_be_repeated() {
+    let (mut line, mut handle) = Line::new();
+    let clock = Stopped::default();
+    let mut waiting = begun(&mut handle, &clock, "A | B | C");
+    line.take(3).unwrap();
+    line.answer(0, "+one\r\n");
+    line.answer(1, NOAUTH);
+    line.answer(2, NOAUTH);
+    // The task ends before its caller has looked.
+    line.desk.end(&Error::Closed);
+    assert!(matches!(waiting.as_mut().poll(&mut cx()), Poll::Ready(Ok(()))));
+    drop(waiting);
+    let not_executed = "NOAUTH Authentication required.";
+    assert_eq!(replies(&handle), ["one", not_executed, not_executed]);
+}
+
+#[test]
+fn what_was_executed_in_a_lost_session_keeps_its_reply() {
+    let (mut line, mut handle) = Line::new();
+    assert_eq!(repeated(&mut line, &mut handle, "WATCH k", 1, &["+OK\r\n"]).1, ["OK"]);
+    let (again, got) = repeated(&mut line, &mut handle, "A | B", 2, &[NOAUTH, "+two\r\n"]);
+    assert_eq!((again.len(), got[1].as_str()), (0, "two"));
+    assert!(got[0].starts_with("NOAUTH"), "{got:?}");
+    // The keys may not be watched any more.
+    assert!(matches!(refused(&mut handle, "MULTI | C | EXEC"), Error::StateLost));
 }

@@ -23,7 +23,7 @@ fn what_was_not_submitted_is_withdrawn_command_by_command() {
     let rest = withdrawn(&mut line, &mut handle, 2, "SET a 1 | SET b 2 | SET c 3");
     assert_eq!(rest, Ok(Vec::new()));
     assert_eq!(line.said, ["SET a 1", "SET b 2"]);
-    assert!(line.desk.is_empty());
+    assert!(!line.desk.demand().waits);
 }
 
 #[test]
@@ -161,5 +161,36 @@ fn who_has_gone_for_good_has_withdrawn_too() {
         let _next = begun(&mut other, &clock, "GET a");
         line.take(1).unwrap();
         assert_eq!(line.said.last().unwrap(), "GET a");
+    }
+}
+
+#[test]
+fn what_many_handles_took_is_given_back_when_they_have_gone() {
+    let (mut line, mut first) = Line::new();
+    let clock = Stopped::default();
+    let mut others: Vec<_> = (0..1000).map(|_| first.another()).collect();
+    let mut kept = others.swap_remove(100);
+    for handle in &mut others {
+        drop_answered(&mut line, handle, "GET a");
+    }
+    let many = first.exchange().room();
+    drop(others);
+    line.desk.deliver().give_back();
+    let few = first.exchange().room();
+    assert!(few < many / 5, "{few} of {many}");
+    // All that are there have a slot of their own.
+    let (mut next, mut last) = (first.another(), first.another());
+    let handles = [&mut first, &mut kept, &mut next, &mut last];
+    let waiting: Vec<_> = handles
+        .into_iter()
+        .zip(["GET 0", "GET 1", "GET 2", "GET 3"])
+        .map(|(handle, text)| begun(handle, &clock, text))
+        .collect();
+    let before = line.said.len();
+    line.take(4).unwrap();
+    for (at, mut waiting) in waiting.into_iter().enumerate() {
+        assert!(waiting.as_mut().poll(&mut cx()).is_pending());
+        line.answer(before + at, "+OK\r\n");
+        assert!(waiting.as_mut().poll(&mut cx()).is_ready());
     }
 }

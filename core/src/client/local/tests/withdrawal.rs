@@ -112,3 +112,15 @@ fn a_transaction_whose_beginning_was_withdrawn_is_not_executed_in_part() {
         assert_eq!(said(wire), ["MULTI", "SET", "EXEC"]);
     });
 }
+
+#[test]
+fn what_handles_share_is_given_back_after_seconds_of_quiet() {
+    Bench::new(Rc::default(), usual).run(async |mut client, _, world| {
+        let value = vec![b'x'; 50_000];
+        client.command(args!["SET", "key", &value[..]]).await.unwrap();
+        let room = |client: &Local<_>| client.follower.home().exchange().room();
+        assert!(room(&client) >= value.len(), "there may be more of them");
+        world.sleep_until(world.now().plus(Duration::from_secs(10))).await;
+        assert!(room(&client) < 10_000, "{}", room(&client));
+    });
+}
