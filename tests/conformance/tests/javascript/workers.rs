@@ -71,7 +71,7 @@ fn a_worker_whose_token_is_refused_fetches_a_fresh_one_and_tries_once_more() {
 #[test]
 fn a_worker_refuses_a_server_that_it_does_not_trust() {
     // At once: each tries until its deadline, since it can't know that it is hopeless.
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for (name, flaw) in Flaw::ALL {
             scope.spawn(move || {
                 let options = Options { chain: Chain::Flawed(flaw), ..far() };
