@@ -124,3 +124,36 @@ fn a_connection_takes_10_mb_in_single_bytes_in_linear_time_whether_they_fit_or_n
         });
     }
 }
+
+#[test]
+fn commands_that_take_too_long_together_are_reported_in_linear_time() {
+    is_linear(|size| {
+        let count = size / 100;
+        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let now = Instant::from_millis(0);
+        let token = Token::new(Secret::new("token")).with_user("oid");
+        manager.push(now, &token.with_expires_in(core::time::Duration::from_secs(3600))).unwrap();
+        let config = Config { set_info: false, ..Config::default() };
+        let (mut ring, mut transmit) = (vec![Pending::default(); count + 9], vec![0; size]);
+        let mut receive = vec![0; 256];
+        let mut connection =
+            Connection::new(config, &mut receive[..], &mut transmit[..], &mut ring[..]);
+        connection.look(now, &mut manager);
+        let len = connection.transmit().len();
+        connection.sent(len);
+        let hello = b"%1\r\n+proto\r\n:3\r\n";
+        connection.receive_space()[..hello.len()].copy_from_slice(hello);
+        connection.received(now, hello.len());
+        while connection.next(now).is_some() {}
+        for tag in 0..count as u64 {
+            connection.submit(now, tag, redis_entraid_core::args!["GET", "k"]).unwrap();
+        }
+        let late = now.plus(core::time::Duration::from_secs(6));
+        connection.look(late, &mut manager);
+        let mut lost = 0;
+        while let Some(output) = connection.next(late) {
+            lost += usize::from(matches!(output, Output::Lost { .. }));
+        }
+        assert_eq!(lost, count);
+    });
+}

@@ -58,6 +58,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 next = next.min(entry.deadline);
             }
         }
+        self.ring.some_are_late();
         self.command_deadline = next;
     }
 

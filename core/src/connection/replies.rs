@@ -334,12 +334,10 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Reports a command that took too long. Its reply will be dropped when it comes.
     fn next_late(&mut self) -> Option<Output<'static>> {
-        let Some(entry) = self.ring.iter_mut().find(|entry| entry.owner == Owner::Late) else {
+        let Some(entry) = self.ring.next_late() else {
             self.late = 0;
             return None;
         };
-        entry.owner = Owner::Nobody;
-        let entry = *entry;
         self.late -= 1;
         // Even if nothing of it is out yet, it will be: it stands in line.
         let lost = Lost { outcome: Outcome::Unknown, reason: None };

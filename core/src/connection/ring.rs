@@ -80,12 +80,15 @@ pub(super) struct Ring<R> {
     recent: Recent,
     head: usize,
     len: usize,
+    /// Of the oldest entries, so many are not [`Owner::Late`]: there may be many others.
+    not_late: usize,
     entries: PhantomData<Pending>,
 }
 
 impl<R: Storage<Pending>> Ring<R> {
     pub(super) fn new(room: R) -> Self {
-        Self { room, recent: Recent::default(), head: 0, len: 0, entries: PhantomData }
+        let (recent, entries) = (Recent::default(), PhantomData);
+        Self { room, recent, head: 0, len: 0, not_late: 0, entries }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -154,6 +157,7 @@ impl<R: Storage<Pending>> Ring<R> {
         let entry = self.room.room().get(self.head).copied()?;
         self.head = self.index(1);
         self.len -= 1;
+        self.not_late = self.not_late.saturating_sub(1);
         if R::GROWS
             && let Some(keep) = self.recent.keep(self.room.room().len(), LEAST)
         {
@@ -180,6 +184,22 @@ impl<R: Storage<Pending>> Ring<R> {
             self.recent = Recent::default();
             self.shrink(LEAST);
         }
+    }
+
+    /// Entries have become [`Owner::Late`].
+    pub(super) const fn some_are_late(&mut self) {
+        self.not_late = 0;
+    }
+
+    /// Takes the oldest one that is [`Owner::Late`] from its owner.
+    pub(super) fn next_late(&mut self) -> Option<Pending> {
+        let before = self.not_late;
+        let at = self.iter_mut().skip(before).position(|entry| entry.owner == Owner::Late);
+        self.not_late = before + at.map_or(self.len - before, |at| at + 1);
+        let index = self.index(before + at?);
+        let entry = self.room.room_mut().get_mut(index)?;
+        entry.owner = Owner::Nobody;
+        Some(*entry)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
