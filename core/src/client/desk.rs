@@ -20,7 +20,7 @@ pub struct Desk<L: Share<State>> {
     wakers: Vec<Waker>,
 }
 
-/// What commands want of whoever drives the connection.
+/// What the queued commands need from the driver of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Whether commands wait to be sent.

@@ -125,7 +125,7 @@ impl State {
     }
 
     /// What a command leaves that does what it is sent for.
-    fn expect(&mut self, role: Role) {
+    fn assume(&mut self, role: Role) {
         let ends = matches!(role, Role::Exec | Role::Discard);
         self.apply(role, if self.is_open() && !ends { Answer::Queued } else { Answer::Done });
     }
@@ -167,7 +167,7 @@ impl Session {
             Class::Blocking(_) if !in_transaction => Role::Blocking,
             Class::Blocking(_) | Class::Plain => Role::Plain,
         };
-        self.expected.expect(role);
+        self.expected.assume(role);
         Ok(role)
     }
 
@@ -188,7 +188,7 @@ impl Session {
         let mut others = others.peekable();
         if others.peek().is_none() || is_open && failed {
             self.expected = self.answered;
-            others.for_each(|role| self.expected.expect(role));
+            others.for_each(|role| self.expected.assume(role));
         }
     }
 

@@ -108,7 +108,7 @@ pub struct TokenManager<M: Storage<u8>> {
     newest_is_second: bool,
     last: Generation,
     in_flight: Option<InFlight>,
-    /// No request before then, whoever waits.
+    /// No request before then, even if somebody waits.
     not_before: Instant,
     /// Why the last request failed, if it did.
     failure: Option<Failure>,

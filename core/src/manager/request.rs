@@ -61,7 +61,7 @@ enum Origin {
     Pushed,
 }
 
-/// The longest that is waited after a failure, whoever asks for it, in milliseconds.
+/// The longest wait after a failure, even if the endpoint asks for more, in milliseconds.
 const MAX_WAIT: u64 = 3_600_000;
 
 /// After so many attempts more, what one machine of a service says is what all say.

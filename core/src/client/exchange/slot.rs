@@ -44,7 +44,7 @@ impl Slot {
         self.early = VecDeque::new();
     }
 
-    /// Whoever comes next counts its batches on.
+    /// The next handle counts its batches on from here.
     pub(super) fn vacate(&mut self) {
         *self = Self { batch: self.batch, ..Self::default() };
     }

@@ -125,7 +125,7 @@ impl State {
     fn purge_front(&mut self) {
         let in_transaction = self.held.open().is_some_and(|open| open.multi);
         let Self { slots, queue, .. } = self;
-        // What is left of a transaction goes, whoever waits.
+        // The rest of a transaction is sent even if nobody waits for it.
         let goes = |queue: &Queue, queued: &Queued| {
             waits(slots, queued) || in_transaction && queue.is_begun(queued)
         };
@@ -135,7 +135,7 @@ impl State {
         }
     }
 
-    /// How many commands at the front go, whoever waits: what lies between `MULTI` and `EXEC` is
+    /// How many commands at the front are sent even if nobody waits: what lies between `MULTI` and `EXEC` is
     /// executed as a whole.
     fn rest_of_transaction(&self) -> usize {
         let in_transaction = self.held.open().is_some_and(|open| open.multi);

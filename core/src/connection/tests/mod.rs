@@ -5,9 +5,11 @@ mod large;
 mod login;
 #[cfg(feature = "alloc")]
 mod memory;
+mod noauth;
 mod replies;
 mod session;
 mod stalls;
+mod transactions;
 
 use super::*;
 use crate::args;
