@@ -20,7 +20,14 @@ fn subscribed(protocol: Protocol) -> Answer {
 }
 
 fn publisher(protocol: Protocol) -> Server {
-    Server::new(move |heard| (heard.command == "SUBSCRIBE a").then(|| subscribed(protocol)))
+    Server::new(move |heard| match (&*heard.command, protocol) {
+        ("SUBSCRIBE a", _) => Some(subscribed(protocol)),
+        ("UNSUBSCRIBE a", Protocol::Resp3) => {
+            Some(Answer::Raw(">3\r\n+unsubscribe\r\n+a\r\n:0\r\n"))
+        }
+        ("UNSUBSCRIBE a", _) => Some(Answer::Raw("*3\r\n+unsubscribe\r\n+a\r\n:0\r\n")),
+        _ => None,
+    })
 }
 
 async fn heard(subscriber: &mut Subscriber) -> String {
