@@ -120,6 +120,8 @@ struct Issued {
     number: u64,
     sent: u64,
     ends: u64,
+    /// When it ends for the manager: the life that an answer tells counts from its request.
+    told: u64,
 }
 
 /// One connection, from both ends.
@@ -294,10 +296,9 @@ impl World {
         if self.mood != Mood::Well {
             self.unwell = self.now;
         }
-        // A token that the manager was given and that lives is served. Its life was told in whole
-        // seconds, and counts from the request, which took up to two.
+        // A token that the manager was given and that lives is served, as long as it was told.
         let given = |issued: &&Issued| Some(issued.number) <= self.last_token;
-        if self.issued.last().filter(given).is_some_and(|issued| self.now + 4000 < issued.ends) {
+        if self.issued.last().filter(given).is_some_and(|issued| self.now < issued.told) {
             assert!(self.manager.login(at(self.now)).is_some(), "a live token isn't served");
         }
     }
@@ -380,13 +381,14 @@ impl World {
                     SourceError::Other { kind, what: "invalid_client" },
                 );
             }
-            (Mood::Caching, Some(last)) => self.give(last, request),
+            (Mood::Caching, Some(last)) => self.give(last, request, sent),
             _ => {
                 let life = self.chance.between(60 * MINUTE, 90 * MINUTE);
                 let number = self.issued.len() as u64 + 1;
-                let issued = Issued { number, sent, ends: self.now + life };
+                let ends = self.now + life;
+                let issued = Issued { number, sent, ends, told: u64::MAX };
                 self.issued.push(issued);
-                self.give(issued, request);
+                self.give(issued, request, sent);
             }
         }
         if late {
@@ -397,7 +399,7 @@ impl World {
         self.wake_manager(self.now);
     }
 
-    fn give(&mut self, issued: Issued, request: RequestId) {
+    fn give(&mut self, issued: Issued, request: RequestId, sent: u64) {
         let text = format!("token-{}", issued.number);
         // As the endpoint counts: from when it answers, in whole seconds.
         let life = Duration::from_secs((issued.ends - self.now) / 1000);
@@ -409,6 +411,10 @@ impl World {
         if self.manager.token(at(self.now), request, &token).is_err() {
             // It ended while it was on its way.
             return;
+        }
+        let told = sent + life.as_secs() * 1000;
+        if let Some(known) = self.issued.iter_mut().rfind(|known| known.number == issued.number) {
+            known.told = known.told.min(told);
         }
         if self.last_token == Some(issued.number) {
             self.report.same_tokens += 1;
