@@ -188,7 +188,7 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Whether the server holds the last command back, and with it all that would follow.
     fn is_blocked(&self) -> bool {
-        self.ring.back().is_some_and(|entry| entry.role == Role::Blocking)
+        self.ring.back().is_some_and(|entry| matches!(entry.role, Role::Blocking))
     }
 
     /// See [`Connection::wants_look`](super::Connection::wants_look).

@@ -229,7 +229,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let failed = reply.error();
         let answer = match failed {
             Some(error) => Answer::Failed(error),
-            None if entry.role == Role::Plain => Answer::Done,
+            None if matches!(entry.role, Role::Plain) => Answer::Done,
             None if reply.is_null() => Answer::Null,
             None if reply.raw() == QUEUED => Answer::Queued,
             None => Answer::Done,

@@ -157,7 +157,9 @@ impl<R: Storage<Pending>> Ring<R> {
         let entry = self.room.room().get(self.head).copied()?;
         self.head = self.index(1);
         self.len -= 1;
-        self.not_late = self.not_late.saturating_sub(1);
+        if R::GROWS {
+            self.not_late = self.not_late.saturating_sub(1);
+        }
         if R::GROWS
             && let Some(keep) = self.recent.keep(self.room.room().len(), LEAST)
         {
@@ -193,13 +195,22 @@ impl<R: Storage<Pending>> Ring<R> {
 
     /// Takes the oldest one that is [`Owner::Late`] from its owner.
     pub(super) fn next_late(&mut self) -> Option<Pending> {
-        let before = self.not_late;
-        let at = self.iter_mut().skip(before).position(|entry| entry.owner == Owner::Late);
-        self.not_late = before + at.map_or(self.len - before, |at| at + 1);
-        let index = self.index(before + at?);
-        let entry = self.room.room_mut().get_mut(index)?;
-        entry.owner = Owner::Nobody;
-        Some(*entry)
+        // A ring that can't grow is short: it is searched from its beginning.
+        let mut at = if R::GROWS { self.not_late } else { 0 };
+        let mut found = None;
+        while at < self.len && found.is_none() {
+            let index = self.index(at);
+            at += 1;
+            let entry = self.room.room_mut().get_mut(index);
+            found = entry.filter(|entry| entry.owner == Owner::Late).map(|entry| {
+                entry.owner = Owner::Nobody;
+                *entry
+            });
+        }
+        if R::GROWS {
+            self.not_late = at;
+        }
+        found
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {

@@ -70,7 +70,7 @@ impl Verdict {
     fn of(role: Role, error: ErrorReply<'_>) -> Self {
         const DISCARD: [&str; 6] =
             ["EXECABORT", "CROSSSLOT", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
-        let (code, exec) = (error.code(), role == Role::Exec);
+        let (code, exec) = (error.code(), matches!(role, Role::Exec));
         if error.message().ends_with(" without MULTI") {
             Self::WasNone
         } else if exec && DISCARD.contains(&code) {
@@ -91,12 +91,13 @@ impl State {
     }
 
     /// What a command leaves that was answered like this.
+    #[inline(never)]
     fn apply(&mut self, role: Role, answer: Answer<'_>) {
         match (role, answer) {
             (Role::Multi, Answer::Done) => self.transaction = Transaction::Open { tracking: None },
             // One in another proves that there is another.
             (Role::Multi, Answer::Failed(error))
-                if self.transaction == Transaction::Unknown
+                if matches!(self.transaction, Transaction::Unknown)
                     && error.message().ends_with("nested") =>
             {
                 self.transaction = Transaction::Open { tracking: None };
@@ -205,7 +206,7 @@ impl Session {
 
     /// Whether an answer left it open if there is a transaction.
     pub(super) fn is_unknown(&self) -> bool {
-        self.answered.transaction == Transaction::Unknown
+        matches!(self.answered.transaction, Transaction::Unknown)
     }
 
     /// Whether a transaction is open or keys are watched, as far as replies have come.

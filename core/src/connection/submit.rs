@@ -101,7 +101,7 @@ impl<R: Storage<Pending>> Machine<R> {
             self.look_by(now.plus(QUIET));
         }
         let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
-        self.counts.commands = self.counts.commands.saturating_add(1);
+        self.counts.commands = self.counts.commands.wrapping_add(1);
         self.asked = now;
         self.push(len, tag, Owner::Host, role, by.plus(block));
         Ok(())

@@ -77,6 +77,7 @@ impl<'a> Value<'a> {
     }
 
     /// A view of what a [`Framer`] found to be one value. Of anything else it may say anything.
+    #[inline(never)]
     pub fn framed(raw: &'a [u8]) -> Self {
         let mut raw = raw;
         // Attributes say something about the value behind them that nobody asked for. They are

@@ -33,20 +33,22 @@ impl Endpoint {
         if response.status != 200 {
             return Err(self.refused(&response));
         }
-        issued(&mut response).map_err(|error| match (error, self.refused(&response)) {
+        match issued(&mut response) {
+            Err(SourceError::Json(_)) if response.body.trim_ascii_start().starts_with(b"<") => {
+                Err(SourceError::WebPage)
+            }
             // With an error in it, a 200 is none.
-            (SourceError::NoToken, refused @ SourceError::Refused { error, code, .. })
-                if error != OAuthError::Other || code.is_some() =>
-            {
-                refused
-            }
-            (SourceError::Json(_), _) if response.body.trim_ascii_start().starts_with(b"<") => {
-                SourceError::WebPage
-            }
-            (error, _) => error,
-        })
+            Err(SourceError::NoToken) => match self.refused(&response) {
+                SourceError::Refused { error: OAuthError::Other, code: None, .. } => {
+                    Err(SourceError::NoToken)
+                }
+                refused => Err(refused),
+            },
+            issued => issued,
+        }
     }
 
+    #[inline(never)]
     fn refused(self, response: &Response<'_>) -> SourceError {
         let mut error = OAuthError::Other;
         let mut code = None;
