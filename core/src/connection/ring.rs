@@ -157,9 +157,7 @@ impl<R: Storage<Pending>> Ring<R> {
         let entry = self.room.room().get(self.head).copied()?;
         self.head = self.index(1);
         self.len -= 1;
-        if R::GROWS {
-            self.not_late = self.not_late.saturating_sub(1);
-        }
+        self.not_late = self.not_late.saturating_sub(1);
         if R::GROWS
             && let Some(keep) = self.recent.keep(self.room.room().len(), LEAST)
         {
@@ -195,20 +193,15 @@ impl<R: Storage<Pending>> Ring<R> {
 
     /// Takes the oldest one that is [`Owner::Late`] from its owner.
     pub(super) fn next_late(&mut self) -> Option<Pending> {
-        // A ring that can't grow is short: it is searched from its beginning.
-        let mut at = if R::GROWS { self.not_late } else { 0 };
         let mut found = None;
-        while at < self.len && found.is_none() {
-            let index = self.index(at);
-            at += 1;
+        while self.not_late < self.len && found.is_none() {
+            let index = self.index(self.not_late);
+            self.not_late += 1;
             let entry = self.room.room_mut().get_mut(index);
             found = entry.filter(|entry| entry.owner == Owner::Late).map(|entry| {
                 entry.owner = Owner::Nobody;
                 *entry
             });
-        }
-        if R::GROWS {
-            self.not_late = at;
         }
         found
     }
