@@ -131,8 +131,7 @@ fn fetch(source: &mut impl Source, by: Instant, body: &mut [u8]) -> Result<Issue
     let (head, content) = answer.split_once("\r\n\r\n").unwrap_or_default();
     let mut response = ResponseWriter::new(body);
     response.status(if head.contains(" 200 ") { 200 } else { 500 });
-    // What doesn't fit is the rest of an error page: the status says enough.
-    let _ = response.body_chunk(content.as_bytes());
+    let _ = response.body_chunk(content.as_bytes()); // an error page may be cut
     match source.next(Input::Response(response.finish()), &mut out)? {
         Step::Done(issued) => Ok(issued),
         _ => Err(SourceError::NoToken),

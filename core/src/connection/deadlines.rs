@@ -53,7 +53,6 @@ impl<R: Storage<Pending>> Machine<R> {
         for entry in self.ring.iter_mut().filter(|entry| entry.owner == Owner::Host) {
             if now >= entry.deadline {
                 entry.owner = Owner::Late;
-                self.late += 1;
             } else {
                 next = next.min(entry.deadline);
             }

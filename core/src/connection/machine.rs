@@ -50,8 +50,6 @@ pub struct Machine<R> {
     /// The earliest deadline of a command, or earlier.
     pub(super) command_deadline: Instant,
     pub(super) look_at: Instant,
-    /// Entries of the ring whose owner is still to be told that they took too long.
-    pub(super) late: usize,
     /// Logins that were refused since the last one that worked.
     pub(super) refused: Option<Refusals>,
     /// When the last command was taken.
@@ -150,7 +148,6 @@ impl<R: Storage<Pending>> Machine<R> {
             spoke: Instant::default(),
             command_deadline: Instant::FAR_FUTURE,
             look_at: Instant::default(),
-            late: 0,
             refused: None,
             asked: Instant::default(),
             logged_in: Instant::default(),

@@ -87,8 +87,10 @@ impl<R: Storage<Pending>> Machine<R> {
             // What came before the transport went is heard to its end.
             let frame = match self.phase {
                 Phase::Ended { heard: true, .. } => return self.next_loss(),
-                _ if self.late > 0 || self.replaced_within.is_some() => return self.next_loss(),
-                _ => receiver.next(),
+                _ => match self.next_due() {
+                    None => receiver.next(),
+                    due => return due,
+                },
             };
             let frame = match frame {
                 Ok(Some(frame)) => frame,
@@ -318,30 +320,23 @@ impl<R: Storage<Pending>> Machine<R> {
     /// What happened apart from the bytes that came: commands that took too long, and the end.
     /// A part of [`next`](Self::next), for pumps whose reader is busy.
     pub fn next_loss(&mut self) -> Option<Output<'static>> {
-        if self.late > 0
-            && let Some(output) = self.next_late()
-        {
-            return Some(output);
-        }
-        if let Some(ends_in) = self.replaced_within.take() {
-            return Some(Output::Event(Event::ReplacementDue { ends_in }));
-        }
-        match self.phase {
+        self.next_due().or_else(|| match self.phase {
             Phase::Ended { reason, reported, .. } => self.next_of_the_end(reason, reported),
             _ => None,
-        }
+        })
     }
 
-    /// Reports a command that took too long. Its reply will be dropped when it comes.
-    fn next_late(&mut self) -> Option<Output<'static>> {
-        let Some(entry) = self.ring.next_late() else {
-            self.late = 0;
-            return None;
-        };
-        self.late -= 1;
-        // Even if nothing of it is out yet, it will be: it stands in line.
-        let lost = Lost { outcome: Outcome::Unknown, reason: None };
-        Some(Output::Lost { tag: entry.tag, lost })
+    /// Reports a command that took too long, whose reply will be dropped when it comes; or that the
+    /// connection should be replaced.
+    #[inline(never)]
+    fn next_due(&mut self) -> Option<Output<'static>> {
+        if let Some(entry) = self.ring.next_late() {
+            // Even if nothing of it is out yet, it will be: it stands in line.
+            let lost = Lost { outcome: Outcome::Unknown, reason: None };
+            return Some(Output::Lost { tag: entry.tag, lost });
+        }
+        let ends_in = self.replaced_within.take()?;
+        Some(Output::Event(Event::ReplacementDue { ends_in }))
     }
 
     fn next_of_the_end(&mut self, reason: CloseReason, reported: bool) -> Option<Output<'static>> {
