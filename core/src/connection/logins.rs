@@ -46,10 +46,9 @@ impl<R: Storage<Pending>> Machine<R> {
         Instant::FAR_FUTURE
     }
 
-    /// The server says that nobody is logged in. It is told once more who this is, and if that
-    /// doesn't last, or an `AUTH` can't be sent, the connection ends: no server makes a hot loop. So
-    /// does that of a subscriber: who knows what else the server has forgotten? And so it does in a
-    /// transaction, also in one of which the end is still to be sent: `cut`.
+    /// The server says that nobody is logged in: logs in again. The connection ends instead if the
+    /// last login didn't last (no hot loop); if it has subscriptions, which the server may have
+    /// forgotten too; and in a transaction, also in one whose end is still to be sent (`cut`).
     pub(super) fn login_lost(&mut self, now: Instant, cut: bool) {
         let Some(login) = &mut self.login else { return };
         let retires = match self.phase {

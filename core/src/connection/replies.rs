@@ -162,7 +162,7 @@ impl<R: Storage<Pending>> Machine<R> {
             }
             let Some(entry) = self.ring.pop() else { continue };
             self.replied(now, &entry, known);
-            // Whom nobody told yet that it took too long is told before anything is taken in.
+            // A host hears of its late commands before a reply is taken in: none is late here.
             if entry.owner == Owner::Host {
                 let reply = whole.map(|()| Value::framed(receiver.frame()));
                 return Some(Output::Reply { tag: entry.tag, reply });
@@ -256,8 +256,8 @@ impl<R: Storage<Pending>> Machine<R> {
         let generation = login.generation;
         let whole = handshake.is_written();
         let verdict = handshake.reply(reply);
-        // What is sent next would be taken for the rest of it. But who is turned away at the door
-        // hears why.
+        // The server would take what is sent next for the rest of the login. A first login that is
+        // refused still says why.
         if !whole && (self.login.is_some() || !matches!(verdict, Verdict::Refused(_))) {
             self.close(CloseReason::Protocol);
             return None;

@@ -32,7 +32,7 @@ struct Kept<'a> {
 ///
 /// It is a hash of what says whose the tokens are: see
 /// [`TokenSource::identify`](crate::source::TokenSource::identify). It notices that a configuration
-/// has changed. It is no protection: whoever can write a snapshot can write this into it.
+/// has changed. It is no protection: who can write a snapshot can write this into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fingerprint(u64);
