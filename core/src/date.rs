@@ -30,51 +30,37 @@ pub(crate) fn read(text: &[u8]) -> Option<UnixTime> {
         month = text.month_name()?;
         text.skip(b' ')?;
         year = text.number()?;
-        text.skip(b' ')?;
     } else {
-        let first = text.number()?;
-        match text.next()? {
-            b'-' => {
-                year = first;
-                month = text.number()?;
-                text.skip(b'-')?;
-                day = text.number()?;
-            }
-            b'/' => {
-                month = first;
-                day = text.number()?;
-                text.skip(b'/')?;
-                year = text.number()?;
-            }
+        (year, month, day) = match text.three()? {
+            ([year, month, day], b'-') => (year, month, day),
+            ([month, day, year], b'/') => (year, month, day),
             _ => return None,
-        }
-        matches!(text.next()?, b' ' | b'T' | b't').then_some(())?;
+        };
     }
-    let hour = text.number()?;
-    text.skip(b':')?;
-    let minute = text.number()?;
-    text.skip(b':')?;
-    let second = text.number()?;
+    matches!(text.next()?, b' ' | b'T' | b't').then_some(())?;
+    let ([hour, minute, second], b':') = text.three()? else { return None };
+    text.skip_fraction();
+    text.eat(b' ');
     let hour = text.half_of_day(hour)?;
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let day_seconds = i64::from(hour * 3600 + minute * 60 + second);
-    let seconds = days_from_civil(year, month, day)? * 86_400 + day_seconds - text.zone()?;
-    u64::try_from(seconds).ok().map(UnixTime)
+    let days = days_from_civil(year, month, day)?;
+    let seconds = u64::from(days) * 86_400 + u64::from(hour * 3600 + minute * 60 + second);
+    seconds.checked_add_signed(-i64::from(text.zone()?)).map(UnixTime)
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar.
 ///
 /// Counts years from March, so that the leap day is the last of a year.
-fn days_from_civil(year: u32, month: u32, day: u32) -> Option<i64> {
-    if !(1601..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+fn days_from_civil(year: u32, month: u32, day: u32) -> Option<u32> {
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1;
-    const EPOCH: i64 = 719_468; // the same count for 1970-01-01
-    Some(i64::from(days) - EPOCH)
+    const EPOCH: u32 = 719_468; // the same count for 1970-01-01
+    Some(days - EPOCH)
 }
 
 struct Text<'a>(&'a [u8]);
@@ -91,8 +77,18 @@ impl Text<'_> {
         Some(first)
     }
 
+    /// Takes `byte` if it is next.
+    #[inline(never)]
+    fn eat(&mut self, byte: u8) -> bool {
+        let same = self.peek() == Some(byte);
+        if same {
+            self.next();
+        }
+        same
+    }
+
     fn skip(&mut self, byte: u8) -> Option<()> {
-        (self.next()? == byte).then_some(())
+        self.eat(byte).then_some(())
     }
 
     fn until(&mut self, byte: u8) -> Option<()> {
@@ -116,6 +112,16 @@ impl Text<'_> {
         value
     }
 
+    /// Three numbers, and what stands between them.
+    #[inline(never)]
+    fn three(&mut self) -> Option<([u32; 3], u8)> {
+        let first = self.number()?;
+        let separator = self.next()?;
+        let second = self.number()?;
+        self.skip(separator)?;
+        Some(([first, second, self.number()?], separator))
+    }
+
     fn month_name(&mut self) -> Option<u32> {
         let name = [self.next()?, self.next()?, self.next()?].map(|c| c.to_ascii_lowercase());
         let names = b"janfebmaraprmayjunjulaugsepoctnovdec";
@@ -123,29 +129,29 @@ impl Text<'_> {
         u32::try_from(index).ok().map(|index| index + 1)
     }
 
-    /// The hour of the day, if `AM` or `PM` follows one of twelve hours.
-    fn half_of_day(&mut self, hour: u32) -> Option<u32> {
-        let afternoon = match self.0 {
-            [b' ', half @ (b'A' | b'P' | b'a' | b'p'), b'M' | b'm', ..] => {
-                matches!(half, b'P' | b'p')
-            }
-            _ => return Some(hour),
-        };
-        self.0 = self.0.get(3..)?;
-        (1..=12).contains(&hour).then_some(hour % 12 + if afternoon { 12 } else { 0 })
-    }
-
-    /// Seconds east of UTC, behind an optional fraction of a second.
-    fn zone(&mut self) -> Option<i64> {
-        if self.peek() == Some(b'.') {
-            self.next();
+    fn skip_fraction(&mut self) {
+        if self.eat(b'.') {
             while self.peek().is_some_and(|c| c.is_ascii_digit()) {
                 self.next();
             }
         }
-        if self.peek() == Some(b' ') {
-            self.next();
-        }
+    }
+
+    /// The hour of the day, if `AM` or `PM` follows one of twelve hours.
+    fn half_of_day(&mut self, hour: u32) -> Option<u32> {
+        let noon = match self.peek() {
+            Some(b'A' | b'a') => 0,
+            Some(b'P' | b'p') => 12,
+            _ => return Some(hour),
+        };
+        self.next();
+        matches!(self.next()?, b'M' | b'm').then_some(())?;
+        self.eat(b' ');
+        (1..=12).contains(&hour).then_some(hour % 12 + noon)
+    }
+
+    /// Seconds east of UTC.
+    fn zone(&mut self) -> Option<i32> {
         let sign = match self.0 {
             b"" | b"Z" | b"z" | b"GMT" | b"UTC" => return Some(0),
             _ => match self.next()? {
@@ -154,11 +160,11 @@ impl Text<'_> {
                 _ => return None,
             },
         };
-        let hours = i64::from(self.number()?);
+        let hours = self.number()?;
         self.skip(b':')?;
-        let minutes = i64::from(self.number()?);
-        (self.0.is_empty() && hours < 24 && minutes < 60)
-            .then_some(sign * (hours * 3600 + minutes * 60))
+        let minutes = self.number()?;
+        let seconds = (hours * 3600 + minutes * 60).cast_signed();
+        (self.0.is_empty() && hours < 24 && minutes < 60).then_some(sign * seconds)
     }
 }
 

@@ -51,8 +51,8 @@ const PARTS: [(&str, &str, (u32, u32)); 5] = [
     ("empty", "an empty firmware", (2 * 1024, 0)),
     ("tokens", "token manager, JSON and JWT", (13_056, 1024)),
     ("login", "+ RESP and the login", (16 * 1024, 1024)),
-    ("commands", "+ a connection with commands", (32_128, 1152)),
-    ("source", "+ a managed identity over HTTP", (38_000, 1152)),
+    ("commands", "+ a connection with commands", (32_000, 1152)),
+    ("source", "+ a managed identity over HTTP", (37_500, 1152)),
 ];
 
 /// Builds, runs and measures the parts of the core.

@@ -63,15 +63,13 @@ impl Block {
             Shape::Replicas { at } => (at.into(), Unit::Milliseconds, false),
         };
         // What is no time is an error, which the server reports at once.
-        let time = match (args.get(at)?, unit) {
-            (Arg::Int(time), Unit::Milliseconds) => {
-                Duration::from_millis(u64::try_from(*time).ok()?)
-            }
-            (Arg::Int(time), Unit::Seconds) => Duration::from_secs(u64::try_from(*time).ok()?),
-            (Arg::Bytes(text), Unit::Milliseconds) => Duration::from_millis(unsigned(text)?),
+        let millis = match (args.get(at)?, unit) {
+            (Arg::Int(time), Unit::Milliseconds) => u64::try_from(*time).ok()?,
+            (Arg::Int(time), Unit::Seconds) => u64::try_from(*time).ok()?.saturating_mul(1000),
+            (Arg::Bytes(text), Unit::Milliseconds) => unsigned(text)?,
             (Arg::Bytes(text), Unit::Seconds) => seconds(text)?,
         };
-        let time = (!time.is_zero()).then_some(time);
+        let time = (millis > 0).then(|| Duration::from_millis(millis));
         Some(Self { at, unit, time, repeatable })
     }
 }
@@ -105,8 +103,8 @@ pub fn newest(args: &[Arg<'_>]) -> impl Iterator<Item = (usize, usize)> {
     (first..first + count).map(move |at| (at, at + count)).filter(|(_, id)| is(args, *id, "$"))
 }
 
-/// `12.5` as a duration, to the millisecond, rounded up.
-fn seconds(text: &[u8]) -> Option<Duration> {
+/// `12.5` in milliseconds, rounded up.
+fn seconds(text: &[u8]) -> Option<u64> {
     let dot = text.iter().position(|&byte| byte == b'.').unwrap_or(text.len());
     let whole = match text.get(..dot)? {
         b"" => 0,
@@ -123,7 +121,7 @@ fn seconds(text: &[u8]) -> Option<Duration> {
         place /= 10;
         fraction += digit * place;
     }
-    Some(Duration::from_millis(whole.saturating_mul(1000).saturating_add(fraction)))
+    Some(whole.saturating_mul(1000).saturating_add(fraction))
 }
 
 /// A blocking command that is sent in slices.

@@ -207,20 +207,12 @@ impl<R: Storage<Pending>> Ring<R> {
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
-        let end = self.index(self.len);
         let (head, len) = (self.head, self.len);
-        let room = self.room.room_mut();
-        let (front, back) = if len == 0 {
-            (0..0, 0..0)
-        } else if head < end {
-            (head..end, 0..0)
-        } else {
-            (head..room.len(), 0..end)
-        };
-        // Two disjoint parts of one slice: split so that both can be lent at once.
-        let (low, high) = room.split_at_mut(front.start);
-        let high = high.get_mut(..front.end - front.start).unwrap_or_default();
-        let low = low.get_mut(back).unwrap_or_default();
+        // The oldest lie from `head` to the end of the room, the others in front of it.
+        let (low, high) = self.room.room_mut().split_at_mut_checked(head).unwrap_or_default();
+        let around = len.saturating_sub(high.len());
+        let high = high.get_mut(..len - around).unwrap_or_default();
+        let low = low.get_mut(..around).unwrap_or_default();
         high.iter_mut().chain(low)
     }
 }

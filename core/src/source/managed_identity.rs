@@ -52,6 +52,11 @@ enum Host<T> {
 /// Where the instance metadata service is on every Azure machine.
 const IMDS: &str = "http://169.254.169.254";
 
+fn imds_base<T: Text>(base: Option<&T>) -> &str {
+    let base = base.map_or(IMDS, |base| base.as_ref());
+    base.strip_suffix("/").unwrap_or(base)
+}
+
 impl<T: Text> ManagedIdentity<T> {
     /// On a virtual machine, a scale set or an AKS node: the
     /// [instance metadata service](https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token).
@@ -111,11 +116,11 @@ impl<T: Text> Source for ManagedIdentity<T> {
         let mut writer = Writer::new(out);
         match &self.host {
             Host::Imds { base } => writer
-                .plain(base.as_ref().map_or(IMDS, |base| base.as_ref()).trim_end_matches('/'))
+                .plain(imds_base(base.as_ref()))
                 .plain("/metadata/identity/oauth2/token?api-version=2018-02-01"),
             Host::AppService { endpoint, .. } => {
                 let endpoint = endpoint.as_ref();
-                let joint = if endpoint.contains('?') { "&" } else { "?" };
+                let joint = if endpoint.bytes().any(|byte| byte == b'?') { "&" } else { "?" };
                 writer.plain(endpoint).plain(joint).plain("api-version=2019-08-01")
             }
         };
@@ -149,7 +154,7 @@ impl<T: Text> Source for ManagedIdentity<T> {
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
         // An app's endpoint has another port at each start: it doesn't say who the app is.
         let (host, base) = match &self.host {
-            Host::Imds { base } => ("imds", base.as_ref().map_or(IMDS, |base| base.as_ref())),
+            Host::Imds { base } => ("imds", imds_base(base.as_ref())),
             Host::AppService { .. } => ("app service", ""),
         };
         let (selector, id) = match &self.selector {
@@ -159,7 +164,7 @@ impl<T: Text> Source for ManagedIdentity<T> {
             Selector::ResourceId(id) => ("resource id", id.as_ref()),
         };
         let resource = self.resource.as_ref().map_or(RESOURCE, |resource| resource.as_ref());
-        for part in [host, base.trim_end_matches('/'), selector, id, resource] {
+        for part in [host, base, selector, id, resource] {
             feed(part.as_bytes());
         }
     }

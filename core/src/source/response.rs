@@ -29,43 +29,32 @@ const RELATIVE_BELOW: u64 = 978_307_200;
 
 impl Endpoint {
     /// Reads a response. A token is put right in place, if it has escapes.
-    pub(super) fn read(self, mut response: Response<'_>) -> Result<Issued, SourceError> {
-        if response.status != 200 {
-            return Err(self.refused(&response));
-        }
-        match issued(&mut response) {
-            Err(SourceError::Json(_)) if response.body.trim_ascii_start().starts_with(b"<") => {
-                Err(SourceError::WebPage)
+    pub(super) fn read(self, response: Response<'_>) -> Result<Issued, SourceError> {
+        let mut document = Document::new();
+        let whole = document.read(response.body);
+        let Document { mut issued, secret, error, code } = document;
+        if response.status == 200 {
+            match whole {
+                Err(_) if response.body.trim_ascii_start().starts_with(b"<") => {
+                    return Err(SourceError::WebPage);
+                }
+                // Where the end of the connection is the end of the body, it may have broken before.
+                Err(JsonError::Incomplete) if !response.has_length => {
+                    return Err(SourceError::Http(HttpErrorKind::Io));
+                }
+                whole => whole?,
+            }
+            if let Some(secret) = secret.and_then(|secret| unescape(response.body, secret)) {
+                issued.secret = secret;
+                issued.server_time = response.date;
+                return Ok(issued);
             }
             // With an error in it, a 200 is none.
-            Err(SourceError::NoToken) => match self.refused(&response) {
-                SourceError::Refused { error: OAuthError::Other, code: None, .. } => {
-                    Err(SourceError::NoToken)
-                }
-                refused => Err(refused),
-            },
-            issued => issued,
-        }
-    }
-
-    #[inline(never)]
-    fn refused(self, response: &Response<'_>) -> SourceError {
-        let mut error = OAuthError::Other;
-        let mut code = None;
-        // A proxy in between may answer in HTML: then there are just the status and the wait.
-        for (key, value) in json::members(response.body).map_while(Result::ok) {
-            if json::text_is(key, "error") {
-                let known = OAuthError::ALL.iter().find(|(_, name)| json::text_is(value, name));
-                error = known.map_or(OAuthError::Other, |(error, _)| *error);
-            } else if json::text_is(key, "error_codes") {
-                code = first_number(value);
-            } else if json::text_is(key, "error_description") {
-                code = code.or_else(|| aadsts(value));
-                if value.starts_with(b"\"Multiple user assigned identities exist") {
-                    error = OAuthError::SeveralIdentities;
-                }
+            if error == OAuthError::Other && code.is_none() {
+                return Err(SourceError::NoToken);
             }
         }
+        // A proxy in between may answer in HTML: then there are just the status and the wait.
         let status = response.status;
         let wait = response.retry_after(None).map(|wait| wait.min(MAX_RETRY_AFTER));
         let kind = match status {
@@ -77,72 +66,86 @@ impl Endpoint {
             404 if self != Self::Entra => ErrorKind::Transient,
             408 | 500.. if wait.is_some() => ErrorKind::Throttled(wait),
             408 | 500.. => ErrorKind::Transient,
-            _ if error == OAuthError::TemporarilyUnavailable || code == Some(90_033) => {
-                ErrorKind::Transient
-            }
-            // What a person has just made isn't known to each of Entra's machines at once.
-            _ if matches!(code, Some(700_213 | 70_021 | 700_016 | 7_000_215)) => {
-                ErrorKind::Replication
-            }
-            // An assertion outside the time that it is good for: a clock is wrong.
-            _ if matches!(code, Some(500_133 | 700_024)) => ErrorKind::Clock,
-            _ => ErrorKind::Configuration,
+            _ if error == OAuthError::TemporarilyUnavailable => ErrorKind::Transient,
+            _ => match code {
+                Some(90_033) => ErrorKind::Transient,
+                // What a person has just made isn't known to each of Entra's machines at once.
+                Some(700_213 | 70_021 | 700_016 | 7_000_215) => ErrorKind::Replication,
+                // An assertion outside the time that it is good for: a clock is wrong.
+                Some(500_133 | 700_024) => ErrorKind::Clock,
+                _ => ErrorKind::Configuration,
+            },
         };
-        SourceError::Refused { status, error, code, kind }
+        Err(SourceError::Refused { status, error, code, kind })
     }
 }
 
-fn issued(response: &mut Response<'_>) -> Result<Issued, SourceError> {
-    let (server_time, has_length) = (response.date, response.has_length);
-    let body = &mut *response.body;
-    let mut secret = None;
-    let mut issued = Issued {
-        secret: Span::default(),
-        expires_in: None,
-        expires_on: None,
-        refresh_in: None,
-        server_time,
-    };
-    let mut scanner = Scanner::new();
-    let mut at = 0;
-    while let (used, Some(member)) = scanner.feed(body.get(at..).unwrap_or_default())? {
-        at += used;
-        let value = member.value.of(body);
-        let is = |name| json::text_is(member.key.of(body), name);
-        let seconds = || json::number(value).map(Duration::from_secs);
-        if is("access_token") {
-            if secret.replace(member.value).is_some() {
-                return Err(SourceError::Json(JsonError::Syntax { at: member.key.start }));
-            }
-        } else if is("expires_in") {
-            issued.expires_in = seconds();
-        } else if is("refresh_in") {
-            issued.refresh_in = seconds();
-        } else if is("expires_on") {
-            match expires_on(value) {
-                Some(UnixTime(relative)) if relative < RELATIVE_BELOW => {
-                    issued.expires_in = issued.expires_in.or(Some(Duration::from_secs(relative)));
+/// What the members of an answer say: a token, or a reason.
+struct Document {
+    issued: Issued,
+    secret: Option<Span>,
+    error: OAuthError,
+    code: Option<u32>,
+}
+
+impl Document {
+    const fn new() -> Self {
+        let issued = Issued {
+            secret: Span { start: 0, end: 0 },
+            expires_in: None,
+            expires_on: None,
+            refresh_in: None,
+            server_time: None,
+        };
+        Self { issued, secret: None, error: OAuthError::Other, code: None }
+    }
+
+    #[inline(never)]
+    /// Takes the members of `body`, up to where it can't be read.
+    fn read(&mut self, body: &mut [u8]) -> Result<(), JsonError> {
+        let mut scanner = Scanner::new();
+        let mut at = 0;
+        while let (used, Some(member)) = scanner.feed(body.get(at..).unwrap_or_default())? {
+            at += used;
+            let value = member.value.of(body);
+            let is = |name| json::text_is(member.key.of(body), name);
+            let seconds = || json::number(value).map(Duration::from_secs);
+            if is("access_token") {
+                if self.secret.replace(member.value).is_some() {
+                    return Err(JsonError::Syntax { at: member.key.start });
                 }
-                time => issued.expires_on = time,
+            } else if is("expires_in") {
+                self.issued.expires_in = seconds();
+            } else if is("refresh_in") {
+                self.issued.refresh_in = seconds();
+            } else if is("error") {
+                let known = OAuthError::ALL.iter().find(|(_, name)| json::text_is(value, name));
+                self.error = known.map_or(OAuthError::Other, |(error, _)| *error);
+            } else if is("error_codes") || is("error_description") {
+                self.code = self.code.or_else(|| code(value));
+                if value.starts_with(b"\"Multiple user assigned identities exist") {
+                    self.error = OAuthError::SeveralIdentities;
+                }
+            } else if is("expires_on") {
+                match expires_on(body, member.value) {
+                    Some(UnixTime(relative)) if relative < RELATIVE_BELOW => {
+                        let relative = Some(Duration::from_secs(relative));
+                        self.issued.expires_in = self.issued.expires_in.or(relative);
+                    }
+                    time => self.issued.expires_on = time,
+                }
             }
         }
+        scanner.finish()
     }
-    match scanner.finish() {
-        // Where the end of the connection is the end of the body, it may have broken before.
-        Err(JsonError::Incomplete) if !has_length => {
-            return Err(SourceError::Http(HttpErrorKind::Io));
-        }
-        finished => finished?,
-    }
-    issued.secret = secret.and_then(|span| unescape(body, span)).ok_or(SourceError::NoToken)?;
-    Ok(issued)
 }
 
 /// A number, a number in quotes, or one of the date forms.
-fn expires_on(value: &[u8]) -> Option<UnixTime> {
-    json::number(value)
-        .map(UnixTime)
-        .or_else(|| json::text(value, &mut [0; 40]).and_then(date::parse))
+fn expires_on(body: &mut [u8], value: Span) -> Option<UnixTime> {
+    if let Some(seconds) = json::number(value.of(body)) {
+        return Some(UnixTime(seconds));
+    }
+    unescape(body, value).and_then(|text| date::read(text.of(body)))
 }
 
 /// Takes the escapes out of the string at `span`, in place, and says where its text lies then.
@@ -171,16 +174,11 @@ fn unescape(body: &mut [u8], span: Span) -> Option<Span> {
     Some(Span { start, end: to })
 }
 
-/// The first number of an array of numbers.
-fn first_number(value: &[u8]) -> Option<u32> {
-    let inner = value.strip_prefix(b"[")?.strip_suffix(b"]")?;
-    let first = inner.split(|byte| *byte == b',').next()?;
-    unsigned(first.trim_ascii())?.try_into().ok()
-}
-
-/// The number behind `AADSTS` in a description, which starts with it.
-fn aadsts(value: &[u8]) -> Option<u32> {
-    let text = value.strip_prefix(b"\"AADSTS")?;
+/// The number behind `AADSTS` in a description, which starts with it, or the first of an array.
+#[inline(never)]
+fn code(value: &[u8]) -> Option<u32> {
+    let text = value.strip_prefix(b"\"AADSTS").or_else(|| value.strip_prefix(b"["))?;
+    let text = text.trim_ascii_start();
     let digits = text.iter().position(|byte| !byte.is_ascii_digit())?;
     unsigned(text.get(..digits)?)?.try_into().ok()
 }

@@ -15,6 +15,7 @@ impl<'a> Writer<'a> {
     }
 
     /// `text` as it is.
+    #[inline(never)]
     pub(super) fn plain(&mut self, text: &str) -> &mut Self {
         for byte in text.bytes() {
             self.byte(byte);
