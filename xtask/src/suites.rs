@@ -13,7 +13,7 @@ use runs::{
     scripts,
 };
 use sources::{
-    deny, docs, format, fuzzing, leaks, lints, model, more_model, more_simulation, no_std,
+    api, deny, docs, format, fuzzing, leaks, lints, model, more_model, more_simulation, no_std,
     simulation, tls, unit,
 };
 
@@ -89,6 +89,13 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 5,
         least: 1,
         run: docs,
+    },
+    Suite {
+        name: "api",
+        what: "what each crate shows to its users is what its snapshot says",
+        budget_minutes: 3,
+        least: 5,
+        run: api,
     },
     Suite {
         name: "no-std",

@@ -73,7 +73,7 @@ pub(super) fn lints() -> Result<Counts> {
 
 pub(super) fn unit() -> Result<Counts> {
     // Those that are suites of their own.
-    let others = ["leaks", "model", "redis-entraid-tls", "simulation"];
+    let others = ["leaks", "model", "public-api-snapshots", "redis-entraid-tls", "simulation"];
     let exclude = others.iter().flat_map(|package| ["--exclude", package]);
     let mut counts = tests(&["--workspace"].into_iter().chain(exclude).collect::<Vec<_>>())?;
     counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);
@@ -114,6 +114,10 @@ pub(super) fn more_model() -> Result<Counts> {
 
 pub(super) fn fuzzing() -> Result<Counts> {
     fuzz(&["--seconds", "120"]).map(|()| Counts::one())
+}
+
+pub(super) fn api() -> Result<Counts> {
+    tests(&["--package", "public-api-snapshots"])
 }
 
 pub(super) fn docs() -> Result<Counts> {
