@@ -40,6 +40,7 @@ pub mod pubsub;
 mod recent;
 pub mod reconnect;
 pub mod resp;
+pub mod schedule;
 pub mod secret;
 pub mod source;
 pub mod storage;

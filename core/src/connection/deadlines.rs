@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::buffers::Transmitter;
-use super::machine::{Machine, Phase, Refusals};
+use super::machine::{Machine, Phase};
 use super::output::CloseReason;
 use super::ring::{Owner, Pending};
 use crate::storage::Storage;
@@ -22,7 +22,7 @@ impl<R: Storage<Pending>> Machine<R> {
             }
             Phase::LoggingIn { .. } if now >= self.command_deadline => self.expire_commands(now),
             Phase::Ready | Phase::Draining { .. } => {
-                if self.login.is_some_and(|login| now >= login.ends) {
+                if now >= self.schedule.ends() {
                     self.close(self.why_login_ended());
                 } else if now >= self.silent_until() {
                     self.close(CloseReason::Unresponsive);
@@ -37,13 +37,13 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Why no login came in time: what was in its way.
     fn why_login_ended(&self) -> CloseReason {
-        match (&self.phase, self.refused) {
+        match (&self.phase, self.schedule.refusal()) {
             // A newer token is there.
             (Phase::Draining { .. }, _) if self.session.in_transaction() => {
                 CloseReason::TransactionOpen
             }
             (Phase::Draining { .. }, _) => CloseReason::Unresponsive,
-            (_, Some(Refusals { last, .. })) => CloseReason::Refused(last),
+            (_, Some(refusal)) => CloseReason::Refused(refusal),
             _ => CloseReason::LoginExpired,
         }
     }
@@ -67,8 +67,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Fresh | Phase::Ended { .. } => Instant::FAR_FUTURE,
             Phase::LoggingIn { deadline, .. } => (*deadline).min(self.command_deadline),
             Phase::Ready | Phase::Draining { .. } => {
-                let ends = self.login.map_or(Instant::FAR_FUTURE, |login| login.ends);
-                ends.min(self.command_deadline).min(self.silent_until())
+                self.schedule.ends().min(self.command_deadline).min(self.silent_until())
             }
         }
     }

@@ -48,7 +48,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Fresh | Phase::Ended { .. } | Phase::Draining { then: Then::End(_) } => false,
             Phase::LoggingIn { .. } | Phase::Ready | Phase::Draining { .. } => true,
         };
-        let is_logged_in = self.login.is_some_and(|login| now < login.ends && !login.lost);
+        let is_logged_in = self.schedule.have().is_some_and(|have| now < have.ends && !have.lost);
         let is_overdue = self.ring.front().is_some_and(|oldest| now >= oldest.deadline);
         is_open && is_logged_in && !is_overdue && !self.session.is_unknown()
     }
@@ -67,8 +67,8 @@ impl<R: Storage<Pending>> Machine<R> {
             logging_in: self.is_logging_in(),
             protocol: self.protocol,
             client_id: self.client_id,
-            generation: self.login.map(|login| login.generation),
-            login_ends_in: self.login.map(|login| login.ends.since(now)),
+            generation: self.schedule.have().map(|have| have.generation),
+            login_ends_in: self.schedule.have().map(|have| have.ends.since(now)),
             waiting: self.ring.len(),
             session: self.session.is_open(),
             subscriptions: self.session.subscriptions(),

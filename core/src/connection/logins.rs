@@ -1,69 +1,56 @@
 //! When a connection logs in, and with what.
 
-use core::time::Duration;
-
 use super::buffers::Transmitter;
 use super::config::{Idle, Replacement};
-use super::machine::{Login, Machine, Phase, Then};
+use super::machine::{Machine, Phase, Then};
 use super::output::CloseReason;
 use super::ring::Pending;
 use crate::args;
 use crate::auth::{Handshake, Protocol};
 use crate::manager::{Generation, TokenManager};
+use crate::schedule::{Attempt, Can, Due};
 use crate::storage::Storage;
 use crate::time::Instant;
 
-/// How long a login has to last until another one is sent for it.
-const LOGIN_LASTS: Duration = Duration::from_secs(1);
-
 impl<R: Storage<Pending>> Machine<R> {
-    /// Begins a login, if there is something to log in with. Answers when to look again.
+    /// Begins a login.
     pub(super) fn start<B: Storage<u8>, M: Storage<u8>>(
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
         manager: &TokenManager<M>,
         handshake: Handshake,
-    ) -> Instant {
-        let login = match self.login {
-            Some(have) if !have.lost => manager.newer_than(have.generation, now),
-            _ => manager.login(now),
-        };
-        if let Some(login) = login {
-            let login = Login {
-                generation: login.generation(),
-                ends: login.expires_at(),
-                audience: login.audience(),
-                since: now,
-                lost: false,
-            };
-            let deadline = now.plus(self.config.login_timeout);
-            self.phase = Phase::LoggingIn { handshake, login, deadline };
-            self.write_login(out, manager);
-        } else if self.login.is_some_and(|have| have.lost) {
-            self.close(CloseReason::LoginLost);
-        }
-        Instant::FAR_FUTURE
+        attempt: Attempt,
+    ) {
+        self.schedule.sent(now, attempt);
+        let deadline = now.plus(self.config.login_timeout);
+        self.phase = Phase::LoggingIn { handshake, deadline };
+        self.write_login(out, manager);
     }
 
     /// The server says that nobody is logged in: logs in again. The connection ends instead if the
     /// last login didn't last (no hot loop); if it has subscriptions, which the server may have
     /// forgotten too; and in a transaction, also in one whose end is still to be sent (`cut`).
     pub(super) fn login_lost(&mut self, now: Instant, cut: bool) {
-        let Some(login) = &mut self.login else { return };
         let retires = match self.phase {
             Phase::Ready | Phase::Draining { then: Then::LogIn } => false,
             Phase::Draining { then: Then::Retire } => true,
             _ => return,
         };
-        login.lost = true;
-        let lasted = now >= login.since.plus(LOGIN_LASTS);
+        self.schedule.lost(now);
         let in_transaction = cut || self.session.in_transaction();
-        let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
-        let subscriber = resp2_subscriber || self.session.subscriptions() > 0;
+        let subscriber = self.can_log_in() == Can::Never || self.session.subscriptions() > 0;
+        let lasted = self.schedule.have().is_some();
         let can_log_in = lasted && !in_transaction && !subscriber && !retires;
         let then = if can_log_in { Then::LogIn } else { Then::End(CloseReason::LoginLost) };
         self.phase = Phase::Draining { then };
+    }
+
+    fn can_log_in(&self) -> Can {
+        match self.session.is_subscriber() && self.protocol == Protocol::Resp2 {
+            true => Can::Never,
+            false => Can::Login,
+        }
     }
 
     /// Writes the next piece of a login. Answers when to look again.
@@ -72,12 +59,13 @@ impl<R: Storage<Pending>> Machine<R> {
         out: &mut Transmitter<B>,
         manager: &TokenManager<M>,
     ) -> Instant {
-        if let Phase::LoggingIn { handshake, login, .. } = &mut self.phase
+        if let Phase::LoggingIn { handshake, .. } = &mut self.phase
             && !handshake.is_written()
             && out.is_empty()
             && self.ring.is_empty()
         {
-            let Some(login) = manager.get(login.generation) else {
+            let login = self.schedule.sent_token().and_then(|generation| manager.get(generation));
+            let Some(login) = login else {
                 self.close(CloseReason::TokenReplaced);
                 return Instant::default();
             };
@@ -94,12 +82,6 @@ impl<R: Storage<Pending>> Machine<R> {
         out: &mut Transmitter<B>,
         manager: &TokenManager<M>,
     ) -> Instant {
-        if let Some(login) = &mut self.login
-            && let Some(known) = manager.get(login.generation)
-        {
-            // It may end earlier than was thought.
-            login.ends = login.ends.min(known.expires_at());
-        }
         let end = match self.phase {
             Phase::Draining { then: Then::End(reason) } => Some(reason),
             Phase::Draining { then: Then::Retire } => Some(self.send_barrier(now, out)),
@@ -112,40 +94,28 @@ impl<R: Storage<Pending>> Machine<R> {
             }
             return Instant::FAR_FUTURE;
         }
-        if self.login.is_some_and(|login| login.lost) {
-            if self.is_drained() {
-                return self.start(now, out, manager, Handshake::again(self.protocol));
+        let until = match self.schedule.poll(now, manager, self.can_log_in()) {
+            Due::Login(attempt) => {
+                self.phase = Phase::Draining { then: Then::LogIn };
+                if self.is_drained() {
+                    self.start(now, out, manager, Handshake::again(self.protocol), attempt);
+                }
+                return Instant::FAR_FUTURE;
             }
-            return Instant::FAR_FUTURE;
-        }
-        let Some(login) = self.login else { return Instant::FAR_FUTURE };
-        if let Some(newer) = manager.newer_than(login.generation, now) {
-            let generation = newer.generation();
-            let due = manager.reauth_at(self.config.id, login.ends);
-            let resp2_subscriber = self.session.is_subscriber() && self.protocol == Protocol::Resp2;
-            // Refused again and again, it is given up in the middle of what time is left.
-            let last = login.ends.minus(manager.lead(login.ends.since(due)) / 2);
-            let refused = self.refused.filter(|refused| refused.count > 1);
-            let hopeless = refused.is_some() && now >= last;
-            if now >= due && (resp2_subscriber || hopeless) {
-                return self.replace(now, out, login.ends, generation);
+            Due::Replace { by, generation } => {
+                return self.replace(now, out, by, generation);
             }
-            let due = self.refused.map_or(due, |refused| due.max(refused.not_before));
-            if now < due {
-                // Still another token has come while it drained, whose turn is later.
-                self.phase = Phase::Ready;
-                let last = if refused.is_some() { last.max(now) } else { due };
-                return due.min(last).min(self.see_to_idleness(now, out));
+            // No token is left to log in with again.
+            Due::Close => {
+                self.close(CloseReason::LoginLost);
+                return Instant::FAR_FUTURE;
             }
-            self.phase = Phase::Draining { then: Then::LogIn };
-            if self.is_drained() {
-                return self.start(now, out, manager, Handshake::again(self.protocol));
-            }
-            return Instant::FAR_FUTURE;
-        }
-        // A newer token may have gone again, by being refused on another connection.
+            Due::Wait { until } => until,
+        };
+        // Still another token may have come while it drained, whose turn is later, or it has gone
+        // again, by being refused on another connection.
         self.phase = Phase::Ready;
-        self.see_to_idleness(now, out)
+        until.min(self.see_to_idleness(now, out))
     }
 
     /// Has a subscriber that retires say `PING`: the answer comes behind all messages that are under
@@ -200,7 +170,7 @@ impl<R: Storage<Pending>> Machine<R> {
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
-        ends: Instant,
+        by: Instant,
         generation: Generation,
     ) -> Instant {
         match self.config.replacement {
@@ -216,7 +186,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.phase = Phase::Ready;
                 if self.replacement_due < Some(generation) {
                     self.replacement_due = Some(generation);
-                    self.replaced_within = Some(ends.since(now));
+                    self.replaced_within = Some(by.since(now));
                 }
                 self.see_to_idleness(now, out)
             }

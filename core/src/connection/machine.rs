@@ -8,9 +8,9 @@ use super::config::Config;
 use super::output::CloseReason;
 use super::ring::{Pending, Ring, Role};
 use super::session::Session;
-use crate::auth::{Handshake, LoginError, Protocol};
-use crate::jwt::Audience;
+use crate::auth::{Handshake, Protocol};
 use crate::manager::{Generation, TokenManager};
+use crate::schedule::{Can, Due, LoginSchedule};
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -34,7 +34,7 @@ pub struct Machine<R> {
     pub(super) config: Config,
     pub(super) phase: Phase,
     pub(super) ring: Ring<R>,
-    pub(super) login: Option<Login>,
+    pub(super) schedule: LoginSchedule,
     pub(super) protocol: Protocol,
     pub(super) client_id: Option<i64>,
     pub(super) session: Session,
@@ -50,8 +50,6 @@ pub struct Machine<R> {
     /// The earliest deadline of a command, or earlier.
     pub(super) command_deadline: Instant,
     pub(super) look_at: Instant,
-    /// Logins that were refused since the last one that worked.
-    pub(super) refused: Option<Refusals>,
     /// When the last command was taken.
     pub(super) asked: Instant,
     /// When the first login worked.
@@ -76,7 +74,6 @@ pub(super) enum Phase {
     Fresh,
     LoggingIn {
         handshake: Handshake,
-        login: Login,
         deadline: Instant,
     },
     Ready,
@@ -103,27 +100,6 @@ pub(super) enum Then {
     End(CloseReason),
 }
 
-/// The login that a connection has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Login {
-    pub(super) generation: Generation,
-    pub(super) ends: Instant,
-    pub(super) audience: Audience,
-    /// When the server was asked for it.
-    pub(super) since: Instant,
-    /// The server has forgotten it.
-    pub(super) lost: bool,
-}
-
-/// Logins that were refused one after the other, while an earlier one serves.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refusals {
-    pub(super) count: u32,
-    pub(super) last: LoginError,
-    /// No other login before then.
-    pub(super) not_before: Instant,
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) reauths: u32,
@@ -137,10 +113,10 @@ impl<R: Storage<Pending>> Machine<R> {
             set_info_due: config.set_info,
             set_name_due: false,
             protocol: config.protocol,
+            schedule: LoginSchedule::new(config.id),
             config,
             phase: Phase::Fresh,
             ring: Ring::new(ring),
-            login: None,
             client_id: None,
             session: Session::default(),
             verdict: None,
@@ -148,7 +124,6 @@ impl<R: Storage<Pending>> Machine<R> {
             spoke: Instant::default(),
             command_deadline: Instant::FAR_FUTURE,
             look_at: Instant::default(),
-            refused: None,
             asked: Instant::default(),
             logged_in: Instant::default(),
             retired: false,
@@ -175,7 +150,13 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         self.tick(now);
         let next = match &self.phase {
-            Phase::Fresh => self.start(now, out, manager, Handshake::first(self.config.protocol)),
+            Phase::Fresh => {
+                if let Due::Login(attempt) = self.schedule.poll(now, manager, Can::Login) {
+                    let handshake = Handshake::first(self.config.protocol);
+                    self.start(now, out, manager, handshake, attempt);
+                }
+                Instant::FAR_FUTURE
+            }
             Phase::LoggingIn { .. } => self.write_login(out, manager),
             Phase::Ready | Phase::Draining { .. } => self.look_at_tokens(now, out, manager),
             Phase::Ended { .. } => Instant::FAR_FUTURE,
@@ -215,21 +196,15 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Ready => !self.is_blocked(),
             Phase::Draining { then: Then::End(_) } => false,
             Phase::Draining { .. } => self.session.expects_transaction(),
-            Phase::LoggingIn { .. } => self.eager_login().is_some(),
+            Phase::LoggingIn { .. } => self.is_eager(),
             _ => false,
         }
     }
 
-    /// The login under way, if commands may follow it in the same flight.
-    pub(super) fn eager_login(&self) -> Option<Login> {
-        match &self.phase {
-            Phase::LoggingIn { handshake, login, .. }
-                if self.config.eager && self.login.is_none() && handshake.is_written() =>
-            {
-                Some(*login)
-            }
-            _ => None,
-        }
+    /// Whether commands may follow the login under way in the same flight.
+    fn is_eager(&self) -> bool {
+        let Phase::LoggingIn { handshake, .. } = &self.phase else { return false };
+        self.config.eager && self.schedule.have().is_none() && handshake.is_written()
     }
 
     /// Notes that bytes have come.
@@ -315,7 +290,7 @@ impl<R: Storage<Pending>> fmt::Debug for Machine<R> {
         f.debug_struct("Machine")
             .field("phase", &self.phase)
             .field("ring", &self.ring)
-            .field("login", &self.login)
+            .field("schedule", &self.schedule)
             .finish_non_exhaustive()
     }
 }

@@ -1,25 +1,17 @@
 //! What replies do to a connection.
 
-use core::time::Duration;
-
 use super::buffers::Receiver;
-use super::machine::{Machine, Phase, Refusals, Then};
+use super::machine::{Machine, Phase, Then};
 use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
 use super::ring::{Owner, Pending, Role, Tag};
 use super::session::Answer;
 use crate::auth::{LoginError, Protocol, Verdict};
 use crate::event::{Event, LostState};
-use crate::jwt::Audience;
 use crate::number::unsigned;
-use crate::policy::Backoff;
 use crate::pubsub::{Confirmation, Notice};
 use crate::resp::{ErrorReply, Value};
 use crate::storage::Storage;
 use crate::time::Instant;
-
-/// The waits after logins that were refused, while an earlier one serves.
-const RETRY: Backoff =
-    Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(30), multiplier: 2 };
 
 /// An invalidation of all that was cached: Redis sends it after a `FLUSHALL`.
 const ALL_STALE: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
@@ -249,16 +241,15 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     fn login_reply(&mut self, now: Instant, reply: Value<'_>) -> Option<Event> {
-        let Phase::LoggingIn { handshake, login, deadline } = &mut self.phase else {
+        let Phase::LoggingIn { handshake, deadline, .. } = &mut self.phase else {
             return None;
         };
-        let login = *login;
-        let generation = login.generation;
         let whole = handshake.is_written();
         let verdict = handshake.reply(reply);
         // The server would take what is sent next for the rest of the login. A first login that is
         // refused still says why.
-        if !whole && (self.login.is_some() || !matches!(verdict, Verdict::Refused(_))) {
+        let first = self.schedule.have().is_none();
+        if !whole && (!first || !matches!(verdict, Verdict::Refused(_))) {
             self.close(CloseReason::Protocol);
             return None;
         }
@@ -271,12 +262,12 @@ impl<R: Storage<Pending>> Machine<R> {
         match verdict {
             Verdict::Again => None,
             Verdict::LoggedIn { protocol, client_id } => {
+                let generation = self.schedule.assumed()?;
                 self.verdict = Some((generation, true));
                 self.protocol = protocol;
                 self.client_id = client_id.or(self.client_id);
                 self.phase = self.serving();
-                self.refused = None;
-                if self.login.replace(login).is_none() {
+                if first {
                     self.logged_in = now;
                     self.set_name_due = protocol == Protocol::Resp2 && self.config.name.is_some();
                     return Some(Event::LoggedIn { generation, protocol });
@@ -285,16 +276,12 @@ impl<R: Storage<Pending>> Machine<R> {
                 Some(Event::Reauthenticated { generation })
             }
             Verdict::Refused(error) => {
-                // A reason that we know better than the server tells it.
-                let error = match (error, login.audience) {
-                    (LoginError::WrongPass, Audience::Other) => LoginError::WrongAudience,
-                    (error, _) => error,
-                };
+                let (generation, error) = self.schedule.take_refusal(now, error)?;
                 self.counts.rejections = self.counts.rejections.saturating_add(1);
                 if error.is_rejection() {
                     self.verdict = Some((generation, false));
                 }
-                let serving = self.login.is_some_and(|have| !have.lost);
+                let serving = self.schedule.have().is_some();
                 if error == LoginError::Unexpected {
                     // Whose answer was that? Replies would be taken for each other's.
                     self.close(CloseReason::Protocol);
@@ -302,10 +289,6 @@ impl<R: Storage<Pending>> Machine<R> {
                 }
                 if serving {
                     self.phase = self.serving();
-                    let before = self.refused.map_or(0, |refused| refused.count);
-                    let count = before.saturating_add(1);
-                    let not_before = now.plus(RETRY.delay(count));
-                    self.refused = Some(Refusals { count, last: error, not_before });
                 } else if self.ring.is_empty() {
                     self.close(CloseReason::Refused(error));
                 } else {

@@ -71,12 +71,11 @@ impl<R: Storage<Pending>> Machine<R> {
             return Err(SubmitError::Ended);
         }
         // A login that has ended is never written to, even if nobody has looked yet.
-        let login = self.login.or_else(|| self.eager_login());
-        if !self.is_ready() || login.is_none_or(|login| now >= login.ends) {
+        if !self.is_ready() || now >= self.schedule.ends() {
             return Err(SubmitError::Full);
         }
         // What opens something on the connection has to know that there is one.
-        if self.login.is_none() && class != Class::Plain {
+        if self.schedule.have().is_none() && class != Class::Plain {
             return Err(SubmitError::Full);
         }
         let block = match class {
@@ -110,7 +109,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Tells the server who this is, behind the first command.
     fn introduce<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>, class: Class) {
         if class != Class::Plain
-            || self.login.is_none()
+            || self.schedule.have().is_none()
             || !(self.set_info_due || self.set_name_due)
         {
             return;

@@ -142,9 +142,9 @@ impl<M: Storage<u8>> TokenManager<M> {
         from.after((window * share) >> 32)
     }
 
-    /// The policy's lead, for a token that lives for `life`.
-    pub(crate) fn lead(&self, life: Duration) -> Duration {
-        self.policy.lead(life)
+    /// The policy's lead, for a token that lives for `life`, in milliseconds.
+    pub(crate) fn lead_millis(&self, life: u64) -> u64 {
+        self.policy.lead_millis(life)
     }
 
     /// How long a command may block at the server, at the most, so that a login is not held up:

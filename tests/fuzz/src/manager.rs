@@ -1,10 +1,12 @@
-//! Whatever happens to a token manager, in any order, at any time.
+//! Whatever happens to a token manager and a login schedule, in any order, at any time.
 
 use core::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
+use redis_entraid_core::auth::LoginError;
 use redis_entraid_core::manager::{Action, Generation, Pull, RequestId, TokenManager};
 use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
+use redis_entraid_core::schedule::{Can, Due, LoginSchedule};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{ErrorKind, SourceError};
 use redis_entraid_core::time::{Instant, UnixTime};
@@ -56,6 +58,12 @@ enum Step {
     Accept(u8),
     Reject(u8),
     Force,
+    /// A connection sends the login that is due.
+    LogIn,
+    /// That is answered: with `+OK`, or not.
+    Answer(bool),
+    /// The server forgets it.
+    Forget,
     /// The wall clock says so many seconds.
     Wall(u64),
     Seed(u64),
@@ -138,6 +146,7 @@ pub fn check(data: &[u8]) {
     let policy = story.policy.policy();
     let floor = policy.failure_floor.min(policy.token_floor);
     let mut manager = TokenManager::new(policy, [[0; 64]; 2]);
+    let mut schedule = LoginSchedule::new(7);
     let mut now = Instant::from_millis(story.start.0);
     // All that were made, and whether the last one is waited for.
     let mut requests: Vec<(RequestId, Instant)> = Vec::new();
@@ -184,6 +193,14 @@ pub fn check(data: &[u8]) {
             Step::Demand(demand) => manager.set_demand(demand),
             Step::Accept(n) => manager.accepted(Generation(u32::from(n % 8))),
             Step::Reject(n) => manager.rejected(now, Generation(u32::from(n % 8))),
+            Step::LogIn => {
+                if let Due::Login(attempt) = schedule.poll(now, &manager, Can::Login) {
+                    schedule.sent(now, attempt);
+                }
+            }
+            Step::Answer(true) => schedule.accepted(&mut manager),
+            Step::Answer(false) => schedule.refused(now, LoginError::WrongPass, &mut manager),
+            Step::Forget => schedule.lost(now),
             Step::Force => manager.refresh_now(),
             Step::Wall(seconds) => manager.unix_time(now, UnixTime(seconds)),
             Step::Seed(seed) => manager.seed(seed),
@@ -212,6 +229,19 @@ pub fn check(data: &[u8]) {
         assert!(served.is_some() || manager.pull(now) == Pull::FetchFirst);
         if let Some(newer) = manager.newer_than(Generation(0), now) {
             assert!(newer.expires_at() > now && served.is_some());
+        }
+        for can in [Can::Login, Can::Never] {
+            match schedule.poll(now, &manager, can) {
+                Due::Wait { until } => assert!(until > now || now == Instant::FAR_FUTURE),
+                Due::Login(attempt) => {
+                    let login = manager.get(attempt.generation).expect("what is sent is there");
+                    assert!(attempt.by > now && login.expires_at() == attempt.by);
+                }
+                Due::Replace { by, .. } => assert!(by > now && by == schedule.ends()),
+                // Another connection comes.
+                Due::Close => schedule = LoginSchedule::new(7),
+                other => panic!("{other:?}"),
+            }
         }
         let at = manager.reauth_at(7, now.plus(Duration::from_secs(60)));
         assert!(at <= Instant::FAR_FUTURE);
