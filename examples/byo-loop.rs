@@ -42,7 +42,7 @@ fn main() {
         }
         // The connection, if there is a token for it.
         let Some((stream, connection)) = &mut link else {
-            if tokens.login(now).is_some() && reconnect.poll(now) == Dial::Now {
+            if tokens.login(now).is_some() && reconnect.poll(now, true) == Dial::Now {
                 link = dial().inspect_err(|_| _ = reconnect.failed(now)).ok().map(|stream| {
                     let ring = [Pending::default(); 64];
                     (stream, Connection::new(Config::default(), [0; 4096], [0; 4096], ring))

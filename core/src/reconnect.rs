@@ -6,40 +6,53 @@
 //!
 //! let now = Instant::from_millis(0);
 //! let mut reconnect = Reconnect::new(ReconnectPolicy::default());
-//! assert_eq!(reconnect.poll(now), Dial::Now);
+//! assert_eq!(reconnect.poll(now, false), Dial::Now);
 //! reconnect.failed(now);
-//! assert!(matches!(reconnect.poll(now), Dial::Wait { .. }));
+//! assert!(matches!(reconnect.poll(now, false), Dial::Wait { .. }));
 //! ```
 
 use core::time::Duration;
 
 use crate::event::Event;
 use crate::policy::{Backoff, Jitter, Ratio};
-use crate::time::Instant;
+use crate::time::{Instant, millis};
 
-/// How often a server is dialed that can't be reached or won't have us.
+/// How often a server is dialed that can't be reached or closes the connection.
 ///
-/// There is no last attempt. Azure limits the rate of new connections, so all waits are jittered.
+/// There is no last attempt. An outage begins with quick attempts, since most are short, and goes on
+/// with slow ones, which are less slow while a command waits for the connection. Azure limits the rate of
+/// new connections, so all waits are jittered.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ReconnectPolicy {
-    /// The waits between attempts.
-    pub backoff: Backoff,
+    /// The waits between attempts at the beginning of an outage. By default from 10 ms to 1 s, as in
+    /// Redis's own clients (go-redis#3918).
+    pub quick: Backoff,
+    /// For so long an outage is at its beginning.
+    pub quick_for: Duration,
+    /// The waits between later attempts. By default from 2 s to 30 s.
+    pub slow: Backoff,
+    /// The longest wait while a command waits for the connection, by default 5 s: no longer than a
+    /// command waits, so that there is an attempt for each.
+    pub max_while_wanted: Duration,
     /// The largest share of a wait that is added to or taken from it at random.
     pub jitter: Ratio,
+    /// A connection that stayed logged in for so long ends the outage: the next one begins anew.
+    pub stable_after: Duration,
     /// What dialing and TLS may take together.
     pub connect_timeout: Duration,
 }
 
 impl Default for ReconnectPolicy {
     fn default() -> Self {
+        let (second, half_minute) = (Duration::from_secs(1), Duration::from_secs(30));
         Self {
-            backoff: Backoff {
-                initial: Duration::from_millis(200),
-                max: Duration::from_secs(30),
-                multiplier: 2,
-            },
+            quick: Backoff { initial: Duration::from_millis(10), max: second, multiplier: 2 },
+            quick_for: half_minute,
+            slow: Backoff { initial: Duration::from_secs(2), max: half_minute, multiplier: 2 },
+            max_while_wanted: Duration::from_secs(5),
             jitter: Ratio::percent(30),
+            stable_after: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
         }
     }
@@ -60,7 +73,7 @@ pub enum Dial {
 }
 
 /// Milliseconds: no policy makes a hot loop.
-const MIN_WAIT: u64 = 50;
+const MIN_WAIT: u64 = 10;
 
 /// Schedules the attempts to get a connection.
 #[derive(Clone, Debug)]
@@ -68,45 +81,71 @@ const MIN_WAIT: u64 = 50;
 pub struct Reconnect {
     policy: ReconnectPolicy,
     jitter: Jitter,
-    failures: u32,
-    not_before: Instant,
+    outage: Option<Outage>,
     logged_in_at: Option<Instant>,
+}
+
+/// Attempts that failed one after the other.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+struct Outage {
+    since: Instant,
+    /// Quick attempts that failed, or slow ones when there are such.
+    failures: u32,
+    is_slow: bool,
+    /// When the next one is due.
+    next: Instant,
+    /// When it is due if a command waits for it.
+    next_wanted: Instant,
 }
 
 impl Reconnect {
     /// Before the first attempt.
     pub const fn new(policy: ReconnectPolicy) -> Self {
-        Self {
-            policy,
-            jitter: Jitter::new(),
-            failures: 0,
-            not_before: Instant::from_millis(0),
-            logged_in_at: None,
-        }
+        Self { policy, jitter: Jitter::new(), outage: None, logged_in_at: None }
     }
 
-    /// Gives it chance, for jitter: any number that differs from process to process.
+    /// Seeds the jitter with any number that differs from process to process.
     pub const fn seed(&mut self, seed: u64) {
         self.jitter.seed(seed);
     }
 
-    /// Says whether to dial now.
-    pub fn poll(&self, now: Instant) -> Dial {
-        if now >= self.not_before { Dial::Now } else { Dial::Wait { until: self.not_before } }
+    /// Says whether to dial now. `wanted` is whether a command waits for the connection: when that
+    /// changes, so may the answer.
+    pub fn poll(&self, now: Instant, wanted: bool) -> Dial {
+        let Some(outage) = &self.outage else { return Dial::Now };
+        let until = if wanted { outage.next_wanted } else { outage.next };
+        if now >= until { Dial::Now } else { Dial::Wait { until } }
     }
 
-    /// Learns that dialing failed. Says how long to wait for the next attempt.
+    /// Notes that an attempt failed. Returns how long the next one has to wait, unless a command waits
+    /// for it.
     pub fn failed(&mut self, now: Instant) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let wait = self.policy.backoff.delay_millis(self.failures).max(MIN_WAIT);
-        self.not_before = now.after(self.jitter.around(wait, self.policy.jitter));
-        self.not_before.since(now)
+        let ReconnectPolicy { quick, quick_for, slow, max_while_wanted, jitter, .. } = &self.policy;
+        let quick_for = millis(*quick_for);
+        // What failed long ago says nothing about this one: nothing was dialed since.
+        let long_ago = quick_for.max(millis(slow.max));
+        let mut outage =
+            self.outage.filter(|outage| now.millis_since(outage.next) < long_ago).unwrap_or(
+                Outage { since: now, failures: 0, is_slow: false, next: now, next_wanted: now },
+            );
+        if !outage.is_slow && now.millis_since(outage.since) >= quick_for {
+            (outage.is_slow, outage.failures) = (true, 0);
+        }
+        outage.failures = outage.failures.saturating_add(1);
+        let backoff = if outage.is_slow { slow } else { quick };
+        let wait = backoff.delay_millis(outage.failures).max(MIN_WAIT);
+        let wanted = wait.min(millis(*max_while_wanted).max(MIN_WAIT));
+        outage.next = now.after(self.jitter.around(wait, *jitter));
+        outage.next_wanted = now.after(self.jitter.around(wanted, *jitter)).min(outage.next);
+        self.outage = Some(outage);
+        outage.next.since(now)
     }
 
-    /// Learns what happened to a connection: a login that worked, or its end. Only a login that
-    /// stood for a while makes the waits short again: a server that lets one in and closes the
-    /// door at once is dialed no more often for it. An end on purpose is no failure, but an end: the
-    /// login that it ended says nothing about the next one.
+    /// Takes in what happened to a connection: a login that worked, or its end. Only a login that
+    /// stood for a while ends the outage: a server that accepts logins and closes the connection at
+    /// once is dialed no more often for it. An end on purpose is no failure, but an end: the login that
+    /// it ended says nothing about the next one.
     pub fn observe(&mut self, now: Instant, event: &Event) {
         match event {
             Event::LoggedIn { .. } => {
@@ -127,8 +166,8 @@ impl Reconnect {
     /// A login is over. If it stood for a while, what failed before it is forgotten.
     fn forgive(&mut self, now: Instant) {
         let stood = self.logged_in_at.take().map(|since| now.since(since));
-        if stood.is_some_and(|stood| stood >= self.policy.backoff.max) {
-            self.failures = 0;
+        if stood.is_some_and(|stood| stood >= self.policy.stable_after) {
+            self.outage = None;
         }
     }
 
@@ -139,88 +178,4 @@ impl Reconnect {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::Protocol;
-    use crate::connection::CloseReason;
-    use crate::manager::Generation;
-
-    #[test]
-    fn waits_grow_to_their_limit_and_shrink_after_a_login() {
-        let mut reconnect = Reconnect::new(ReconnectPolicy::default());
-        let mut now = Instant::from_millis(0);
-        let mut waits = std::vec::Vec::new();
-        for _ in 0..10 {
-            assert_eq!(reconnect.poll(now), Dial::Now);
-            reconnect.failed(now);
-            let Dial::Wait { until } = reconnect.poll(now) else { panic!("a hot loop") };
-            assert_eq!(reconnect.poll(until.minus(Duration::from_millis(1))), Dial::Wait { until });
-            waits.push(until.since(now).as_millis());
-            now = until;
-        }
-        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
-        let (generation, protocol) = (Generation(1), Protocol::Resp3);
-        let (login, end) = (
-            Event::LoggedIn { generation, protocol },
-            Event::Disconnected { reason: CloseReason::ByServer },
-        );
-        // A login that doesn't stand changes nothing.
-        reconnect.observe(now, &login);
-        reconnect.observe(now, &end);
-        assert_eq!(reconnect.poll(now), Dial::Wait { until: now.plus(Duration::from_secs(30)) });
-        reconnect.observe(now, &login);
-        now = now.plus(Duration::from_secs(30));
-        reconnect.observe(now, &end);
-        assert_eq!(reconnect.poll(now), Dial::Wait { until: now.plus(Duration::from_millis(200)) });
-        // One that ended on purpose neither.
-        let planned = Event::Disconnected { reason: CloseReason::Replaced };
-        let before = reconnect.poll(now);
-        reconnect.observe(now, &login);
-        reconnect.observe(now, &planned);
-        assert_eq!(reconnect.poll(now), before);
-    }
-
-    #[test]
-    fn a_login_that_was_ended_on_purpose_says_nothing_about_the_next_one() {
-        let mut reconnect = Reconnect::new(ReconnectPolicy::default());
-        let at = |secs: u64| Instant::from_millis(secs * 1000);
-        let (generation, protocol) = (Generation(1), Protocol::Resp3);
-        let login = Event::LoggedIn { generation, protocol };
-        let end = |reason| Event::Disconnected { reason };
-        reconnect.observe(at(0), &login);
-        reconnect.observe(at(10), &end(CloseReason::Idle));
-        // An hour later it isn't to be reached, and then it won't have us.
-        for _ in 0..3 {
-            reconnect.failed(at(3600));
-        }
-        for wait in [1600, 3200] {
-            let refused = CloseReason::Refused(crate::auth::LoginError::WrongPass);
-            reconnect.observe(at(3610), &end(refused));
-            let until = at(3610).plus(Duration::from_millis(wait));
-            assert_eq!(reconnect.poll(at(3610)), Dial::Wait { until });
-        }
-    }
-
-    #[test]
-    fn a_login_that_stood_is_good_for_what_failed_before_however_it_ended() {
-        let at = |secs: u64| Instant::from_millis(secs * 1000);
-        let (generation, protocol) = (Generation(1), Protocol::Resp3);
-        let login = Event::LoggedIn { generation, protocol };
-        let end = |reason| Event::Disconnected { reason };
-        // Once with the next connection there before the end, once without.
-        for overlap in [false, true] {
-            let mut reconnect = Reconnect::new(ReconnectPolicy::default());
-            for _ in 0..5 {
-                reconnect.failed(at(0));
-            }
-            reconnect.observe(at(10), &login);
-            if overlap {
-                reconnect.observe(at(3600), &login);
-            }
-            reconnect.observe(at(3601), &end(CloseReason::Replaced));
-            reconnect.observe(at(3602), &end(CloseReason::ByServer));
-            let until = at(3602).plus(Duration::from_millis(200));
-            assert_eq!(reconnect.poll(at(3602)), Dial::Wait { until });
-        }
-    }
-}
+mod tests;

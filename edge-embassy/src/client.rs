@@ -12,7 +12,7 @@ use redis_entraid_core::transport::Connector;
 
 use crate::clock::EmbassyClock;
 use crate::config::Config;
-use crate::desk::Desk;
+use crate::desk::{Desk, Limits};
 use crate::error::Error;
 use crate::runner::Runner;
 use crate::storage::{Shared, Storage};
@@ -41,12 +41,13 @@ pub fn new<
     let mut manager: TokenManager<&'static mut [u8]> =
         TokenManager::new(config.policy.clone(), [first, second]);
     manager.seed(config.seed);
-    let ([command, transmit], [reply, receive]) = (commands, replies);
+    let ([command, transmit], [answer, receive]) = (commands, replies);
     config.connection = config.connection.for_commands();
-    let timeout = config.connection.command_timeout;
+    let reply = config.connection.command_timeout;
+    let queue = config.connection.queue_timeout.unwrap_or(reply);
     let ring: &'static mut [Pending] = ring.init_with(|| [Pending::default(); _]);
     let shared = &*shared.init(Shared {
-        desk: Desk::new(command, reply, clock, timeout),
+        desk: Desk::new(command, answer, clock, Limits { queue, reply }),
         tokens: Tokens::new(manager),
         receive: core::cell::Cell::new(receive),
         transmit: core::cell::Cell::new(transmit),
@@ -65,8 +66,9 @@ pub struct Client {
 
 impl Client {
     /// Sends a command and waits for its reply, which is put into `room`. One command is under way
-    /// at a time; up to eight others wait for their turn. If there is no connection, it waits for one as long as
-    /// a command may take.
+    /// at a time; up to eight others wait for their turn. A command waits for its
+    /// turn and a connection as long as [`Config::connection`] says (`queue_timeout`), and for its reply
+    /// then as long as that says (`command_timeout`).
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
@@ -80,7 +82,7 @@ impl Client {
         args: &[Arg<'_>],
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        self.desk.command(args, self.desk.timeout(), room).await
+        self.desk.command(args, None, room).await
     }
 
     /// The same with a time limit of its own, for its turn, a connection and its reply together. The
@@ -97,7 +99,7 @@ impl Client {
         args: &[Arg<'_>],
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        self.desk.command(args, limit, room).await
+        self.desk.command(args, Some(limit), room).await
     }
 
     /// How it stood when something last happened. Never shows a token.

@@ -25,8 +25,16 @@ use crate::watch::{Agenda, Health};
 pub(crate) struct Desk {
     state: Mutex<CriticalSectionRawMutex, RefCell<State>>,
     clock: &'static EmbassyClock,
-    /// What a command may take.
-    timeout: Duration,
+    limits: Limits,
+}
+
+/// How long a command may wait where nobody says otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// For its turn and for a connection.
+    pub(crate) queue: Duration,
+    /// For its reply then.
+    pub(crate) reply: Duration,
 }
 
 struct State {
@@ -44,7 +52,7 @@ impl Desk {
         command: &'static mut [u8],
         reply: &'static mut [u8],
         clock: &'static EmbassyClock,
-        timeout: Duration,
+        limits: Limits,
     ) -> Self {
         let state = State {
             turns: Turns::new(),
@@ -61,28 +69,23 @@ impl Desk {
             },
             agenda: Agenda::new(),
         };
-        Self { state: Mutex::new(RefCell::new(state)), clock, timeout }
+        Self { state: Mutex::new(RefCell::new(state)), clock, limits }
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
         self.state.lock(|state| use_it(&mut state.borrow_mut()))
     }
 
-    /// What a command may take where nobody says otherwise.
-    pub(crate) const fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// Sends a command, and waits for its reply.
+    /// Sends a command, and waits for its reply: for `limit` in all, if it has one.
     pub(crate) async fn command<'r>(
         &self,
         args: &[Arg<'_>],
-        limit: Duration,
+        limit: Option<Duration>,
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        let by = self.clock.now().plus(limit);
+        let by = self.clock.now().plus(limit.unwrap_or(self.limits.queue));
         let _turn = within(self.clock, by, self.turn()).await.ok_or(Error::Busy)??;
-        self.with(|state| state.mail.put(args, by))?;
+        self.with(|state| state.mail.put(args, limit.map(|_| by)))?;
         // Whoever gives up takes his command back.
         let _abandoned = Abandoned(self);
         self.with(|state| state.runner.wake());
@@ -137,7 +140,8 @@ impl Desk {
     pub(crate) fn poll_commands(&self, cx: &Context<'_>, connection: &mut dyn Submit) {
         self.with(|state| {
             state.runner.register(cx.waker());
-            if state.mail.submit(connection) {
+            let usual = self.clock.now().plus(self.limits.reply);
+            if state.mail.submit(usual, connection) {
                 state.caller.wake();
             }
         });
@@ -272,11 +276,12 @@ mod tests {
         static CLOCK: EmbassyClock = EmbassyClock::new(UnixTime(0));
         let memory = || std::vec![0; 64].leak();
         let patience = Duration::from_millis(30);
-        let desk: &Desk = Box::leak(Box::new(Desk::new(memory(), memory(), &CLOCK, patience)));
+        let limits = Limits { queue: patience, reply: patience };
+        let desk: &Desk = Box::leak(Box::new(Desk::new(memory(), memory(), &CLOCK, limits)));
         let (mut line, mut room) = (Line(None), [0; 16]);
         let cx = &mut Context::from_waker(Waker::noop());
         let blpop = args!["BLPOP", "k", 5];
-        let mut command = pin!(desk.command(blpop, patience, &mut room));
+        let mut command = pin!(desk.command(blpop, Some(patience), &mut room));
         assert!(command.as_mut().poll(cx).is_pending());
         desk.poll_commands(cx, &mut line);
         let tag = line.0.unwrap();

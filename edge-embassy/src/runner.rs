@@ -300,7 +300,8 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
     }
 
     fn dial(&self, now: Instant) -> Dial {
-        let dial = self.reconnect.poll(now);
+        let wanted = L::LISTENS || self.shared.desk.is_waiting();
+        let dial = self.reconnect.poll(now, wanted);
         self.talking(dial == Dial::Now);
         dial
     }

@@ -153,7 +153,16 @@ impl<C> Builder<C> {
         Ok(self)
     }
 
-    /// What a command may take. The default is five seconds.
+    /// How long a command may wait to be sent, while there is no connection or others are in front of it:
+    /// then it fails with [`Error::Unavailable`](crate::Error::Unavailable), and was not executed. The
+    /// default is that of [`command_timeout`](Self::command_timeout).
+    #[must_use]
+    pub fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.shared.config.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a command may wait for its reply, from when it was sent. The default is five seconds.
     #[must_use]
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.shared.config.command_timeout = timeout;

@@ -144,6 +144,7 @@ impl Commands<'_> {
         loop {
             let known = self.desk.demand();
             let waits = self.start.is_some() || known.waits;
+            self.standing.set_wanted(waits);
             if waits != waiting.is_some() {
                 waiting = waits.then(|| self.identity.waiting());
             }

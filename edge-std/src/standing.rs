@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis_entraid_core::client;
@@ -20,6 +21,8 @@ pub(crate) struct Standing {
     policy: ReconnectPolicy,
     hook: Option<Hook>,
     state: Mutex<client::Standing>,
+    /// Whether a command waits for the connection.
+    wanted: AtomicBool,
 }
 
 impl Standing {
@@ -27,7 +30,7 @@ impl Standing {
         let mut reconnect = Reconnect::new(policy.clone());
         reconnect.seed(crate::random());
         let state = Mutex::new(client::Standing::new(reconnect));
-        Arc::new(Self { policy, hook, state })
+        Arc::new(Self { policy, hook, state, wanted: AtomicBool::new(false) })
     }
 
     /// The same for the connection to another node.
@@ -64,9 +67,14 @@ impl Standing {
         self.lock().set_health(health);
     }
 
+    /// Learns whether a command waits for the connection.
+    pub(crate) fn set_wanted(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
     /// When to dial.
-    pub(crate) fn dial(&self) -> Dial {
-        self.lock().dial(TokioClock.now())
+    pub(crate) fn dial(&self, now: Instant) -> Dial {
+        self.lock().dial(now, self.wanted.load(Ordering::Relaxed))
     }
 
     /// Learns that dialing failed.

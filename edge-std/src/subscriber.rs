@@ -153,6 +153,8 @@ impl<C: Connect> Driver<C> {
 
     async fn keep(&mut self) -> Result<(), Unneeded> {
         let mailbox = &self.mailbox.0;
+        // What is published without a connection is missed.
+        self.dialer.standing.set_wanted(true);
         loop {
             let until = self.start.as_ref().map(|start| start.until);
             let open = self.dialer.open(until);

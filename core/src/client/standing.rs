@@ -68,9 +68,9 @@ impl Standing {
         self.reauths
     }
 
-    /// When to dial.
-    pub fn dial(&self, now: Instant) -> Dial {
-        self.reconnect.poll(now)
+    /// When to dial: sooner, if a command waits for the connection.
+    pub fn dial(&self, now: Instant, wanted: bool) -> Dial {
+        self.reconnect.poll(now, wanted)
     }
 
     /// What dialing and TLS may take together.

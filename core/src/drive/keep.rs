@@ -69,7 +69,8 @@ pub trait Owner<E>: Handler {
     /// Whether somebody waits for a connection: failed requests for a token are repeated sooner then.
     fn is_waited_for(&self) -> bool;
 
-    /// When to dial, as a [`Reconnect`](crate::reconnect::Reconnect) says.
+    /// When to dial, as a [`Reconnect`](crate::reconnect::Reconnect) says: sooner if the connection
+    /// [is waited for](Self::is_waited_for).
     fn dial(&self, now: Instant) -> Dial;
 
     /// What dialing and TLS may take together.
@@ -117,13 +118,7 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
         }
         let ready = async {
             tokens.token(timer).await;
-            loop {
-                let dial = owner.borrow().dial(timer.now());
-                match dial {
-                    Dial::Now => break,
-                    Dial::Wait { until } => timer.sleep_until(until).await,
-                }
-            }
+            dial_time(timer, |now| owner.borrow().dial(now)).await;
         };
         let ready = pin!(ready);
         let for_ever = Instant::FAR_FUTURE;
@@ -153,6 +148,30 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
             Err(Unattended::Unwanted) => {}
         }
     }
+}
+
+/// Waits until `dial` says so: it is asked again each time that the task is woken, since a command may
+/// have come for which it says it sooner.
+pub async fn dial_time<C: Timer>(timer: &C, mut dial: impl FnMut(Instant) -> Dial) {
+    let (mut sleep, mut sleeps_until) = (pin!(None), Instant::default());
+    poll_fn(|cx| {
+        loop {
+            match dial(timer.now()) {
+                Dial::Now => return Poll::Ready(()),
+                Dial::Wait { until } if sleep.is_none() || until != sleeps_until => {
+                    sleep.set(Some(timer.sleep_until(until)));
+                    sleeps_until = until;
+                }
+                Dial::Wait { .. } => {}
+            }
+            if let Some(sleep) = sleep.as_mut().as_pin_mut() {
+                core::task::ready!(sleep.poll(cx));
+            }
+            // A timer may be early.
+            sleep.set(None);
+        }
+    })
+    .await;
 }
 
 /// Waits until the owner wants a connection, or never will.

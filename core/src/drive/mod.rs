@@ -26,7 +26,7 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-pub use keep::{DialError, Owner, Wanted, keep};
+pub use keep::{DialError, Owner, Wanted, dial_time, keep};
 pub use refresh::{Refresh, refresh};
 pub use serve::{Handler, Submit, serve};
 pub use tokens::{Tokens, Waiting};

@@ -25,7 +25,8 @@ pub(super) struct Mail {
 struct Letter {
     len: usize,
     class: Class,
-    by: Instant,
+    /// Until when its reply is waited for, if its caller said so.
+    by: Option<Instant>,
     /// How long the reply is by which the server refused it for want of a login. It is sent again
     /// then, once.
     refused: Option<usize>,
@@ -41,12 +42,12 @@ enum Phase {
 
 impl Mail {
     pub(super) const fn new(command: &'static mut [u8], reply: &'static mut [u8]) -> Self {
-        let letter = Letter { len: 0, class: Class::Plain, by: Instant::FAR_FUTURE, refused: None };
+        let letter = Letter { len: 0, class: Class::Plain, by: None, refused: None };
         Self { command, reply, ticket: 0, letter, phase: Phase::Empty, closed: false }
     }
 
-    /// Puts a command in, which is to be sent `by` then.
-    pub(super) fn put(&mut self, args: &[Arg<'_>], by: Instant) -> Result<(), Error> {
+    /// Puts a command in, whose reply is waited for until `by`, if that is said.
+    pub(super) fn put(&mut self, args: &[Arg<'_>], by: Option<Instant>) -> Result<(), Error> {
         let class = classify(args).map_err(Error::Refused)?;
         match class {
             // Each command may be another task's.
@@ -95,14 +96,15 @@ impl Mail {
         self.phase = Phase::Empty;
     }
 
-    /// Gives the command to `connection`, if there is one that waits. Says whether there is an
-    /// answer already.
-    pub(super) fn submit(&mut self, connection: &mut dyn Submit) -> bool {
+    /// Gives the command to `connection`, if there is one that waits. Its reply is waited for until
+    /// `usual`, if nothing else was said. Returns whether there is an answer already.
+    pub(super) fn submit(&mut self, usual: Instant, connection: &mut dyn Submit) -> bool {
         if !self.is_waiting() {
             return false;
         }
         let Letter { len, class, by, .. } = self.letter;
         let command = self.command.get(..len).unwrap_or_default();
+        let by = by.unwrap_or(usual);
         self.phase = match connection.submit_encoded(by, self.ticket, class, command) {
             Ok(()) => Phase::Sent,
             Err(SubmitError::Refused(refused)) => Phase::Done(Err(Error::Refused(refused))),
@@ -239,10 +241,10 @@ mod tests {
     #[test]
     fn a_command_waits_for_a_connection_and_then_for_its_reply() {
         let (mut mail, mut line) = (mail(), Line { open: false, taken: Vec::new() });
-        mail.put(args!["GET", "k"], BY).unwrap();
-        assert!(!mail.submit(&mut line) && mail.is_waiting());
+        mail.put(args!["GET", "k"], None).unwrap();
+        assert!(!mail.submit(BY, &mut line) && mail.is_waiting());
         line.open = true;
-        assert!(!mail.submit(&mut line) && mail.is_sent());
+        assert!(!mail.submit(BY, &mut line) && mail.is_sent());
         assert_eq!(line.taken, [(1, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".to_vec())]);
         let mut room = [0; 16];
         assert_eq!(mail.take(&mut room), None);
@@ -254,12 +256,12 @@ mod tests {
     #[test]
     fn the_reply_of_who_gave_up_is_nobody_elses() {
         let (mut mail, mut line) = (mail(), Line { open: true, taken: Vec::new() });
-        mail.put(args!["GET", "first"], BY).unwrap();
-        mail.submit(&mut line);
+        mail.put(args!["GET", "first"], None).unwrap();
+        mail.submit(BY, &mut line);
         mail.withdraw();
-        mail.put(args!["GET", "second"], BY).unwrap();
+        mail.put(args!["GET", "second"], None).unwrap();
         assert!(!mail.output(&reply(1, b"+early\r\n")));
-        mail.submit(&mut line);
+        mail.submit(BY, &mut line);
         assert!(!mail.output(&reply(1, b"+first\r\n")));
         assert!(mail.output(&reply(2, b"+second\r\n")));
         let mut room = [0; 16];
@@ -270,12 +272,12 @@ mod tests {
     #[test]
     fn what_was_not_sent_waits_for_the_next_connection() {
         let (mut mail, mut line) = (mail(), Line { open: true, taken: Vec::new() });
-        mail.put(args!["GET", "k"], BY).unwrap();
-        mail.submit(&mut line);
+        mail.put(args!["GET", "k"], None).unwrap();
+        mail.submit(BY, &mut line);
         let lost = |outcome| Lost::new(outcome, Some(CloseReason::Broken));
         assert!(mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::NotSent) }));
         assert!(mail.is_waiting() && mail.take(&mut []).is_none());
-        assert!(!mail.submit(&mut line) && line.taken.len() == 2);
+        assert!(!mail.submit(BY, &mut line) && line.taken.len() == 2);
         assert!(mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::Unknown) }));
         let error = mail.take(&mut []).unwrap().unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown);
@@ -284,14 +286,14 @@ mod tests {
     #[test]
     fn what_a_server_that_forgot_the_login_refuses_is_sent_again_once() {
         let (mut mail, mut line) = (mail(), Line { open: true, taken: Vec::new() });
-        mail.put(args!["GET", "k"], BY).unwrap();
-        mail.submit(&mut line);
+        mail.put(args!["GET", "k"], None).unwrap();
+        mail.submit(BY, &mut line);
         let mut room = [0; 16];
         assert!(mail.output(&reply(1, b"-NOAUTH no\r\n")));
         assert!(mail.is_waiting() && mail.take(&mut room).is_none());
         // What the server said, should it never be sent.
         assert_eq!(mail.refused(&mut room), Some(Ok(12)));
-        mail.submit(&mut line);
+        mail.submit(BY, &mut line);
         assert!(mail.output(&reply(1, b"-NOAUTH no\r\n")));
         assert_eq!((mail.take(&mut room), line.taken.len()), (Some(Ok(12)), 2));
         assert!(room.starts_with(b"-NOAUTH no\r\n"));
@@ -300,13 +302,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error_that_names_the_buffer() {
         let mut mail = mail();
-        let large = mail.put(args!["SET", "k", &[b'v'; 64]], BY).unwrap_err();
+        let large = mail.put(args!["SET", "k", &[b'v'; 64]], None).unwrap_err();
         let error = CapacityError::new(Buffer::Transmit, 91, 64);
         assert_eq!((large, large.outcome()), (Error::TooLarge(error), Outcome::NotSent));
         let mut line = Line { open: true, taken: Vec::new() };
         for (room, long) in [(64, "+a reply of 23 bytes..\r\n"), (4, "+hello\r\n")] {
-            mail.put(args!["GET", "k"], BY).unwrap();
-            mail.submit(&mut line);
+            mail.put(args!["GET", "k"], None).unwrap();
+            mail.submit(BY, &mut line);
             let tag = line.taken.last().unwrap().0;
             mail.output(&reply(tag, long.as_bytes()));
             let error = mail.take(&mut [0; 64][..room]).unwrap().unwrap_err();
@@ -326,7 +328,7 @@ mod tests {
             (args!["UNSUBSCRIBE"], Refused::Subscription),
             (args!["AUTH", "me", "token"], Refused::Login),
         ] {
-            assert_eq!(mail.put(command, BY), Err(Error::Refused(refused)));
+            assert_eq!(mail.put(command, None), Err(Error::Refused(refused)));
             assert!(mail.is_empty());
         }
     }
@@ -334,9 +336,9 @@ mod tests {
     #[test]
     fn nothing_waits_for_a_runner_that_has_ended() {
         let mut mail = mail();
-        mail.put(args!["PING"], BY).unwrap();
+        mail.put(args!["PING"], None).unwrap();
         mail.close();
         assert_eq!(mail.take(&mut []), Some(Err(Error::Closed)));
-        assert_eq!(mail.put(args!["PING"], BY), Err(Error::Closed));
+        assert_eq!(mail.put(args!["PING"], None), Err(Error::Closed));
     }
 }

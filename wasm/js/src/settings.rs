@@ -50,6 +50,8 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn idle(this: &Options) -> Option<f64>;
 
+    #[wasm_bindgen(method, getter, js_name = queueTimeout)]
+    fn queue_timeout(this: &Options) -> Option<f64>;
     #[wasm_bindgen(method, getter, js_name = commandTimeout)]
     fn command_timeout(this: &Options) -> Option<f64>;
 
@@ -150,6 +152,9 @@ impl Options {
         settings.follow_moved = !self.once();
         if let Some(after) = self.idle() {
             config.idle = Idle::Keep(millis(after));
+        }
+        if let Some(timeout) = self.queue_timeout() {
+            config.queue_timeout = Some(millis(timeout));
         }
         if let Some(timeout) = self.command_timeout() {
             config.command_timeout = millis(timeout);

@@ -16,15 +16,21 @@ use super::session::Open;
 /// What commands may take where nobody says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Limits {
-    /// From being queued to the reply.
-    pub(super) timeout: Duration,
+    /// From being queued to being given to a connection.
+    pub(super) queue: Duration,
+    /// From then to the reply.
+    pub(super) reply: Duration,
     /// The longest that one may block at the server.
     pub(super) max_block: Duration,
 }
 
 impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
-        Self { timeout: config.command_timeout, max_block: config.max_block }
+        Self {
+            queue: config.queue_timeout.unwrap_or(config.command_timeout),
+            reply: config.command_timeout,
+            max_block: config.max_block,
+        }
     }
 }
 
@@ -33,9 +39,10 @@ impl From<&Config> for Limits {
 pub(super) struct Queued {
     pub(super) ticket: Ticket,
     pub(super) class: Class,
-    /// Until when it waits, for a connection and then for its reply.
+    /// Until when it waits: for a connection, and also for its reply if the caller said so.
     pub(super) by: Instant,
-    /// Whether its caller said so. Else each of a batch has its time from when its turn comes.
+    /// Whether the caller said so. Else the reply has a time of its own, and each of a batch has its
+    /// time from when its turn comes.
     pub(super) is_limited: bool,
     /// Where its bytes begin, counted from the first that were ever queued.
     start: u64,
@@ -92,7 +99,7 @@ impl Queue {
         batch: &Batch,
         by: Option<Instant>,
     ) {
-        self.wanted = now.plus(limits.timeout);
+        self.wanted = now.plus(limits.queue);
         let (by, is_limited) = (by.unwrap_or(self.wanted), by.is_some());
         let mut start = self.gone + self.bytes.len() as u64;
         self.bytes.extend_from_slice(&batch.bytes);
@@ -112,7 +119,7 @@ impl Queue {
         let queued = *self.entries.front()?;
         let start = self.place(&queued);
         let bytes = self.bytes.get(start..start + queued.len)?;
-        let by = if self.is_exempt(&queued) { now.plus(limits.timeout) } else { queued.by };
+        let by = if queued.is_limited { queued.by } else { now.plus(limits.reply) };
         Some((queued, bytes, by))
     }
 
@@ -237,11 +244,6 @@ impl Queue {
         self.due
     }
 
-    /// Its time begins when its turn comes.
-    fn is_exempt(&self, queued: &Queued) -> bool {
-        !queued.is_limited && self.is_begun(queued)
-    }
-
     /// Takes those out whose time is over, but for the first `rest`. Those are told, and go all
     /// the same.
     pub(super) fn expired(
@@ -261,7 +263,7 @@ impl Queue {
                     return true;
                 }
                 told.push(*queued);
-                queued.by = now.plus(limits.timeout);
+                queued.by = now.plus(limits.queue);
             }
             due = due.min(queued.by);
             false

@@ -118,7 +118,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     }
 
     fn dial(&self, now: Instant) -> Dial {
-        self.shared.dial(now)
+        self.shared.dial(now, self.desk.demand().waits)
     }
 
     fn connect_timeout(&self) -> Duration {

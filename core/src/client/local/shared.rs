@@ -175,8 +175,8 @@ impl<T: Timer> Shared<T> {
     }
 
     /// When to dial.
-    pub(super) fn dial(&self, now: Instant) -> Dial {
-        let dial = self.standing.borrow().dial(now);
+    pub(super) fn dial(&self, now: Instant, wanted: bool) -> Dial {
+        let dial = self.standing.borrow().dial(now, wanted);
         if dial == Dial::Now {
             self.dialing.set(Some(now));
         }

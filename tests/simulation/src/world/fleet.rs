@@ -27,7 +27,7 @@ impl World {
         if self.links[link].dialing || self.manager.login(now).is_none() {
             return;
         }
-        match self.links[link].reconnect.poll(now) {
+        match self.links[link].reconnect.poll(now, true) {
             Dial::Now => {
                 self.links[link].dialing = true;
                 let latency = self.chance.between(1, 100);

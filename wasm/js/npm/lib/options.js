@@ -10,7 +10,7 @@ export const TOKEN_OPTIONS = ['provider', 'policy', 'startTimeout', 'onEvent', '
 export const CLIENT_OPTIONS = [
   ...TOKEN_OPTIONS,
   'host', 'port', 'address', 'connect', 'transport', 'protocol', 'name', 'dedicated', 'oneRequest', 'deadline',
-  'commandTimeout', 'pingInterval', 'maxReply', 'replacement', 'backlog', 'onPush', 'snapshot',
+  'queueTimeout', 'commandTimeout', 'pingInterval', 'maxReply', 'replacement', 'backlog', 'onPush', 'snapshot',
 ];
 
 const wrong = (name, wanted) => new TypeError(`${name} is ${wanted}`);
@@ -72,6 +72,7 @@ export const rawOptions = (options, known) => {
     dedicated: !!options.dedicated,
     oneRequest: !!options.oneRequest,
     idle: time('pingInterval'),
+    queueTimeout: time('queueTimeout'),
     commandTimeout: time('commandTimeout'),
     startTimeout: time('startTimeout'),
     deadline: time('deadline'),

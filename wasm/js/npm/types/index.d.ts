@@ -178,8 +178,11 @@ export interface Options extends TokenOptions {
   oneRequest?: boolean | undefined;
   /** When everything is over, counted from here. */
   deadline?: number | undefined;
-  /** What a command may take, besides the time that it blocks at the server by itself. The default is
-   * 5,000: `BLPOP key 0` is waited for as long as it takes. */
+  /** How long a command may wait to be sent: while there is no connection, and behind others. The
+   * default is `commandTimeout`. */
+  queueTimeout?: number | undefined;
+  /** How long a command may wait for its reply from when it was sent, besides the time that it blocks at
+   * the server by itself. The default is 5,000: `BLPOP key 0` is waited for as long as it takes. */
   commandTimeout?: number | undefined;
   /** After so much silence the server is asked whether it is there. The default is 240,000. */
   pingInterval?: number | undefined;

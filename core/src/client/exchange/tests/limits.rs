@@ -77,6 +77,25 @@ fn what_is_not_known_of_those_who_wait_is_news() {
 }
 
 #[test]
+fn waiting_for_a_connection_takes_nothing_from_the_time_for_the_reply() {
+    let (mut line, mut usual) = Line::new();
+    let mut patient = usual.another();
+    let clock = Stopped::default();
+    let first = begun(&mut usual, &clock, "GET usual");
+    let second = limited(&mut patient, &clock, PATIENT, "GET patient");
+    let (mut deadlines, late) = (Vec::new(), Instant::from_millis(4999));
+    line.desk
+        .submit(&cx(), late, &mut |by, _, _, _| {
+            deadlines.push(by);
+            Ok(())
+        })
+        .unwrap();
+    // But the limit of a call is for all of it.
+    assert_eq!(deadlines, [late + Duration::from_secs(5), Instant::from_millis(60_000)]);
+    drop((first, second));
+}
+
+#[test]
 fn the_limit_of_a_pipeline_holds_for_what_was_not_submitted_too() {
     let (mut line, mut handle) = Line::new();
     let clock = Stopped::default();

@@ -169,7 +169,8 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     }
 
     fn dial(&self, now: Instant) -> Dial {
-        self.lines.shared.dial(now)
+        // Messages are missed meanwhile.
+        self.lines.shared.dial(now, true)
     }
 
     fn connect_timeout(&self) -> Duration {
