@@ -40,7 +40,16 @@ pub use config::{Config, Hook};
 pub use error::{Error, Problem, ServerError};
 pub use http::Http;
 pub use listening::{Hear, Listen, Listening};
-pub use redis_entraid_core as core;
+/// The core that this host drives. It has a name of its own, so that whoever imports everything
+/// keeps the language's `core`:
+///
+/// ```no_run
+/// use redis_entraid_embassy::*;
+///
+/// let mut attempts = 3;
+/// assert_eq!(core::mem::take(&mut attempts), 3);
+/// ```
+pub use redis_entraid_core as entraid_core;
 pub use redis_entraid_core::args;
 #[cfg(feature = "tls-p256")]
 pub use redis_entraid_tls as edge_tls;

@@ -26,7 +26,7 @@ use crate::storage::Shared;
 /// What drives a client, to be spawned in a task:
 ///
 /// ```
-/// # use redis_entraid_embassy::{Runner, Tcp, core::source::Fixed};
+/// # use redis_entraid_embassy::{Runner, Tcp, entraid_core::source::Fixed};
 /// type Redis = Runner<Tcp<'static>, Fixed<'static>>;
 ///
 /// // #[embassy_executor::task]
@@ -66,9 +66,9 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     /// ```
     /// use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
     /// use embassy_sync::channel::Channel;
-    /// use redis_entraid_embassy::core::command::Topic;
-    /// use redis_entraid_embassy::core::pubsub::Heard;
-    /// # use redis_entraid_embassy::{Listening, Runner, Tcp, core::source::Fixed};
+    /// use redis_entraid_embassy::entraid_core::command::Topic;
+    /// use redis_entraid_embassy::entraid_core::pubsub::Heard;
+    /// # use redis_entraid_embassy::{Listening, Runner, Tcp, entraid_core::source::Fixed};
     ///
     /// enum Order { Open, Close, ReadState }
     ///

@@ -8,11 +8,13 @@ use std::time::Duration;
 use board::{on_board, said, until};
 use network::{SERVERS, memory};
 use rand_core::OsRng;
-use redis_entraid_embassy::core::connection::{Idle, Outcome};
-use redis_entraid_embassy::core::policy::Ratio;
-use redis_entraid_embassy::core::source::{Authority, Driven, ServicePrincipal};
-use redis_entraid_embassy::core::time::UnixTime;
-use redis_entraid_embassy::core::transport::{ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_embassy::entraid_core::connection::{Idle, Outcome};
+use redis_entraid_embassy::entraid_core::policy::Ratio;
+use redis_entraid_embassy::entraid_core::source::{Authority, Driven, ServicePrincipal};
+use redis_entraid_embassy::entraid_core::time::UnixTime;
+use redis_entraid_embassy::entraid_core::transport::{
+    ConnectErrorKind, Connector, Endpoint, Session,
+};
 use redis_entraid_embassy::{Error, Http, Problem, Tcp, Tls, args};
 use tokio::task::spawn_local;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use board::{Board, on_board_by_dhcp, said, until};
 use network::memory;
-use redis_entraid_embassy::core::source::{Driven, ManagedIdentity, Selector, TokenSource};
-use redis_entraid_embassy::core::transport::ConnectErrorKind;
+use redis_entraid_embassy::entraid_core::source::{Driven, ManagedIdentity, Selector, TokenSource};
+use redis_entraid_embassy::entraid_core::transport::ConnectErrorKind;
 use redis_entraid_embassy::{Client, Config, Error, Http, Problem, args};
 
 /// The managed identity, at an endpoint that has a name.

@@ -28,7 +28,16 @@ pub use clock::TokioClock;
 pub use connect::Connect;
 pub use error::Error;
 pub use identity::{Identity, IdentityBuilder};
-pub use redis_entraid_core as core;
+/// The core that this host drives. It has a name of its own, so that whoever imports everything
+/// keeps the language's `core`:
+///
+/// ```
+/// use redis_entraid::*;
+///
+/// let mut attempts = 3;
+/// assert_eq!(core::mem::take(&mut attempts), 3);
+/// ```
+pub use redis_entraid_core as entraid_core;
 pub use redis_entraid_core::args;
 pub use redis_entraid_core::auth::Protocol;
 #[cfg(all(feature = "http", feature = "tls"))]

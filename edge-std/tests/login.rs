@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amr_emulator::{Emulator, Options, Store};
-use redis_entraid::core::policy::Ratio;
+use redis_entraid::entraid_core::policy::Ratio;
 use redis_entraid::error::{Error, Kind, Outcome};
 use redis_entraid::tls::Roots;
 use redis_entraid::{Builder, Client, Event, RefreshPolicy, args};

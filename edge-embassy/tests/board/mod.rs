@@ -12,12 +12,12 @@ use amr_emulator::{Chain, Emulator, Options, Store};
 use embassy_net::Stack;
 use network::{SERVERS, Wire, leak, memory};
 use rand_core::OsRng;
-use redis_entraid_embassy::core::event::Event;
-use redis_entraid_embassy::core::source::{Driven, ManagedIdentity, Selector, TokenSource};
-use redis_entraid_embassy::core::time::UnixTime;
 use redis_entraid_embassy::edge_tls::pki_types::CertificateDer;
 use redis_entraid_embassy::edge_tls::pki_types::pem::PemObject;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
+use redis_entraid_embassy::entraid_core::event::Event;
+use redis_entraid_embassy::entraid_core::source::{Driven, ManagedIdentity, Selector, TokenSource};
+use redis_entraid_embassy::entraid_core::time::UnixTime;
 use redis_entraid_embassy::{
     Client, Config, EmbassyClock, Http, Roots, Runner, Storage, Tcp, Tls, new,
 };

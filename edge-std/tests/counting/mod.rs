@@ -10,8 +10,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use redis_entraid::core::policy::RefreshPolicy;
-use redis_entraid::core::resp::{Framer, Value};
+use redis_entraid::entraid_core::policy::RefreshPolicy;
+use redis_entraid::entraid_core::resp::{Framer, Value};
 use redis_entraid::net::PlainTcp;
 use redis_entraid::source::{AccessToken, FetchError, Request, TokenSource};
 use redis_entraid::{Client, Identity};

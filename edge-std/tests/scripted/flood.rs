@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use redis_entraid::core::resp::{Framer, Value};
-use redis_entraid::core::transport::Endpoint;
+use redis_entraid::entraid_core::resp::{Framer, Value};
+use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::error::ConnectError;
 use redis_entraid::source::Fixed;
 use redis_entraid::{Client, Connect, Delivery, Topic};

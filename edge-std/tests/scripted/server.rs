@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redis_entraid::core::resp::{Framer, Value};
-use redis_entraid::core::transport::Endpoint;
+use redis_entraid::entraid_core::resp::{Framer, Value};
+use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::error::ConnectError;
 use redis_entraid::source::{AccessToken, FetchError, Fixed, Request, TokenSource};
 use redis_entraid::{Builder, Client, Connect};

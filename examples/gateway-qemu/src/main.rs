@@ -17,12 +17,12 @@ use embassy_executor::Spawner;
 use embassy_net::{Ipv4Address, Ipv4Cidr, StackResources, StaticConfigV4};
 use mps2_an385::{Lan9118, host, time_driver};
 use rand_chacha::ChaCha8Rng;
-use redis_entraid_embassy::core::event::Event;
-use redis_entraid_embassy::core::source::{Driven, ManagedIdentity, Selector};
-use redis_entraid_embassy::core::time::UnixTime;
 use redis_entraid_embassy::edge_tls::pki_types::{CertificateDer, TrustAnchor};
 use redis_entraid_embassy::edge_tls::rand_core::{RngCore, SeedableRng};
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
+use redis_entraid_embassy::entraid_core::event::Event;
+use redis_entraid_embassy::entraid_core::source::{Driven, ManagedIdentity, Selector};
+use redis_entraid_embassy::entraid_core::time::UnixTime;
 use redis_entraid_embassy::{Config, EmbassyClock, Http, Roots, Runner, Storage, Tcp, Tls, new};
 use static_cell::{ConstStaticCell, StaticCell};
 

@@ -3,8 +3,8 @@
 use defmt::{error, info};
 use embassy_time::{Duration, Instant, Timer};
 use mps2_an385::host::Arguments;
-use redis_entraid_embassy::core::connection::Outcome;
-use redis_entraid_embassy::core::transport::ConnectErrorKind;
+use redis_entraid_embassy::entraid_core::connection::Outcome;
+use redis_entraid_embassy::entraid_core::transport::ConnectErrorKind;
 use redis_entraid_embassy::{Client, Error, Problem, args};
 
 /// Publishes readings until there were as many as the command line says, and as many logins. Says

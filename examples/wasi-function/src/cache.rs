@@ -4,7 +4,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use redis_entraid_wasi::core::zeroize::Zeroizing;
+use redis_entraid_wasi::entraid_core::zeroize::Zeroizing;
 use spin::Mutex;
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};

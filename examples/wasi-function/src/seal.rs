@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use redis_entraid_wasi::core::zeroize::Zeroizing;
+use redis_entraid_wasi::entraid_core::zeroize::Zeroizing;
 use wasip2::random::random::get_random_bytes;
 
 /// What the bytes are, and whose: they can't be taken for something else that has the same key, nor

@@ -12,21 +12,21 @@ use embassy_net::Stack;
 use leaks::{Secrets, Shown};
 use network::{SERVERS, leak, memory};
 use rand_core::OsRng;
-use redis_entraid_embassy::core::command::Topic;
-use redis_entraid_embassy::core::event::Event;
-use redis_entraid_embassy::core::http::{
-    Headers, HttpClient, Method, Request, ResponseWriter, Route,
-};
-use redis_entraid_embassy::core::pubsub::Heard;
-use redis_entraid_embassy::core::source::{
-    Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
-};
-use redis_entraid_embassy::core::time::{Instant, UnixTime};
-use redis_entraid_embassy::core::token::Token;
-use redis_entraid_embassy::core::transport::{Connector, Endpoint, Read, Session, Write};
 use redis_entraid_embassy::edge_tls::pki_types::CertificateDer;
 use redis_entraid_embassy::edge_tls::pki_types::pem::PemObject;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
+use redis_entraid_embassy::entraid_core::command::Topic;
+use redis_entraid_embassy::entraid_core::event::Event;
+use redis_entraid_embassy::entraid_core::http::{
+    Headers, HttpClient, Method, Request, ResponseWriter, Route,
+};
+use redis_entraid_embassy::entraid_core::pubsub::Heard;
+use redis_entraid_embassy::entraid_core::source::{
+    Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
+};
+use redis_entraid_embassy::entraid_core::time::{Instant, UnixTime};
+use redis_entraid_embassy::entraid_core::token::Token;
+use redis_entraid_embassy::entraid_core::transport::{Connector, Endpoint, Read, Session, Write};
 use redis_entraid_embassy::{
     Config, EmbassyClock, Error, Http, Listening, Roots, Storage, Tcp, Tls, args, new,
 };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use amr_emulator::{Emulator, Options, Store};
 use leaks::{Secrets, Shown};
-use redis_entraid::core::transport::Endpoint;
+use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::error::{ConfigError, ConnectError, Error};
 use redis_entraid::http::Http;
 use redis_entraid::net::{PlainTcp, TlsTcp};

@@ -31,6 +31,24 @@ fn what_tls_shows_is_what_its_snapshot_says() {
     compare("redis-entraid-tls", "tls");
 }
 
+#[test]
+fn no_host_shows_a_name_at_its_root_that_a_glob_import_would_take_from_the_language() {
+    const TAKEN: [&str; 7] = ["core", "std", "alloc", "proc_macro", "test", "Result", "Option"];
+    for host in ["tokio", "wasi", "embassy"] {
+        let shown = fs::read_to_string(snapshot(host)).unwrap();
+        for line in shown.lines() {
+            let path = line.split_once("redis_entraid").and_then(|(_, path)| path.split_once("::"));
+            let name = path.and_then(|(_, name)| name.split(['<', '(', ' ']).next());
+            assert!(!name.is_some_and(|name| TAKEN.contains(&name)), "{host}: {line}");
+        }
+    }
+}
+
+/// Where it is kept what the crate `name` shows.
+fn snapshot(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name).with_extension("txt")
+}
+
 fn compare(package: &str, name: &str) {
     let json = documented(package);
     let api = Builder::from_rustdoc_json(json)
@@ -40,7 +58,7 @@ fn compare(package: &str, name: &str) {
         .build()
         .expect("rustdoc's JSON is of another version than the library `public-api` reads");
     let shown: String = api.items().map(|item| format!("{item}\n")).collect();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name).with_extension("txt");
+    let file = snapshot(name);
     if env::var_os("UPDATE_API").is_some() {
         return fs::write(file, shown).unwrap();
     }

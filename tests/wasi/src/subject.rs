@@ -11,14 +11,14 @@ use core::time::Duration;
 
 use conformance::replies::{write_delivery, write_failure, write_replies};
 use conformance::{Options, Subject, commands, words};
-use redis_entraid_wasi::core::auth::Protocol;
-use redis_entraid_wasi::core::client::Error;
-use redis_entraid_wasi::core::command::Topic;
-use redis_entraid_wasi::core::connection::{Idle, Replacement};
-use redis_entraid_wasi::core::drive::within;
-use redis_entraid_wasi::core::resp::Arg;
-use redis_entraid_wasi::core::source::{ManagedIdentity, Selector};
-use redis_entraid_wasi::core::time::{Clock, Timer};
+use redis_entraid_wasi::entraid_core::auth::Protocol;
+use redis_entraid_wasi::entraid_core::client::Error;
+use redis_entraid_wasi::entraid_core::command::Topic;
+use redis_entraid_wasi::entraid_core::connection::{Idle, Replacement};
+use redis_entraid_wasi::entraid_core::drive::within;
+use redis_entraid_wasi::entraid_core::resp::Arg;
+use redis_entraid_wasi::entraid_core::source::{ManagedIdentity, Selector};
+use redis_entraid_wasi::entraid_core::time::{Clock, Timer};
 use redis_entraid_wasi::{Builder, Client, HttpSource, Reactor, Roots, Subscriber, WasiClock};
 use wasip2::cli::environment::get_environment;
 

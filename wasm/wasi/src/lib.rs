@@ -20,7 +20,16 @@ pub use builder::HttpSource;
 pub use builder::{Builder, Client, DefaultConnector, Subscriber};
 pub use clock::WasiClock;
 pub use reactor::{Reactor, run};
-pub use redis_entraid_core as core;
+/// The core that this host drives. It has a name of its own, so that whoever imports everything
+/// keeps the language's `core`:
+///
+/// ```no_run
+/// use redis_entraid_wasi::*;
+///
+/// let mut attempts = 3;
+/// assert_eq!(core::mem::take(&mut attempts), 3);
+/// ```
+pub use redis_entraid_core as entraid_core;
 pub use redis_entraid_core::args;
 #[cfg(feature = "tls-p256")]
 pub use tls::Roots;

@@ -3,7 +3,7 @@
 
 extern crate alloc;
 
-use redis_entraid_wasi::core::client::Error;
+use redis_entraid_wasi::entraid_core::client::Error;
 use redis_entraid_wasi::{Builder, Reactor, args, run};
 use wasip2::cli::stdout::get_stdout;
 
@@ -22,9 +22,9 @@ async fn hit(reactor: &Reactor) -> Result<(), Error> {
     let builder = Builder::from_env(reactor)?;
     #[cfg(not(feature = "http"))]
     let builder = {
-        use redis_entraid_wasi::core::secret::Secret;
-        use redis_entraid_wasi::core::source::Fixed;
-        use redis_entraid_wasi::core::token::Token;
+        use redis_entraid_wasi::entraid_core::secret::Secret;
+        use redis_entraid_wasi::entraid_core::source::Fixed;
+        use redis_entraid_wasi::entraid_core::token::Token;
         // From wherever the host gives it.
         let mut variables = wasip2::cli::environment::get_environment().into_iter();
         let token = variables.find(|(name, _)| name == "TOKEN").unwrap_or_default().1;
