@@ -13,8 +13,8 @@ use runs::{
     scripts,
 };
 use sources::{
-    api, deny, docs, format, fuzzing, leaks, lints, model, more_model, more_simulation, no_std,
-    simulation, tls, unit,
+    api, deny, docs, format, fuzzing, leaks, lints, longer_readiness, model, more_model,
+    more_simulation, no_std, simulation, tls, unit,
 };
 
 use crate::tools::{Result, give_up_at};
@@ -184,6 +184,13 @@ pub(crate) const LONG: &[Suite] = &[
         budget_minutes: 10,
         least: 339,
         run: every_server,
+    },
+    Suite {
+        name: "long-readiness",
+        what: "a readiness probe 5,000 times a second for a minute",
+        budget_minutes: 5,
+        least: 1,
+        run: longer_readiness,
     },
     Suite {
         name: "long-simulation",

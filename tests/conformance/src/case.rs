@@ -10,7 +10,7 @@
 //!
 //! > connect a                    a line for the subject, and its answer
 //! < ok
-//! ! cut                          something for the emulator: cut, restart, disarm, or a fault
+//! ! cut                          something for the emulator: cut, restart, down 5s, disarm, or a fault
 //! = logins=1 commands>=5         counters of the emulator, at this point
 //! ~ token_requests>=2            the same, as soon as it is so
 //! ```
@@ -183,6 +183,7 @@ fn act(emulator: &Emulator, what: &str) -> Result<(), String> {
         "cut" => emulator.cut(),
         "disarm" => emulator.disarm(),
         "restart" => emulator.restart().map_err(|error| error.to_string())?,
+        "down 5s" => emulator.down(Duration::from_secs(5)),
         fault => emulator.arm(fault).map_err(|error| error.to_string())?,
     }
     Ok(())

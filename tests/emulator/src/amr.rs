@@ -11,7 +11,7 @@ use redis_entraid_core::pubsub::Notice;
 use redis_entraid_core::resp::{Arg, Framer, Value, encode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::join;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
@@ -21,12 +21,31 @@ use crate::backend::Stream;
 use crate::faults::{Event, Fault};
 use crate::token::until;
 
-/// Serves clients at `listener`, with TLS or without.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool) {
+/// Serves clients at `listener`, with TLS or without; while the server is down, there is nobody.
+pub(crate) async fn serve(shared: Arc<Shared>, mut listener: TcpListener, tls: bool) -> Result<()> {
     let acceptor = tls.then(|| TlsAcceptor::from(shared.pki.redis.clone()));
     let mut cuts = shared.cuts.subscribe();
-    let port = listener.local_addr().map_or(0, |address| address.port());
-    while let Ok((stream, _)) = listener.accept().await {
+    let mut down = shared.down.subscribe();
+    let address = listener.local_addr()?;
+    let port = address.port();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => Some(accepted?),
+            _ = down.wait_for(|down| *down) => None,
+        };
+        let Some((stream, _)) = accepted else {
+            drop(listener);
+            // The port stays ours: who dials it is refused.
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            shared.cut();
+            if down.wait_for(|down| !*down).await.is_err() {
+                return Ok(());
+            }
+            listener = socket.listen(1024)?;
+            continue;
+        };
         cuts.mark_unchanged();
         let (shared, acceptor, mut cuts) = (shared.clone(), acceptor.clone(), cuts.clone());
         tokio::spawn(async move {

@@ -75,6 +75,8 @@ struct Shared {
     latency: Duration,
     /// Each change cuts all connections to the Redis port.
     cuts: watch::Sender<u64>,
+    /// Whether nobody listens at the Redis port.
+    down: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -138,6 +140,7 @@ impl Emulator {
             nodes,
             latency: options.latency,
             cuts: watch::Sender::new(0),
+            down: watch::Sender::new(false),
         });
         let base = format!("https://localhost:{authority_port}");
         runtime.spawn(http::serve_authority(shared.clone(), authority, base));
@@ -255,6 +258,19 @@ impl Emulator {
     /// Cuts all connections to the Redis port.
     pub fn cut(&self) {
         self.shared.cut();
+    }
+
+    /// Takes the Redis port down for so long, as a server that restarts: connections are cut, and new
+    /// ones are refused.
+    pub fn down(&self, time: Duration) {
+        self.shared.down.send_replace(true);
+        if let Some(runtime) = &self.runtime {
+            let shared = self.shared.clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(time).await;
+                shared.down.send_replace(false);
+            });
+        }
     }
 
     /// Kills the `redis-server` and starts it anew, empty. The small store has no such thing.

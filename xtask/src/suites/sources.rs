@@ -112,6 +112,11 @@ pub(super) fn more_model() -> Result<Counts> {
     Ok(Counts::from(&attempt(own(&mut command).env("MODEL_SCRIPTS", "50000"))?))
 }
 
+pub(super) fn longer_readiness() -> Result<Counts> {
+    let test = ["test", "--package", "redis-entraid", "--test", "service", "readiness"];
+    Ok(Counts::from(&attempt(own(&mut cargo(&test)).env("PROBE_SECONDS", "60"))?))
+}
+
 pub(super) fn fuzzing() -> Result<Counts> {
     fuzz(&["--seconds", "120"]).map(|()| Counts::one())
 }

@@ -1,0 +1,116 @@
+//! What the author of a service counts on: readiness that doesn't flap, and a short way back from an
+//! outage.
+#![cfg(all(feature = "http", feature = "tls"))]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use amr_emulator::{Emulator, Options, Store};
+use redis_entraid::entraid_core::policy::Ratio;
+use redis_entraid::tls::Roots;
+use redis_entraid::{Builder, Client, RefreshPolicy, args};
+
+fn emulator(life: u64) -> Emulator {
+    let store = Store::Builtin;
+    Emulator::start(&Options { life, store, ..Options::default() }).expect("the emulator starts")
+}
+
+/// A client of `emulator`, configured as by the environment.
+fn client(emulator: &Emulator) -> Builder {
+    let environment = emulator.environment();
+    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
+    Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
+        .expect("the environment is whole")
+        .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
+}
+
+/// Takes the server down for five seconds, and returns how long after that a command is answered.
+async fn time_to_come_back() -> Duration {
+    let emulator = emulator(3600);
+    let mut redis = client(&emulator).connect().await.unwrap();
+    let down = Duration::from_secs(5);
+    let up_at = Instant::now() + down;
+    emulator.down(down);
+    loop {
+        // As a service does that has a request every now and then.
+        let limit = Duration::from_millis(500);
+        let answer = redis.command_within(limit, args!["PING"]).await.map(drop);
+        if answer.is_ok() && Instant::now() > up_at {
+            return Instant::now() - up_at;
+        }
+        assert!(up_at.elapsed() < Duration::from_secs(30), "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_of_five_seconds_service_is_back_within_a_second_and_a_half() {
+    // A machine that stands still for a moment is no fault of the client: one of three counts.
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        times.push(time_to_come_back().await);
+        if times.last().is_some_and(|time| *time <= Duration::from_millis(1500)) {
+            return;
+        }
+    }
+    panic!("back after {times:?}");
+}
+
+/// Asks 5,000 times a second whether `redis` is ready, until it is told to stop. Returns how often
+/// that was, and how often it was not ready.
+fn probe(redis: Client, stop: Arc<AtomicBool>) -> thread::JoinHandle<(u32, u32)> {
+    thread::spawn(move || {
+        let (mut asked, mut not_ready) = (0, 0);
+        while !stop.load(Ordering::Relaxed) {
+            asked += 1;
+            not_ready += u32::from(!redis.health().is_ready());
+            thread::sleep(Duration::from_micros(150));
+        }
+        (asked, not_ready)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_does_not_flap_through_six_logins_and_ends_when_the_server_freezes() {
+    // The long form lasts a minute.
+    let seconds = std::env::var("PROBE_SECONDS").map_or(0, |text| text.parse().unwrap());
+    let emulator = emulator(20);
+    let policy = RefreshPolicy {
+        expiration_refresh_ratio: Ratio::percent(10),
+        refresh_jitter: Ratio::ZERO,
+        token_floor: Duration::ZERO,
+        reauth_spread: Duration::ZERO,
+        ..RefreshPolicy::default()
+    };
+    let builder = client(&emulator).policy(policy);
+    let redis = builder.command_timeout(Duration::from_secs(2)).connect().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let probing = probe(redis.clone(), stop.clone());
+    let answered = Arc::new(AtomicU32::new(0));
+    let (mut busy, count) = (redis.clone(), answered.clone());
+    let commands = tokio::spawn(async move {
+        while busy.command(args!["INCR", "n"]).await.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let start = Instant::now();
+    while redis.health().reauths < 6 || start.elapsed() < Duration::from_secs(seconds) {
+        assert!(start.elapsed() < Duration::from_secs(seconds + 60), "{:?}", redis.health());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (asked, not_ready) = probing.join().unwrap();
+    assert!(asked > 10_000, "asked {asked} times in {:?}", start.elapsed());
+    assert_eq!(not_ready, 0, "of {asked}, in {:?}", start.elapsed());
+    assert!(answered.load(Ordering::Relaxed) > 100);
+    // Now the server freezes with a command in flight.
+    emulator.arm("cmd#1+ hang").unwrap();
+    let frozen = Instant::now();
+    while redis.health().is_ready() {
+        assert!(frozen.elapsed() < Duration::from_secs(10), "ready for {:?}", frozen.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    commands.await.unwrap();
+}
