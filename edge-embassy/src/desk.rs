@@ -184,7 +184,7 @@ impl Desk {
     /// Takes in news of how it stands.
     pub(crate) fn tell(&self, news: impl FnOnce(&mut Health)) {
         self.with(|state| {
-            state.health.at = self.clock.now();
+            state.health.pass(self.clock.now());
             news(&mut state.health);
         });
     }

@@ -322,7 +322,7 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
             Kind::Host if self.clock.unix_time().is_none() => Problem::Clock,
             kind => Problem::Connect(kind),
         };
-        self.shared.desk.tell(|health| health.problem = Some(problem));
+        news(self.shared, self.clock, |health| health.problem = Some(problem));
         self.report(&Event::DialFailed { next_in }, Some(&error));
     }
 

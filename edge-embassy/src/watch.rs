@@ -29,6 +29,13 @@ pub struct Health {
 }
 
 impl Health {
+    /// Time goes on to `now`.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        let passed = now.since(self.at);
+        self.connection = self.connection.map(|connection| connection.after(passed));
+        self.at = now;
+    }
+
     /// Takes in how the connection stands. One that serves is no problem any more.
     pub(crate) fn settle(&mut self, connection: &ConnectionHealth) {
         self.connection = Some(*connection);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis_entraid_core::client as core;
 use redis_entraid_core::client::Health;
 use redis_entraid_core::resp::{Arg, Value};
+use redis_entraid_core::time::Clock;
 
 use crate::clock::TokioClock;
 use crate::error::Error;
@@ -161,7 +162,7 @@ impl Client {
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::new(self.identity.health(), &self.standing.now())
+        Health::new(TokioClock.now(), self.identity.health(), &self.standing.now())
     }
 
     /// Why there is no connection at the moment, as far as that is known.

@@ -64,7 +64,7 @@ impl Standing {
     }
 
     pub(crate) fn set_health(&self, health: ConnectionHealth) {
-        self.lock().set_health(health);
+        self.lock().set_health(TokioClock.now(), health);
     }
 
     /// Learns whether a command waits for the connection.

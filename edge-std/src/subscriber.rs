@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 use redis_entraid_core::client::{self, Delivery, Health, Mail, Reader};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::CloseReason;
+use redis_entraid_core::time::Clock;
 
+use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::{Dialer, Unstartable};
 use crate::driver::Start;
@@ -97,7 +99,7 @@ impl Subscriber {
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::new(self.identity.health(), &self.standing.now())
+        Health::new(TokioClock.now(), self.identity.health(), &self.standing.now())
     }
 
     /// Why there is no connection at the moment, as far as that is known.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use amr_emulator::{Emulator, Options, Store};
 use redis_entraid::entraid_core::policy::Ratio;
+use redis_entraid::error::{Error, Kind};
 use redis_entraid::tls::Roots;
 use redis_entraid::{Builder, Client, RefreshPolicy, args};
 
@@ -56,6 +57,35 @@ async fn after_a_restart_of_five_seconds_service_is_back_within_a_second_and_a_h
         }
     }
     panic!("back after {times:?}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_connection_speaks_of_no_command() {
+    let emulator = emulator(3600);
+    let redis = client(&emulator).connect().await.unwrap();
+    emulator.arm("connect#2+ hang").unwrap();
+    emulator.cut();
+    let problem = loop {
+        match redis.problem() {
+            Some(problem) => break problem,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    assert!(matches!(problem, Error::Ended(_)), "{problem}");
+    assert!(!problem.to_string().contains("command"), "{problem}");
+}
+
+#[tokio::test]
+async fn an_error_inside_a_transaction_is_the_servers_error_where_it_is_read() {
+    let emulator = emulator(3600);
+    let mut redis = client(&emulator).connect().await.unwrap();
+    let commands = [args!["MULTI"], args!["SET", "a", "text"], args!["INCR", "a"], args!["EXEC"]];
+    let exec = redis.pipeline(commands).await.unwrap().last().unwrap().unwrap();
+    let results: Vec<_> = exec.items().map(|item| item.int().map_err(Error::from)).collect();
+    let error = results[1].as_ref().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::Server, Some("ERR")));
+    assert!(error.to_string().contains("not an integer"), "{error}");
+    assert!(matches!(results[0], Err(Error::Type(_))));
 }
 
 /// Asks 5,000 times a second whether `redis` is ready, until it is told to stop. Returns how often

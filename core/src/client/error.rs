@@ -39,6 +39,8 @@ pub enum Error {
         /// What happened to the connection; `None` if the command just took too long.
         reason: Option<CloseReason>,
     },
+    /// The connection has ended.
+    Ended(CloseReason),
     /// The command was not sent, since there has been no connection for as long as a command may
     /// take.
     Unavailable {
@@ -96,6 +98,7 @@ impl Error {
             Self::Server(_) | Self::ReplyTooLarge(_) => Kind::Server,
             Self::Unavailable { cause: Some(cause) } => cause.kind(),
             Self::Lost { .. }
+            | Self::Ended(_)
             | Self::Unconfirmed
             | Self::Unavailable { cause: None }
             | Self::StateLost
@@ -148,6 +151,7 @@ impl fmt::Display for Error {
                     _ => "; the command may have been executed",
                 })
             }
+            Self::Ended(reason) => reason.fmt(f),
             Self::Unavailable { cause: None } => f.write_str("there is no connection"),
             Self::Unavailable { cause: Some(cause) } => {
                 write!(f, "there is no connection: {cause}")
@@ -193,7 +197,8 @@ impl From<ConfigError> for Error {
 
 impl From<TypeError> for Error {
     fn from(error: TypeError) -> Self {
-        Self::Type(error)
+        // What the server reported to a command inside a transaction is an error like another.
+        error.error().map_or(Self::Type(error), |said| Self::Server(said.into()))
     }
 }
 

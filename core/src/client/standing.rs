@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::error::{ConnectError, Error, FetchError};
-use crate::connection::{CloseReason, ConnectionHealth, Lost, Outcome};
+use crate::connection::{CloseReason, ConnectionHealth};
 use crate::event::Event;
 use crate::manager::TokenHealth;
 use crate::reconnect::{Dial, Reconnect};
@@ -16,7 +16,8 @@ use crate::transport::ConnectErrorKind;
 #[derive(Clone, Debug)]
 pub struct Standing {
     reconnect: Reconnect,
-    connection: Option<ConnectionHealth>,
+    /// How the connection stood, and when that was.
+    connection: Option<(Instant, ConnectionHealth)>,
     connects: u32,
     reauths: u32,
     problem: Option<Error>,
@@ -42,17 +43,17 @@ impl Standing {
     }
 
     /// How the connection stood when it last had something to do, if there is one.
-    pub const fn connection(&self) -> Option<&ConnectionHealth> {
-        self.connection.as_ref()
+    pub fn connection(&self) -> Option<&ConnectionHealth> {
+        self.connection.as_ref().map(|(_, health)| health)
     }
 
     /// Why a subscription wasn't confirmed for as long as a command may take: there was no
     /// connection, or the server on it did not answer.
     pub fn unconfirmed(&self) -> Error {
-        let logged_in = self.connection.is_some_and(|connection| connection.generation.is_some());
+        let logged_in = self.connection().is_some_and(|health| health.generation.is_some());
         match &self.problem {
             // It was just given up for that.
-            Some(Error::Lost { reason: Some(CloseReason::Unresponsive), .. }) => Error::Unconfirmed,
+            Some(Error::Ended(CloseReason::Unresponsive)) => Error::Unconfirmed,
             _ if logged_in => Error::Unconfirmed,
             problem => Error::Unavailable { cause: problem.clone().map(Box::new) },
         }
@@ -93,8 +94,8 @@ impl Standing {
     }
 
     /// Learns how the connection stands.
-    pub fn set_health(&mut self, health: ConnectionHealth) {
-        self.connection = Some(health);
+    pub fn set_health(&mut self, now: Instant, health: ConnectionHealth) {
+        self.connection = Some((now, health));
         // It may take commands before it has logged in.
         if health.ready && health.generation.is_some() {
             self.problem = None;
@@ -116,7 +117,7 @@ impl Standing {
                 self.connection = None;
                 let (problem, hopeless) = match reason {
                     CloseReason::Refused(error) => (Error::Login(*error), !error.is_transient()),
-                    reason => (Lost::new(Outcome::NotSent, Some(*reason)).into(), false),
+                    reason => (Error::Ended(*reason), false),
                 };
                 (self.problem, self.hopeless) = (Some(problem), hopeless);
             }
@@ -131,7 +132,7 @@ impl Standing {
 pub struct Health {
     /// The identity's token.
     pub token: TokenHealth,
-    /// The connection, while there is one, as it was when it last had something to do.
+    /// The connection, while there is one.
     pub connection: Option<ConnectionHealth>,
     /// Connections that were made after the first.
     pub reconnects: u32,
@@ -140,9 +141,10 @@ pub struct Health {
 }
 
 impl Health {
-    /// As token and connection stand.
-    pub const fn new(token: TokenHealth, standing: &Standing) -> Self {
+    /// As token and connection stand at `now`.
+    pub fn new(now: Instant, token: TokenHealth, standing: &Standing) -> Self {
         let Standing { connection, connects, reauths, .. } = *standing;
+        let connection = connection.map(|(at, health)| health.after(now.since(at)));
         Self { token, connection, reconnects: connects.saturating_sub(1), reauths }
     }
 
@@ -154,5 +156,41 @@ impl Health {
     /// How old the token is.
     pub const fn token_age(&self) -> Option<Duration> {
         self.token.age
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Config, Connection, Pending};
+    use crate::manager::TokenManager;
+    use crate::policy::RefreshPolicy;
+    use crate::reconnect::ReconnectPolicy;
+    use crate::secret::Secret;
+    use crate::token::Token;
+
+    #[test]
+    fn the_end_of_a_login_comes_nearer_while_nothing_happens() {
+        let secs = |n: u64| Instant::from_millis(n * 1000);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let token = Token::new(Secret::new("token")).with_user("oid");
+        manager.push(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
+        let ring = [Pending::default(); 1];
+        let mut connection = Connection::new(Config::default(), [0; 256], [0; 256], ring);
+        connection.look(secs(0), &mut manager);
+        let len = connection.transmit().len();
+        connection.sent(len);
+        let answer = b"%1\r\n+proto\r\n:3\r\n";
+        connection.receive_space()[..answer.len()].copy_from_slice(answer);
+        connection.received(secs(0), answer.len());
+        while connection.next(secs(0)).is_some() {}
+        let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+        standing.set_health(secs(0), connection.health(secs(0)));
+        for (passed, ready) in [(0, true), (3599, true), (3600, false), (9999, false)] {
+            let now = secs(passed);
+            let health = Health::new(now, manager.health(now), &standing);
+            let ends_in = health.connection.unwrap().login_ends_in;
+            assert_eq!((ends_in, health.is_ready()), (health.token.expires_in, ready), "{passed}");
+        }
     }
 }

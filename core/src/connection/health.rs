@@ -25,7 +25,8 @@ pub struct ConnectionHealth {
     pub client_id: Option<i64>,
     /// The token that it is logged in with.
     pub generation: Option<Generation>,
-    /// Until that ends.
+    /// Until that token ends. A newer one may be there, which it logs in with in time: then the
+    /// [manager's](crate::manager::TokenHealth::expires_in) is later.
     pub login_ends_in: Option<Duration>,
     /// Commands that wait for a reply.
     pub waiting: usize,
@@ -39,6 +40,16 @@ pub struct ConnectionHealth {
     pub reauths: u32,
     /// Logins that were refused.
     pub rejections: u32,
+}
+
+impl ConnectionHealth {
+    /// The same after `passed` in which nothing happened.
+    #[must_use]
+    pub fn after(self, passed: Duration) -> Self {
+        let login_ends_in = self.login_ends_in.map(|left| left.saturating_sub(passed));
+        let ready = self.ready && login_ends_in != Some(Duration::ZERO);
+        Self { ready, login_ends_in, ..self }
+    }
 }
 
 impl<R: Storage<Pending>> Machine<R> {

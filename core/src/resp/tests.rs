@@ -278,7 +278,7 @@ fn values_are_read_by_what_they_are() {
     assert_eq!(value(b",3.25\r\n").str(), Ok("3.25"));
     assert_eq!(value(b":1\r\n").bool(), Ok(true));
     let error = value(b"*0\r\n").int().unwrap_err();
-    assert_eq!(error, TypeError { found: Kind::Array, wanted: "an integer" });
+    assert_eq!((error.found, error.wanted), (Kind::Array, "an integer"));
     assert!(value(b"$1\r\n\xff\r\n").str().is_err());
     let map = value(b"%2\r\n+a\r\n:1\r\n$1\r\nb\r\n:2\r\n");
     assert_eq!(map.get("b").unwrap().int(), Ok(2));
@@ -310,4 +310,27 @@ fn a_boolean_may_come_as_text() {
         assert_eq!(Value::new(raw.as_bytes()).unwrap().bool(), Ok(value), "{raw}");
     }
     assert!(Value::new(b"$3\r\nyes\r\n").unwrap().bool().is_err());
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn an_error_inside_of_a_reply_is_an_error_where_it_is_read() {
+    let exec = "*3\r\n:1\r\n-WRONGTYPE Operation against a key\r\n*1\r\n!5\r\nERR x\r\n";
+    let items: Vec<_> = Value::new(exec.as_bytes()).unwrap().items().collect();
+    assert_eq!(items[0].int(), Ok(1));
+    for error in [items[1].int().unwrap_err(), items[1].bool().unwrap_err()] {
+        let said = error.error().unwrap();
+        assert_eq!((said.code(), said.message()), ("WRONGTYPE", "Operation against a key"));
+        assert_eq!(
+            error.to_string(),
+            "the server reported an error: WRONGTYPE Operation against a key"
+        );
+    }
+    let nested = items[2].items().next().unwrap().str().unwrap_err();
+    assert_eq!(nested.error().unwrap().code(), "ERR");
+    // What is long is cut, and what is no error says what it is.
+    let long = std::format!("-ERR {}\r\n", "x".repeat(200));
+    let long = Value::new(long.as_bytes()).unwrap().bytes().unwrap_err();
+    assert_eq!(long.error().unwrap().text().len(), 80);
+    assert!(items[2].str().unwrap_err().error().is_none());
 }

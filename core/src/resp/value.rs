@@ -45,7 +45,8 @@ pub enum Kind {
     Push,
 }
 
-/// A value is of another kind than it was asked to be, or the server reported an error.
+/// A value is of another kind than it was asked to be, or an error that the server reported: inside the
+/// reply to an `EXEC`, each command has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -54,11 +55,54 @@ pub struct TypeError {
     pub found: Kind,
     /// What was asked for.
     pub wanted: &'static str,
+    said: Said,
+}
+
+impl TypeError {
+    /// The error that the server reported, if that is what the value is: up to 80 bytes of it. `None`
+    /// without the feature `alloc`: it costs a device 350 bytes of flash, and [`Value::error`] nothing.
+    pub fn error(&self) -> Option<ErrorReply<'_>> {
+        let text = self.said.0.trim_ascii_end();
+        (self.found == Kind::Error && SAID > 0).then_some(ErrorReply { text })
+    }
 }
 
 impl fmt::Display for TypeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the reply is {:?}, not {}", self.found, self.wanted)
+        match self.error() {
+            Some(error) => write!(f, "the server reported an error: {error}"),
+            None => write!(f, "the reply is {:?}, not {}", self.found, self.wanted),
+        }
+    }
+}
+
+/// The beginning of what the server said, with spaces behind it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Said([u8; SAID]);
+
+const SAID: usize = if cfg!(feature = "alloc") { 80 } else { 0 };
+
+impl Said {
+    fn of(error: Option<ErrorReply<'_>>) -> Self {
+        let mut said = [b' '; SAID];
+        for (to, from) in said.iter_mut().zip(error.map_or(&[][..], |error| error.text)) {
+            *to = *from;
+        }
+        Self(said)
+    }
+}
+
+// A server may quote the command.
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Said {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "..");
     }
 }
 
@@ -174,7 +218,7 @@ impl<'a> Value<'a> {
     }
 
     /// The values of an array, a set or a push; of a map, keys and values in turn. Empty if it is
-    /// none of these.
+    /// none of these: what may be an [error](Self::error) has to be asked for that first.
     pub fn items(&self) -> Items<'a> {
         let count = match self.raw {
             [b'*' | b'~' | b'>', ..] => number(self.raw).unwrap_or(0),
@@ -207,7 +251,8 @@ impl<'a> Value<'a> {
     }
 
     fn not(&self, wanted: &'static str) -> TypeError {
-        TypeError { found: self.kind(), wanted }
+        let said = if SAID > 0 { Said::of(self.error()) } else { Said([b' '; SAID]) };
+        TypeError { found: self.kind(), wanted, said }
     }
 }
 
@@ -333,6 +378,12 @@ impl<'a> ErrorReply<'a> {
     pub fn message(&self) -> &'a str {
         let rest = self.text.get(self.code().len()..).unwrap_or_default();
         core::str::from_utf8(rest.trim_ascii_start()).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ErrorReply<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code(), self.message())
     }
 }
 

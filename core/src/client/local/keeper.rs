@@ -95,7 +95,7 @@ impl<T: Timer> Handler for Keeper<T> {
 
     fn settle(&mut self, health: &ConnectionHealth) {
         self.desk.deliver().settle(health);
-        self.shared.standing.borrow_mut().set_health(*health);
+        self.shared.standing.borrow_mut().set_health(self.shared.now(), *health);
     }
 
     fn give_back(&mut self) {

@@ -261,7 +261,7 @@ impl<T: Timer + 'static> Local<T> {
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::new(self.token_health(), &self.shared.standing.borrow())
+        Health::new(self.shared.now(), self.token_health(), &self.shared.standing.borrow())
     }
 
     /// How the connection stands, and has stood.

@@ -145,7 +145,7 @@ impl<T: Timer + 'static> Subscriber<T> {
     pub fn health(&self) -> Health {
         let now = self.shared.now();
         let token = self.shared.identity.tokens.peek(|manager| manager.health(now));
-        Health::new(token, &self.shared.standing.borrow())
+        Health::new(self.shared.now(), token, &self.shared.standing.borrow())
     }
 
     /// How the connection stands, and has stood.

@@ -150,7 +150,7 @@ impl<T: Timer> Handler for Keeper<'_, T> {
         if !self.is_current() {
             return;
         }
-        self.lines.shared.standing.borrow_mut().set_health(*health);
+        self.lines.shared.standing.borrow_mut().set_health(self.lines.shared.now(), *health);
     }
 }
 
@@ -206,7 +206,11 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
                     line.outlives(&ended.line);
                 }
                 if let Some(health) = *health {
-                    self.lines.shared.standing.borrow_mut().set_health(health);
+                    self.lines
+                        .shared
+                        .standing
+                        .borrow_mut()
+                        .set_health(self.lines.shared.now(), health);
                 }
             }
             None => ended.line.lost(),
