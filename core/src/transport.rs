@@ -15,6 +15,8 @@ use core::time::Duration;
 
 pub use embedded_io_async::{Error, ErrorType, Read, Write};
 
+#[cfg(feature = "alloc")]
+use crate::time::Instant;
 use crate::time::millis;
 
 /// The port of Azure Managed Redis.
@@ -32,12 +34,21 @@ pub struct Endpoint<'a> {
     /// The host name that the server's certificate must be for, and that is sent as SNI.
     pub server_name: &'a str,
     progress: Option<&'a Progress>,
+    #[cfg(feature = "alloc")]
+    deadline: Instant,
 }
 
 impl<'a> Endpoint<'a> {
     /// The server `host`, dialed by its own name.
     pub const fn new(host: &'a str, port: u16) -> Self {
-        Self { address: host, port, server_name: host, progress: None }
+        Self {
+            address: host,
+            port,
+            server_name: host,
+            progress: None,
+            #[cfg(feature = "alloc")]
+            deadline: Instant::FAR_FUTURE,
+        }
     }
 
     /// Another port, and mostly another address, of the same service.
@@ -53,6 +64,21 @@ impl<'a> Endpoint<'a> {
     #[must_use]
     pub const fn with_progress(self, progress: &'a Progress) -> Self {
         Self { progress: Some(progress), ..self }
+    }
+
+    /// It is of no use any more after `deadline`. Whoever dials is given up then; but one that knows
+    /// it can end a moment earlier and say what happened at each address, as
+    /// [`reach`](crate::client::reach) does.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub const fn with_deadline(self, deadline: Instant) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Until when the connection is waited for.
+    #[cfg(feature = "alloc")]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Says what is waited for from now on: for connectors, so that who gives up can say what

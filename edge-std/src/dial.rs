@@ -118,7 +118,7 @@ impl<C: Connect> Dialer<C> {
             endpoint = endpoint.redirected(address, self.port);
         }
         let (start, progress) = (TokioClock.now(), Progress::new());
-        let endpoint = endpoint.with_progress(&progress);
+        let endpoint = endpoint.with_progress(&progress).with_deadline(until);
         let connect = self.connector.connect(endpoint);
         match tokio::time::timeout_at(tokio_instant(until), connect).await {
             Ok(connected) => connected,

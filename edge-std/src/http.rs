@@ -40,17 +40,14 @@ impl Http {
 
     async fn https(
         &self,
-        host: &str,
-        port: u16,
+        endpoint: &Endpoint<'_>,
         request: hyper::Request<Full<Bytes>>,
         response: &mut ResponseWriter<'_>,
     ) -> Result<(), Error> {
         #[cfg(feature = "tls")]
         {
-            let stream = tcp(&Endpoint::new(host, port))
-                .await
-                .map_err(|(_, error)| Error::Connect(error))?;
-            let stream = self.tls.connect(host, stream).await.map_err(|error| {
+            let stream = tcp(endpoint).await.map_err(|(_, error)| Error::Connect(error))?;
+            let stream = self.tls.connect(endpoint.server_name, stream).await.map_err(|error| {
                 let tls = crate::tls::is_about_tls(&error);
                 if tls { Error::Tls(error) } else { Error::Connect(error) }
             })?;
@@ -58,7 +55,7 @@ impl Http {
         }
         #[cfg(not(feature = "tls"))]
         {
-            let _ = (host, port, request, response);
+            let _ = (endpoint, request, response);
             Err(Error::Request("https needs the feature `tls`"))
         }
     }
@@ -103,12 +100,11 @@ impl HttpClient for Http {
         let body = Full::new(Bytes::from_owner(Zeroizing::new(request.body.to_vec())));
         let built =
             builder.body(body).map_err(|_| Error::Request("a header line can't be sent"))?;
+        let endpoint = Endpoint::new(&host, port).with_deadline(request.deadline);
         match (secure, request.route) {
-            (true, _) => self.https(&host, port, built, response).await,
+            (true, _) => self.https(&endpoint, built, response).await,
             (false, Route::LinkLocal) => {
-                let stream = tcp(&Endpoint::new(&host, port))
-                    .await
-                    .map_err(|(_, error)| Error::Connect(error))?;
+                let stream = tcp(&endpoint).await.map_err(|(_, error)| Error::Connect(error))?;
                 exchange(stream, built, response).await
             }
             (false, _) => Err(Error::Request("only https is allowed over the network")),

@@ -2,11 +2,15 @@
 
 use core::time::Duration;
 use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
 
+use redis_entraid_core::client::{Missed, Unreached, reach};
+use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::{ConnectErrorKind, Endpoint, Stage};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
+use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::error::ConnectError;
 
@@ -15,36 +19,38 @@ use crate::error::ConnectError;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long one of several addresses is tried: one that is dead must not use up the time of all.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// Opens a TCP connection as it should be for Redis: no delay, and a dead peer is noticed.
 pub(crate) async fn tcp(endpoint: &Endpoint<'_>) -> Result<TcpStream, Failed> {
     endpoint.begins(Stage::Name);
     let addresses = tokio::net::lookup_host((endpoint.address, endpoint.port)).await;
     let addresses = addresses.map_err(|error| (ConnectErrorKind::Name, error))?;
     endpoint.begins(Stage::Tcp);
-    let mut last = Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
-    let mut addresses = addresses.peekable();
-    while let Some(address) = addresses.next() {
-        let connect = TcpStream::connect(address);
-        let connected = match addresses.peek() {
-            Some(_) => tokio::time::timeout(ADDRESS_TIMEOUT, connect).await,
-            None => Ok(connect.await),
-        };
-        match connected.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-            Ok(stream) => {
-                configure(&stream);
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    let kind = match last.kind() {
-        ErrorKind::PermissionDenied => ConnectErrorKind::Host,
-        _ => ConnectErrorKind::Unreachable,
+    connect(addresses, endpoint.deadline()).await
+}
+
+/// Connects to the first of `addresses` that answers.
+async fn connect(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    until: Instant,
+) -> Result<TcpStream, Failed> {
+    let stream = reach(&TokioClock, until, addresses, TcpStream::connect).await.map_err(failed)?;
+    configure(&stream);
+    Ok(stream)
+}
+
+/// What it comes to that no address was reached.
+fn failed(unreached: Unreached<Error>) -> Failed {
+    let denied = unreached.addresses().all(|(_, missed)| match missed {
+        Missed::Failed(error) => error.kind() == ErrorKind::PermissionDenied,
+        _ => false,
+    });
+    let first = unreached.errors().next().map(Error::kind);
+    let (kind, of) = match first {
+        Some(of) if denied => (ConnectErrorKind::Host, of),
+        Some(of) => (ConnectErrorKind::Unreachable, of),
+        None => (ConnectErrorKind::Unreachable, ErrorKind::TimedOut),
     };
-    Err((kind, last))
+    (kind, Error::new(of, unreached))
 }
 
 /// Why a TCP connection was not opened.
@@ -117,3 +123,6 @@ impl Connect for TlsTcp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

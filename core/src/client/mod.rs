@@ -18,6 +18,7 @@
 //! # drop(other);
 //! ```
 
+mod addresses;
 mod desk;
 mod environment;
 mod error;
@@ -29,6 +30,7 @@ mod nodes;
 mod share;
 mod standing;
 
+pub use addresses::{ATTEMPT_DELAY, Missed, Unreached, reach};
 pub use desk::{Deliveries, Demand, Desk, Ended, Submit};
 pub use environment::{Chosen, EnvSource, Environment, Text};
 pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
