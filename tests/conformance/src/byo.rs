@@ -22,6 +22,7 @@ pub const LACKS: &[&str] = &[
     "idle",
     "large",
     "leave",
+    "lingering",
     "moved",
     "principal",
     "repeats",

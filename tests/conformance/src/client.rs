@@ -23,6 +23,7 @@ pub const HAS: &[&str] = &[
     "idle",
     "large",
     "leave",
+    "lingering",
     "long-lived",
     "moved",
     "pipeline",

@@ -31,7 +31,7 @@ use crate::{Options, Subject};
 
 /// What this subject can't do, in the words of the cases.
 pub const LACKS: &[&str] =
-    &["large", "moved", "pipeline", "slices", "subscribe-resp2", "transactions"];
+    &["large", "lingering", "moved", "pipeline", "slices", "subscribe-resp2", "transactions"];
 
 /// Clients of one case. Each has memory of its own, once.
 const CLIENTS: usize = 8;

@@ -47,16 +47,16 @@ fn is_asked_for(variable: &str, name: &str) -> bool {
 }
 
 const HOSTS: &[Host] = &[
-    Host { name: "std", lacks: &[] },
-    Host { name: "std-child", lacks: &[] },
+    Host { name: "std", lacks: &["lingering"] },
+    Host { name: "std-child", lacks: &["lingering"] },
     Host { name: "byo-loop", lacks: byo::LACKS },
     // wasmtime's HTTPS trusts public roots only.
     Host { name: "wasi", lacks: &["principal"] },
-    Host { name: "node", lacks: &[] },
-    Host { name: "deno", lacks: &[] },
+    Host { name: "node", lacks: &["lingering"] },
+    Host { name: "deno", lacks: &["lingering"] },
     // A handshake that fails is told apart from a server that isn't there in the runtime's log only; and
     // many megabytes take it a minute.
-    Host { name: "workerd", lacks: &["large", "tls-reason"] },
+    Host { name: "workerd", lacks: &["large", "lingering", "tls-reason"] },
     Host { name: "embassy", lacks: device::LACKS },
     Host { name: "qemu", lacks: device::LACKS },
 ];

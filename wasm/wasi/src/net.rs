@@ -1,12 +1,12 @@
 //! DNS and TCP, over `wasi:sockets`.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::mem;
 use embedded_io_async::{ErrorType, Read, Write};
+use redis_entraid_core::client::{Unreached, reach};
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::sockets::instance_network::instance_network;
@@ -17,6 +17,7 @@ use wasip2::sockets::network::{
 use wasip2::sockets::tcp::TcpSocket;
 use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 
+use crate::clock::WasiClock;
 use crate::reactor::Reactor;
 
 /// Opens TCP connections without TLS: for tests, and for a proxy beside the component that does
@@ -30,16 +31,16 @@ impl Tcp {
         Self(reactor)
     }
 
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddress>, ConnectError> {
-        if let Ok(address) = name.parse::<IpAddr>() {
-            return Ok(Vec::from([address_of(address)]));
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        if let Ok(address) = name.parse() {
+            return Ok(Vec::from([address]));
         }
-        let failed = |code| ConnectError { step: Step::Name, code };
+        let failed = ConnectError::Name;
         let stream = resolve_addresses(&instance_network(), name).map_err(failed)?;
         let mut addresses = Vec::new();
         loop {
             match stream.resolve_next_address() {
-                Ok(Some(address)) => addresses.push(address),
+                Ok(Some(address)) => addresses.push(address_of(address)),
                 Ok(None) => return Ok(addresses),
                 Err(ErrorCode::WouldBlock) => self.0.wait(stream.subscribe()).await,
                 Err(code) => return Err(failed(code)),
@@ -47,13 +48,15 @@ impl Tcp {
         }
     }
 
-    async fn dial(&self, address: IpAddress, port: u16) -> Result<Stream, ConnectError> {
-        let failed = |code| ConnectError { step: Step::Connect, code };
+    async fn dial(&self, address: SocketAddr) -> Result<Stream, AddressError> {
+        let failed = AddressError;
         let (family, remote) = match address {
-            IpAddress::Ipv4(address) => {
+            SocketAddr::V4(to) => {
+                let (port, address) = (to.port(), to.ip().octets().into());
                 (IpAddressFamily::Ipv4, IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address }))
             }
-            IpAddress::Ipv6(address) => {
+            SocketAddr::V6(to) => {
+                let (port, address) = (to.port(), to.ip().segments().into());
                 let socket = Ipv6SocketAddress { port, flow_info: 0, address, scope_id: 0 };
                 (IpAddressFamily::Ipv6, IpSocketAddress::Ipv6(socket))
             }
@@ -81,30 +84,26 @@ impl Tcp {
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-fn address_of(address: IpAddr) -> IpAddress {
+fn address_of(address: IpAddress) -> IpAddr {
     match address {
-        IpAddr::V4(address) => IpAddress::Ipv4(address.octets().into()),
-        IpAddr::V6(address) => IpAddress::Ipv6(address.segments().into()),
+        IpAddress::Ipv4((a, b, c, d)) => IpAddr::from([a, b, c, d]),
+        IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => IpAddr::from([a, b, c, d, e, f, g, h]),
     }
 }
 
 impl Tcp {
-    /// Dials `endpoint`.
+    /// Dials `endpoint`: the addresses of its name side by side.
     ///
     /// # Errors
-    /// [`ConnectError`] of the last address that was tried.
+    /// [`ConnectError`] with what happened at each address.
     pub async fn open(&self, endpoint: &Endpoint<'_>) -> Result<Stream, ConnectError> {
-        let mut last = ConnectError { step: Step::Name, code: ErrorCode::NameUnresolvable };
         endpoint.begins(Stage::Name);
         let addresses = self.resolve(endpoint.address).await?;
         endpoint.begins(Stage::Tcp);
-        for address in addresses {
-            match self.dial(address, endpoint.port).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port));
+        let timer = WasiClock::new(self.0.clone());
+        let reached = reach(&timer, endpoint.deadline(), addresses, |address| self.dial(address));
+        reached.await.map_err(ConnectError::Unreached)
     }
 }
 
@@ -122,35 +121,47 @@ impl Connector for Tcp {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Name,
-    Connect,
+/// Why there is no connection, and which permission is missing, if one is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The name can't be looked up.
+    Name(ErrorCode),
+    /// None of its addresses was reached.
+    Unreached(Unreached<AddressError>),
 }
 
-/// Why there is no connection, and which permission is missing, if one is.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectError {
-    step: Step,
-    code: ErrorCode,
+impl ConnectError {
+    /// Whether the host lets nobody connect there.
+    fn is_denied(&self) -> bool {
+        match self {
+            Self::Name(code) => *code == ErrorCode::AccessDenied,
+            Self::Unreached(unreached) => {
+                unreached.errors().next().is_some_and(|error| error.0 == ErrorCode::AccessDenied)
+            }
+        }
+    }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = self.code.name();
-        match (self.step, self.code) {
-            (Step::Name, ErrorCode::AccessDenied | ErrorCode::PermanentResolverFailure) => write!(
+        match self {
+            Self::Name(code) => {
+                write!(f, "the name can't be looked up ({})", code.name())?;
+                if matches!(code, ErrorCode::AccessDenied | ErrorCode::PermanentResolverFailure) {
+                    f.write_str(
+                        ": does it exist, and may this component look names up? wasmtime wants -S \
+                        allow-ip-name-lookup",
+                    )?;
+                }
+                Ok(())
+            }
+            Self::Unreached(unreached) if self.is_denied() => write!(
                 f,
-                "the name can't be looked up ({code}): does it exist, and may this component look \
-                names up? wasmtime wants -S allow-ip-name-lookup"
+                "this component may not connect there ({unreached}): wasmtime wants -S \
+                inherit-network, Spin an entry in allowed_outbound_hosts"
             ),
-            (Step::Name, _) => write!(f, "the name can't be looked up ({code})"),
-            (Step::Connect, ErrorCode::AccessDenied) => write!(
-                f,
-                "this component may not connect there ({code}): wasmtime wants -S inherit-network, \
-                Spin an entry in allowed_outbound_hosts"
-            ),
-            (Step::Connect, _) => write!(f, "the server can't be reached ({code})"),
+            Self::Unreached(unreached) => write!(f, "the server can't be reached ({unreached})"),
         }
     }
 }
@@ -159,13 +170,25 @@ impl core::error::Error for ConnectError {}
 
 impl transport::ConnectError for ConnectError {
     fn kind(&self) -> ConnectErrorKind {
-        match (self.step, self.code) {
-            (_, ErrorCode::AccessDenied) => ConnectErrorKind::Host,
-            (Step::Name, _) => ConnectErrorKind::Name,
-            _ => ConnectErrorKind::Unreachable,
+        match self {
+            _ if self.is_denied() => ConnectErrorKind::Host,
+            Self::Name(_) => ConnectErrorKind::Name,
+            Self::Unreached(_) => ConnectErrorKind::Unreachable,
         }
     }
 }
+
+/// What the host says of one address.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressError(ErrorCode);
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl core::error::Error for AddressError {}
 
 /// A TCP connection.
 // The host wants the streams gone before the socket.
@@ -179,12 +202,8 @@ pub struct Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if matches!(self.output.check_write(), Ok(0)) {
-            // A peer that has stopped reading: a host may wait for it while it drops the stream,
-            // and everything here with it. So the host keeps the two until the component ends.
-            mem::forget(self.output.clone());
-            mem::forget(self.socket.clone());
-        }
+        // The host would wait while it drops what a peer doesn't read, and all here with it.
+        self.reactor.linger(self.output.clone(), self.socket.clone());
     }
 }
 

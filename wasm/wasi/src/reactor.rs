@@ -14,6 +14,8 @@ use core::task::{Context, Poll, Waker};
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::io::poll::{Pollable, poll};
+use wasip2::io::streams::OutputStream;
+use wasip2::sockets::tcp::TcpSocket;
 
 /// What the futures of a component wait for, and those that run beside the main one. Clones are
 /// the same one.
@@ -24,6 +26,28 @@ pub struct Reactor(Rc<Inner>);
 struct Inner {
     waiting: RefCell<Vec<Entry>>,
     tasks: RefCell<Vec<Task>>,
+    lingering: RefCell<Vec<Lingering>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The component ends, and what the host would wait for with it.
+        self.lingering.get_mut().drain(..).for_each(core::mem::forget);
+    }
+}
+
+/// A connection that is over, whose peer has stopped reading what was written to it. Until that is
+/// read, or the peer has gone, the host can't drop it without waiting.
+struct Lingering {
+    output: Rc<OutputStream>,
+    // Behind the stream: the host wants it gone later.
+    _socket: Rc<TcpSocket>,
+}
+
+impl Lingering {
+    fn is_stuck(&self) -> bool {
+        matches!(self.output.check_write(), Ok(0))
+    }
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -103,6 +127,7 @@ impl Reactor {
     /// Wakes who waits for what is ready. Waits until something is, unless there is something to do
     /// meanwhile.
     fn turn(&self, busy: bool) {
+        self.0.lingering.borrow_mut().retain(Lingering::is_stuck);
         // Whatever is asked here is asked of the host in one go: a pollable that calls itself ready
         // again and again must not keep a timer from its turn.
         // What is ready already waits to be looked at, and not for the host.
@@ -130,6 +155,20 @@ impl Reactor {
                 entry.waker.wake_by_ref();
             }
         }
+    }
+
+    /// Keeps a connection that is over for as long as the host would wait while it drops it.
+    pub(crate) fn linger(&self, output: Rc<OutputStream>, socket: Rc<TcpSocket>) {
+        let one = Lingering { output, _socket: socket };
+        if one.is_stuck() {
+            self.0.lingering.borrow_mut().push(one);
+        }
+    }
+
+    /// How many connections are over whose peers have stopped reading. The host keeps each until the
+    /// peer reads on or goes.
+    pub fn lingering(&self) -> usize {
+        self.0.lingering.borrow().len()
     }
 
     /// Waits until `pollable` is ready.

@@ -90,7 +90,7 @@ impl Connector for TlsTcp {
 }
 
 /// Why there is no connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody was reached.

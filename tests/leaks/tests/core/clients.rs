@@ -8,13 +8,14 @@ use leaks::Shown;
 use redis_entraid_core::client::{
     ConfigError, ConnectError, Delivery, Desk, Ended, Environment, Error, Exchange, FetchError,
     Follower, Handle, Line, Local, Mail, Mailbox, NodeAddress, Nodes, Reader, ServerError,
-    Settings, Standing, State,
+    Settings, Standing, State, reach,
 };
 use redis_entraid_core::connection::{Config, Output};
 use redis_entraid_core::drive::{Refresh, Wanted};
 use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::source::Fixed;
+use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::{Clock, Instant, StdClock, Timer};
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 
@@ -71,6 +72,13 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&standing.dial_failed(NOW, failed()));
     shown.value(&standing);
     shown.error(&failed());
+    let nowhere = |_| core::future::ready(Err::<(), _>(CapacityError::new(Buffer::Ring, 1, 0)));
+    let address = core::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let reached = pin!(reach(&StdTimer(StdClock::new()), NOW, [address], nowhere))
+        .poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Err(unreached)) = reached else { unreachable!() };
+    shown.error(&unreached);
+    unreached.addresses().for_each(|(_, missed)| shown.value(missed));
     shown.error(&FetchError::transient("no vault"));
     shown.error(&ConfigError::NoSource);
     shown.value(&ServerError { code: "ERR".into(), message: "no".into() });
