@@ -55,7 +55,10 @@ pub async fn within<C: Timer, F: Future>(
 }
 
 /// Waits for the first of the two.
-pub(crate) async fn either(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+///
+/// # Cancel safety
+/// That of both: the other one is dropped where it is.
+pub async fn either(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
     let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|cx| match first.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(()),

@@ -7,6 +7,13 @@ mod subject;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use redis_entraid_wasi::entraid_core::http::{
+    Headers, HttpClient, Method, Request, ResponseWriter, Route,
+};
+use redis_entraid_wasi::entraid_core::time::Instant;
+use redis_entraid_wasi::http::Http;
 
 use redis_entraid_wasi::{Reactor, run};
 use subject::Clients;
@@ -36,12 +43,35 @@ impl wasip2::exports::cli::run::Guest for Guest {
             while let Some(line) = lines.next().await {
                 let mut answer = String::new();
                 // A String is never full.
-                let _ = conformance::answer(&mut subject, &line, &mut answer).await;
+                let _ = match line.strip_prefix("post ") {
+                    Some(url) => post(reactor, url, &mut answer).await,
+                    None => conformance::answer(&mut subject, &line, &mut answer).await,
+                };
                 answer.push('\n');
                 say(&answer);
             }
         });
         Ok(())
+    }
+}
+
+/// Posts a megabyte to `url`, and answers with the status.
+async fn post(reactor: &Reactor, url: &str, answer: &mut String) -> fmt::Result {
+    let body = alloc::vec![b'x'; 1 << 20];
+    let deadline = Instant::FAR_FUTURE;
+    let request = Request {
+        method: Method::Post,
+        url,
+        headers: Headers::new(&[]),
+        body: &body,
+        route: Route::LinkLocal,
+        deadline,
+    };
+    let mut memory = [0; 512];
+    let mut writer = ResponseWriter::new(&mut memory);
+    match Http::new(reactor.clone()).send(&request, &mut writer).await {
+        Ok(()) => write!(answer, "{}", writer.finish().status),
+        Err(error) => write!(answer, "err {error}"),
     }
 }
 

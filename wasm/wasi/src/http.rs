@@ -4,13 +4,15 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use redis_entraid_core::drive::either;
 use redis_entraid_core::http::{
     HttpClient, HttpError, HttpErrorKind, Method as Verb, Request, ResponseWriter, Route,
 };
 use redis_entraid_core::storage::CapacityError;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody,
+    OutgoingRequest, Scheme,
 };
 use wasip2::io::streams::StreamError;
 use zeroize::{Zeroize, Zeroizing};
@@ -27,13 +29,22 @@ impl Http {
         Self(reactor)
     }
 
-    /// Writes `body`, all of it.
-    async fn write(&self, sink: OutgoingBody, mut body: &[u8]) -> Result<(), Error> {
+    /// Writes `body`, all of it unless the answer is there before.
+    async fn write(
+        &self,
+        sink: OutgoingBody,
+        mut body: &[u8],
+        answer: &FutureIncomingResponse,
+    ) -> Result<(), Error> {
         {
             let stream = sink.write().map_err(|()| Error::Request("there is no body to write"))?;
             while !body.is_empty() {
                 match stream.check_write() {
-                    Ok(0) => self.0.wait(stream.subscribe()).await,
+                    Ok(0) if answer.subscribe().ready() => return Ok(()),
+                    Ok(0) => {
+                        let room = self.0.wait(stream.subscribe());
+                        either(room, self.0.wait(answer.subscribe())).await;
+                    }
                     Ok(room) => {
                         let len = body.len().min(usize::try_from(room).unwrap_or(usize::MAX));
                         let (now, rest) = body.split_at(len);
@@ -115,11 +126,13 @@ impl HttpClient for Http {
         }
         let body = outgoing.body().map_err(|()| Error::Request("there is no body to write"))?;
         let answer = handle(outgoing, None).map_err(Error::Host)?;
-        self.write(body, request.body).await?;
+        // An endpoint may answer before it has read the request, and then not read it: what it says is
+        // worth more than that.
+        let written = self.write(body, request.body, &answer).await;
         self.0.wait(answer.subscribe()).await;
         match answer.get() {
             Some(Ok(Ok(answer))) => self.read(&answer, response).await,
-            Some(Ok(Err(code))) => Err(Error::Host(code)),
+            Some(Ok(Err(code))) => Err(written.err().unwrap_or(Error::Host(code))),
             _ => Err(Error::Body),
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn every_server() -> Result<Counts> {
 fn cases(environment: &[(&str, &str)]) -> Result<Counts> {
     let servers = paths(&redis_servers()?);
     let mut counts = Counts { built: build_examples()?, ..Counts::default() };
-    let test = ["test", "--test", "cases", "--", "--nocapture"];
+    let test = ["test", "--test", "cases", "--test", "wasi", "--", "--nocapture"];
     let (before, after) = test.split_at(1);
     let mut command = cargo(&[before, &CONFORMANCE, after].concat());
     let guest = component("tests/wasi", "")?;
