@@ -25,6 +25,7 @@ pub const HAS: &[&str] = &[
     "leave",
     "long-lived",
     "moved",
+    "peer",
     "pipeline",
     "principal",
     "repeats",

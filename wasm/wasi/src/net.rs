@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use alloc::rc::Rc;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::mem;
 use embedded_io_async::{ErrorType, Read, Write};
@@ -88,6 +89,13 @@ fn address_of(address: IpAddr) -> IpAddress {
     }
 }
 
+fn ip_of(address: IpAddress) -> IpAddr {
+    match address {
+        IpAddress::Ipv4((a, b, c, d)) => IpAddr::from([a, b, c, d]),
+        IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => IpAddr::from([a, b, c, d, e, f, g, h]),
+    }
+}
+
 impl Tcp {
     /// Dials `endpoint`.
     ///
@@ -100,7 +108,10 @@ impl Tcp {
         endpoint.begins(Stage::Tcp);
         for address in addresses {
             match self.dial(address, endpoint.port).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    endpoint.reached(&ip_of(address).to_string());
+                    return Ok(stream);
+                }
                 Err(error) => last = error,
             }
         }

@@ -20,11 +20,14 @@ pub(in super::super) struct Limits {
     pub(super) timeout: Duration,
     /// The longest that one may block at the server.
     pub(super) max_block: Duration,
+    /// Chance, for jitter.
+    pub(super) seed: u64,
 }
 
 impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
-        Self { timeout: config.command_timeout, max_block: config.max_block }
+        let Config { command_timeout: timeout, max_block, id: seed, .. } = *config;
+        Self { timeout, max_block, seed }
     }
 }
 
