@@ -9,6 +9,11 @@
 //! assert_eq!((node.address, node.server_name), ("20.1.2.3", endpoint.server_name));
 //! ```
 
+#[cfg(feature = "alloc")]
+mod peer;
+
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration;
@@ -81,17 +86,32 @@ impl<'a> Endpoint<'a> {
         self.deadline
     }
 
+    /// Says which IP address was reached, as text: a server may call itself so. For connectors that
+    /// know.
+    #[cfg(feature = "alloc")]
+    pub fn reached(&self, ip: &str) {
+        if let Some(progress) = self.progress {
+            progress.peer.set(ip);
+        }
+    }
+
+    /// Which IP address was reached last, if the connector has said so.
+    #[cfg(feature = "alloc")]
+    pub fn peer(&self) -> Option<Box<str>> {
+        self.progress?.peer.get()
+    }
+
     /// Says what is waited for from now on: for connectors, so that who gives up can say what
     /// nobody answered.
     pub fn begins(&self, stage: Stage) {
-        if let Some(Progress(progress)) = self.progress {
-            progress.store(stage as u8, Ordering::Relaxed);
+        if let Some(progress) = self.progress {
+            progress.stage.store(stage as u8, Ordering::Relaxed);
         }
     }
 
     /// It was waited for so long, and nobody has answered.
     pub fn unanswered(&self, waited: Duration) -> Unanswered {
-        let begun = self.progress.map_or(0, |Progress(progress)| progress.load(Ordering::Relaxed));
+        let begun = self.progress.map_or(0, |progress| progress.stage.load(Ordering::Relaxed));
         let stages = [Stage::Name, Stage::Tcp, Stage::Tls];
         let stage = stages.into_iter().find(|stage| *stage as u8 == begun);
         Unanswered { stage: stage.unwrap_or(Stage::Dial), waited }
@@ -115,19 +135,27 @@ pub enum Stage {
 
 /// How far dialing has come, as far as the connector says.
 #[derive(Debug, Default)]
-pub struct Progress(AtomicU8);
+pub struct Progress {
+    stage: AtomicU8,
+    #[cfg(feature = "alloc")]
+    peer: peer::Peer,
+}
 
 impl Progress {
     /// Before anything was begun.
     pub const fn new() -> Self {
-        Self(AtomicU8::new(0))
+        Self {
+            stage: AtomicU8::new(0),
+            #[cfg(feature = "alloc")]
+            peer: peer::Peer::new(),
+        }
     }
 }
 
 #[cfg(feature = "defmt")]
 impl defmt::Format for Progress {
     fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Progress({=u8})", self.0.load(Ordering::Relaxed));
+        defmt::write!(f, "Progress({=u8})", self.stage.load(Ordering::Relaxed));
     }
 }
 

@@ -12,7 +12,7 @@ use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::time::Clock;
-use redis_entraid_core::transport::PORT;
+use redis_entraid_core::transport::{PORT, Progress};
 use tokio::sync::oneshot;
 
 use crate::client::{Client, Exchange, Follower, Handle, PushHook};
@@ -321,6 +321,7 @@ impl<C: Connect> Builder<C> {
             port: shared.port,
             config: shared.config,
             max_reply: shared.max_reply,
+            progress: Progress::new(),
         };
         Ok(Parts { dialer, start, on_push: shared.on_push, started })
     }

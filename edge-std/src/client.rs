@@ -105,7 +105,7 @@ impl Client {
     async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let Self { follower, identity, nodes, .. } = self;
         let slice = || identity.manager().slice();
-        let visit = |node: &_| Some(nodes.handle(node));
+        let visit = Some(|node: &_| nodes.handle(node));
         follower.execute(&TokioClock, slice, limit, args, visit).await?;
         follower.pick(0)
     }

@@ -9,7 +9,7 @@ use redis_entraid_core::drive::{dial_time, within};
 use redis_entraid_core::reconnect::Dial;
 use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::{Clock, Instant, Timer};
-use redis_entraid_core::transport::{ConnectError as _, Endpoint, Progress};
+use redis_entraid_core::transport::{ConnectError as _, Endpoint, Progress, Stage};
 
 use crate::clock::{TokioClock, tokio_instant};
 use crate::connect::Connect;
@@ -30,9 +30,20 @@ pub(crate) struct Dialer<C> {
     pub(crate) port: u16,
     pub(crate) config: Config,
     pub(crate) max_reply: usize,
+    /// How far the last dial has come, and where.
+    pub(crate) progress: Progress,
 }
 
 impl<C> Dialer<C> {
+    /// What is dialed.
+    pub(crate) fn endpoint(&self) -> Endpoint<'_> {
+        let endpoint = Endpoint::new(&self.host, self.port).with_progress(&self.progress);
+        match &self.address {
+            Some(address) => endpoint.redirected(address, self.port),
+            None => endpoint,
+        }
+    }
+
     /// The same for another node of the same service: its certificate is for the same name.
     pub(crate) fn redirected(&self, node: &NodeAddress) -> Self {
         Self {
@@ -44,6 +55,7 @@ impl<C> Dialer<C> {
             port: node.port,
             config: Config { id: crate::random(), ..self.config.clone() },
             max_reply: self.max_reply,
+            progress: Progress::new(),
         }
     }
 }
@@ -113,12 +125,8 @@ impl<C: Connect> Dialer<C> {
     }
 
     async fn dial(&self, until: Instant) -> Result<C::Stream, ConnectError> {
-        let mut endpoint = Endpoint::new(&self.host, self.port);
-        if let Some(address) = &self.address {
-            endpoint = endpoint.redirected(address, self.port);
-        }
-        let (start, progress) = (TokioClock.now(), Progress::new());
-        let endpoint = endpoint.with_progress(&progress).with_deadline(until);
+        let (start, endpoint) = (TokioClock.now(), self.endpoint().with_deadline(until));
+        endpoint.begins(Stage::Dial);
         let connect = self.connector.connect(endpoint);
         match tokio::time::timeout_at(tokio_instant(until), connect).await {
             Ok(connected) => connected,

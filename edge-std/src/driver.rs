@@ -93,6 +93,7 @@ impl<C: Connect> Driver<C> {
                 Some(Err(Unstartable)) => return commands.give_up(),
                 None => continue,
             };
+            commands.desk.connected(&dialer.endpoint());
             let reason = commands.serve(&mut pump).await?;
             drop(pump);
             commands.desk.disconnected(reason);
@@ -186,6 +187,10 @@ impl Owner for Commands<'_> {
             Ok(progress) => Ok(progress),
             Err(Ended::Abandoned) => {
                 wire.closed(CloseReason::Closed);
+                Ok(true)
+            }
+            Err(Ended::Stale) => {
+                wire.retire();
                 Ok(true)
             }
             Err(Ended::Unneeded) => Err(Unneeded),

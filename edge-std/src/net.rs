@@ -25,7 +25,11 @@ pub(crate) async fn tcp(endpoint: &Endpoint<'_>) -> Result<TcpStream, Failed> {
     let addresses = tokio::net::lookup_host((endpoint.address, endpoint.port)).await;
     let addresses = addresses.map_err(|error| (ConnectErrorKind::Name, error))?;
     endpoint.begins(Stage::Tcp);
-    connect(addresses, endpoint.deadline()).await
+    let stream = connect(addresses, endpoint.deadline()).await?;
+    if let Ok(peer) = stream.peer_addr() {
+        endpoint.reached(&peer.ip().to_canonical().to_string());
+    }
+    Ok(stream)
 }
 
 /// Connects to the first of `addresses` that answers.

@@ -12,6 +12,7 @@ use crate::command::Class;
 use crate::connection::{CloseReason, ConnectionHealth, Lost, Outcome, Output, SubmitError, Tag};
 use crate::resp::Value;
 use crate::time::Instant;
+use crate::transport::Endpoint;
 
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
 pub struct Desk<L: Share<State>> {
@@ -36,6 +37,9 @@ pub enum Ended {
     Unneeded,
     /// Something was left open on it that is nobody's. It has to be closed.
     Abandoned,
+    /// It leads to the wrong server: it is to [retire](crate::connection::Connection::retire), and
+    /// another one to be made.
+    Stale,
 }
 
 /// Gives an encoded command to a connection, by which time its reply is waited for: see
@@ -84,6 +88,12 @@ impl<L: Share<State>> Desk<L> {
     /// There will be no connection for now: fails all commands that wait for one.
     pub fn refuse(&mut self, problem: impl Fn() -> Option<Error>) {
         self.exchange.refuse(&mut self.wakers, || Failure::Unavailable(problem()));
+    }
+
+    /// Learns that there is a connection, which was dialed as `endpoint`: redirections to there mean
+    /// that it leads to the wrong server.
+    pub fn connected(&self, endpoint: &Endpoint<'_>) {
+        self.exchange.connected(endpoint);
     }
 
     /// Learns that the connection has ended.

@@ -6,6 +6,7 @@
 
 mod batch;
 mod queue;
+mod renewal;
 mod repeat;
 mod session;
 mod slot;
@@ -17,12 +18,14 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use super::desk::{Demand, Ended, Submit};
+use super::dialed::Dialed;
 use super::error::Error;
 use super::share::Share;
 use crate::command::Refused;
 use crate::connection::{CloseReason, Config};
 use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
+use crate::transport::Endpoint;
 
 pub use batch::MAX_COMMAND;
 use batch::MAX_SLOTS;
@@ -91,6 +94,34 @@ impl<L: Share<State>> Exchange<L> {
     /// The longest that a command may block at the server.
     pub(super) fn max_block(&self) -> Duration {
         self.lock().limits.max_block
+    }
+
+    /// From being queued to the reply, unless something else is said.
+    pub(super) fn timeout(&self) -> Duration {
+        let limits = self.lock().limits;
+        limits.queue.saturating_add(limits.reply)
+    }
+
+    /// Whether its connection leads to `address` and `port`; `own` is that of the client itself.
+    pub(super) fn is_at(&self, address: Option<&str>, port: u16, own: bool) -> bool {
+        let state = self.lock();
+        let dialed = state.dialed.as_ref();
+        dialed.is_some_and(|dialed| dialed.is(address, port, own))
+    }
+
+    /// The connection that the last reply of `slot` came from leads to the wrong server: another one
+    /// is to be made.
+    ///
+    /// # Errors
+    /// When to ask again, if it is too early.
+    pub(super) fn renew(&self, slot: u32, now: Instant) -> Result<(), Instant> {
+        let mut state = self.lock();
+        let connection = state.slots.get(slot as usize).map_or(0, |slot| slot.connection);
+        state.renew(now, connection)?;
+        let waker = state.driver.take();
+        drop(state);
+        wake(waker);
+        Ok(())
     }
 
     /// Gives the slot of a handle back.
@@ -245,6 +276,11 @@ impl<L: Share<State>> Exchange<L> {
     /// Fails all that wait.
     pub(super) fn refuse(&self, wakers: &mut Vec<Waker>, failure: impl Fn() -> Failure) {
         self.woken(wakers, |state, wakers| state.refuse(wakers, failure));
+    }
+
+    /// Learns where the connection leads that there is now.
+    pub(super) fn connected(&self, endpoint: &Endpoint<'_>) {
+        self.lock().dialed = Some(Dialed::new(endpoint));
     }
 
     /// Learns that there is no connection any more.

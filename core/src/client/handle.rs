@@ -221,9 +221,18 @@ impl<L: Share<State>> Handle<L> {
         }
     }
 
-    /// Where the first reply says to go instead, if it does.
-    pub(super) fn redirect(&self) -> Option<Redirect<'_>> {
-        Value::framed(self.replies.get(0).ok()?).error()?.redirect()
+    /// Where the reply number `at` says to go instead, if it does.
+    pub(super) fn redirect(&self, at: usize) -> Option<Redirect<'_>> {
+        Value::framed(self.replies.get(at).ok()?).error()?.redirect()
+    }
+
+    /// The connection that the last reply came from leads to the wrong server: another one is to be
+    /// made, for what is sent from now on.
+    ///
+    /// # Errors
+    /// When to ask again, if it is too early.
+    pub(super) fn renew(&self, now: Instant) -> Result<(), Instant> {
+        self.exchange.renew(self.slot, now)
     }
 
     /// Whether it is in the middle of a transaction.

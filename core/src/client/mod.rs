@@ -20,6 +20,7 @@
 
 mod addresses;
 mod desk;
+mod dialed;
 mod environment;
 mod error;
 mod exchange;

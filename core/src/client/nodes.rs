@@ -1,5 +1,6 @@
 //! Where redirections lead: the nodes of a cluster, and handles that go there.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,7 +13,7 @@ use super::share::Share;
 use crate::command::{Class, classify};
 use crate::connection::Config;
 use crate::resp::{Arg, Redirect, Value};
-use crate::time::Clock;
+use crate::time::{Clock, Timer};
 use crate::transport::Endpoint;
 
 /// No command is redirected more often.
@@ -60,7 +61,13 @@ impl<L: Share<State>> Nodes<L> {
     ) -> Handle<L> {
         let mut locked = nodes.lock();
         let Self { limits, known } = &mut *locked;
+        let is_there = |handle: &Handle<L>| {
+            node.address.is_some()
+                && handle.exchange().is_at(node.address.as_deref(), node.port, false)
+        };
         let found = known.iter().position(|(known, _)| known == node);
+        // It may be known by its name, and be called by its address.
+        let found = found.or_else(|| known.iter().position(|(_, handle)| is_there(handle)));
         if let Some((_, handle)) = found.and_then(|at| known.get(at))
             && handle.is_alive()
         {
@@ -91,7 +98,18 @@ impl<L: Share<State>> fmt::Debug for Nodes<L> {
 pub struct Follower<L: Share<State>> {
     home: Handle<L>,
     /// Where the last command has gone, if it was redirected.
-    away: Option<(NodeAddress, Handle<L>)>,
+    away: Option<(Handle<L>, NodeAddress)>,
+}
+
+/// Where a command has to go, by its reply.
+#[derive(Debug, PartialEq, Eq)]
+enum Goal {
+    /// Where it was: somebody else is there by now.
+    Here,
+    /// To the client's own connection.
+    Home,
+    /// There.
+    Node(NodeAddress),
 }
 
 impl<L: Share<State>> Follower<L> {
@@ -111,31 +129,57 @@ impl<L: Share<State>> Follower<L> {
     }
 
     /// Executes a command as [`Handle::execute`] does, and once more at the node that a `MOVED`
-    /// names. `visit` gives a handle there, as [`Nodes`] has it; if it gives none, the `MOVED` is the
-    /// reply.
+    /// names. `visit` gives a handle there, as [`Nodes`] has it; without it, the `MOVED` is the reply.
+    ///
+    /// A `MOVED` to where the connection leads already means that somebody else is there by now: it is
+    /// made anew for the command, and again if that doesn't help, but then ever later.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent, or not to the node that it had to go to.
     pub async fn execute(
         &mut self,
-        clock: &impl Clock,
+        timer: &impl Timer,
         slice: impl Fn() -> Duration,
         limit: Option<Duration>,
         args: &[Arg<'_>],
-        visit: impl Fn(&NodeAddress) -> Option<Handle<L>>,
+        visit: Option<impl Fn(&NodeAddress) -> Handle<L>>,
     ) -> Result<(), Error> {
         self.away = None;
         let mut redirects = 0;
-        let by = limit.map(|limit| clock.now().plus(limit));
+        let begun = timer.now();
+        let by = limit.map(|limit| begun.plus(limit));
         loop {
-            let left = by.map(|by| by.since(clock.now()));
-            self.last_mut().execute(clock, &slice, left, args).await?;
-            let Some(node) = self.moved(args).filter(|_| redirects < MAX_REDIRECTS) else {
+            let left = by.map(|by| by.since(timer.now()));
+            self.last_mut().execute(timer, &slice, left, args).await?;
+            let Some(goal) = self.goal(0) else { return Ok(()) };
+            let renewed = match goal {
+                Goal::Here => self.last().renew(timer.now()),
+                _ => Ok(()),
+            };
+            let Some(visit) = visit.as_ref().filter(|_| redirects < MAX_REDIRECTS) else {
                 return Ok(());
             };
+            // What belongs to a transaction or begins one is all on one connection.
+            let alone = matches!(classify(args), Ok(Class::Plain | Class::Blocking(_)));
+            if !alone || self.last().has_session() {
+                return Ok(());
+            }
             redirects += 1;
-            let Some(handle) = visit(&node) else { return Ok(()) };
-            self.away = Some((node, handle));
+            match (goal, renewed) {
+                (Goal::Here, Err(early)) => {
+                    let by = by.unwrap_or_else(|| begun.plus(self.last().exchange().timeout()));
+                    if early >= by {
+                        return Ok(());
+                    }
+                    // It is rare, and would make all other commands larger.
+                    Box::pin(timer.sleep_until(early)).await;
+                    // Somebody else may have asked meanwhile.
+                    let _ = self.last().renew(timer.now());
+                }
+                (Goal::Here, Ok(())) => {}
+                (Goal::Home, _) => self.away = None,
+                (Goal::Node(node), _) => self.away = Some((visit(&node), node)),
+            }
         }
     }
 
@@ -154,30 +198,47 @@ impl<L: Share<State>> Follower<L> {
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
         self.away = None;
-        self.home.execute_all(clock, limit, commands).await
+        self.home.execute_all(clock, limit, commands).await?;
+        if (0..self.replies()).any(|at| self.goal(at) == Some(Goal::Here)) {
+            // For who sends them again. If it is too early, there was one lately.
+            let _ = self.home.renew(clock.now());
+        }
+        Ok(())
     }
 
-    /// Where the command `args` has to go, by the last reply. Not one that belongs to a transaction
-    /// or begins one: that is all on one connection.
-    fn moved(&self, args: &[Arg<'_>]) -> Option<NodeAddress> {
-        let Redirect::Moved(to) = self.last().redirect()? else { return None };
-        let address = if to.address.is_empty() {
-            // The same one as that which says so.
-            self.away.as_ref().and_then(|(here, _)| here.address.clone())
-        } else {
-            Some(to.address.into())
+    /// Where the reply number `at` sends its command, if it is a `MOVED`.
+    fn goal(&self, at: usize) -> Option<Goal> {
+        let Redirect::Moved(to) = self.last().redirect(at)? else { return None };
+        // No address is that of the node which says so.
+        let address = Some(to.address).filter(|address| !address.is_empty());
+        let leads = |handle: &Handle<L>, own| handle.exchange().is_at(address, to.port, own);
+        let Some((away, here)) = &self.away else {
+            if leads(&self.home, true) {
+                return Some(Goal::Here);
+            }
+            return Some(Goal::Node(NodeAddress {
+                address: address.map(Arc::from),
+                port: to.port,
+            }));
         };
-        let alone = matches!(classify(args), Ok(Class::Plain | Class::Blocking(_)));
-        (alone && !self.last().has_session()).then_some(NodeAddress { address, port: to.port })
+        let address = address.map(Arc::from).or_else(|| here.address.clone());
+        let node = NodeAddress { address, port: to.port };
+        Some(if node == *here || leads(away, false) {
+            Goal::Here
+        } else if node.address.is_some() && leads(&self.home, true) {
+            Goal::Home
+        } else {
+            Goal::Node(node)
+        })
     }
 
     /// The handle that the last replies came to.
     fn last(&self) -> &Handle<L> {
-        self.away.as_ref().map_or(&self.home, |(_, away)| away)
+        self.away.as_ref().map_or(&self.home, |(away, _)| away)
     }
 
     fn last_mut(&mut self) -> &mut Handle<L> {
-        self.away.as_mut().map_or(&mut self.home, |(_, away)| away)
+        self.away.as_mut().map_or(&mut self.home, |(away, _)| away)
     }
 
     /// How many replies came to the last commands.

@@ -26,6 +26,7 @@ pub const HAS: &[&str] = &[
     "lingering",
     "long-lived",
     "moved",
+    "peer",
     "pipeline",
     "principal",
     "repeats",

@@ -65,7 +65,7 @@ async fn client(
 ) -> Result<()> {
     shared.counters.add(|counts| &mut counts.connections);
     let _ = stream.set_nodelay(true);
-    let mut latency = shared.latency;
+    let (mut latency, mut swapped) = (shared.latency, None);
     match shared.faults.event(Event::Connect) {
         Some(Fault::Cut) => return Ok(()),
         Some(Fault::CutAfter(bytes)) => {
@@ -75,6 +75,7 @@ async fn client(
         }
         Some(Fault::Hang(time)) => hang(time).await,
         Some(Fault::Lag(time)) => latency += time,
+        Some(Fault::Swapped(name)) => swapped = Some(name),
         Some(Fault::Error(error)) => {
             // A server says so before TLS begins, so that nobody hears it there.
             if acceptor.is_none() {
@@ -103,7 +104,7 @@ async fn client(
         said.and(heard)
     };
     tokio::select! {
-        result = requests(shared, port, input, to_backend, &notes, &answered) => result,
+        result = requests(shared, (port, swapped), input, to_backend, &notes, &answered) => result,
         result = answers => result,
         () = expire(expiry) => {
             shared.counters.add(|counts| &mut counts.expired);
@@ -178,7 +179,7 @@ struct Note {
 /// Reads commands and passes them on.
 async fn requests(
     shared: &Shared,
-    port: u16,
+    (port, swapped): (u16, Option<String>),
     mut input: impl AsyncRead + Unpin,
     mut backend: impl AsyncWrite + Unpin,
     notes: &mpsc::UnboundedSender<Note>,
@@ -228,7 +229,7 @@ async fn requests(
                     forgotten |= fault == Some(Fault::NoAuth);
                     let refused = match forgotten {
                         true => Some(not_logged_in(&words)),
-                        false => shared.nodes.refused(port, &words),
+                        false => shared.nodes.refused(port, swapped.as_deref(), &words),
                     };
                     match (&fault, &refused) {
                         // The store would confirm it.

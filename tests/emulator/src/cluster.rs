@@ -11,13 +11,20 @@ const SLOTS: u16 = 16_384;
 pub(crate) struct Nodes(pub(crate) Vec<u16>);
 
 impl Nodes {
-    /// What the node at `port` says to a command that is not for it.
-    pub(crate) fn refused(&self, port: u16, words: &[&[u8]]) -> Option<String> {
+    /// What the node at `port` says to a command that is not for it, or no more since it was
+    /// `swapped` for another one behind that name.
+    pub(crate) fn refused(
+        &self,
+        port: u16,
+        swapped: Option<&str>,
+        words: &[&[u8]],
+    ) -> Option<String> {
         let unknown = || {
             let name = String::from_utf8_lossy(words.first()?);
             is_unknown(words).then(|| format!("ERR unknown command '{name}'"))
         };
-        self.moved(port, words).or_else(unknown)
+        let gone = || Some(format!("MOVED {} {}:{port}", slot(key(words)?), swapped?));
+        gone().or_else(|| self.moved(port, words)).or_else(unknown)
     }
 
     /// What it says to one whose key is elsewhere.

@@ -11,6 +11,7 @@
 //! cmd#5 deaf                            nothing is read behind the fifth command
 //! cmd#5 noauth                          from the fifth command on, nobody is logged in: until the next login
 //! connect#2 lag 2500                    all that is said on the second connection comes so much later
+//! connect#1 swapped localhost            the slots are elsewhere, it says, at this name and the same port
 //! connect#* error ERR max number of clients reached
 //! ```
 
@@ -86,6 +87,9 @@ pub enum Fault {
     Error(String),
     /// The connection isn't logged in any more, until it logs in again.
     NoAuth,
+    /// Each key of this connection has moved to this name, at the same port: where a server was
+    /// swapped behind its address, the old one says so.
+    Swapped(String),
 }
 
 /// A line that can't be read, and why.
@@ -188,6 +192,7 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
         ["cut-after", bytes] => Fault::CutAfter(bytes.parse().ok()?),
         ["wrongpass"] => Fault::WrongPass,
         ["noauth"] => Fault::NoAuth,
+        ["swapped", name] => Fault::Swapped((*name).to_owned()),
         ["error", ..] => Fault::Error(what.split_once(' ')?.1.to_owned()),
         _ => return None,
     };

@@ -302,6 +302,7 @@ impl World {
                 Ok(true)
             }
             Err(Ended::Unneeded) => Broken::new("handles are needed", "it says they aren't"),
+            Err(Ended::Stale) => Broken::new("nothing has moved", "it says so"),
         }
     }
 

@@ -98,6 +98,10 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn close(this: &Transport);
 
+    /// The address that was reached, if that is known.
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn address(this: &Transport) -> Option<String>;
+
     /// A token.
     pub(crate) type Issued;
 

@@ -46,6 +46,9 @@ impl Connector for Dialer {
         let transport = dialed.await?;
         // Dropped with the session: a read that is pending then gets no bytes that it could lose.
         let open = Open(transport.unchecked_into());
+        if let Some(ip) = open.0.address() {
+            endpoint.reached(&ip);
+        }
         let reader = Reader { transport: &open.0, left: Vec::new(), taken: 0 };
         Ok(session.run(reader, Writer(&open.0)).await)
     }

@@ -22,6 +22,8 @@ pub(in super::super) struct Limits {
     pub(super) reply: Duration,
     /// The longest that one may block at the server.
     pub(super) max_block: Duration,
+    /// Chance, for jitter.
+    pub(super) seed: u64,
 }
 
 impl From<&Config> for Limits {
@@ -30,6 +32,7 @@ impl From<&Config> for Limits {
             queue: config.queue_timeout.unwrap_or(config.command_timeout),
             reply: config.command_timeout,
             max_block: config.max_block,
+            seed: config.id,
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) state_lost: bool,
     /// Its batch came within a session of an earlier one.
     pub(super) in_session: bool,
+    /// The number of the connection that its last reply came from.
+    pub(super) connection: u32,
 }
 
 impl Slot {

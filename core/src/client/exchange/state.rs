@@ -8,9 +8,11 @@ use crate::connection::{CloseReason, Lost, Outcome, SubmitError};
 use crate::time::Instant;
 
 use super::super::desk::{Ended, Submit};
+use super::super::dialed::Dialed;
 use super::super::error::Error;
 use super::batch::{Failure, Ticket};
 use super::queue::{Limits, Queue, Queued};
+use super::renewal::Renewal;
 use super::session::{Held, Open};
 use super::slot::{Slot, waits};
 
@@ -27,6 +29,9 @@ pub struct State {
     held: Held,
     /// So many commands in the queue, at most, are such that nobody waits for.
     withdrawn: usize,
+    /// Where its connections lead, when there has been one.
+    pub(super) dialed: Option<Dialed>,
+    pub(super) renewal: Renewal,
     pub(super) driver: Option<Waker>,
     /// The driver has ended and will not come back.
     pub(super) over: Option<Error>,
@@ -43,7 +48,21 @@ impl State {
     pub(super) fn new(limits: Limits) -> Self {
         let (queue, slots, free, held) = Default::default();
         let (handles, session, withdrawn, driver, over) = (0, None, 0, None, None);
-        Self { limits, queue, slots, free, handles, session, held, withdrawn, driver, over }
+        let (dialed, renewal) = (None, Renewal::new(limits.seed));
+        Self {
+            limits,
+            queue,
+            slots,
+            free,
+            handles,
+            session,
+            held,
+            withdrawn,
+            dialed,
+            renewal,
+            driver,
+            over,
+        }
     }
 
     /// Takes in what became of a command. Answers with who is to be woken.
@@ -51,6 +70,7 @@ impl State {
         // What becomes of a command that was given up has no place.
         let slot = self.slots.get_mut(ticket.slot as usize)?;
         let waits = slot.batch == ticket.batch && slot.expected > 0;
+        slot.connection = self.renewal.connection();
         if waits && slot.put(ticket.index, entry) { slot.waker.take() } else { None }
     }
 
@@ -182,6 +202,18 @@ impl State {
         }
     }
 
+    /// Asks for another connection than that of the number `connection`.
+    ///
+    /// # Errors
+    /// When to ask again, if it is too early. A session is not torn for it: then there is nothing to
+    /// wait for.
+    pub(super) fn renew(&mut self, now: Instant, connection: u32) -> Result<(), Instant> {
+        if self.session.is_some() || self.held != Held::Nothing {
+            return Err(Instant::FAR_FUTURE);
+        }
+        self.renewal.ask(now, connection)
+    }
+
     /// Gives commands to the connection, as many as it takes. Says whether it took any.
     pub(super) fn submit(
         &mut self,
@@ -196,9 +228,13 @@ impl State {
                 return Err(Ended::Abandoned);
             }
             self.purge_front();
-            let Some((queued, command, by)) = self.queue.front(now, self.limits) else {
-                return Ok(progress);
-            };
+            let front = self.queue.front(now, self.limits);
+            // What was sent together in part goes as a whole.
+            let is_begun = front.is_some_and(|(queued, ..)| self.queue.is_begun(&queued));
+            if !is_begun && self.renewal.is_asked() {
+                return if self.renewal.tell() { Err(Ended::Stale) } else { Ok(progress) };
+            }
+            let Some((queued, command, by)) = front else { return Ok(progress) };
             let failure = match submit(by, queued.ticket.tag(), queued.class, command) {
                 Ok(()) => None,
                 Err(SubmitError::Refused(refused)) => Some(Failure::Refused(refused)),
@@ -281,6 +317,7 @@ impl State {
         let rest = queue.take(|_, queued| begun == Some(queued.ticket.batch()));
         let relying = queue.take(|_, queued| held.is_some_and(|it| it.slot == queued.ticket.slot));
         queue.disconnected();
+        self.renewal.disconnected();
         self.held = Held::Nothing;
         let lost = Lost::new(Outcome::NotSent, Some(reason));
         self.fail(&rest, &Failure::Lost(lost), wakers);

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::client::{Demand, Desk, State};
+use crate::client::{Demand, Desk, Ended, State};
 use crate::connection::{CloseReason, Config, ConnectionHealth, Output};
 use crate::drive::{DialError, Handler, Owner, Submit, Wanted, either};
 use crate::reconnect::Dial;
@@ -65,8 +65,10 @@ impl<T: Timer> Handler for Keeper<T> {
         let submitted = self.desk.submit(cx, now, &mut |by, tag, class, command| {
             connection.submit_encoded(by, tag, class, command)
         });
-        if submitted.is_err() {
-            connection.close(CloseReason::Closed);
+        match submitted {
+            Ok(_) => {}
+            Err(Ended::Stale) => connection.retire(),
+            Err(Ended::Abandoned | Ended::Unneeded) => connection.close(CloseReason::Closed),
         }
     }
 
@@ -127,6 +129,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
 
     fn connected(&mut self) {
         self.shared.dialed();
+        self.desk.connected(&self.shared.endpoint());
         self.shared.connected.set(true);
         self.shared.identity.wake();
     }

@@ -142,7 +142,7 @@ impl<T: Timer + 'static> Local<T> {
         let shared = &*self.shared;
         let slice = || shared.identity.tokens.peek(TokenManager::slice);
         let follows = shared.identity.place.follow_moved;
-        let visit = |node: &_| follows.then(|| self.nodes.handle(node));
+        let visit = follows.then_some(|node: &_| self.nodes.handle(node));
         let executed = self.follower.execute(&shared.identity.timer, slice, limit, args, visit);
         {
             // Pinned here: a future that is handed over has its room twice.

@@ -144,7 +144,7 @@ impl<T: Timer> Shared<T> {
         }
     }
 
-    fn endpoint(&self) -> Endpoint<'_> {
+    pub(super) fn endpoint(&self) -> Endpoint<'_> {
         let endpoint = self.identity.place.endpoint().with_progress(&self.progress);
         self.node.as_ref().map_or(endpoint, |node| node.endpoint(endpoint))
     }

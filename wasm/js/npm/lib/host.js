@@ -70,6 +70,8 @@ const transport = (given, signal) => {
     read: () => reader.read().then(bytes).catch(failed),
     write: (bytes) => writer.write(bytes).catch(failed),
     close,
+    // Deno has it in an object.
+    address: given.remoteAddress ?? given.remoteAddr?.hostname,
   };
 };
 

@@ -44,7 +44,8 @@ export const connectNode = (options = {}) => {
         // Who reads or writes hears of it.
         socket.on('error', () => {});
         const { readable, writable } = Duplex.toWeb(socket);
-        resolve({ readable, writable, close: () => void socket.destroy() });
+        const { remoteAddress } = socket;
+        resolve({ readable, writable, remoteAddress, close: () => void socket.destroy() });
       });
     });
 };

@@ -5,6 +5,8 @@ export declare const SCOPE: 'https://redis.azure.com/.default';
 export interface Transport {
   readonly readable: ReadableStream<any>;
   readonly writable: WritableStream<any>;
+  /** The address that was reached: a cluster may call the server so. */
+  readonly remoteAddress?: string;
   /** Closes both. */
   close?(): unknown;
 }

@@ -1,5 +1,6 @@
 //! A server that publishes, on as many connections as there are.
 
+use core::net::IpAddr;
 use core::task::Waker;
 use std::collections::{BTreeSet, VecDeque};
 use std::format;
@@ -13,6 +14,9 @@ use crate::resp::Framer;
 use crate::transport::{Endpoint, ErrorType, Read, Session, Write};
 
 pub(super) const DAY: Instant = Instant::from_millis(86_400_000);
+
+/// What a name is resolved to.
+const RESOLVED: &str = "20.1.2.3";
 
 /// What the server says to a command on a connection of a number, if not the usual.
 pub(super) type Rule = fn(u32, &str) -> Option<&'static str>;
@@ -274,6 +278,7 @@ impl Connector for Broker {
         self.dialed.borrow_mut().push(format!("{address}:{port} as {server_name}"));
         self.dials.set(self.dials.get() + 1);
         self.sleep(self.dial).await;
+        endpoint.reached(if address.parse::<IpAddr>().is_ok() { address } else { RESOLVED });
         let number = u32::try_from(self.wires.borrow().len()).unwrap();
         let wire = Rc::new(Wire { number, ..Wire::default() });
         self.wires.borrow_mut().push(wire.clone());

@@ -5,6 +5,7 @@ mod broker;
 mod flood;
 mod limits;
 mod moved;
+mod moved_here;
 mod subscriber;
 mod wire;
 mod withdrawal;

@@ -23,7 +23,7 @@ fn cluster(number: u32, command: &str) -> Option<&'static str> {
 
 /// Runs `f` with a client of `broker`, until it ends; its driver runs beside it, as a task of its
 /// own.
-fn with<R>(
+pub(super) fn with<R>(
     broker: &Broker,
     settings: Settings,
     f: impl AsyncFnOnce(Local<Calendar>, &Broker) -> R,
@@ -33,7 +33,7 @@ fn with<R>(
     broker.run(f(client, broker), vec![Box::pin(driver)])
 }
 
-async fn get(client: &mut Local<Calendar>, key: &str) -> String {
+pub(super) async fn get(client: &mut Local<Calendar>, key: &str) -> String {
     let reply = client.command(args!["GET", key]).await;
     reply.unwrap_or_else(|error| panic!("{error}")).str().unwrap().into()
 }
