@@ -114,6 +114,10 @@ impl<C: Connect> Dialer<C> {
                     let pump = Pump::new(stream, config, self.max_reply, identity);
                     return Ok(Box::new(pump));
                 }
+                // It had less time than the one before, which says more.
+                Err(_) if TokioClock.now() >= until && self.standing.problem().is_some() => {
+                    return Err(Unstartable);
+                }
                 Err(error) => {
                     self.standing.dial_failed(error);
                     if start_until.is_some() && self.standing.is_hopeless() {
