@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use counts::Counts;
 use runs::{
-    components, conformance, demo, every_server, examples, firmware, javascript, more_scripts,
-    scripts,
+    clients, components, conformance, demo, every_server, examples, firmware, javascript,
+    more_scripts, scripts,
 };
 use sources::{
     api, deny, docs, format, fuzzing, leaks, lints, longer_readiness, model, more_model,
@@ -117,6 +117,13 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 5,
         least: 450,
         run: scripts,
+    },
+    Suite {
+        name: "clients",
+        what: "what redis-py and redis-rs send when one gets started, the emulator's own store answers",
+        budget_minutes: 5,
+        least: 2,
+        run: clients,
     },
     Suite {
         name: "components",

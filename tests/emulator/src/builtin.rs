@@ -37,6 +37,8 @@ struct Session {
     resp3: bool,
     /// The commands since a `MULTI`.
     queued: Option<Vec<Vec<Vec<u8>>>>,
+    /// The keys that are watched, and when they had changed last.
+    watched: Vec<(Vec<u8>, u64)>,
 }
 
 impl Builtin {
@@ -104,7 +106,7 @@ impl Builtin {
         let text = |at: usize| String::from_utf8_lossy(words.get(at).copied().unwrap_or_default());
         let name = text(0).to_ascii_uppercase();
         if let Some(queued) = &mut session.queued
-            && !matches!(name.as_str(), "EXEC" | "DISCARD" | "MULTI")
+            && !matches!(name.as_str(), "EXEC" | "DISCARD" | "MULTI" | "WATCH")
         {
             queued.push(words.iter().map(|word| word.to_vec()).collect());
             return vec![Reply::Status("QUEUED")];
@@ -132,9 +134,30 @@ impl Builtin {
                 session.queued = Some(Vec::new());
                 OK
             }
-            ("DISCARD", []) if session.queued.take().is_some() => OK,
+            ("WATCH", _) if session.queued.is_some() => {
+                Reply::error("ERR WATCH inside MULTI is not allowed")
+            }
+            ("WATCH", [_, ..]) => {
+                let keys = self.keys.lock().expect("nobody panics with it");
+                session.watched.extend(args.iter().map(|key| (key.to_vec(), keys.changed(key))));
+                OK
+            }
+            ("UNWATCH", []) => {
+                session.watched.clear();
+                OK
+            }
+            ("DISCARD", []) if session.queued.take().is_some() => {
+                session.watched.clear();
+                OK
+            }
             ("EXEC", []) if session.queued.is_some() => {
                 let queued = session.queued.take().unwrap_or_default();
+                let watched = core::mem::take(&mut session.watched);
+                let keys = self.keys.lock().expect("nobody panics with it");
+                if watched.iter().any(|(key, changed)| keys.changed(key) != *changed) {
+                    return vec![Reply::NullArray];
+                }
+                drop(keys);
                 let words = |command: &Vec<Vec<u8>>| {
                     let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
                     self.execute(session, &words)

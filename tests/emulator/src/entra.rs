@@ -116,6 +116,17 @@ impl Entra {
         })
     }
 
+    /// A user name and a password to log in with: for clients that get no tokens themselves.
+    ///
+    /// # Panics
+    /// If a thread did while it held the tokens.
+    pub fn login(&self) -> (String, String) {
+        let Identity { object_id, client_id, .. } = &self.principal;
+        let token = self.issuer.token(object_id, client_id, None, RESOURCE, now() + self.life);
+        self.given_out.lock().expect("nobody panics with it").push(token.clone());
+        (object_id.clone(), token)
+    }
+
     /// Whether `user` may log in with `token`; answers with the second in which it ends.
     pub(crate) fn check(&self, user: &str, token: &str) -> Result<u64, &'static str> {
         let assigned = [&self.principal, &self.system_assigned, &self.user_assigned];

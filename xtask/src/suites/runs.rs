@@ -6,7 +6,9 @@ use super::counts::{Counts, check, own, tests};
 use crate::demo::start_emulator;
 use crate::devices::measured_gateways;
 use crate::targets::{self, component, gateways};
-use crate::tools::{Output, Result, attempt, cargo, debian, redis_servers, run, wasmtime};
+use crate::tools::{
+    Output, Result, attempt, cargo, debian, redis_py, redis_servers, run, wasmtime,
+};
 use crate::{npm, size};
 
 /// The arguments that name the package of the conformance cases.
@@ -76,6 +78,11 @@ pub(super) fn examples() -> Result<Counts> {
     let mut counts = Counts { built: build_examples()?, ..Counts::default() };
     counts.add(tests(&[&CONFORMANCE[..], &["--test", "examples"]].concat())?);
     Ok(counts)
+}
+
+pub(super) fn clients() -> Result<Counts> {
+    let mut command = cargo(&["test", "--package", "clients"]);
+    Ok(Counts::from(&attempt(own(&mut command).env("REDIS_PY", redis_py()?))?))
 }
 
 pub(super) fn components() -> Result<Counts> {

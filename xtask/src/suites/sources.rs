@@ -73,7 +73,8 @@ pub(super) fn lints() -> Result<Counts> {
 
 pub(super) fn unit() -> Result<Counts> {
     // Those that are suites of their own.
-    let others = ["leaks", "model", "public-api-snapshots", "redis-entraid-tls", "simulation"];
+    let others =
+        ["clients", "leaks", "model", "public-api-snapshots", "redis-entraid-tls", "simulation"];
     let exclude = others.iter().flat_map(|package| ["--exclude", package]);
     let mut counts = tests(&["--workspace"].into_iter().chain(exclude).collect::<Vec<_>>())?;
     counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);

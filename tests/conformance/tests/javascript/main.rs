@@ -174,6 +174,15 @@ fn the_first_command_goes_in_the_flight_of_the_login() {
     }
 }
 
+#[test]
+fn node_redis_gets_started_on_the_small_store() {
+    let emulator = emulator(Options { store: Store::Builtin, ..Options::default() });
+    let (user, token) = emulator.entra().login();
+    let mut command = javascript("node", "getting-started.mjs", &emulator);
+    command.env("REDIS_USER", user).env("REDIS_TOKEN", token);
+    assert_eq!(output(&mut command, &emulator), "done\n");
+}
+
 /// What a program with node-redis came to.
 struct Ran {
     /// Its own last line.

@@ -20,7 +20,20 @@ struct Entry {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Keys(BTreeMap<Vec<u8>, Entry>);
+pub(super) struct Keys(BTreeMap<Vec<u8>, Entry>, Changes);
+
+/// Which keys have changed, for those who watch them.
+#[derive(Debug, Default)]
+struct Changes {
+    count: u64,
+    last: BTreeMap<Vec<u8>, u64>,
+}
+
+/// What changes no key.
+const READS: [&str; 20] = [
+    "GET", "MGET", "STRLEN", "TTL", "PTTL", "EXISTS", "TYPE", "KEYS", "SCAN", "DBSIZE", "HGET",
+    "HMGET", "HGETALL", "HKEYS", "HVALS", "HEXISTS", "HLEN", "LLEN", "LRANGE", "SMEMBERS",
+];
 
 type Result<T = Reply> = core::result::Result<T, Reply>;
 
@@ -63,7 +76,26 @@ impl Keys {
             Data::List(list) => !list.is_empty(),
             Data::Set(set) => !set.is_empty(),
         });
+        if done.is_ok() && !READS.contains(&name) {
+            // Some of these are no keys, and then nobody watches them.
+            let Self(keys, Changes { count, last }) = self;
+            *count += 1;
+            let all = name.starts_with("FLUSH");
+            let known =
+                if all { last.keys().chain(keys.keys()).cloned().collect() } else { vec![] };
+            last.extend(
+                known
+                    .into_iter()
+                    .chain(args.iter().map(|key| key.to_vec()))
+                    .map(|key| (key, *count)),
+            );
+        }
         Some(done.unwrap_or_else(|error| error))
+    }
+
+    /// How often something had changed when `key` did.
+    pub(super) fn changed(&self, key: &[u8]) -> u64 {
+        self.1.last.get(key).copied().unwrap_or_default()
     }
 
     fn put(&mut self, key: &[u8], value: &[u8], ends: Option<Instant>) {

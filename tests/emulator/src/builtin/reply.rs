@@ -8,6 +8,7 @@ pub(super) enum Reply {
     Int(i64),
     Bulk(Vec<u8>),
     Null,
+    NullArray,
     Array(Vec<Self>),
     /// Keys and values in turn.
     Map(Vec<Self>),
@@ -45,6 +46,7 @@ impl Reply {
             Self::Error(text) => return out.extend(format!("-{text}\r\n").bytes()),
             Self::Int(number) => return out.extend(format!(":{number}\r\n").bytes()),
             Self::Null => return out.extend(if resp3 { "_\r\n" } else { "$-1\r\n" }.bytes()),
+            Self::NullArray => return out.extend(if resp3 { "_\r\n" } else { "*-1\r\n" }.bytes()),
             Self::Bulk(bytes) => {
                 out.extend(format!("${}\r\n", bytes.len()).bytes());
                 out.extend(bytes);

@@ -52,6 +52,25 @@ async fn logged_in(store: &Arc<Builtin>, proto: u8) -> Client {
 }
 
 #[tokio::test]
+async fn a_transaction_whose_keys_have_changed_is_not_executed() {
+    let store = Arc::default();
+    let (mut one, mut other) = (logged_in(&store, 2).await, logged_in(&store, 3).await);
+    for (changes, answer) in [("SET a 1", "*-1"), ("FLUSHALL", "*-1"), ("SET b 1", "*1 +OK")] {
+        assert_eq!(one.ask("WATCH a").await, "+OK");
+        assert_eq!(other.ask(changes).await, "+OK");
+        assert_eq!(one.ask("MULTI").await, "+OK");
+        assert!(one.ask("WATCH a").await.starts_with("-ERR WATCH inside MULTI"));
+        assert_eq!(one.ask("SET c 1").await, "+QUEUED");
+        assert_eq!(one.ask("EXEC").await, answer, "{changes}");
+    }
+    assert_eq!(one.ask("WATCH a").await, "+OK");
+    assert_eq!(other.ask("SET a 2").await, "+OK");
+    assert_eq!(one.ask("UNWATCH").await, "+OK");
+    assert_eq!(one.ask("MULTI").await, "+OK");
+    assert_eq!(one.ask("EXEC").await, "*0");
+}
+
+#[tokio::test]
 async fn first_programs_get_the_answers_of_a_redis_server() {
     let mut client = logged_in(&Arc::default(), 3).await;
     for (command, answer) in [
