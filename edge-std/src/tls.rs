@@ -17,6 +17,12 @@ pub(crate) fn is_about_tls(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other)
 }
 
+/// Whether the other side ended TLS with an alert.
+pub(crate) fn is_alert(error: &Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(rustls::Error::AlertReceived(_)))
+}
+
 /// Which certificate authorities are trusted. There is no way to trust anybody, but by a
 /// configuration of one's own.
 #[derive(Clone, Default)]

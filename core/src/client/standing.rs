@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::error::{ConnectError, Error, FetchError};
+use super::error::{Cause, ConnectError, Error, FetchError};
 use crate::connection::{CloseReason, ConnectionHealth, Lost, Outcome};
 use crate::event::Event;
 use crate::manager::TokenHealth;
@@ -21,13 +21,15 @@ pub struct Standing {
     reauths: u32,
     problem: Option<Error>,
     hopeless: bool,
+    /// Why the connection breaks, which is said next.
+    cause: Option<Cause>,
 }
 
 impl Standing {
     /// Before the first connection.
     pub const fn new(reconnect: Reconnect) -> Self {
-        let (connection, problem) = (None, None);
-        Self { reconnect, connection, connects: 0, reauths: 0, problem, hopeless: false }
+        let (connection, problem, cause) = (None, None, None);
+        Self { reconnect, connection, connects: 0, reauths: 0, problem, hopeless: false, cause }
     }
 
     /// Why there is no connection, as far as that is known.
@@ -101,6 +103,11 @@ impl Standing {
         }
     }
 
+    /// Learns why the connection breaks, in the words of the network, before it has ended.
+    pub fn broke(&mut self, cause: Cause) {
+        self.cause = Some(cause);
+    }
+
     /// Learns what happened to the connection.
     pub fn observe(&mut self, now: Instant, event: &Event) {
         self.reconnect.observe(now, event);
@@ -114,9 +121,13 @@ impl Standing {
             Event::Disconnected { reason: CloseReason::Replaced } => self.connection = None,
             Event::Disconnected { reason } => {
                 self.connection = None;
-                let (problem, hopeless) = match reason {
-                    CloseReason::Refused(error) => (Error::Login(*error), !error.is_transient()),
-                    reason => (Lost::new(Outcome::NotSent, Some(*reason)).into(), false),
+                let (outcome, cause) = (Outcome::NotSent, self.cause.take());
+                let (problem, hopeless) = match *reason {
+                    CloseReason::Refused(error) => (Error::Login(error), !error.is_transient()),
+                    reason @ CloseReason::Broken(_) => {
+                        (Error::Lost { outcome, reason: Some(reason), cause }, false)
+                    }
+                    reason => (Lost::new(outcome, Some(reason)).into(), false),
                 };
                 (self.problem, self.hopeless) = (Some(problem), hopeless);
             }

@@ -272,7 +272,12 @@ mod tests {
         let (mut mail, mut line) = (mail(), Line { open: true, taken: Vec::new() });
         mail.put(args!["GET", "k"], BY).unwrap();
         mail.submit(&mut line);
-        let lost = |outcome| Lost::new(outcome, Some(CloseReason::Broken));
+        let lost = |outcome| {
+            Lost::new(
+                outcome,
+                Some(CloseReason::Broken(redis_entraid_core::transport::Break::Reset)),
+            )
+        };
         assert!(mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::NotSent) }));
         assert!(mail.is_waiting() && mail.take(&mut []).is_none());
         assert!(!mail.submit(&mut line) && line.taken.len() == 2);

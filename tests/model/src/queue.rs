@@ -301,6 +301,7 @@ impl World {
                 self.connection.closed(CloseReason::Closed);
                 Ok(true)
             }
+            Err(Ended::Stale) => Broken::new("nobody was redirected", "it says that it was"),
             Err(Ended::Unneeded) => Broken::new("handles are needed", "it says they aren't"),
         }
     }

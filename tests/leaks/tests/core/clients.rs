@@ -8,7 +8,7 @@ use leaks::Shown;
 use redis_entraid_core::client::{
     ConfigError, ConnectError, Delivery, Desk, Ended, Environment, Error, Exchange, FetchError,
     Follower, Handle, Line, Local, Mail, Mailbox, NodeAddress, Nodes, Reader, ServerError,
-    Settings, Standing, State,
+    Settings, Standing, State, reach,
 };
 use redis_entraid_core::connection::{Config, Output};
 use redis_entraid_core::drive::{Refresh, Wanted};
@@ -71,6 +71,13 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&standing.dial_failed(NOW, failed()));
     shown.value(&standing);
     shown.error(&failed());
+    let (timer, address) = (StdTimer(StdClock::new()), "10.0.0.1:1".parse().unwrap());
+    let dial = async |_| Err::<(), _>(failed());
+    let reached = pin!(reach(&timer, Instant::FAR_FUTURE, [address], dial));
+    if let Poll::Ready(Err(unreached)) = reached.poll(&mut Context::from_waker(Waker::noop())) {
+        shown.error(&unreached);
+        unreached.addresses().for_each(|(_, missed)| shown.value(missed));
+    }
     shown.error(&FetchError::transient("no vault"));
     shown.error(&ConfigError::NoSource);
     shown.value(&ServerError { code: "ERR".into(), message: "no".into() });
