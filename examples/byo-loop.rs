@@ -67,14 +67,14 @@ fn main() {
         // Bytes out and in. A read that times out, or that a pause of the process ends, is no news.
         match stream.write(connection.transmit()) {
             Ok(len) => connection.sent(len),
-            Err(_) => connection.closed(CloseReason::Broken),
+            Err(error) => connection.closed(CloseReason::Broken(error.kind().into())),
         }
         match stream.read(connection.receive_space()) {
-            Ok(0) => connection.closed(CloseReason::ByServer),
+            Ok(0) => connection.end_of_stream(),
             Ok(len) => connection.received(clock.now(), len),
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => connection.closed(CloseReason::Broken),
+            Err(error) => connection.closed(CloseReason::Broken(error.kind().into())),
         }
         // What came of it.
         let mut ended = false;

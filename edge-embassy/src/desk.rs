@@ -288,7 +288,10 @@ mod tests {
         std::thread::sleep(patience * 2);
         // It may block, so that its reply may still come.
         assert!(command.as_mut().poll(cx).is_pending());
-        let lost = Lost::new(Outcome::NotSent, Some(CloseReason::Broken));
+        let lost = Lost::new(
+            Outcome::NotSent,
+            Some(CloseReason::Broken(redis_entraid_core::transport::Break::Reset)),
+        );
         desk.output(&Output::Lost { tag, lost });
         let answer = command.as_mut().poll(cx);
         assert!(matches!(answer, Poll::Ready(Err(Error::Unavailable { .. }))), "{answer:?}");

@@ -5,7 +5,7 @@ use core::pin::pin;
 use core::task::Context;
 use std::sync::Arc;
 
-use redis_entraid_core::client::{Demand, Ended};
+use redis_entraid_core::client::{Cause, Demand, Ended};
 use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::time::{Clock, Instant, Timer};
@@ -199,6 +199,11 @@ impl Owner for Commands<'_> {
 
     fn deadline(&self) -> Instant {
         self.desk.deadline()
+    }
+
+    fn broke(&mut self, cause: Cause) {
+        self.standing.broke(cause.clone());
+        self.desk.broke(cause);
     }
 
     fn outputs(&mut self, wire: &mut Wire) {

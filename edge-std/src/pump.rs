@@ -3,11 +3,14 @@
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::io::{Error, ErrorKind};
+use std::sync::Arc;
 
-use redis_entraid_core::client::MAX_COMMAND;
+use redis_entraid_core::client::{Cause, MAX_COMMAND};
 use redis_entraid_core::connection::{CloseReason, Config, Connection, ConnectionHealth, Pending};
 use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::{Clock, Instant};
+use redis_entraid_core::transport::Break;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
@@ -25,6 +28,9 @@ pub(crate) trait Owner {
 
     /// When something of its own is due, that [`submit`](Self::submit) sees to.
     fn deadline(&self) -> Instant;
+
+    /// Hears why the connection breaks, before its last outputs.
+    fn broke(&mut self, cause: Cause);
 
     /// Hears what came, until there is nothing more.
     fn outputs(&mut self, wire: &mut Wire);
@@ -134,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
                 Ok(progress) => progress,
                 Err(unneeded) => return Poll::Ready(Err(unneeded)),
             };
-            progress |= self.write(cx);
+            progress |= self.write(cx, owner);
             progress |= self.read(cx, owner);
             let due = self.wire.next_deadline().min(owner.deadline()) < deadline;
             if self.wire.has_ended() || self.wire.wants_look() || due {
@@ -148,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
         Poll::Pending
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+    fn write(&mut self, cx: &mut Context<'_>, owner: &mut impl Owner) -> bool {
         let mut progress = false;
         while let bytes @ [_, ..] = self.wire.transmit() {
             match self.stream.as_mut().poll_write(cx, bytes) {
@@ -157,8 +163,12 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
                     *self.unflushed = true;
                     progress = true;
                 }
-                Poll::Ready(_) => {
-                    self.wire.closed(CloseReason::Broken);
+                Poll::Ready(Ok(0)) => {
+                    self.broke(owner, ErrorKind::WriteZero.into());
+                    return true;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.broke(owner, error);
                     return true;
                 }
                 Poll::Pending => return progress,
@@ -167,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
         if *self.unflushed {
             match self.stream.as_mut().poll_flush(cx) {
                 Poll::Ready(Ok(())) => *self.unflushed = false,
-                Poll::Ready(Err(_)) => self.wire.closed(CloseReason::Broken),
+                Poll::Ready(Err(error)) => self.broke(owner, error),
                 Poll::Pending => {}
             }
         }
@@ -178,13 +188,31 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
         let mut buffer = ReadBuf::new(self.wire.receive_space());
         match self.stream.as_mut().poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => match buffer.filled().len() {
-                0 => self.wire.closed(CloseReason::ByServer),
+                0 => self.wire.end_of_stream(),
                 len => self.wire.received(TokioClock.now(), len),
             },
-            Poll::Ready(Err(_)) => self.wire.closed(CloseReason::Broken),
+            Poll::Ready(Err(error)) => self.broke(owner, error),
             Poll::Pending => return false,
         }
         owner.outputs(self.wire);
         true
     }
+
+    fn broke(&mut self, owner: &mut impl Owner, error: Error) {
+        let how = how(&error);
+        owner.broke(Arc::new(error));
+        self.wire.closed(CloseReason::Broken(how));
+    }
 }
+
+/// How a stream broke that fails like this.
+fn how(error: &Error) -> Break {
+    #[cfg(feature = "tls")]
+    if crate::tls::is_alert(error) {
+        return Break::Alert;
+    }
+    error.kind().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,11 @@ impl Standing {
         report(self.hook.as_ref(), &event);
     }
 
+    /// Learns why a connection breaks.
+    pub(crate) fn broke(&self, cause: client::Cause) {
+        self.lock().broke(cause);
+    }
+
     /// Learns what happened to a connection, and tells who wants to hear.
     pub(crate) fn observe(&self, now: Instant, event: &Event) {
         self.lock().observe(now, event);

@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -17,12 +18,19 @@ pub(crate) fn is_about_tls(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other)
 }
 
+/// Whether the other side ended TLS with an alert.
+pub(crate) fn is_alert(error: &Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(rustls::Error::AlertReceived(_)))
+}
+
 /// Which certificate authorities are trusted. There is no way to trust anybody, but by a
 /// configuration of one's own.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Roots {
-    /// The platform's. `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+    /// The platform's. `SSL_CERT_FILE` and `SSL_CERT_DIR` name others. A process reads them once, on
+    /// a thread of its own, unless they are [reloaded](Roots::reload_platform).
     #[default]
     Platform,
     /// Mozilla's, compiled in.
@@ -53,6 +61,19 @@ impl Roots {
         }
         Ok(Self::Certificates(certificates.into()))
     }
+
+    /// Reads the platform's roots anew, for all of this process that trust
+    /// [`Platform`](Self::Platform): a long-lived one should call this when the machine's store was
+    /// updated. Connections that are there stay; the next ones are verified by the new roots.
+    ///
+    /// # Errors
+    /// [`ConfigError::Roots`] if there are none. Those that were read before are kept then.
+    pub async fn reload_platform() -> core::result::Result<(), ConfigError> {
+        let unreadable = |error: Error| ConfigError::Roots(error.to_string());
+        let config = read_platform().await.map_err(unreadable)?;
+        *PLATFORM.lock().await = Some(config);
+        Ok(())
+    }
 }
 
 impl core::fmt::Debug for Roots {
@@ -67,8 +88,48 @@ impl core::fmt::Debug for Roots {
     }
 }
 
-/// What TLS is done with. It is made when it is first needed: reading a platform's roots takes
-/// longer than a whole login over plain HTTP and TCP.
+/// What TLS is done with for who trusts the platform's roots: it takes longer to read those than to log
+/// in over plain HTTP and TCP, so that a process does it once.
+static PLATFORM: Mutex<Option<Arc<ClientConfig>>> = Mutex::const_new(None);
+
+async fn platform() -> Result<Arc<ClientConfig>> {
+    // Who comes meanwhile waits for the same.
+    let mut known = PLATFORM.lock().await;
+    if let Some(config) = &*known {
+        return Ok(config.clone());
+    }
+    let config = read_platform().await?;
+    *known = Some(config.clone());
+    Ok(config)
+}
+
+/// Reads the platform's roots, where that holds nobody up: it is hundreds of files at some places, and
+/// on a network at others.
+async fn read_platform() -> Result<Arc<ClientConfig>> {
+    let read = tokio::task::spawn_blocking(|| {
+        let found = rustls_native_certs::load_native_certs();
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let why = found.errors.first().map(ToString::to_string).unwrap_or_default();
+            return Err(Error::other(format!("this machine trusts nobody: {why}")));
+        }
+        trusting(store)
+    });
+    read.await.map_err(Error::other)?
+}
+
+fn trusting(store: RootCertStore) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::other)?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// What TLS is done with. It is made when it is first needed.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     roots: Roots,
@@ -80,7 +141,7 @@ impl Tls {
         Self { roots, config: Arc::default() }
     }
 
-    fn config(&self) -> Result<Arc<ClientConfig>> {
+    async fn config(&self) -> Result<Arc<ClientConfig>> {
         if let Some(config) = self.config.get() {
             return Ok(config.clone());
         }
@@ -89,27 +150,16 @@ impl Tls {
             Roots::Custom(config) => return Ok(config.clone()),
             #[cfg(feature = "webpki-roots")]
             Roots::WebPki => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Roots::Platform => {
-                let found = rustls_native_certs::load_native_certs();
-                let (added, _) = store.add_parsable_certificates(found.certs);
-                if added == 0 {
-                    let why = found.errors.first().map(ToString::to_string).unwrap_or_default();
-                    return Err(Error::other(format!("this machine trusts nobody: {why}")));
-                }
-            }
+            // It may be another one the next time.
+            Roots::Platform => return platform().await,
             Roots::Certificates(certificates) => {
                 for certificate in certificates.iter() {
                     store.add(certificate.clone()).map_err(Error::other)?;
                 }
             }
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(Error::other)?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(self.config.get_or_init(|| Arc::new(config)).clone())
+        let config = trusting(store)?;
+        Ok(self.config.get_or_init(|| config).clone())
     }
 
     /// Does TLS over `stream` with the server `name`.
@@ -120,7 +170,7 @@ impl Tls {
     ) -> Result<TlsStream<S>> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
-        TlsConnector::from(self.config()?).connect(name, stream).await
+        TlsConnector::from(self.config().await?).connect(name, stream).await
     }
 }
 

@@ -176,6 +176,27 @@ async fn a_cut_connection_comes_back_by_itself() {
 }
 
 #[tokio::test]
+async fn tls_that_ends_without_a_word_was_cut_and_the_event_says_so() {
+    let emulator = emulator(3600);
+    let events = Arc::new(Mutex::new(String::new()));
+    let heard = events.clone();
+    let redis = client(&emulator)
+        .on_event(move |event| heard.lock().unwrap().push_str(&event.to_string()))
+        .connect()
+        .await
+        .unwrap();
+    emulator.cut();
+    let start = std::time::Instant::now();
+    while redis.health().reconnects == 0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", redis.health());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let said = events.lock().unwrap().clone();
+    let expected = "disconnected: the connection broke: it ended in the middle";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[tokio::test]
 async fn who_waits_in_vain_is_told_why() {
     let emulator = emulator(3600);
     let mut redis =

@@ -71,7 +71,7 @@ async fn what_is_wrong_with_a_connection_speaks_of_no_command() {
             None => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     };
-    assert!(matches!(problem, Error::Ended(_)), "{problem}");
+    assert!(matches!(problem, Error::Ended { .. }), "{problem}");
     assert!(!problem.to_string().contains("command"), "{problem}");
 }
 

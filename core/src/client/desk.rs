@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
-use super::error::Error;
+use super::error::{Cause, Error};
 use super::exchange::{Delivery, Exchange, Failure, State};
 use super::share::Share;
 use crate::command::Class;
@@ -96,6 +96,11 @@ impl<L: Share<State>> Desk<L> {
         self.exchange.connected(endpoint);
     }
 
+    /// Learns why the connection breaks, in the words of the network, before its last outputs.
+    pub fn broke(&self, cause: Cause) {
+        self.exchange.broke(cause);
+    }
+
     /// Learns that the connection has ended.
     pub fn disconnected(&mut self, reason: CloseReason) {
         self.exchange.disconnected(reason, &mut self.wakers);
@@ -152,7 +157,7 @@ impl<L: Share<State>> Deliveries<'_, L> {
             Output::Reply { tag, reply: Err(error) } => {
                 self.0.fail(tag, Failure::ReplyTooLarge(error));
             }
-            Output::Lost { tag, lost } => self.0.fail(tag, Failure::Lost(lost)),
+            Output::Lost { tag, lost } => self.0.lost(tag, lost),
             Output::Push(_) | Output::Event(_) => return Some(output),
         }
         None

@@ -38,9 +38,16 @@ pub enum Error {
         outcome: Outcome,
         /// What happened to the connection; `None` if the command just took too long.
         reason: Option<CloseReason>,
+        /// What the network said, if the connection [broke](CloseReason::Broken).
+        cause: Option<Cause>,
     },
     /// The connection has ended.
-    Ended(CloseReason),
+    Ended {
+        /// Why.
+        reason: CloseReason,
+        /// What the network said, if the connection [broke](CloseReason::Broken).
+        cause: Option<Cause>,
+    },
     /// The command was not sent, since there has been no connection for as long as a command may
     /// take.
     Unavailable {
@@ -98,7 +105,7 @@ impl Error {
             Self::Server(_) | Self::ReplyTooLarge(_) => Kind::Server,
             Self::Unavailable { cause: Some(cause) } => cause.kind(),
             Self::Lost { .. }
-            | Self::Ended(_)
+            | Self::Ended { .. }
             | Self::Unconfirmed
             | Self::Unavailable { cause: None }
             | Self::StateLost
@@ -141,17 +148,19 @@ impl fmt::Display for Error {
             Self::Connect(error) => error.fmt(f),
             Self::Login(error) => error.fmt(f),
             Self::Server(error) => error.fmt(f),
-            Self::Lost { outcome, reason } => {
-                match reason {
-                    Some(reason) => reason.fmt(f)?,
-                    None => f.write_str("the command took too long")?,
+            Self::Lost { outcome, reason, cause } => {
+                match (reason, cause) {
+                    (Some(reason), Some(cause)) => write!(f, "{reason} ({cause})")?,
+                    (Some(reason), None) => reason.fmt(f)?,
+                    (None, _) => f.write_str("the command took too long")?,
                 }
                 f.write_str(match outcome {
                     Outcome::NotSent => "; the command was not sent",
                     _ => "; the command may have been executed",
                 })
             }
-            Self::Ended(reason) => reason.fmt(f),
+            Self::Ended { reason, cause: Some(cause) } => write!(f, "{reason} ({cause})"),
+            Self::Ended { reason, cause: None } => reason.fmt(f),
             Self::Unavailable { cause: None } => f.write_str("there is no connection"),
             Self::Unavailable { cause: Some(cause) } => {
                 write!(f, "there is no connection: {cause}")
@@ -184,6 +193,9 @@ impl StdError for Error {
             Self::Token(error) => error.source(),
             Self::Connect(error) => error.source(),
             Self::Unavailable { cause: Some(cause) } => cause.source(),
+            Self::Lost { cause: Some(cause), .. } | Self::Ended { cause: Some(cause), .. } => {
+                Some(&**cause)
+            }
             _ => None,
         }
     }
@@ -210,7 +222,7 @@ impl From<Refused> for Error {
 
 impl From<Lost> for Error {
     fn from(lost: Lost) -> Self {
-        Self::Lost { outcome: lost.outcome, reason: lost.reason }
+        Self::Lost { outcome: lost.outcome, reason: lost.reason, cause: None }
     }
 }
 
@@ -244,6 +256,9 @@ impl fmt::Display for ServerError {
 
 /// What an error keeps for a person.
 pub type Details = Box<dyn StdError + Send + Sync>;
+
+/// The same for an error that several are told.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 /// There is no connection to a server.
 #[derive(Debug)]
@@ -376,6 +391,7 @@ impl StdError for FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Break;
     use std::io;
     use std::string::ToString;
 
@@ -384,7 +400,12 @@ mod tests {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let connect = ConnectError::new(ConnectErrorKind::Unreachable, "here:1", refused());
         let token = FetchError::transient(refused());
-        for error in [Error::Connect(Arc::new(connect)), Error::Token(Arc::new(token))] {
+        let lost = Error::Lost {
+            outcome: Outcome::Unknown,
+            reason: Some(CloseReason::Broken(Break::Reset)),
+            cause: Some(Arc::new(refused())),
+        };
+        for error in [Error::Connect(Arc::new(connect)), Error::Token(Arc::new(token)), lost] {
             for error in [error.clone(), Error::Unavailable { cause: Some(Box::new(error)) }] {
                 let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
                 assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));

@@ -19,10 +19,10 @@ use core::time::Duration;
 
 use super::desk::{Demand, Ended, Submit};
 use super::dialed::Dialed;
-use super::error::Error;
+use super::error::{Cause, Error};
 use super::share::Share;
 use crate::command::Refused;
-use crate::connection::{CloseReason, Config};
+use crate::connection::{CloseReason, Config, Lost};
 use crate::storage::{Buffer, CapacityError};
 use crate::time::Instant;
 use crate::transport::Endpoint;
@@ -280,7 +280,13 @@ impl<L: Share<State>> Exchange<L> {
 
     /// Learns where the connection leads that there is now.
     pub(super) fn connected(&self, endpoint: &Endpoint<'_>) {
-        self.lock().dialed = Some(Dialed::new(endpoint));
+        let mut state = self.lock();
+        (state.dialed, state.cause) = (Some(Dialed::new(endpoint)), None);
+    }
+
+    /// Learns why the connection breaks.
+    pub(super) fn broke(&self, cause: Cause) {
+        self.lock().cause = Some(cause);
     }
 
     /// Learns that there is no connection any more.
@@ -331,6 +337,13 @@ impl<L: Share<State>> Delivery<'_, L> {
         self.put(tag, Ok(raw));
         if let Some(state) = &mut self.state {
             state.hold_back(Ticket::from_tag(tag), self.wakers);
+        }
+    }
+
+    pub(super) fn lost(&mut self, tag: u64, lost: Lost) {
+        if let Some(state) = &self.state {
+            let failure = state.lost(lost);
+            self.fail(tag, failure);
         }
     }
 

@@ -34,7 +34,7 @@ mod standing;
 pub use addresses::{ATTEMPT_DELAY, Missed, Unreached, reach};
 pub use desk::{Deliveries, Demand, Desk, Ended, Submit};
 pub use environment::{Chosen, EnvSource, Environment, Text};
-pub use error::{ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
+pub use error::{Cause, ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
 pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use handle::Handle;
 pub use local::{Door, Hook, Local, PushHook, Settings, Subscriber};

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::error::{ConnectError, Error, FetchError};
+use super::error::{Cause, ConnectError, Error, FetchError};
 use crate::connection::{CloseReason, ConnectionHealth};
 use crate::event::Event;
 use crate::manager::TokenHealth;
@@ -22,13 +22,15 @@ pub struct Standing {
     reauths: u32,
     problem: Option<Error>,
     hopeless: bool,
+    /// Why the connection breaks, which is said next.
+    cause: Option<Cause>,
 }
 
 impl Standing {
     /// Before the first connection.
     pub const fn new(reconnect: Reconnect) -> Self {
-        let (connection, problem) = (None, None);
-        Self { reconnect, connection, connects: 0, reauths: 0, problem, hopeless: false }
+        let (connection, problem, cause) = (None, None, None);
+        Self { reconnect, connection, connects: 0, reauths: 0, problem, hopeless: false, cause }
     }
 
     /// Why there is no connection, as far as that is known.
@@ -53,7 +55,7 @@ impl Standing {
         let logged_in = self.connection().is_some_and(|health| health.generation.is_some());
         match &self.problem {
             // It was just given up for that.
-            Some(Error::Ended(CloseReason::Unresponsive)) => Error::Unconfirmed,
+            Some(Error::Ended { reason: CloseReason::Unresponsive, .. }) => Error::Unconfirmed,
             _ if logged_in => Error::Unconfirmed,
             problem => Error::Unavailable { cause: problem.clone().map(Box::new) },
         }
@@ -102,6 +104,11 @@ impl Standing {
         }
     }
 
+    /// Learns why the connection breaks, in the words of the network, before it has ended.
+    pub fn broke(&mut self, cause: Cause) {
+        self.cause = Some(cause);
+    }
+
     /// Learns what happened to the connection.
     pub fn observe(&mut self, now: Instant, event: &Event) {
         self.reconnect.observe(now, event);
@@ -115,9 +122,10 @@ impl Standing {
             Event::Disconnected { reason: CloseReason::Replaced } => self.connection = None,
             Event::Disconnected { reason } => {
                 self.connection = None;
-                let (problem, hopeless) = match reason {
-                    CloseReason::Refused(error) => (Error::Login(*error), !error.is_transient()),
-                    reason => (Error::Ended(*reason), false),
+                let cause = self.cause.take();
+                let (problem, hopeless) = match *reason {
+                    CloseReason::Refused(error) => (Error::Login(error), !error.is_transient()),
+                    reason => (Error::Ended { reason, cause }, false),
                 };
                 (self.problem, self.hopeless) = (Some(problem), hopeless);
             }

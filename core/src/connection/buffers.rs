@@ -2,10 +2,12 @@
 
 use core::fmt;
 
+use super::output::CloseReason;
 use crate::recent::Recent;
 use crate::resp::{Arg, Framer, RespError, encode};
 use crate::secret::wipe;
 use crate::storage::Storage;
+use crate::transport::Break;
 
 /// What a buffer that grows keeps when it is not needed.
 const LEAST: usize = 512;
@@ -90,6 +92,14 @@ impl<B: Storage<u8>> Receiver<B> {
                 self.buffer.reserve(room + 1);
             }
         }
+    }
+
+    /// Why a connection ends whose transport has ended now.
+    pub(crate) const fn ended(&self) -> CloseReason {
+        if self.start + self.handed_out == self.end && self.dropped.is_none() {
+            return CloseReason::ByServer;
+        }
+        CloseReason::Broken(Break::Truncated)
     }
 
     fn release(&mut self) {

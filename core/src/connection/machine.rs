@@ -225,7 +225,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::closed`](super::Connection::closed).
     #[inline(never)]
     pub const fn close(&mut self, reason: CloseReason) {
-        let transport = matches!(reason, CloseReason::ByServer | CloseReason::Broken);
+        let transport = matches!(reason, CloseReason::ByServer | CloseReason::Broken(_));
         // An answer to a login that is cut off counts for nothing.
         let login = matches!(self.phase, Phase::LoggingIn { .. });
         self.end(reason, !transport || login);

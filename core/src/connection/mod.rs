@@ -195,9 +195,15 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         }
     }
 
-    /// Says that the transport is gone: closed by the server, or broken.
+    /// Says that the transport is gone, and why.
     pub const fn closed(&mut self, reason: CloseReason) {
         self.machine.close(reason);
+    }
+
+    /// Says that nothing more will come: the server has closed the transport, or, in the middle of a
+    /// reply, it was cut.
+    pub const fn end_of_stream(&mut self) {
+        self.machine.close(self.receiver.ended());
     }
 
     /// Ends the connection when all replies are in, since another one has taken its place. A

@@ -8,6 +8,7 @@ use crate::command::Refused;
 use crate::event::Event;
 use crate::resp::Value;
 use crate::storage::CapacityError;
+use crate::transport::Break;
 
 /// What a connection has to say.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +93,7 @@ pub enum CloseReason {
     /// The server closed it. Azure Managed Redis does so, without a word, when the token ends.
     ByServer,
     /// The transport broke.
-    Broken,
+    Broken(Break),
     /// It was closed from this side, on purpose.
     Closed,
     /// The server didn't answer a login in time.
@@ -113,7 +114,8 @@ pub enum CloseReason {
     Unresponsive,
     /// What the server sent makes no sense.
     Protocol,
-    /// It could not log in again and another one takes its place, before its login ends.
+    /// Another one takes its place: before its login ends, since it can't log in again, or where it
+    /// leads to the wrong server.
     Replaced,
     /// There was nothing to do, and it was to be let go then.
     Idle,
@@ -130,7 +132,8 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ByServer => "the server closed the connection",
-            Self::Broken => "the connection broke",
+            Self::Broken(Break::Unknown) => "the connection broke",
+            Self::Broken(how) => return write!(f, "the connection broke: {how}"),
             Self::Closed => "the connection was closed",
             Self::LoginTimeout => "the server didn't answer the login in time",
             Self::Refused(error) => return error.fmt(f),
@@ -145,7 +148,7 @@ impl fmt::Display for CloseReason {
             Self::TokenReplaced => "the token was replaced while it was being sent",
             Self::Unresponsive => "the server doesn't answer",
             Self::Protocol => "what the server sent is not RESP, or not a reply to anything",
-            Self::Replaced => "the connection is replaced, since it can't log in again",
+            Self::Replaced => "another connection takes its place",
             Self::Idle => "the connection was idle",
         })
     }

@@ -6,7 +6,7 @@ use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use embedded_io_async::{Read, Write};
+use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 
 use super::{LOOK_EVERY, Tokens, either};
 use crate::command::Class;
@@ -17,6 +17,7 @@ use crate::connection::{
 use crate::resp::Arg;
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
+use crate::transport::Break;
 
 /// How often it is read and written before others have a turn: those who wait for what was read,
 /// and have room for so much of it.
@@ -89,6 +90,12 @@ pub trait Handler {
     /// Hears what came of them, and all else that happens.
     fn output(&mut self, output: Output<'_>);
 
+    /// Hears why the transport broke, in its own words, before the connection ends for that.
+    #[cfg(feature = "alloc")]
+    fn broke(&mut self, error: &dyn core::error::Error) {
+        let _ = error;
+    }
+
     /// When [`expire`](Self::expire) has something to do.
     fn deadline(&self) -> Instant {
         Instant::FAR_FUTURE
@@ -159,12 +166,16 @@ where
                 let mut shared = shared.borrow_mut();
                 let Shared { machine, handler } = &mut *shared;
                 match read {
-                    Ok(0) => machine.close(CloseReason::ByServer),
+                    Ok(0) => machine.close(receiver.ended()),
                     Ok(len) => {
                         receiver.received(len);
                         machine.heard(timer.now());
                     }
-                    Err(_) => machine.close(CloseReason::Broken),
+                    Err(error) => {
+                        #[cfg(feature = "alloc")]
+                        handler.broke(&error);
+                        machine.close(broken(error.kind()));
+                    }
                 }
                 while let Some(output) = machine.next(timer.now(), receiver) {
                     handler.output(output);
@@ -201,18 +212,25 @@ where
                 let Shared { machine, handler } = &mut *shared;
                 handler.speaking(&machine.health(timer.now()));
             }
-            let result = async {
+            let written = async {
                 while !transmitter.is_empty() {
                     shared.borrow_mut().machine.offered();
-                    let len =
-                        writer.write(transmitter.bytes()).await.ok().filter(|len| *len > 0)?;
+                    let len = writer.write(transmitter.bytes()).await.map_err(Some)?;
+                    if len == 0 {
+                        return Err(None);
+                    }
                     let len = transmitter.sent(len);
                     shared.borrow_mut().machine.sent(len);
                 }
-                writer.flush().await.ok()
+                writer.flush().await.map_err(Some)
             };
-            if result.await.is_none() {
-                shared.borrow_mut().machine.close(CloseReason::Broken);
+            if let Err(error) = written.await {
+                let mut shared = shared.borrow_mut();
+                #[cfg(feature = "alloc")]
+                if let Some(error) = &error {
+                    shared.handler.broke(error);
+                }
+                shared.machine.close(broken(error.map_or(ErrorKind::Other, |error| error.kind())));
             }
             progress.set(true);
         }
@@ -291,6 +309,10 @@ fn look<M: Storage<u8>, B: Storage<u8>, R: Storage<Pending>, C: Timer, const WAI
     if earlier {
         tokens.wake();
     }
+}
+
+const fn broken(kind: ErrorKind) -> CloseReason {
+    CloseReason::Broken(Break::of(kind))
 }
 
 /// Lets others have a turn. Who polls comes back by itself.

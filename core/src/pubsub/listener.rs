@@ -333,7 +333,8 @@ mod tests {
         // Somebody else's command is somebody else's business.
         world.output(&mut listener, &Output::Lost { tag: 1, lost: silent });
         world.output(&mut listener, &Output::Reply { tag: 2, reply: Ok(Value::framed(b"_\r\n")) });
-        let ended = Lost::new(Outcome::Unknown, Some(CloseReason::Broken));
+        let ended =
+            Lost::new(Outcome::Unknown, Some(CloseReason::Broken(crate::transport::Break::Reset)));
         world.output(&mut listener, &Output::Lost { tag, lost: ended });
         assert!(world.submit(&mut listener));
         world.output(&mut listener, &Output::Lost { tag, lost: silent });

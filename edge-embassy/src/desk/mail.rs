@@ -193,6 +193,7 @@ mod tests {
     use redis_entraid_core::args;
     use redis_entraid_core::connection::{CloseReason, Lost};
     use redis_entraid_core::resp::Value;
+    use redis_entraid_core::transport::Break;
     use std::boxed::Box;
     use std::vec::Vec;
 
@@ -274,7 +275,7 @@ mod tests {
         let (mut mail, mut line) = (mail(), Line { open: true, taken: Vec::new() });
         mail.put(args!["GET", "k"], None).unwrap();
         mail.submit(BY, &mut line);
-        let lost = |outcome| Lost::new(outcome, Some(CloseReason::Broken));
+        let lost = |outcome| Lost::new(outcome, Some(CloseReason::Broken(Break::Reset)));
         assert!(mail.output(&Output::Lost { tag: 1, lost: lost(Outcome::NotSent) }));
         assert!(mail.is_waiting() && mail.take(&mut []).is_none());
         assert!(!mail.submit(BY, &mut line) && line.taken.len() == 2);

@@ -3,7 +3,7 @@
 use core::task::Context;
 use std::sync::{Arc, Mutex};
 
-use redis_entraid_core::client::{self, Mail};
+use redis_entraid_core::client::{self, Cause, Mail};
 use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::time::{Clock, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -79,6 +79,10 @@ impl Owner for Owned<'_> {
 
     fn deadline(&self) -> Instant {
         if self.line.has_news() { Instant::default() } else { Instant::FAR_FUTURE }
+    }
+
+    fn broke(&mut self, cause: Cause) {
+        self.standing.broke(cause);
     }
 
     fn outputs(&mut self, wire: &mut Wire) {

@@ -142,7 +142,10 @@ async fn what_waits_behind_a_blocked_connection_is_told_that_it_was_not_sent() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     let start = tokio::time::Instant::now();
     let error = other.command(args!["PING"]).await.unwrap_err();
-    assert!(matches!(error, Error::Lost { outcome: Outcome::NotSent, reason: None }), "{error}");
+    assert!(
+        matches!(error, Error::Lost { outcome: Outcome::NotSent, reason: None, .. }),
+        "{error}"
+    );
     assert_eq!(start.elapsed(), Duration::from_secs(5));
     assert!(blocked.await.unwrap());
     ok(&mut other, "PING").await;

@@ -45,7 +45,7 @@ fn started(client: &redis::Client) -> RedisResult<()> {
     assert!(con.check_connection());
     let () = con.set("my_key", 42)?;
     assert_eq!(con.get::<_, i32>("my_key")?, 42);
-    let () = redis::cmd("SET").arg("my_key").arg(43).exec(&mut con).map(|()| ())?;
+    redis::cmd("SET").arg("my_key").arg(43).exec(&mut con)?;
     assert_eq!(con.get::<_, Option<String>>("nothing")?, None);
     assert_eq!(con.incr::<_, _, i32>("my_key", 2)?, 45);
     let () = con.set_ex("short", "lived", 100)?;

@@ -301,8 +301,8 @@ impl World {
                 self.connection.closed(CloseReason::Closed);
                 Ok(true)
             }
+            Err(Ended::Stale) => Broken::new("nobody was redirected", "it says that it was"),
             Err(Ended::Unneeded) => Broken::new("handles are needed", "it says they aren't"),
-            Err(Ended::Stale) => Broken::new("nothing has moved", "it says so"),
         }
     }
 

@@ -159,11 +159,11 @@ async fn execute(
     // The core lets a command block for as long as it says by itself. Whoever says how long they
     // wait mean that, too.
     let done = within(&clock, by.plus(GRACE), entered).await;
-    let late = || Error::Lost { outcome: Outcome::Unknown, reason: None };
+    let late = || Error::Lost { outcome: Outcome::Unknown, reason: None, cause: None };
     done.unwrap_or_else(|| Err(thrown(&host, &late())))
 }
 
-const NOT_SENT: Error = Error::Lost { outcome: Outcome::NotSent, reason: None };
+const NOT_SENT: Error = Error::Lost { outcome: Outcome::NotSent, reason: None, cause: None };
 
 /// Executes what was let in.
 async fn enter(

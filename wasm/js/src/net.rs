@@ -82,21 +82,34 @@ struct Reader<'t> {
 
 struct Writer<'t>(&'t Transport);
 
-/// The connection broke.
-#[derive(Debug)]
-struct Broken;
+/// The connection broke, in the host's words.
+struct Broken(Problem);
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection broke")
+        self.0.fmt(f)
     }
 }
 
 impl core::error::Error for Broken {}
 
+// What is derived takes two kilobytes.
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl embedded_io_async::Error for Broken {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::ConnectionReset
+        match self.0.kind.as_str() {
+            "reset" => ErrorKind::ConnectionReset,
+            "timed out" => ErrorKind::TimedOut,
+            "truncated" => ErrorKind::ConnectionAborted,
+            "alert" => ErrorKind::ConnectionRefused,
+            "bad record" => ErrorKind::InvalidData,
+            _ => ErrorKind::Other,
+        }
     }
 }
 
@@ -111,7 +124,7 @@ impl ErrorType for Writer<'_> {
 impl Read for Reader<'_> {
     async fn read(&mut self, room: &mut [u8]) -> Result<usize, Broken> {
         while self.taken >= self.left.len() && !room.is_empty() {
-            let read = settled(self.transport.read()).await.map_err(|_| Broken)?;
+            let read = settled(self.transport.read()).await.map_err(Broken)?;
             if read.is_undefined() {
                 return Ok(0);
             }
@@ -140,7 +153,7 @@ impl Write for Writer<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         // The host keeps it for longer than our memory stands still.
         let copy = Uint8Array::from(bytes);
-        settled(self.0.write(copy)).await.map_err(|_| Broken)?;
+        settled(self.0.write(copy)).await.map_err(Broken)?;
         Ok(bytes.len())
     }
 

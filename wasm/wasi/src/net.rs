@@ -4,11 +4,13 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use alloc::rc::Rc;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use embedded_io_async::{ErrorType, Read, Write};
 use redis_entraid_core::client::{Unreached, reach};
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
+use redis_entraid_core::transport::{
+    self, ConnectErrorKind, Connector, Endpoint, ErrorKind, Session, Stage,
+};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::sockets::instance_network::instance_network;
 use wasip2::sockets::ip_name_lookup::resolve_addresses;
@@ -235,21 +237,40 @@ pub struct Writer<'s> {
     reactor: &'s Reactor,
 }
 
-/// The connection broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
+/// The connection broke, in the runtime's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(String);
+
+impl From<StreamError> for Broken {
+    fn from(error: StreamError) -> Self {
+        Self(match error {
+            StreamError::Closed => "the stream is closed".into(),
+            StreamError::LastOperationFailed(error) => error.to_debug_string(),
+        })
+    }
+}
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection broke")
+        f.write_str(&self.0)
     }
 }
 
 impl core::error::Error for Broken {}
 
 impl transport::Error for Broken {
-    fn kind(&self) -> embedded_io_async::ErrorKind {
-        embedded_io_async::ErrorKind::ConnectionReset
+    /// By the words, which are all that WASI has.
+    fn kind(&self) -> ErrorKind {
+        let says = |word| self.0.contains(word);
+        if says("reset") {
+            ErrorKind::ConnectionReset
+        } else if says("timed out") {
+            ErrorKind::TimedOut
+        } else if says("pipe") || says("closed") {
+            ErrorKind::BrokenPipe
+        } else {
+            ErrorKind::Other
+        }
     }
 }
 
@@ -275,7 +296,7 @@ impl Read for Reader<'_> {
                     return Ok(len);
                 }
                 Err(StreamError::Closed) => return Ok(0),
-                Err(StreamError::LastOperationFailed(_)) => return Err(Broken),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -285,12 +306,12 @@ impl Write for Writer<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         let room = self.room().await?;
         let len = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-        self.stream.write(&bytes[..len]).map_err(|_| Broken)?;
+        self.stream.write(&bytes[..len])?;
         Ok(len)
     }
 
     async fn flush(&mut self) -> Result<(), Broken> {
-        self.stream.flush().map_err(|_| Broken)?;
+        self.stream.flush()?;
         self.room().await.map(drop)
     }
 }
@@ -302,7 +323,7 @@ impl Writer<'_> {
             match self.stream.check_write() {
                 Ok(0) => self.reactor.wait(self.stream.subscribe()).await,
                 Ok(room) => return Ok(room),
-                Err(_) => return Err(Broken),
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::recent::Recent;
 use crate::resp::{Arg, encode, encoded_len};
 use crate::storage::{Buffer, CapacityError};
 
-use super::super::error::{Error, ServerError};
+use super::super::error::{Cause, Error, ServerError};
 
 /// Which command it is: of which slot, of which of its batches, and which one of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,8 @@ impl Batch {
 #[derive(Clone, Debug)]
 pub(in super::super) enum Failure {
     Lost(Lost),
+    /// The connection broke, and the network says why.
+    Broke(Lost, Cause),
     Unavailable(Option<Error>),
     StateLost,
     /// The server says `NOAUTH` to a command before it, so that it was not sent.
@@ -111,6 +113,9 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Lost(lost) => lost.into(),
+            Failure::Broke(Lost { outcome, reason, .. }, cause) => {
+                Self::Lost { outcome, reason, cause: Some(cause) }
+            }
             // The server has refused us: that is all there is to say.
             Failure::Unavailable(Some(error @ (Self::Login(_) | Self::Closed))) => error,
             Failure::Unavailable(cause) => Self::Unavailable { cause: cause.map(Box::new) },

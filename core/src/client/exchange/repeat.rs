@@ -35,7 +35,11 @@ impl Said {
             Ok(value) if says_noauth(value) => Self::NotExecuted,
             Ok(value) if value.error().is_some() => Self::Error,
             Err(Some(Failure::NoLogin)) => Self::NotExecuted,
-            Err(Some(Failure::Lost(lost))) if lost.outcome == Outcome::NotSent => Self::NotExecuted,
+            Err(Some(Failure::Lost(lost) | Failure::Broke(lost, _)))
+                if lost.outcome == Outcome::NotSent =>
+            {
+                Self::NotExecuted
+            }
             _ => Self::Done,
         }
     }

@@ -9,7 +9,7 @@ use crate::time::Instant;
 
 use super::super::desk::{Ended, Submit};
 use super::super::dialed::Dialed;
-use super::super::error::Error;
+use super::super::error::{Cause, Error};
 use super::batch::{Failure, Ticket};
 use super::queue::{Limits, Queue, Queued};
 use super::renewal::Renewal;
@@ -32,6 +32,8 @@ pub struct State {
     /// Where its connections lead, when there has been one.
     pub(super) dialed: Option<Dialed>,
     pub(super) renewal: Renewal,
+    /// Why the last one broke, if it did.
+    pub(super) cause: Option<Cause>,
     pub(super) driver: Option<Waker>,
     /// The driver has ended and will not come back.
     pub(super) over: Option<Error>,
@@ -48,7 +50,7 @@ impl State {
     pub(super) fn new(limits: Limits) -> Self {
         let (queue, slots, free, held) = Default::default();
         let (handles, session, withdrawn, driver, over) = (0, None, 0, None, None);
-        let (dialed, renewal) = (None, Renewal::new(limits.seed));
+        let (dialed, renewal, cause) = (None, Renewal::new(limits.seed), None);
         Self {
             limits,
             queue,
@@ -60,6 +62,7 @@ impl State {
             withdrawn,
             dialed,
             renewal,
+            cause,
             driver,
             over,
         }
@@ -307,6 +310,14 @@ impl State {
         }
     }
 
+    /// A command that was lost, with what the network says of it.
+    pub(super) fn lost(&self, lost: Lost) -> Failure {
+        match (&self.cause, lost.reason) {
+            (Some(cause), Some(CloseReason::Broken(_))) => Failure::Broke(lost, cause.clone()),
+            _ => Failure::Lost(lost),
+        }
+    }
+
     /// Learns that there is no connection any more. What is left of a batch of which a part was sent
     /// does not go to another one: it would be torn. Nor does what relies on a session that was open.
     pub(super) fn disconnected(&mut self, reason: CloseReason, wakers: &mut Vec<Waker>) {
@@ -319,8 +330,8 @@ impl State {
         queue.disconnected();
         self.renewal.disconnected();
         self.held = Held::Nothing;
-        let lost = Lost::new(Outcome::NotSent, Some(reason));
-        self.fail(&rest, &Failure::Lost(lost), wakers);
+        let lost = self.lost(Lost::new(Outcome::NotSent, Some(reason)));
+        self.fail(&rest, &lost, wakers);
         self.fail(&relying, &Failure::StateLost, wakers);
         let torn = held.map(|open| open.slot).or(rest.first().map(|queued| queued.ticket.slot));
         if let Some(session) = self.session

@@ -87,6 +87,11 @@ impl<T: Timer> Handler for Keeper<T> {
         }
     }
 
+    fn broke(&mut self, error: &dyn core::error::Error) {
+        let cause = self.shared.broke(error);
+        self.desk.broke(cause);
+    }
+
     fn deadline(&self) -> Instant {
         self.desk.deadline()
     }

@@ -9,9 +9,9 @@ use core::future::{Future, poll_fn};
 use core::task::Poll;
 
 use super::identity::Identity;
-use crate::client::error::{ConnectError, Error};
+use crate::client::error::{Cause, ConnectError, Error};
 use crate::client::{NodeAddress, Standing};
-use crate::connection::{Config, Outcome};
+use crate::connection::{Config, Lost, Outcome};
 use crate::drive::{Owner, keep, within};
 use crate::event::Event;
 use crate::manager::Pull;
@@ -137,9 +137,7 @@ impl<T: Timer> Shared<T> {
         match within(&self.identity.timer, self.identity.until, executed).await {
             Some(executed) => executed,
             // Nobody knows how far it has come.
-            None if self.connected.get() => {
-                Err(Error::Lost { outcome: Outcome::Unknown, reason: None })
-            }
+            None if self.connected.get() => Err(Lost::new(Outcome::Unknown, None).into()),
             None => Err(Error::Unavailable { cause: Some(Box::new(self.too_late())) }),
         }
     }
@@ -162,7 +160,15 @@ impl<T: Timer> Shared<T> {
         keep(connector, &self.endpoint(), connections, timer, tokens, owner).await;
     }
 
-    /// Learns what happened to a connection, and tells who wants to hear.
+    /// Learns why the connection breaks, of which only the words outlive it.
+    pub(super) fn broke(&self, error: &dyn core::error::Error) -> Cause {
+        let words: Box<dyn core::error::Error + Send + Sync> = error.to_string().into();
+        let cause = Cause::from(words);
+        self.standing.borrow_mut().broke(cause.clone());
+        cause
+    }
+
+    /// Learns what happened to the connection, and tells who wants to hear.
     pub(super) fn observe(&self, event: &Event) {
         self.standing.borrow_mut().observe(self.now(), event);
         if let Event::Disconnected { .. } = event

@@ -1,6 +1,7 @@
 //! Commands and replies, silence, and the end.
 
 use super::*;
+use crate::transport::Break;
 
 #[test]
 fn commands_know_whether_they_were_sent() {
@@ -22,8 +23,30 @@ fn commands_know_whether_they_were_sent() {
         ]
     );
     assert!(bench.outputs().is_empty());
-    bench.connection.closed(CloseReason::Broken);
+    bench.connection.closed(CloseReason::Broken(Break::Reset));
     assert!(bench.outputs().is_empty(), "it ends once");
+}
+
+#[test]
+fn a_stream_that_ends_in_the_middle_of_a_reply_broke_and_one_between_replies_was_closed() {
+    let large = "x".repeat(300);
+    let cut = CloseReason::Broken(Break::Truncated);
+    for (part, expected) in [
+        ("", CloseReason::ByServer),
+        ("+OK\r\n", CloseReason::ByServer),
+        ("+OK\r\n+P", cut),
+        ("$3\r\nabc", cut),
+        // A reply that is larger than the buffer is read to its end, and dropped.
+        (&format!("$400\r\n{large}"), cut),
+        (&format!("$300\r\n{large}\r\n"), CloseReason::ByServer),
+    ] {
+        let mut bench = Bench::ready();
+        bench.submit(1, args!["GET", "a"]);
+        bench.submit(2, args!["PING"]);
+        bench.answer(part);
+        bench.connection.end_of_stream();
+        assert_eq!(bench.outputs().last(), Some(&ended(expected)), "{part}");
+    }
 }
 
 #[test]

@@ -1,3 +1,4 @@
+mod broken;
 mod flood;
 #[cfg(feature = "alloc")]
 mod memory;

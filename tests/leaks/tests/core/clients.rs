@@ -15,7 +15,6 @@ use redis_entraid_core::drive::{Refresh, Wanted};
 use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::source::Fixed;
-use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::{Clock, Instant, StdClock, Timer};
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 
@@ -72,13 +71,13 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&standing.dial_failed(NOW, failed()));
     shown.value(&standing);
     shown.error(&failed());
-    let nowhere = |_| core::future::ready(Err::<(), _>(CapacityError::new(Buffer::Ring, 1, 0)));
-    let address = core::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let reached = pin!(reach(&StdTimer(StdClock::new()), NOW, [address], nowhere))
-        .poll(&mut Context::from_waker(Waker::noop()));
-    let Poll::Ready(Err(unreached)) = reached else { unreachable!() };
-    shown.error(&unreached);
-    unreached.addresses().for_each(|(_, missed)| shown.value(missed));
+    let (timer, address) = (StdTimer(StdClock::new()), "10.0.0.1:1".parse().unwrap());
+    let dial = async |_| Err::<(), _>(failed());
+    let reached = pin!(reach(&timer, Instant::FAR_FUTURE, [address], dial));
+    if let Poll::Ready(Err(unreached)) = reached.poll(&mut Context::from_waker(Waker::noop())) {
+        shown.error(&unreached);
+        unreached.addresses().for_each(|(_, missed)| shown.value(missed));
+    }
     shown.error(&FetchError::transient("no vault"));
     shown.error(&ConfigError::NoSource);
     shown.value(&ServerError { code: "ERR".into(), message: "no".into() });

@@ -38,6 +38,20 @@ export const networkKind = (error) => {
   return 'unreachable';
 };
 
+const BROKEN = [
+  [/^(ECONNRESET|EPIPE|ConnectionReset|BrokenPipe|ConnectionAborted)$/, 'reset'],
+  [/^(ETIMEDOUT|TimedOut)$/, 'timed out'],
+  [/^(ERR_STREAM_PREMATURE_CLOSE|UnexpectedEof)$/, 'truncated'],
+  [/_ALERT_/, 'alert'],
+  [/^(ERR_SSL_|InvalidData$)/, 'bad record'],
+];
+
+/** How a connection broke, by the names that Node and Deno have for it. */
+export const breakKind = (error) => {
+  const code = String(error?.code ?? error?.name ?? '');
+  return BROKEN.find(([known]) => known.test(code))?.[1] ?? 'unknown';
+};
+
 /** What is said of an error, with what is inside it. */
 const messageOf = (error) => {
   const message = String(error?.message ?? error);

@@ -1,7 +1,7 @@
 // What the module needs of JavaScript: clocks, timers, streams, tokens and HTTP. Nothing of it
 // throws; what fails rejects its promise with `{ kind, message }`.
 
-import { networkKind, reasonOf, RedisError } from './errors.js';
+import { breakKind, networkKind, reasonOf, RedisError } from './errors.js';
 import { issued } from './token.js';
 
 const ignored = () => {};
@@ -60,7 +60,7 @@ const transport = (given, signal) => {
   writer.closed?.catch(ignored);
   reader.closed?.catch(ignored);
   const failed = (error) => {
-    throw reasonOf(error, networkKind);
+    throw reasonOf(error, breakKind);
   };
   const bytes = ({ value, done }) => {
     if (!done && !(value instanceof Uint8Array)) throw new Error('a stream of something else than bytes');

@@ -117,6 +117,10 @@ impl<T> Keeper<'_, T> {
 }
 
 impl<T: Timer> Handler for Keeper<'_, T> {
+    fn broke(&mut self, error: &dyn core::error::Error) {
+        self.lines.shared.broke(error);
+    }
+
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
         if self.is_current() && self.other(Line::is_settled) {
             connection.retire();

@@ -21,7 +21,7 @@ fn a_slow_command_costs_others_their_time_but_nobody_the_connection() {
         let beside = async {
             for _ in 0..60 {
                 let error = other.command_within(SHORT, args!["GET", "k"]).await.unwrap_err();
-                let lost = Error::Lost { outcome: Outcome::Unknown, reason: None };
+                let lost = Error::Lost { outcome: Outcome::Unknown, reason: None, cause: None };
                 assert_eq!(error.to_string(), lost.to_string());
             }
             assert_eq!(world.now(), Instant::from_millis(60_000));
