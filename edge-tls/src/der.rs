@@ -54,6 +54,16 @@ pub(crate) fn key(certificate: &[u8]) -> Result<(&[u8], Option<u8>)> {
     Ok((key, usage))
 }
 
+/// The content of the SubjectPublicKeyInfo `info`.
+pub(crate) fn content(mut info: &[u8]) -> Option<&[u8]> {
+    expect(&mut info, SEQUENCE).ok()
+}
+
+/// That of a certificate's.
+pub(crate) fn key_info(certificate: &[u8]) -> Option<&[u8]> {
+    content(key(certificate).ok()?.0)
+}
+
 /// The first bits of a KeyUsage extension, after its identifier.
 fn bits(mut extension: &[u8]) -> Result<u8> {
     let (tag, mut value, _) = any(&mut extension)?;
@@ -90,6 +100,19 @@ fn any<'a>(bytes: &mut &'a [u8]) -> Result<(u8, &'a [u8], &'a [u8])> {
     let (tag, content, whole, after) = parse().ok_or(CertificateError::Malformed)?;
     *bytes = after;
     Ok((tag, content, whole))
+}
+
+/// 1.2.840.113549.1.1.1
+#[cfg(feature = "rsa")]
+const RSA_ENCRYPTION: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+
+/// The RSAPublicKey in the content of a SubjectPublicKeyInfo, if it is for RSA.
+#[cfg(feature = "rsa")]
+pub(crate) fn rsa_public_key(mut info: &[u8]) -> Option<&[u8]> {
+    let mut algorithm = expect(&mut info, SEQUENCE).ok()?;
+    let is_rsa = expect(&mut algorithm, OBJECT_IDENTIFIER).ok()? == RSA_ENCRYPTION;
+    // The first byte is the number of bits that the last one lacks.
+    expect(&mut info, BIT_STRING).ok()?.get(1..).filter(|_| is_rsa)
 }
 
 /// The modulus and the exponent of an RSAPublicKey (RFC 8017 appendix A.1.1), without leading

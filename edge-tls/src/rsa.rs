@@ -83,8 +83,9 @@ pub(crate) fn pss<D: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Op
     (expected.as_slice() == seed).then_some(())
 }
 
-/// The public operation: what was signed, as long as the modulus.
-fn open<'b>(key: &[u8], signature: &[u8], block: &'b mut Block) -> Option<&'b mut [u8]> {
+/// The modulus of `key`, and how often the exponent squares: `None` if nothing here can be done with
+/// such a key.
+fn parts(key: &[u8]) -> Option<(&[u8], u32)> {
     let (modulus, exponent) = der::rsa_key(key)?;
     // The only two that are in use. Others would only add work for who checks.
     let squarings = match exponent {
@@ -93,7 +94,20 @@ fn open<'b>(key: &[u8], signature: &[u8], block: &'b mut Block) -> Option<&'b mu
         _ => return None,
     };
     let len = modulus.len();
-    if !(LEAST..=MOST).contains(&len) || len % 4 != 0 || signature.len() != len {
+    ((LEAST..=MOST).contains(&len) && len % 4 == 0).then_some((modulus, squarings))
+}
+
+/// Whether the key in the SubjectPublicKeyInfo `info` is one of RSA that is too small, too large, or
+/// has another exponent than those in use: no signature can be checked with it.
+pub(crate) fn is_unsupported(info: &[u8]) -> bool {
+    der::rsa_public_key(info).is_some_and(|key| parts(key).is_none())
+}
+
+/// The public operation: what was signed, as long as the modulus.
+fn open<'b>(key: &[u8], signature: &[u8], block: &'b mut Block) -> Option<&'b mut [u8]> {
+    let (modulus, squarings) = parts(key)?;
+    let len = modulus.len();
+    if signature.len() != len {
         return None;
     }
     let (mut n, mut s, mut m) = ([0; LIMBS], [0; LIMBS], [0; LIMBS]);

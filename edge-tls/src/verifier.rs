@@ -118,7 +118,16 @@ impl<'a, S: Suite> Verifier<'a, S> {
         match path {
             Ok(_) => {}
             Err(_) if misused.get() => return Err(CertificateError::Usage),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let mut roots = self.config.roots.iter().map(|root| &*root.subject_public_key_info);
+                let mut sent = sent.iter().filter_map(|sent| der::key_info(sent));
+                let is_unsupported = roots.any(is_unsupported) || sent.any(is_unsupported);
+                return Err(match error.into() {
+                    // One that can't be checked is not a wrong one.
+                    CertificateError::Signature if is_unsupported => CertificateError::Unsupported,
+                    error => error,
+                });
+            }
         }
         certificate.verify_is_valid_for_subject_name(self.name)?;
         if !permits(leaf, der::DIGITAL_SIGNATURE)? {
@@ -143,9 +152,26 @@ impl<'a, S: Suite> Verifier<'a, S> {
         RawPublicKeyEntity::try_from(&key)?
             .verify_signature(algorithm, signed, proof.signature)
             .map_err(|error| match error {
+                webpki::Error::InvalidSignatureForPublicKey
+                    if der::content(self.key.get(..self.key_len).unwrap_or_default())
+                        .is_some_and(is_unsupported) =>
+                {
+                    CertificateError::Unsupported
+                }
                 webpki::Error::InvalidSignatureForPublicKey => CertificateError::Proof,
                 _ => CertificateError::Scheme,
             })
+    }
+}
+
+/// Whether no signature can be checked with the key in `info`, the content of a SubjectPublicKeyInfo.
+fn is_unsupported(info: &[u8]) -> bool {
+    #[cfg(feature = "rsa")]
+    return crate::rsa::is_unsupported(info);
+    #[cfg(not(feature = "rsa"))]
+    {
+        let _ = info;
+        false
     }
 }
 

@@ -72,6 +72,30 @@ mod rsa {
         assert_eq!(ping(leaf.server(), &[&root], NAME), Ok(()));
     }
 
+    /// A key that is none of those that are checked here: too large, or with an odd exponent.
+    fn odd(bits: u32, exponent: u32) -> KeyPair {
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt"]);
+        openssl.arg(format!("rsa_keygen_bits:{bits}")).arg("-pkeyopt");
+        let output = openssl.arg(format!("rsa_keygen_pubexp:{exponent}")).output().unwrap();
+        let pem = String::from_utf8(output.stdout).unwrap();
+        KeyPair::from_pem_and_sign_algo(&pem, &PKCS_RSA_SHA256).unwrap()
+    }
+
+    #[test]
+    fn keys_that_nothing_can_be_checked_with_are_unsupported_and_no_wrong_signature() {
+        for (bits, exponent) in [(4160, 65_537), (2048, 65_539)] {
+            let root = root("root", odd(bits, exponent));
+            let leaf = root.issue(leaf(&[NAME]), super::key(&P256));
+            let error = refused(ping(leaf.server(), &[&root], NAME));
+            assert_eq!(error, CertificateError::Unsupported, "{bits} {exponent}");
+            let root = super::root("root", super::key(&P256));
+            let leaf = root.issue(super::leaf(&[NAME]), odd(bits, exponent));
+            let error = refused(ping(leaf.server(), &[&root], NAME));
+            assert_eq!(error, CertificateError::Unsupported, "{bits} {exponent}, its own");
+        }
+    }
+
     #[test]
     fn a_server_that_has_not_the_rsa_key_of_its_certificate_is_refused() {
         let root = root("root", super::key(&P256));

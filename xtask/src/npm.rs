@@ -93,6 +93,8 @@ pub(crate) fn package() -> Result<Built> {
         fs::write(glue.join("used.js"), used).map_err(io)?;
         let mut minify = Command::new(esbuild()?);
         minify.current_dir(&glue).args(["used.js", "--bundle", "--minify", "--format=esm"]);
+        // There is one of it, for the module and for what is around it.
+        minify.arg("--external:../lib/broken.js");
         let script = wasm.join(format!("{name}.js"));
         quietly(minify.arg(format!("--outfile={}", script.display())))?;
     }

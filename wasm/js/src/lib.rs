@@ -35,5 +35,6 @@ mod value;
 #[cfg(target_family = "wasm")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    task::failed();
     core::arch::wasm32::unreachable()
 }

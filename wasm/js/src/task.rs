@@ -9,20 +9,44 @@ use core::task::{Poll, Waker};
 
 use js_sys::Promise;
 use redis_entraid_core::event::Event;
-use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use crate::host::Host;
 
 /// Something to be driven.
 pub(crate) type Driver = Pin<Box<dyn Future<Output = ()>>>;
 
+#[wasm_bindgen(raw_module = "../lib/broken.js")]
+extern "C" {
+    /// Tells that the module fails.
+    #[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
+    pub(crate) fn failed();
+
+    type Deferred;
+    fn deferred() -> Deferred;
+    #[wasm_bindgen(method, getter)]
+    fn promise(this: &Deferred) -> Promise;
+    #[wasm_bindgen(method)]
+    fn resolve(this: &Deferred, value: JsValue);
+    #[wasm_bindgen(method)]
+    fn reject(this: &Deferred, reason: JsValue);
+}
+
 /// A promise for what `future` comes to. What is around each of them is the same code.
 pub(crate) fn promised(
     future: impl Future<Output = Result<JsValue, JsValue>> + 'static,
 ) -> Promise {
     let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
-    future_to_promise(future)
+    let deferred = deferred();
+    let promise = deferred.promise();
+    spawn_local(async move {
+        match future.await {
+            Ok(value) => deferred.resolve(value),
+            Err(reason) => deferred.reject(reason),
+        }
+    });
+    promise
 }
 
 /// Waits for `future`, or until `aborted` is settled: then it fails with what that comes to.

@@ -175,6 +175,14 @@ fn the_first_command_goes_in_the_flight_of_the_login() {
 }
 
 #[test]
+fn when_the_module_fails_who_waits_hears_so_and_who_comes_later() {
+    let emulator = emulator(real());
+    let said = output(&mut javascript("node", "trap.mjs", &emulator), &emulator);
+    assert!(said.ends_with("done\n") && !said.contains("NOT OK"), "{said}");
+    assert_eq!(said.matches("ok ").count(), 4, "{said}");
+}
+
+#[test]
 fn node_redis_gets_started_on_the_small_store() {
     let emulator = emulator(Options { store: Store::Builtin, ..Options::default() });
     let (user, token) = emulator.entra().login();

@@ -1,4 +1,5 @@
 import { initSync, RawClient, RawSubscriber } from '../wasm/client.js';
+import { throwIfBroken } from './broken.js';
 import { withFrames } from './errors.js';
 import { healthOf } from './health.js';
 import { makeHost } from './host.js';
@@ -20,6 +21,7 @@ const made = (Raw, options) => {
   if (!options.host && !options.transport) {
     throw new TypeError('`host` is missing: <name>.<region>.redis.azure.net');
   }
+  throwIfBroken();
   clientModule.load();
   return new Raw(makeHost(options), raw, snapshotOf(options.snapshot));
 };
@@ -56,6 +58,7 @@ const execute = async (raw, commands, single, bytes, options) => {
   if (timeout !== undefined && !(timeout >= 0)) {
     throw new TypeError(`a timeout is so many milliseconds, not ${timeout}`);
   }
+  throwIfBroken();
   const packed = pack(commands);
   signal?.throwIfAborted();
   let abort, settle;

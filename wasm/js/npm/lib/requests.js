@@ -1,4 +1,5 @@
 import { initSync, RawManager } from '../wasm/tokens.js';
+import { throwIfBroken } from './broken.js';
 import { RedisError } from './errors.js';
 import { makeHost } from './host.js';
 import { Lazy } from './lazy.js';
@@ -54,6 +55,7 @@ export class TokenManager {
   /** Fetches one, within this request. */
   async #fetch() {
     await sleep(this.#notBefore - Date.now());
+    throwIfBroken();
     tokensModule.load();
     const raw = new RawManager(makeHost(this.#options), rawOptions(this.#options, TOKEN_OPTIONS));
     try {

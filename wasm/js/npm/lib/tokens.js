@@ -1,4 +1,5 @@
 import { initSync, RawManager } from '../wasm/tokens.js';
+import { throwIfBroken } from './broken.js';
 import { makeHost } from './host.js';
 import { Lazy } from './lazy.js';
 import { rawOptions, TOKEN_OPTIONS } from './options.js';
@@ -27,6 +28,7 @@ export class TokenManager {
 
   #started() {
     if (!this.#raw) {
+      throwIfBroken();
       tokensModule.load();
       this.#raw = new RawManager(
         makeHost(this.#options, { background: true }),

@@ -354,7 +354,7 @@ export declare class RedisError extends Error {
   /** The first word of what the server said, if it said something: `WRONGTYPE`. */
   readonly code: string | undefined;
   /** Whose fault it is. */
-  readonly kind: 'usage' | 'token' | 'connect' | 'tls' | 'rejected' | 'server' | 'lost';
+  readonly kind: 'usage' | 'token' | 'connect' | 'tls' | 'rejected' | 'server' | 'lost' | 'broken';
   /** Whether the command may have been executed. What was not sent may safely be repeated. */
   readonly outcome: 'NotSent' | 'Unknown';
   /** What `JSON.stringify` shows. */
