@@ -118,6 +118,11 @@ impl<'a, S: Suite> Verifier<'a, S> {
         match path {
             Ok(_) => {}
             Err(_) if misused.get() => return Err(CertificateError::Usage),
+            Err(webpki::Error::UnknownIssuer)
+                if intermediates.is_empty() && certificate.issuer() != certificate.subject() =>
+            {
+                return Err(CertificateError::Incomplete);
+            }
             Err(error) => return Err(error.into()),
         }
         certificate.verify_is_valid_for_subject_name(self.name)?;

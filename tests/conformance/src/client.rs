@@ -31,6 +31,7 @@ pub const HAS: &[&str] = &[
     "repeats",
     "resp2",
     "resp3",
+    "second-look",
     "slices",
     "sources",
     "subscribe",
