@@ -12,6 +12,8 @@ use redis_entraid_core::http::{
     HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
 };
 use redis_entraid_core::storage::CapacityError;
+#[cfg(feature = "tls")]
+use redis_entraid_core::transport::ConnectErrorKind;
 use redis_entraid_core::transport::Endpoint;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
@@ -46,10 +48,10 @@ impl Http {
     ) -> Result<(), Error> {
         #[cfg(feature = "tls")]
         {
-            let stream = tcp(endpoint).await.map_err(|(_, error)| Error::Connect(error))?;
-            let stream = self.tls.connect(endpoint.server_name, stream).await.map_err(|error| {
-                let tls = crate::tls::is_about_tls(&error);
-                if tls { Error::Tls(error) } else { Error::Connect(error) }
+            let stream = crate::net::tls(endpoint, &self.tls).await;
+            let stream = stream.map_err(|(kind, error)| match kind {
+                ConnectErrorKind::Tls => Error::Tls(error),
+                _ => Error::Connect(error),
             })?;
             exchange(stream, request, response).await
         }

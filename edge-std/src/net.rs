@@ -5,7 +5,6 @@ use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 
 use redis_entraid_core::client::{Missed, Unreached, reach};
-use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::{ConnectErrorKind, Endpoint, Stage};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
@@ -13,6 +12,11 @@ use tokio::net::TcpStream;
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::error::ConnectError;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+
+#[cfg(feature = "tls")]
+type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// Linux gives a peer up that acknowledges nothing for this long. By itself it would take a
 /// quarter of an hour.
@@ -21,23 +25,73 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Opens a TCP connection as it should be for Redis: no delay, and a dead peer is noticed.
 pub(crate) async fn tcp(endpoint: &Endpoint<'_>) -> Result<TcpStream, Failed> {
+    let addresses = resolve(endpoint).await?;
+    connect(endpoint, addresses).await
+}
+
+/// The same with TLS over it.
+#[cfg(feature = "tls")]
+pub(crate) async fn tls(endpoint: &Endpoint<'_>, tls: &Tls) -> Result<TlsStream, Failed> {
+    let addresses = resolve(endpoint).await?;
+    secure(endpoint, addresses, tls).await
+}
+
+async fn resolve(endpoint: &Endpoint<'_>) -> Result<Vec<SocketAddr>, Failed> {
     endpoint.begins(Stage::Name);
     let addresses = tokio::net::lookup_host((endpoint.address, endpoint.port)).await;
-    let addresses = addresses.map_err(|error| (ConnectErrorKind::Name, error))?;
-    endpoint.begins(Stage::Tcp);
-    let stream = connect(addresses, endpoint.deadline()).await?;
-    if let Ok(peer) = stream.peer_addr() {
-        endpoint.reached(&peer.ip().to_canonical().to_string());
+    Ok(addresses.map_err(|error| (ConnectErrorKind::Name, error))?.collect())
+}
+
+/// So many addresses are asked for a better certificate, at the most.
+#[cfg(feature = "tls")]
+const FRONT_ENDS: usize = 3;
+
+/// Connects to the first of `addresses` that answers and shows a good certificate: one front end of
+/// many may have left a part of the chain out.
+#[cfg(feature = "tls")]
+async fn secure(
+    endpoint: &Endpoint<'_>,
+    mut addresses: Vec<SocketAddr>,
+    tls: &Tls,
+) -> Result<TlsStream, Failed> {
+    let (mut asked, mut refused) = (0, None);
+    loop {
+        let stream = match connect(endpoint, addresses.iter().copied()).await {
+            Ok(stream) => stream,
+            // What a server has shown says more.
+            Err(failed) => return Err(refused.unwrap_or(failed)),
+        };
+        let peer = stream.peer_addr().ok();
+        endpoint.begins(Stage::Tls);
+        let error = match tls.connect(endpoint.server_name, stream).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        asked += 1;
+        let shown = error.kind() == ErrorKind::InvalidData;
+        addresses.retain(|address| shown && Some(*address) != peer);
+        // A server that has too many clients drops the connection before TLS begins.
+        let about_tls = crate::tls::is_about_tls(&error);
+        let kind = if about_tls { ConnectErrorKind::Tls } else { ConnectErrorKind::Unreachable };
+        let first = refused.take().unwrap_or((kind, error));
+        if asked == FRONT_ENDS || addresses.is_empty() {
+            return Err(first);
+        }
+        refused = Some(first);
     }
-    Ok(stream)
 }
 
 /// Connects to the first of `addresses` that answers.
 async fn connect(
+    endpoint: &Endpoint<'_>,
     addresses: impl IntoIterator<Item = SocketAddr>,
-    until: Instant,
 ) -> Result<TcpStream, Failed> {
-    let stream = reach(&TokioClock, until, addresses, TcpStream::connect).await.map_err(failed)?;
+    endpoint.begins(Stage::Tcp);
+    let reached = reach(&TokioClock, endpoint.deadline(), addresses, TcpStream::connect).await;
+    let stream = reached.map_err(failed)?;
+    if let Ok(peer) = stream.peer_addr() {
+        endpoint.reached(&peer.ip().to_canonical().to_string());
+    }
     configure(&stream);
     Ok(stream)
 }
@@ -91,7 +145,7 @@ impl Connect for PlainTcp {
 #[cfg(feature = "tls")]
 #[derive(Clone, Debug)]
 pub struct TlsTcp {
-    tls: crate::tls::Tls,
+    tls: Tls,
 }
 
 #[cfg(feature = "tls")]
@@ -105,26 +159,20 @@ impl Default for TlsTcp {
 impl TlsTcp {
     /// Trusts `roots`.
     pub fn new(roots: crate::tls::Roots) -> Self {
-        Self { tls: crate::tls::Tls::new(roots) }
+        Self { tls: Tls::new(roots) }
     }
 }
 
 #[cfg(feature = "tls")]
 impl Connect for TlsTcp {
-    type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+    type Stream = TlsStream;
 
     async fn connect(&self, endpoint: Endpoint<'_>) -> Result<Self::Stream, ConnectError> {
         let Endpoint { address, port, server_name, .. } = endpoint;
         let to = || format!("{server_name} at {address}:{port}");
-        let stream =
-            tcp(&endpoint).await.map_err(|(kind, error)| ConnectError::new(kind, to(), error))?;
-        endpoint.begins(Stage::Tls);
-        self.tls.connect(server_name, stream).await.map_err(|error| {
-            // A server that has too many clients drops the connection before TLS begins.
-            let tls = crate::tls::is_about_tls(&error);
-            let kind = if tls { ConnectErrorKind::Tls } else { ConnectErrorKind::Unreachable };
-            ConnectError::new(kind, to(), error)
-        })
+        tls(&endpoint, &self.tls)
+            .await
+            .map_err(|(kind, error)| ConnectError::new(kind, to(), error))
     }
 }
 

@@ -16,6 +16,8 @@ pub enum CertificateError {
     NotYetValid,
     /// No root that is trusted has issued it.
     UnknownIssuer,
+    /// The server sent no more than its own certificate, and no root that is trusted has issued that.
+    Incomplete,
     /// A signature in the chain was not made with the issuer's key.
     Signature,
     /// An issuer is no certificate authority.
@@ -55,6 +57,10 @@ impl CertificateError {
             Self::UnknownIssuer => {
                 "see that the roots given include the one that the server's certificate is from"
             }
+            Self::Incomplete => {
+                "connect again; if it persists, have the server send its whole chain, or see that \
+                 the roots given include its issuer"
+            }
             Self::Unsupported | Self::Scheme => {
                 "see that the features `rsa` and `p384` are on, if the chain needs them"
             }
@@ -71,6 +77,7 @@ impl fmt::Display for CertificateError {
             Self::Expired => "the certificate has expired",
             Self::NotYetValid => "the certificate is not valid yet",
             Self::UnknownIssuer => "the certificate is from nobody who is trusted",
+            Self::Incomplete => "the certificate chain is incomplete: its issuer was not sent",
             Self::Signature => "a signature in the certificate chain is wrong",
             Self::NotAnAuthority => "a certificate was issued by somebody who is no authority",
             Self::Authority => "the server's certificate is that of an authority",

@@ -118,6 +118,11 @@ impl<'a, S: Suite> Verifier<'a, S> {
         match path {
             Ok(_) => {}
             Err(_) if misused.get() => return Err(CertificateError::Usage),
+            Err(webpki::Error::UnknownIssuer)
+                if intermediates.is_empty() && certificate.issuer() != certificate.subject() =>
+            {
+                return Err(CertificateError::Incomplete);
+            }
             Err(error) => {
                 let mut roots = self.config.roots.iter().map(|root| &*root.subject_public_key_info);
                 let mut sent = sent.iter().filter_map(|sent| der::key_info(sent));

@@ -231,9 +231,19 @@ fn an_expired_authority_is_refused() {
 
 #[test]
 fn another_root_is_refused() {
-    let (_, leaf) = simple();
     let other = root("other", key(&P256));
+    let middle = root("root", key(&P256)).issue(authority("middle"), key(&P256));
+    let leaf = middle.issue(leaf(&[NAME]), key(&P256));
     assert_eq!(refused(ping(leaf.server(), &[&other], NAME)), CertificateError::UnknownIssuer);
+}
+
+#[test]
+fn a_server_that_sends_its_own_certificate_alone_has_left_its_issuer_out() {
+    let root = root("root", key(&P256));
+    let middle = root.issue(authority("middle"), key(&P256));
+    let leaf = middle.issue(leaf(&[NAME]), key(&P256));
+    assert_eq!(ping(leaf.server(), &[&root], NAME), Ok(()));
+    assert_eq!(refused(ping(leaf.alone(), &[&root], NAME)), CertificateError::Incomplete);
 }
 
 #[test]

@@ -90,9 +90,19 @@ impl Standing {
 
     /// Learns that dialing failed. Says what to tell who wants to hear.
     pub fn dial_failed(&mut self, now: Instant, error: ConnectError) -> Event {
-        self.hopeless = matches!(error.kind(), ConnectErrorKind::Tls | ConnectErrorKind::Host);
+        self.hopeless = match error.kind() {
+            // One front end of many may have left a part of its chain out: the next one is heard.
+            ConnectErrorKind::Tls => self.failed_in_tls(),
+            kind => kind == ConnectErrorKind::Host,
+        };
         self.problem = Some(Error::Connect(Arc::new(error)));
         Event::DialFailed { next_in: self.reconnect.failed(now) }
+    }
+
+    /// Whether the last dial has failed in TLS already.
+    fn failed_in_tls(&self) -> bool {
+        let Some(Error::Connect(error)) = &self.problem else { return false };
+        error.kind() == ConnectErrorKind::Tls
     }
 
     /// Learns how the connection stands.
@@ -200,5 +210,18 @@ mod tests {
             let ends_in = health.connection.unwrap().login_ends_in;
             assert_eq!((ends_in, health.is_ready()), (health.token.expires_in, ready), "{passed}");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_good_enough_is_final_when_the_next_one_is_not_either() {
+        let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+        let mut fails = |kind| {
+            standing.dial_failed(Instant::default(), ConnectError::new(kind, "cache", "no"));
+            standing.is_hopeless()
+        };
+        let (tls, unreachable) = (ConnectErrorKind::Tls, ConnectErrorKind::Unreachable);
+        assert!(!fails(tls) && fails(tls) && fails(tls));
+        assert!(!fails(unreachable) && !fails(tls) && fails(tls));
+        assert!(fails(ConnectErrorKind::Host));
     }
 }

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener, TcpStream as Plain};
 use std::time::Instant as Time;
 
+#[cfg(feature = "tls")]
+use amr_emulator::{Emulator, Options, Store};
 use redis_entraid_core::time::Clock;
 use socket2::{Domain, Socket, Type};
 
@@ -33,8 +35,9 @@ fn closed() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn soon() -> Instant {
-    TokioClock.now().plus(Duration::from_millis(400))
+/// Of no use any more in a moment.
+fn soon() -> Endpoint<'static> {
+    Endpoint::new("cache", 10_000).with_deadline(TokioClock.now().plus(Duration::from_millis(400)))
 }
 
 /// Dials these, whatever is asked for.
@@ -44,7 +47,7 @@ impl Connect for Several {
     type Stream = TcpStream;
 
     async fn connect(&self, endpoint: Endpoint<'_>) -> Result<TcpStream, ConnectError> {
-        let connected = connect(self.0.iter().copied(), endpoint.deadline()).await;
+        let connected = connect(&endpoint, self.0.iter().copied()).await;
         connected.map_err(|(kind, error)| ConnectError::new(kind, "several", error))
     }
 }
@@ -52,7 +55,6 @@ impl Connect for Several {
 #[cfg(all(feature = "http", feature = "tls"))]
 #[tokio::test]
 async fn behind_an_address_that_answers_nobody_a_login_takes_a_quarter_of_a_second_more() {
-    use amr_emulator::{Emulator, Options, Store};
     let options = Options { store: Store::Builtin, ..Options::default() };
     let emulator = Emulator::start(&options).unwrap();
     let environment = emulator.environment();
@@ -73,11 +75,55 @@ async fn behind_an_address_that_answers_nobody_a_login_takes_a_quarter_of_a_seco
     assert_eq!(emulator.counts().connections, 1);
 }
 
+/// Two emulators of one authority, of which the first leaves a part of its chain out so often.
+#[cfg(feature = "tls")]
+fn front_ends(times: &str) -> [(Emulator, SocketAddr); 2] {
+    let options = Options { store: Store::Builtin, ..Options::default() };
+    let start = || {
+        let emulator = Emulator::start(&options).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, emulator.redis_port()));
+        (emulator, address)
+    };
+    let all = [start(), start()];
+    all[0].0.arm(&format!("connect#{times} leaf-only")).unwrap();
+    all
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn the_next_address_is_asked_when_one_leaves_a_part_of_its_chain_out() {
+    let [(first, wrong), (_second, right)] = front_ends("1");
+    let tls = Tls::new(crate::Roots::pem(first.root_pem().as_bytes()).unwrap());
+    let endpoint = Endpoint::new("localhost", 10_000);
+    let stream = secure(&endpoint, vec![wrong, right], &tls).await.unwrap();
+    assert_eq!(stream.get_ref().0.peer_addr().unwrap(), right);
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn who_is_missing_in_a_chain_is_named() {
+    let [(first, wrong), (_second, right)] = front_ends("1+");
+    let tls = Tls::new(crate::Roots::pem(first.root_pem().as_bytes()).unwrap());
+    let endpoint = Endpoint::new("localhost", 10_000);
+    // The next address is no better: the first one's error is told.
+    let (kind, error) = secure(&endpoint, vec![wrong, closed()], &tls).await.unwrap_err();
+    assert_eq!((kind, error.kind()), (ConnectErrorKind::Tls, ErrorKind::InvalidData));
+    let expected =
+        "certificate chain incomplete: issuer CN=Emulated Azure RSA TLS Issuing CA 03 not sent";
+    assert_eq!(error.to_string(), expected);
+    // All was sent but the root, which is another one.
+    let others = Tls::new(crate::Roots::pem(OTHER_ROOT.as_bytes()).unwrap());
+    let (_, error) = secure(&endpoint, vec![right], &others).await.unwrap_err();
+    let expected = "certificate chain not trusted: it ends below CN=Emulated Global Root G2, which was \
+                    not sent and is no trusted root";
+    assert_eq!(error.to_string(), expected);
+}
+
 #[tokio::test]
 async fn the_error_says_what_happened_at_each_address() {
     let (hole, closed) = (BlackHole::new(), closed());
     let begun = Time::now();
-    let (kind, error) = connect([closed, hole.address], soon()).await.unwrap_err();
+    let (kind, error) = connect(&soon(), [closed, hole.address]).await.unwrap_err();
     let took = begun.elapsed();
     assert!((350..2500).contains(&took.as_millis()), "{took:?}");
     assert_eq!((kind, error.kind()), (ConnectErrorKind::Unreachable, ErrorKind::ConnectionRefused));
@@ -86,7 +132,7 @@ async fn the_error_says_what_happened_at_each_address() {
                     127.0.0.1: nobody answered by TCP within 0.";
     assert!(text.starts_with(expected), "{text}");
     // Nobody has said anything.
-    let (kind, error) = connect([hole.address], soon()).await.unwrap_err();
+    let (kind, error) = connect(&soon(), [hole.address]).await.unwrap_err();
     assert_eq!((kind, error.kind()), (ConnectErrorKind::Unreachable, ErrorKind::TimedOut));
 }
 
@@ -124,10 +170,24 @@ async fn a_token_service_that_answers_nobody_is_named_with_its_addresses() {
         headers: Headers::default(),
         body: &[],
         route: Route::LinkLocal,
-        deadline: soon(),
+        deadline: soon().deadline(),
     };
     let mut http = crate::http::Http::new(crate::Roots::default());
     let error = http.send(&request, &mut response).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("127.0.0.1: nobody answered by TCP within 0."), "{text}");
 }
+
+/// The root of somebody else.
+#[cfg(feature = "tls")]
+const OTHER_ROOT: &str = "-----BEGIN CERTIFICATE-----
+MIIBeTCCAR+gAwIBAgIUWj7LcdDvsHnnf4pyJ5md1RphfL0wCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGTm9ib2R5MCAXDTI2MTEyNjE3MDY1MloYDzIxMjYxMTAyMTcw
+NjUyWjARMQ8wDQYDVQQDDAZOb2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AATsw8+h4KoGRPj/S3wgN7LuniWqkF44cw1k+0bI2MkLcGWcWkHch7nFL72PfeBz
+XBBCjUZarpVQM2k4IG8cl3Boo1MwUTAdBgNVHQ4EFgQUmIvUKsOanw+3iYSgKUdP
+DP3tT54wHwYDVR0jBBgwFoAUmIvUKsOanw+3iYSgKUdPDP3tT54wDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAnDfaQLTCzYdqCL5JBSKsQ0KfIWilm
+jJ9qjMWmbWCH8QIhAIWwq3dFO7GRAzPHS4CFfSsvqktrOUL2V1u0mHB25Dw7
+-----END CERTIFICATE-----
+";

@@ -70,6 +70,12 @@ impl Node {
         self.server_with(self.private_key())
     }
 
+    /// The same, but it leaves out what is between it and the root.
+    pub(crate) fn alone(mut self) -> ServerConfig {
+        self.above.clear();
+        self.server()
+    }
+
     /// The same, but with a key that may not be the certificate's.
     pub(crate) fn server_with(&self, key: PrivateKeyDer<'static>) -> ServerConfig {
         #[derive(Debug)]

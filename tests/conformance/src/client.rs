@@ -32,6 +32,7 @@ pub const HAS: &[&str] = &[
     "repeats",
     "resp2",
     "resp3",
+    "second-look",
     "slices",
     "sources",
     "subscribe",

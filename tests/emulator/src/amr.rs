@@ -59,7 +59,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut listener: TcpListener, tls: b
 
 async fn client(
     shared: &Shared,
-    acceptor: Option<TlsAcceptor>,
+    mut acceptor: Option<TlsAcceptor>,
     mut stream: TcpStream,
     port: u16,
 ) -> Result<()> {
@@ -76,6 +76,9 @@ async fn client(
         Some(Fault::Hang(time)) => hang(time).await,
         Some(Fault::Lag(time)) => latency += time,
         Some(Fault::Swapped(name)) => swapped = Some(name),
+        Some(Fault::LeafOnly) => {
+            acceptor = acceptor.map(|_| TlsAcceptor::from(shared.pki.leaf_only[1].clone()));
+        }
         Some(Fault::Error(error)) => {
             // A server says so before TLS begins, so that nobody hears it there.
             if acceptor.is_none() {

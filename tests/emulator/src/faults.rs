@@ -12,6 +12,8 @@
 //! cmd#5 noauth                          from the fifth command on, nobody is logged in: until the next login
 //! connect#2 lag 2500                    all that is said on the second connection comes so much later
 //! connect#1 swapped localhost            the slots are elsewhere, it says, at this name and the same port
+//! connect#1 leaf-only                    the first TLS handshake there has no more than the leaf
+//! https#1 leaf-only                      the same for the token service
 //! connect#* error ERR max number of clients reached
 //! ```
 
@@ -25,6 +27,8 @@ use std::time::Duration;
 pub enum Event {
     /// A request for a token, of whatever kind.
     Token,
+    /// A TLS connection to the token service.
+    Https,
     /// A connection to the Redis port.
     Connect,
     /// An `AUTH`, or a `HELLO` with one.
@@ -34,7 +38,8 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Https, "https"),
         (Self::Token, "token"),
         (Self::Connect, "connect"),
         (Self::Auth, "auth"),
@@ -90,6 +95,8 @@ pub enum Fault {
     /// Each key of this connection has moved to this name, at the same port: where a server was
     /// swapped behind its address, the old one says so.
     Swapped(String),
+    /// The certificates between the leaf and the root are left out.
+    LeafOnly,
 }
 
 /// A line that can't be read, and why.
@@ -192,6 +199,7 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
         ["cut-after", bytes] => Fault::CutAfter(bytes.parse().ok()?),
         ["wrongpass"] => Fault::WrongPass,
         ["noauth"] => Fault::NoAuth,
+        ["leaf-only"] => Fault::LeafOnly,
         ["swapped", name] => Fault::Swapped((*name).to_owned()),
         ["error", ..] => Fault::Error(what.split_once(' ')?.1.to_owned()),
         _ => return None,

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
 use crate::entra::{Answer, Reaction};
+use crate::faults::{Event, Fault};
 
 /// Serves the authority at `listener`, which is `base` to its clients.
 pub(crate) async fn serve_authority(shared: Arc<Shared>, listener: TcpListener, base: String) {
@@ -26,6 +27,10 @@ pub(crate) async fn serve_authority(shared: Arc<Shared>, listener: TcpListener, 
     while let Ok((stream, _)) = listener.accept().await {
         let (shared, acceptor, base) = (shared.clone(), acceptor.clone(), base.clone());
         tokio::spawn(async move {
+            let acceptor = match shared.faults.event(Event::Https) {
+                Some(Fault::LeafOnly) => TlsAcceptor::from(shared.pki.leaf_only[0].clone()),
+                _ => acceptor,
+            };
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let service =
                 service_fn(move |request| authority(shared.clone(), base.clone(), request));

@@ -96,6 +96,8 @@ pub struct Pki {
     /// What the Redis ports do TLS with: what Azure Managed Redis has in common with clients
     /// without CBC, which is TLS 1.3 with AES-GCM.
     pub redis: Arc<ServerConfig>,
+    /// The same two without what is between the leaf and the root: a front end that was set up wrong.
+    pub(crate) leaf_only: [Arc<ServerConfig>; 2],
 }
 
 impl Pki {
@@ -123,17 +125,21 @@ impl Pki {
             cipher_suites: vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384],
             ..provider.clone()
         };
-        let server = |provider, versions: &[_]| {
+        let server = |provider, versions: &[_], sent: &[CertificateDer<'static>]| {
             ServerConfig::builder_with_provider(Arc::new(provider))
                 .with_protocol_versions(versions)
                 .and_then(|builder| {
-                    builder.with_no_client_auth().with_single_cert(sent.clone(), key.clone_key())
+                    builder.with_no_client_auth().with_single_cert(sent.to_vec(), key.clone_key())
                 })
                 .map(Arc::new)
                 .map_err(|_| rcgen::Error::CouldNotParseCertificate)
         };
-        let redis = server(gcm, &[&TLS13])?;
-        Ok(Self { root_pem, server: server(provider, rustls::DEFAULT_VERSIONS)?, redis })
+        let leaf = sent.get(..1).unwrap_or_default();
+        let all = rustls::DEFAULT_VERSIONS;
+        let leaf_only =
+            [server(provider.clone(), all, leaf)?, server(gcm.clone(), &[&TLS13], leaf)?];
+        let redis = server(gcm, &[&TLS13], &sent)?;
+        Ok(Self { root_pem, server: server(provider, all, &sent)?, redis, leaf_only })
     }
 }
 
