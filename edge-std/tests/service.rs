@@ -88,6 +88,40 @@ async fn an_error_inside_a_transaction_is_the_servers_error_where_it_is_read() {
     assert!(matches!(results[0], Err(Error::Type(_))));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identity_endpoint_that_is_up_some_seconds_later_is_waited_for() {
+    let emulator = emulator(3600);
+    let to = emulator.plain().replace("http://", "");
+    // Whoever dials the port is refused, until somebody listens.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let sidecar = format!("http://{}", socket.local_addr().unwrap());
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let listener = socket.listen(16).unwrap();
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = tokio::net::TcpStream::connect(&to).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    let environment: Vec<_> = emulator
+        .managed_environment()
+        .into_iter()
+        .filter(|(name, _)| *name != "AZURE_POD_IDENTITY_AUTHORITY_HOST")
+        .map(|(name, value)| (name, value.replace(&emulator.plain(), &sidecar)))
+        .collect();
+    assert!(environment.iter().any(|(_, value)| value.starts_with(&sidecar)));
+    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
+    let mut redis = Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
+        .unwrap()
+        .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
+        .connect()
+        .await
+        .unwrap();
+    redis.command(args!["PING"]).await.unwrap();
+}
+
 /// Asks 5,000 times a second whether `redis` is ready, until it is told to stop. Returns how often
 /// that was, and how often it was not ready.
 fn probe(redis: Client, stop: Arc<AtomicBool>) -> thread::JoinHandle<(u32, u32)> {

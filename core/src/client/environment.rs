@@ -21,6 +21,7 @@ use crate::transport::PORT;
 /// | `REDIS_HOSTNAME`, `REDIS_PORT` | the same apart; the port is 10000 unless set |
 /// | `AZURE_CLIENT_SECRET` | if set: the service principal `AZURE_CLIENT_ID` of `AZURE_TENANT_ID`, at `AZURE_AUTHORITY_HOST` if that is set |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` | else, if both are set: the managed identity of App Service, Functions or Container Apps |
+/// | `IDENTITY_SERVER_THUMBPRINT` | with these: Service Fabric, which is not supported, and an error |
 /// | | else: the managed identity of the machine, asked for at the instance metadata service (at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set) |
 /// | `AZURE_CLIENT_ID` | with a managed identity: the user-assigned one with this client id |
 #[derive(Debug)]
@@ -71,6 +72,10 @@ impl Environment {
                 let source = ServicePrincipal::with_secret(authority, client_id.into(), secret);
                 source.check()?;
                 (EnvSource::Principal(source), chosen)
+            }
+            // Service Fabric, whose endpoint has a certificate that is known by that alone.
+            (None, Some(_)) if get("IDENTITY_SERVER_THUMBPRINT").is_some() => {
+                return Err(ConfigError::Unsupported("IDENTITY_SERVER_THUMBPRINT"));
             }
             (None, Some((endpoint, header))) => {
                 let source = ManagedIdentity::app_service(endpoint, header, selector);
@@ -224,6 +229,22 @@ mod tests {
         ];
         let sentence = chosen(&principal);
         assert_eq!(sentence, "service principal c of tenant t (AZURE_CLIENT_SECRET is set)");
+    }
+
+    #[test]
+    fn service_fabric_is_refused_by_its_variable_and_left_over_names_are_not_looked_at() {
+        let app = [
+            ("REDIS_HOSTNAME", "h"),
+            ("IDENTITY_ENDPOINT", "https://localhost:2377/token"),
+            ("IDENTITY_HEADER", "h"),
+            ("IDENTITY_SERVER_THUMBPRINT", "aa"),
+        ];
+        let error = from(&app).unwrap_err();
+        assert_eq!(error, ConfigError::Unsupported("IDENTITY_SERVER_THUMBPRINT"));
+        assert!(error.to_string().contains("IDENTITY_SERVER_THUMBPRINT"));
+        // What an older host has left there says nothing.
+        let old = [app[0], app[1], app[2], ("MSI_ENDPOINT", "http://x"), ("MSI_SECRET", "s")];
+        assert_eq!(from(&old).unwrap().chosen, Chosen::AppService { client_id: None });
     }
 
     #[test]

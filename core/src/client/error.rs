@@ -301,6 +301,8 @@ pub enum ConfigError {
     Missing(&'static str),
     /// A variable, or a value, can't be understood.
     Invalid(&'static str),
+    /// A variable of the environment asks for something that isn't supported.
+    Unsupported(&'static str),
     /// The identity can't work as it is configured.
     Source(source::ConfigError),
     /// Nothing says where tokens come from.
@@ -314,6 +316,11 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Missing(name) => write!(f, "{name} is not set"),
             Self::Invalid(name) => write!(f, "{name} can't be understood"),
+            Self::Unsupported(name) => write!(
+                f,
+                "{name} is set, but what it asks for is not supported: unset it, or give a token \
+                source in code"
+            ),
             Self::Source(error) => error.fmt(f),
             Self::NoSource => f.write_str("no token source was given"),
             Self::Roots(error) => write!(f, "no roots to trust: {error}"),
