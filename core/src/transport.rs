@@ -15,7 +15,7 @@ mod peer;
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 use core::fmt;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
 
 pub use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
@@ -101,11 +101,22 @@ impl<'a> Endpoint<'a> {
         self.progress?.peer.get()
     }
 
+    /// Says that the transport should be replaced before it is worn out: for TLS whose keys are good for
+    /// so many records. The connection takes no more commands then, answers what it has, and another
+    /// one takes its place.
+    pub fn wears_out(&self) {
+        if let Some(progress) = self.progress {
+            progress.worn.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Says what is waited for from now on: for connectors, so that who gives up can say what
     /// nobody answered.
     pub fn begins(&self, stage: Stage) {
         if let Some(progress) = self.progress {
             progress.stage.store(stage as u8, Ordering::Relaxed);
+            // It is a new one.
+            progress.worn.store(false, Ordering::Relaxed);
         }
     }
 
@@ -137,6 +148,7 @@ pub enum Stage {
 #[derive(Debug, Default)]
 pub struct Progress {
     stage: AtomicU8,
+    worn: AtomicBool,
     #[cfg(feature = "alloc")]
     peer: peer::Peer,
 }
@@ -146,9 +158,48 @@ impl Progress {
     pub const fn new() -> Self {
         Self {
             stage: AtomicU8::new(0),
+            worn: AtomicBool::new(false),
             #[cfg(feature = "alloc")]
             peer: peer::Peer::new(),
         }
+    }
+
+    /// Whether the transport that was dialed last [should be replaced](Endpoint::wears_out).
+    pub fn is_worn(&self) -> bool {
+        self.worn.load(Ordering::Relaxed)
+    }
+}
+
+/// A writer that tells its endpoint when the transport wears out.
+#[derive(Debug)]
+pub struct Wearing<'e, W, F> {
+    writer: W,
+    endpoint: &'e Endpoint<'e>,
+    is_wearing_out: F,
+}
+
+impl<'e, W: Write, F: Fn() -> bool> Wearing<'e, W, F> {
+    /// Asks `is_wearing_out` each time that something was sent.
+    pub const fn new(writer: W, endpoint: &'e Endpoint<'e>, is_wearing_out: F) -> Self {
+        Self { writer, endpoint, is_wearing_out }
+    }
+}
+
+impl<W: Write, F> ErrorType for Wearing<'_, W, F> {
+    type Error = W::Error;
+}
+
+impl<W: Write, F: Fn() -> bool> Write for Wearing<'_, W, F> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, W::Error> {
+        self.writer.write(buf).await
+    }
+
+    async fn flush(&mut self) -> Result<(), W::Error> {
+        self.writer.flush().await?;
+        if (self.is_wearing_out)() {
+            self.endpoint.wears_out();
+        }
+        Ok(())
     }
 }
 

@@ -115,9 +115,10 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
         let mut reconnect = Reconnect::new(config.reconnect.clone());
         reconnect.seed(config.seed);
         let on_event = config.on_event;
-        let mut keeper = Keeper { shared, clock, reconnect, on_event, on_demand: false, listening };
-        let progress = Progress::new();
-        let endpoint = config.endpoint().with_progress(&progress);
+        let progress = &Progress::new();
+        let mut keeper =
+            Keeper { shared, clock, reconnect, progress, on_event, on_demand: false, listening };
+        let endpoint = config.endpoint().with_progress(progress);
         let report = |event, error: Option<S::Error>| {
             news(shared, clock, |health| health.observe(&event));
             if let Some(hook) = on_event {
@@ -242,6 +243,7 @@ struct Keeper<'l, L> {
     shared: &'static Shared,
     clock: &'static EmbassyClock,
     reconnect: Reconnect,
+    progress: &'l Progress,
     on_event: Option<Hook>,
     /// There need only be a connection when there is something to send.
     on_demand: bool,
@@ -262,6 +264,9 @@ impl<L> Keeper<'_, L> {
 
 impl<L: Listen> Handler for Keeper<'_, L> {
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
+        if self.progress.is_worn() {
+            connection.retire();
+        }
         self.listening.submit(connection);
         self.shared.desk.poll_commands(cx, connection);
     }

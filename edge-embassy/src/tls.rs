@@ -9,7 +9,9 @@ use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embedded_io_async::{Read, Write};
 use redis_entraid_core::time::Clock;
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
+use redis_entraid_core::transport::{
+    self, ConnectErrorKind, Connector, Endpoint, Session, Stage, Wearing,
+};
 use redis_entraid_tls::pki_types::{TrustAnchor, UnixTime};
 use redis_entraid_tls::rand_core::CryptoRngCore;
 use redis_entraid_tls::{self as tls, AZURE, Buffers, Config, Halves};
@@ -56,6 +58,7 @@ pub struct Tls<K, R> {
     clock: &'static EmbassyClock,
     buffers: Buffers<'static>,
     rng: R,
+    records: u32,
 }
 
 impl<K, R: CryptoRngCore> Tls<K, R> {
@@ -72,7 +75,15 @@ impl<K, R: CryptoRngCore> Tls<K, R> {
         buffers: Buffers<'static>,
         rng: R,
     ) -> Self {
-        Self { inner, roots, clock, buffers, rng }
+        Self { inner, roots, clock, buffers, rng, records: u32::MAX }
+    }
+
+    /// Sends no more than so many `records` over one connection, of the 16,777,216 that its keys are good
+    /// for. Before that, the connection is replaced: no command is lost for it.
+    #[must_use]
+    pub const fn with_records(mut self, records: u32) -> Self {
+        self.records = records;
+        self
     }
 }
 
@@ -95,7 +106,8 @@ impl<K: Connector, R: CryptoRngCore> Connector for Tls<K, R> {
         let config = Config::new(endpoint.server_name, self.roots.get(), now);
         let Buffers { records_in, records_out } = &mut self.buffers;
         let buffers = Buffers { records_in, records_out };
-        let secured = Secured { endpoint, config, buffers, rng: &mut self.rng, session };
+        let (rng, records) = (&mut self.rng, self.records);
+        let secured = Secured { endpoint, config, buffers, rng, records, session };
         let connected = self.inner.connect(endpoint, secured).await;
         connected.map_err(TlsError::Transport)?.map_err(TlsError::Tls)
     }
@@ -107,6 +119,7 @@ struct Secured<'a, R, S> {
     config: Config<'a>,
     buffers: Buffers<'a>,
     rng: &'a mut R,
+    records: u32,
     session: S,
 }
 
@@ -117,10 +130,11 @@ impl<R: CryptoRngCore, S: Session> Session for Secured<'_, R, S> {
         self.endpoint.begins(Stage::Tls);
         let Buffers { records_in, records_out } = self.buffers;
         let (records_in, records_out) = (Wiped(records_in), Wiped(records_out));
-        let halves = Halves::new(reader, writer);
+        let halves = Halves::new(reader, writer).with_records(self.records);
         let buffers = Buffers { records_in: records_in.0, records_out: records_out.0 };
         let mut tls = tls::Tls::connect(&halves, buffers, &self.config, self.rng).await?;
         let (reader, writer) = tls.split();
+        let writer = Wearing::new(writer, self.endpoint, || halves.is_wearing_out());
         // By itself, so that the stack of a handshake, which is the deepest, hasn't got its room too.
         let session: Pin<&mut dyn Future<Output = _>> = pin!(self.session.run(reader, writer));
         Ok(session.await)

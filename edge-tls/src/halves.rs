@@ -9,6 +9,9 @@ use crate::inner::Progress;
 /// As many records as AES-GCM is good for with one key (RFC 8446 section 5.5 says 2^24.5).
 const RECORDS: u32 = 1 << 24;
 
+/// A connection should make room for another one while it may still send so many.
+const MARGIN: u32 = 1 << 12;
+
 /// The transport: what is read from and what is written to, which are used independently.
 ///
 /// It serves one connection.
@@ -32,6 +35,22 @@ impl<R, W> Halves<R, W> {
         }
     }
 
+    /// The same, but with one key no more than so many `records` are sent, of the 16,777,216 that
+    /// AES-GCM is good for (RFC 8446 section 5.5).
+    #[must_use]
+    pub fn with_records(self, records: u32) -> Self {
+        self.shared.left.set(records.min(RECORDS));
+        self.shared.most.set(records.min(RECORDS));
+        self
+    }
+
+    /// Whether the keys are nearly worn out: another connection should take the place of this one
+    /// before [`Error::WornOut`]. There is time for 4,096 records more, or for half of what there
+    /// were, if that is less.
+    pub fn is_wearing_out(&self) -> bool {
+        self.shared.left.get() < MARGIN.min(self.shared.most.get() / 2)
+    }
+
     /// The transport again, once the connection is gone.
     pub fn into_inner(self) -> (R, W) {
         (self.reader.into_inner().into_transport(), self.writer.into_inner())
@@ -47,8 +66,9 @@ pub(crate) struct Shared {
     ended: Cell<bool>,
     /// The transport has taken an unknown part of a record.
     sending: Cell<bool>,
-    /// Records that may still be sent.
+    /// Records that may still be sent, and that might be in the beginning.
     left: Cell<u32>,
+    most: Cell<u32>,
 }
 
 impl Shared {
@@ -59,6 +79,7 @@ impl Shared {
             ended: Cell::new(false),
             sending: Cell::new(false),
             left: Cell::new(RECORDS),
+            most: Cell::new(RECORDS),
         }
     }
 

@@ -25,6 +25,7 @@ pub const LACKS: &[&str] = &[
     "lingering",
     "moved",
     "principal",
+    "records",
     "repeats",
     "resp2",
     "slices",

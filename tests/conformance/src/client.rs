@@ -29,6 +29,7 @@ pub const HAS: &[&str] = &[
     "peer",
     "pipeline",
     "principal",
+    "records",
     "repeats",
     "resp2",
     "resp3",

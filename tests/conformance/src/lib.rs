@@ -3,7 +3,7 @@
 //!
 //! | line | what the subject does |
 //! |---|---|
-//! | `connect NAME [resp=2] [source=SOURCE] [idle=SECONDS]` | makes a client; `ok`, or why not |
+//! | `connect NAME [resp=2] [source=SOURCE] [idle=SECONDS] [records=COUNT]` | makes a client; `ok`, or why not |
 //! | `send NAME COMMAND \| COMMAND ...` | sends the commands at once and answers with all replies |
 //! | `leave NAME MILLIS COMMAND \| COMMAND ...` | sends them, and doesn't wait for longer; `gone`, or what came |
 //! | `begin NAME COMMAND` | sends the command and doesn't wait; `ok` |

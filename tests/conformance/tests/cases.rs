@@ -47,16 +47,16 @@ fn is_asked_for(variable: &str, name: &str) -> bool {
 }
 
 const HOSTS: &[Host] = &[
-    Host { name: "std", lacks: &["lingering"] },
-    Host { name: "std-child", lacks: &["lingering"] },
+    Host { name: "std", lacks: &["lingering", "records"] },
+    Host { name: "std-child", lacks: &["lingering", "records"] },
     Host { name: "byo-loop", lacks: byo::LACKS },
     // wasmtime's HTTPS trusts public roots only.
-    Host { name: "wasi", lacks: &["principal"] },
-    Host { name: "node", lacks: &["lingering"] },
-    Host { name: "deno", lacks: &["lingering"] },
+    Host { name: "wasi", lacks: &["principal", "records"] },
+    Host { name: "node", lacks: &["lingering", "records"] },
+    Host { name: "deno", lacks: &["lingering", "records"] },
     // A handshake that fails is told apart from a server that isn't there in the runtime's log only; and
     // many megabytes take it a minute. It doesn't say what a name is resolved to.
-    Host { name: "workerd", lacks: &["large", "lingering", "peer", "tls-reason"] },
+    Host { name: "workerd", lacks: &["large", "lingering", "peer", "records", "tls-reason"] },
     Host { name: "embassy", lacks: device::LACKS },
     Host { name: "qemu", lacks: device::LACKS },
 ];

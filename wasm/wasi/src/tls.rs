@@ -6,7 +6,9 @@ use core::fmt;
 use core::time::Duration;
 
 use redis_entraid_core::client::ConfigError;
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
+use redis_entraid_core::transport::{
+    self, ConnectErrorKind, Connector, Endpoint, Session, Stage, Wearing,
+};
 use redis_entraid_tls::pki_types::pem::PemObject;
 use redis_entraid_tls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use redis_entraid_tls::rand_core::{CryptoRng, Error as RngError, RngCore};
@@ -85,6 +87,7 @@ impl Connector for TlsTcp {
         let opened = Tls::connect(&halves, buffers, &config, &mut Random).await;
         let mut tls = opened.map_err(ConnectError::Tls)?;
         let (reader, writer) = tls.split();
+        let writer = Wearing::new(writer, endpoint, || halves.is_wearing_out());
         Ok(session.run(reader, writer).await)
     }
 }

@@ -61,6 +61,9 @@ impl<T: Timer> Drop for Keeper<T> {
 
 impl<T: Timer> Handler for Keeper<T> {
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
+        if self.shared.progress.is_worn() {
+            connection.retire();
+        }
         let now = self.shared.now();
         let submitted = self.desk.submit(cx, now, &mut |by, tag, class, command| {
             connection.submit_encoded(by, tag, class, command)

@@ -27,7 +27,7 @@ pub(super) struct Shared<T> {
     node: Option<NodeAddress>,
     pub(super) standing: RefCell<Standing>,
     /// How far the dial has come that began then.
-    progress: Progress,
+    pub(super) progress: Progress,
     dialing: Cell<Option<Instant>>,
     /// There is a transport.
     pub(super) connected: Cell<bool>,

@@ -82,6 +82,8 @@ pub(super) struct Order {
     source: Source,
     protocol: Protocol,
     idle: Option<Duration>,
+    /// How many records a key is good for.
+    records: u32,
     channel: Option<Text<32>>,
 }
 
@@ -121,7 +123,9 @@ impl From<Options<'_>> for Order {
             _ => Protocol::Resp3,
         };
         let seconds = options.get("idle").and_then(|text| text.parse().ok());
-        Self { source, protocol, idle: seconds.map(Duration::from_secs), channel: None }
+        let records = options.get("records").and_then(|text| text.parse().ok());
+        let (idle, records) = (seconds.map(Duration::from_secs), records.unwrap_or(u32::MAX));
+        Self { source, protocol, idle, records, channel: None }
     }
 }
 
@@ -204,7 +208,7 @@ impl Place {
         let http_hosts = Hosts(Tcp::new(stack, http_receive, http_transmit));
         let [records, http_records] =
             records.each_mut().map(|(records_in, records_out)| Buffers { records_in, records_out });
-        let tls = Tls::new(hosts, &ROOTS, &CLOCK, records, rng());
+        let tls = Tls::new(hosts, &ROOTS, &CLOCK, records, rng()).with_records(order.records);
         let mut config = Config::new(settings.get("REDIS_HOSTNAME"), rng().next_u64());
         config.connection.protocol = order.protocol;
         if let Some(idle) = order.idle {

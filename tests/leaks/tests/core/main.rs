@@ -30,7 +30,7 @@ use redis_entraid_core::source::*;
 use redis_entraid_core::storage::{Buffer, CapacityError, Growable};
 use redis_entraid_core::time::{Instant, StdClock, UnixTime};
 use redis_entraid_core::token::{Token, TokenError};
-use redis_entraid_core::transport::{Break, ConnectErrorKind, Endpoint, Progress, Stage};
+use redis_entraid_core::transport::{Break, ConnectErrorKind, Endpoint, Progress, Stage, Wearing};
 
 /// A token of three parts, whose payload reads `{"oid":"cefb07b7-...","exp":1763687100}`.
 const TOKEN: &str = "eyJ0eXAiOiJKV1QifQ.eyJvaWQiOiJjZWZiMDdiNy1lMWI1LTQ4MjctODAzYi00NzgwYzcwZTQyZDUiLCJleHAiOjE3NjM2ODcxMDB9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
@@ -295,6 +295,8 @@ fn plain(shown: &mut Shown) {
     shown.error(&unanswered);
     shown.value(&DialError::<CapacityError>::Unanswered(unanswered));
     shown.value(&ConnectErrorKind::Tls);
+    let never: fn() -> bool = || false;
+    shown.value(&Wearing::new(&mut [0; 8][..], &Endpoint::new("cache", 1), never));
     shown.value(&Break::Reset);
     shown.value(&HttpErrorKind::Tls);
     shown.value(&Method::Get);
