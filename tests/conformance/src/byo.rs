@@ -25,6 +25,7 @@ pub const LACKS: &[&str] = &[
     "lingering",
     "moved",
     "principal",
+    "readiness",
     "repeats",
     "resp2",
     "slices",
