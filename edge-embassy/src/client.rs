@@ -44,7 +44,7 @@ pub fn new<
     let ([command, transmit], [answer, receive]) = (commands, replies);
     config.connection = config.connection.for_commands();
     let reply = config.connection.command_timeout;
-    let queue = config.connection.queue_timeout.unwrap_or(reply);
+    let queue = config.queue_timeout.unwrap_or(reply);
     let ring: &'static mut [Pending] = ring.init_with(|| [Pending::default(); _]);
     let shared = &*shared.init(Shared {
         desk: Desk::new(command, answer, clock, Limits { queue, reply }),
@@ -67,8 +67,8 @@ pub struct Client {
 impl Client {
     /// Sends a command and waits for its reply, which is put into `room`. One command is under way
     /// at a time; up to eight others wait for their turn. A command waits for its
-    /// turn and a connection as long as [`Config::connection`] says (`queue_timeout`), and for its reply
-    /// then as long as that says (`command_timeout`).
+    /// turn and a connection as long as [`Config::queue_timeout`] says, and for its reply then as
+    /// long as [`Config::connection`] does (`command_timeout`).
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may

@@ -1,6 +1,7 @@
 //! What may be chosen.
 
 use core::fmt;
+use core::time::Duration;
 
 use redis_entraid_core::connection;
 use redis_entraid_core::drive::Refresh;
@@ -34,6 +35,9 @@ pub struct Config {
     pub reconnect: ReconnectPolicy,
     /// When tokens are fetched.
     pub refresh: Refresh,
+    /// How long a command may wait for its turn and while there is no connection: as long as for its
+    /// reply, if nothing else is said.
+    pub queue_timeout: Option<Duration>,
     /// Hears what happens.
     pub on_event: Option<Hook>,
 }
@@ -50,6 +54,7 @@ impl Config {
             policy: RefreshPolicy::default(),
             reconnect: ReconnectPolicy::default(),
             refresh: Refresh::default(),
+            queue_timeout: None,
             on_event: None,
         }
     }

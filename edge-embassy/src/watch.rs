@@ -29,6 +29,12 @@ pub struct Health {
 }
 
 impl Health {
+    /// Whether a command that is sent now will be sent. It stays so while the connection logs in again,
+    /// and ends when a reply is overdue.
+    pub fn is_ready(&self) -> bool {
+        self.connection.is_some_and(|connection| connection.ready)
+    }
+
     /// Time goes on to `now`.
     pub(crate) fn pass(&mut self, now: Instant) {
         let passed = now.since(self.at);

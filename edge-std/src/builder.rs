@@ -50,6 +50,7 @@ struct Shared {
     address: Option<String>,
     port: u16,
     config: Config,
+    queue_timeout: Option<Duration>,
     reconnect: ReconnectPolicy,
     max_reply: usize,
     backlog: usize,
@@ -82,6 +83,7 @@ impl Client {
                 address: None,
                 port: PORT,
                 config: Config { id: crate::random(), ..Config::default() },
+                queue_timeout: None,
                 reconnect: ReconnectPolicy::default(),
                 max_reply: 512 << 20,
                 backlog: 16 << 20,
@@ -158,7 +160,7 @@ impl<C> Builder<C> {
     /// default is that of [`command_timeout`](Self::command_timeout).
     #[must_use]
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
-        self.shared.config.queue_timeout = Some(timeout);
+        self.shared.queue_timeout = Some(timeout);
         self
     }
 
@@ -271,9 +273,10 @@ impl<C: Connect> Builder<C> {
     /// the start timeout else.
     pub async fn connect(mut self) -> Result<Client, Error> {
         self.shared.config = self.shared.config.for_commands();
+        let queue_timeout = self.shared.queue_timeout;
         let Parts { dialer, start, on_push, started } = self.prepare()?;
         let dialer = Arc::new(dialer);
-        let exchange = Arc::new(Exchange::new(&dialer.config));
+        let exchange = Arc::new(Exchange::new(&dialer.config, queue_timeout));
         let handle = Handle::new(exchange.clone());
         let (identity, standing) = (dialer.identity.clone(), dialer.standing.clone());
         let (template, node_push) = (dialer.clone(), on_push.clone());
@@ -283,7 +286,7 @@ impl<C: Connect> Builder<C> {
             // Nodes come and go: one is only dialed for a command.
             runtime.spawn(Driver::new(dialer, exchange, node_push.clone(), None).run());
         });
-        let nodes = Nodes::new(&dialer.config, start_node);
+        let nodes = Nodes::new(&dialer.config, queue_timeout, start_node);
         let client = Client::new(Follower::new(handle), identity, standing, nodes);
         tokio::spawn(Driver::new(dialer, exchange, on_push, Some(start)).run());
         started.await.unwrap_or(Err(Error::Closed))?;

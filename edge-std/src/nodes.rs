@@ -1,6 +1,7 @@
 //! The nodes of a cluster that redirections have led to.
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use redis_entraid_core::client::{self, NodeAddress, State};
@@ -18,8 +19,8 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn new(config: &Config, start: Start) -> Arc<Self> {
-        Arc::new(Self { start, known: Mutex::new(client::Nodes::new(config)) })
+    pub(crate) fn new(config: &Config, queue_timeout: Option<Duration>, start: Start) -> Arc<Self> {
+        Arc::new(Self { start, known: Mutex::new(client::Nodes::new(config, queue_timeout)) })
     }
 
     /// A handle on the connection to the node at `address`, which may have to be made.

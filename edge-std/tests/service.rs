@@ -12,6 +12,7 @@ use redis_entraid::entraid_core::policy::Ratio;
 use redis_entraid::error::{Error, Kind};
 use redis_entraid::tls::Roots;
 use redis_entraid::{Builder, Client, RefreshPolicy, args};
+use tokio::task::JoinSet;
 
 fn emulator(life: u64) -> Emulator {
     let store = Store::Builtin;
@@ -27,15 +28,10 @@ fn client(emulator: &Emulator) -> Builder {
         .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
 }
 
-/// Takes the server down for five seconds, and returns how long after that a command is answered.
-async fn time_to_come_back() -> Duration {
-    let emulator = emulator(3600);
-    let mut redis = client(&emulator).connect().await.unwrap();
-    let down = Duration::from_secs(5);
-    let up_at = Instant::now() + down;
-    emulator.down(down);
+/// Uses `redis` as a service does that has a request every now and then, until one is answered after
+/// `up_at`. Returns how long after it that is.
+async fn time_to_come_back(mut redis: Client, up_at: Instant) -> Duration {
     loop {
-        // As a service does that has a request every now and then.
         let limit = Duration::from_millis(500);
         let answer = redis.command_within(limit, args!["PING"]).await.map(drop);
         if answer.is_ok() && Instant::now() > up_at {
@@ -46,12 +42,32 @@ async fn time_to_come_back() -> Duration {
     }
 }
 
+/// Takes the server down for five seconds, and returns how long after that the last of sixteen
+/// instances of a service is back. One by itself may be lucky.
+async fn time_until_all_are_back() -> Duration {
+    let emulator = emulator(3600);
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        clients.push(client(&emulator).connect().await.unwrap());
+    }
+    let down = Duration::from_secs(5);
+    let up_at = Instant::now() + down;
+    emulator.down(down);
+    let mut all: JoinSet<_> =
+        clients.into_iter().map(|redis| time_to_come_back(redis, up_at)).collect();
+    let mut last = Duration::ZERO;
+    while let Some(time) = all.join_next().await {
+        last = last.max(time.unwrap());
+    }
+    last
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_of_five_seconds_service_is_back_within_a_second_and_a_half() {
     // A machine that stands still for a moment is no fault of the client: one of three counts.
     let mut times = Vec::new();
     for _ in 0..3 {
-        times.push(time_to_come_back().await);
+        times.push(time_until_all_are_back().await);
         if times.last().is_some_and(|time| *time <= Duration::from_millis(1500)) {
             return;
         }
@@ -84,6 +100,9 @@ async fn an_error_inside_a_transaction_is_the_servers_error_where_it_is_read() {
     let results: Vec<_> = exec.items().map(|item| item.int().map_err(Error::from)).collect();
     let error = results[1].as_ref().unwrap_err();
     assert_eq!((error.kind(), error.code()), (Kind::Server, Some("ERR")));
+    // It was expected to be a list: that is no empty one then.
+    let nested: Vec<_> = exec.items().nth(1).unwrap().items().map(|item| item.str()).collect();
+    assert!(matches!(nested[..], [Err(error)] if error.error().is_some()), "{nested:?}");
     assert!(error.to_string().contains("not an integer"), "{error}");
     assert!(matches!(results[0], Err(Error::Type(_))));
 }
@@ -126,11 +145,13 @@ async fn an_identity_endpoint_that_is_up_some_seconds_later_is_waited_for() {
 /// that was, and how often it was not ready.
 fn probe(redis: Client, stop: Arc<AtomicBool>) -> thread::JoinHandle<(u32, u32)> {
     thread::spawn(move || {
-        let (mut asked, mut not_ready) = (0, 0);
+        let (mut asked, mut not_ready, start) = (0, 0, Instant::now());
         while !stop.load(Ordering::Relaxed) {
             asked += 1;
             not_ready += u32::from(!redis.health().is_ready());
-            thread::sleep(Duration::from_micros(150));
+            // What the machine has slept too long is made up for.
+            let next = start + asked * Duration::from_micros(200);
+            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         (asked, not_ready)
     })
@@ -148,8 +169,9 @@ async fn readiness_does_not_flap_through_six_logins_and_ends_when_the_server_fre
         reauth_spread: Duration::ZERO,
         ..RefreshPolicy::default()
     };
+    let reply = Duration::from_secs(2);
     let builder = client(&emulator).policy(policy);
-    let redis = builder.command_timeout(Duration::from_secs(2)).connect().await.unwrap();
+    let redis = builder.command_timeout(reply).connect().await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let probing = probe(redis.clone(), stop.clone());
     let answered = Arc::new(AtomicU32::new(0));
@@ -166,15 +188,19 @@ async fn readiness_does_not_flap_through_six_logins_and_ends_when_the_server_fre
     }
     stop.store(true, Ordering::Relaxed);
     let (asked, not_ready) = probing.join().unwrap();
-    assert!(asked > 10_000, "asked {asked} times in {:?}", start.elapsed());
+    let least = start.elapsed().as_secs() as u32 * 4000;
+    assert!(asked > least, "asked {asked} times in {:?}", start.elapsed());
     assert_eq!(not_ready, 0, "of {asked}, in {:?}", start.elapsed());
     assert!(answered.load(Ordering::Relaxed) > 100);
     // Now the server freezes with a command in flight.
     emulator.arm("cmd#1+ hang").unwrap();
     let frozen = Instant::now();
     while redis.health().is_ready() {
-        assert!(frozen.elapsed() < Duration::from_secs(10), "ready for {:?}", frozen.elapsed());
+        // The connection is given up as unresponsive after ten seconds.
+        assert!(frozen.elapsed() < reply * 2, "ready for {:?}", frozen.elapsed());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    assert!(frozen.elapsed() >= reply - Duration::from_millis(100), "no reply was overdue yet");
+    assert_eq!(redis.health().reconnects, 0);
     commands.await.unwrap();
 }

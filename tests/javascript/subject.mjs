@@ -62,12 +62,13 @@ const send = async (client, text, options) => {
 };
 
 const happened = (client, what) => {
-  const { isConnected, connects, reauths, token } = client.health();
+  const { isConnected, isReady, connects, reauths, token } = client.health();
   const times = {
     reauth: reauths,
     reconnect: connects - 1,
     refresh: token.refreshes - 1,
     down: isConnected ? 0 : 1,
+    unready: isReady ? 0 : 1,
   };
   return times[what];
 };

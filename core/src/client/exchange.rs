@@ -54,9 +54,10 @@ pub(super) struct Sent {
 }
 
 impl<L: Share<State>> Exchange<L> {
-    /// For connections that behave by `config`.
-    pub fn new(config: &Config) -> Self {
-        Self::with(config.into())
+    /// For connections that behave by `config`. While there is none, and behind others, a command
+    /// waits as long as `queue_timeout` says, or else as for its reply.
+    pub fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
+        Self::with(Limits::new(config, queue_timeout))
     }
 
     pub(super) fn with(limits: Limits) -> Self {

@@ -12,7 +12,7 @@
 //! use redis_entraid_core::client::{Exchange, Handle};
 //! use redis_entraid_core::connection::Config;
 //!
-//! let exchange = Arc::new(Exchange::<RefCell<_>>::new(&Config::default()));
+//! let exchange = Arc::new(Exchange::<RefCell<_>>::new(&Config::default(), None));
 //! let one = Handle::new(exchange);
 //! let other = one.another();
 //! # drop(other);

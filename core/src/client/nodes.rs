@@ -47,9 +47,10 @@ pub struct Nodes<L: Share<State>> {
 }
 
 impl<L: Share<State>> Nodes<L> {
-    /// None yet, whose connections will behave by `config`.
-    pub fn new(config: &Config) -> Self {
-        Self { limits: config.into(), known: Vec::new() }
+    /// None yet, whose connections will behave by `config` and whose commands wait as long as
+    /// `queue_timeout` says: see [`Exchange::new`].
+    pub fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
+        Self { limits: Limits::new(config, queue_timeout), known: Vec::new() }
     }
 
     /// A handle on the connection to `node`. If there is none, `start` sees to it that one is kept

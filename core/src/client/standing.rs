@@ -166,7 +166,8 @@ impl Health {
         Self { token, connection, reconnects: connects.saturating_sub(1), reauths }
     }
 
-    /// Whether there is a connection that takes commands.
+    /// Whether a command that is sent now will be sent: for readiness probes. It stays so while the
+    /// connection logs in again, and ends when a reply is overdue.
     pub fn is_ready(&self) -> bool {
         self.connection.is_some_and(|connection| connection.ready)
     }

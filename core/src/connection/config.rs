@@ -26,9 +26,6 @@ pub struct Config {
     pub eager: bool,
     /// What a login may take.
     pub login_timeout: Duration,
-    /// How long a command may wait to be submitted, while there is no connection and in its queue: as
-    /// long as for its reply, if nothing else is said.
-    pub queue_timeout: Option<Duration>,
     /// How long a command may wait for its reply, from being submitted.
     pub command_timeout: Duration,
     /// What becomes of the connection when there is nothing to do.
@@ -52,7 +49,6 @@ impl Default for Config {
             set_info: true,
             eager: false,
             login_timeout: Duration::from_secs(5),
-            queue_timeout: None,
             command_timeout: Duration::from_secs(5),
             idle: Idle::default(),
             max_block: Duration::from_secs(10),

@@ -112,7 +112,7 @@ pub trait Handler {
         let _ = health;
     }
 
-    /// All that had come was heard; this is how the connection stands now.
+    /// All that had come was heard, or something took too long; this is how the connection stands now.
     fn settle(&mut self, health: &ConnectionHealth) {
         let _ = health;
     }
@@ -180,9 +180,7 @@ where
                 while let Some(output) = machine.next(timer.now(), receiver) {
                     handler.output(output);
                 }
-                if !machine.has_ended() {
-                    handler.settle(&machine.health(timer.now()));
-                }
+                shared.settle(timer.now());
             }
             progress.set(true);
             // A server that never stops talking must not keep the others from their turn.
@@ -259,6 +257,7 @@ where
                     seen = Some(handler);
                 }
                 shared.report_losses();
+                shared.settle(now);
                 progress.set(true);
             }
         }
@@ -335,6 +334,12 @@ impl<R: Storage<Pending>, H: Handler + ?Sized> Shared<'_, R, H> {
     /// When the machine has something to do, and when the handler.
     fn deadlines(&self) -> (Instant, Instant) {
         (self.machine.next_deadline(), self.handler.deadline())
+    }
+
+    fn settle(&mut self, now: Instant) {
+        if !self.machine.has_ended() {
+            self.handler.settle(&self.machine.health(now));
+        }
     }
 
     fn report_losses(&mut self) {

@@ -328,6 +328,12 @@ fn an_error_inside_of_a_reply_is_an_error_where_it_is_read() {
     }
     let nested = items[2].items().next().unwrap().str().unwrap_err();
     assert_eq!(nested.error().unwrap().code(), "ERR");
+    // Who looks into a list or a map finds it too, instead of nothing.
+    let found: Vec<_> = items[1].items().map(|item| item.str().unwrap_err()).collect();
+    assert_eq!(found[0].error().unwrap().code(), "WRONGTYPE");
+    assert_eq!((found.len(), items[1].items().count()), (1, 1));
+    let field = items[1].get("field").unwrap().str().unwrap_err();
+    assert_eq!(field.error().unwrap().code(), "WRONGTYPE");
     // What is long is cut, and what is no error says what it is.
     let long = std::format!("-ERR {}\r\n", "x".repeat(200));
     let long = Value::new(long.as_bytes()).unwrap().bytes().unwrap_err();

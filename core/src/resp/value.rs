@@ -217,19 +217,25 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The values of an array, a set or a push; of a map, keys and values in turn. Empty if it is
-    /// none of these: what may be an [error](Self::error) has to be asked for that first.
+    /// The values of an array, a set or a push; of a map, keys and values in turn. An error that the
+    /// server reported instead of them is the only one, so that it is found where they are read (with
+    /// the feature `alloc`: see [`TypeError::error`]). Empty if it is none of these.
     pub fn items(&self) -> Items<'a> {
         let count = match self.raw {
             [b'*' | b'~' | b'>', ..] => number(self.raw).unwrap_or(0),
             [b'%', ..] => number(self.raw).unwrap_or(0).saturating_mul(2),
+            [b'-' | b'!', ..] if SAID > 0 => return Items { rest: self.raw, left: 1 },
             _ => 0,
         };
         Items { rest: split_line(self.raw).1, left: count }
     }
 
-    /// The value behind `key`, in a map or in an array of keys and values in turn.
+    /// The value behind `key`, in a map or in an array of keys and values in turn. If it is an error
+    /// that the server reported instead of them, that.
     pub fn get(&self, key: &str) -> Option<Self> {
+        if self.kind() == Kind::Error {
+            return Some(*self);
+        }
         let mut items = self.items();
         while let (Some(name), Some(value)) = (items.next(), items.next()) {
             if name.bytes().is_ok_and(|name| name == key.as_bytes()) {

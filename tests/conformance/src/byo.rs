@@ -25,6 +25,7 @@ pub const LACKS: &[&str] = &[
     "lingering",
     "moved",
     "principal",
+    "readiness",
     "records",
     "repeats",
     "resp2",

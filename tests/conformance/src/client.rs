@@ -29,6 +29,7 @@ pub const HAS: &[&str] = &[
     "peer",
     "pipeline",
     "principal",
+    "readiness",
     "records",
     "repeats",
     "resp2",
@@ -226,6 +227,7 @@ impl Subject for Clients {
                 "reconnect" => Ok(health.reconnects),
                 "refresh" => Ok(health.token.refreshes.saturating_sub(1)),
                 "down" => Ok(u32::from(health.connection.is_none())),
+                "unready" => Ok(u32::from(!health.is_ready())),
                 _ => Err("err nothing to wait for"),
             }
         };

@@ -249,6 +249,7 @@ impl Subject for Devices<'_> {
                 "reconnect" => health.connects.saturating_sub(1),
                 "refresh" => refreshes.saturating_sub(1),
                 "down" => u32::from(health.connection.is_none()),
+                "unready" => u32::from(!health.is_ready()),
                 _ => return answer.write_str("err nothing to wait for"),
             };
             if times >= count {

@@ -9,7 +9,7 @@
 //! | `begin NAME COMMAND` | sends the command and doesn't wait; `ok` |
 //! | `end NAME` | waits for what was begun, and answers with the reply |
 //! | `flow NAME COUNT reauth\|reconnect TIMES` | counts a key up so often, and until that has happened so often, and answers `ok` if no reply was lost or out of order |
-//! | `wait NAME reauth\|reconnect\|refresh\|down COUNT SECONDSs` | waits until that has happened so often |
+//! | `wait NAME reauth\|reconnect\|refresh\|down\|unready COUNT SECONDSs` | waits until that has happened so often |
 //! | `subscribe NAME CHANNEL [resp=2] [replacement=overlap]` | makes a subscriber; `ok`, or why not |
 //! | `hear NAME` | answers with what the subscriber hears next |
 //! | `close NAME` | lets the client go |

@@ -103,7 +103,7 @@ fn cx() -> Context<'static> {
 pub fn play(steps: &[Step]) -> Result<usize, Broken> {
     let config = Config { set_info: false, ..Config::default() }.for_commands();
     #[allow(clippy::arc_with_non_send_sync, reason = "handles are the same type with threads")]
-    let exchange = Arc::new(Exchange::new(&config));
+    let exchange = Arc::new(Exchange::new(&config, None));
     let caller =
         |_| Caller { handle: Rc::new(RefCell::new(Handle::new(exchange.clone()))), waiting: None };
     let mut world = World {

@@ -210,6 +210,7 @@ impl Subject for Clients {
                 "reconnect" => health.reconnects,
                 "refresh" => health.token.refreshes.saturating_sub(1),
                 "down" => u32::from(health.connection.is_none()),
+                "unready" => u32::from(!health.is_ready()),
                 "lingering" => u32::try_from(self.reactor.lingering()).unwrap_or(u32::MAX),
                 "nothing-lingers" => u32::from(self.reactor.lingering() == 0),
                 _ => return answer.write_str("err nothing to wait for"),

@@ -12,10 +12,10 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use js_sys::{Array, Promise, Uint8Array};
-use redis_entraid_core::client::{Door, Error, Local, Standing};
+use redis_entraid_core::client::{Door, Error, Health, Local, Standing};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::drive::within;
-use redis_entraid_core::manager::{Pull, TokenHealth};
+use redis_entraid_core::manager::Pull;
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::time::{Clock, Instant};
 use wasm_bindgen::prelude::*;
@@ -119,7 +119,7 @@ impl RawClient {
     /// See [`health`].
     pub fn health(&self) -> Box<[f64]> {
         let client = self.handles.door.enter();
-        health(&client.standing(), &client.token_health())
+        health(&client.standing(), &client.health())
     }
 
     /// A subscriber with the same tokens.
@@ -231,14 +231,16 @@ pub(crate) fn made(
     made().map_err(|error| thrown(host, &error))
 }
 
-/// Whether there is a connection; logins on new ones and on live ones; token requests, new
-/// tokens, failures and refusals; the token's age and what is left of it in milliseconds.
-pub(crate) fn health(standing: &Standing, token: &TokenHealth) -> Box<[f64]> {
+/// Whether there is a connection, and whether it is ready; logins on new ones and on live ones; token
+/// requests, new tokens, failures and refusals; the token's age and what is left of it in milliseconds.
+pub(crate) fn health(standing: &Standing, health: &Health) -> Box<[f64]> {
     let millis = |time: Option<Duration>| time.map_or(f64::NAN, |time| time.as_millis() as f64);
+    let token = &health.token;
     Box::new([
-        f64::from(u8::from(standing.connection().is_some())),
+        f64::from(u8::from(health.connection.is_some())),
+        f64::from(u8::from(health.is_ready())),
         f64::from(standing.connects()),
-        f64::from(standing.reauths()),
+        f64::from(health.reauths),
         f64::from(token.requests),
         f64::from(token.refreshes),
         f64::from(token.failures),

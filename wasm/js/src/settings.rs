@@ -153,12 +153,10 @@ impl Options {
         if let Some(after) = self.idle() {
             config.idle = Idle::Keep(millis(after));
         }
-        if let Some(timeout) = self.queue_timeout() {
-            config.queue_timeout = Some(millis(timeout));
-        }
         if let Some(timeout) = self.command_timeout() {
             config.command_timeout = millis(timeout);
         }
+        settings.queue_timeout = self.queue_timeout().map(millis);
         settings.start_timeout = self.patience();
         settings.deadline = self.deadline().map(millis);
         if let Some(bytes) = self.max_reply() {

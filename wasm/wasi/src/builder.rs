@@ -132,7 +132,7 @@ impl<S, C> Builder<S, C> {
     /// default is that of [`command_timeout`](Self::command_timeout).
     #[must_use]
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.config.queue_timeout = Some(timeout);
+        self.settings.queue_timeout = Some(timeout);
         self
     }
 

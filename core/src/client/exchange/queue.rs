@@ -26,10 +26,11 @@ pub(in super::super) struct Limits {
     pub(super) seed: u64,
 }
 
-impl From<&Config> for Limits {
-    fn from(config: &Config) -> Self {
+impl Limits {
+    /// By the `config` of the connection; `queue` is as long as for the reply, if nothing is said.
+    pub(in super::super) fn new(config: &Config, queue: Option<Duration>) -> Self {
         Self {
-            queue: config.queue_timeout.unwrap_or(config.command_timeout),
+            queue: queue.unwrap_or(config.command_timeout),
             reply: config.command_timeout,
             max_block: config.max_block,
             seed: config.id,

@@ -42,7 +42,7 @@ pub struct State {
 /// For a client that is configured as usual.
 impl Default for State {
     fn default() -> Self {
-        Self::new(Limits::from(&crate::connection::Config::default()))
+        Self::new(Limits::new(&crate::connection::Config::default(), None))
     }
 }
 

@@ -63,14 +63,15 @@ impl<T: Timer + 'static> Local<T> {
         K: Connector + Clone,
         S: TokenSource,
     {
+        let queue_timeout = settings.queue_timeout;
         let (shared, config) = Identity::new(settings, timer, &source, snapshot).share(None);
         let config = config.for_commands();
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(Exchange::new(&config));
+        let exchange = Arc::new(Exchange::new(&config, queue_timeout));
         let follower = Follower::new(Handle::new(exchange.clone()));
         let desk = Desk::new(exchange);
-        let nodes = Rc::new(Nodes::new(&config));
+        let nodes = Rc::new(Nodes::new(&config, queue_timeout));
         let (led_to, is_idle) = (Some(nodes.clone()), false);
         let keeper = Keeper { desk, shared: shared.clone(), is_idle, nodes: led_to };
         let driver = keeper::run(config, keeper, nodes.clone(), connector, source);

@@ -8,6 +8,7 @@ use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Poll, Waker};
+use core::time::Duration;
 
 use super::identity::Identity;
 use super::keeper::Keeper;
@@ -32,9 +33,10 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
         let (new, driver, is_over) = Default::default();
-        Self { known: RefCell::new(nodes::Nodes::new(config)), new, driver, is_over }
+        let known = RefCell::new(nodes::Nodes::new(config, queue_timeout));
+        Self { known, new, driver, is_over }
     }
 
     /// A handle on the connection to `node`.

@@ -36,6 +36,9 @@ pub struct Settings {
     pub refresh: Refresh,
     /// How a server is dialed again.
     pub reconnect: ReconnectPolicy,
+    /// How long a command may wait while there is no connection, and behind others: as long as for
+    /// its reply, if nothing else is said.
+    pub queue_timeout: Option<Duration>,
     /// The largest reply that is taken, in bytes.
     pub max_reply: usize,
     /// What the first connection may take, with its token.
@@ -67,6 +70,7 @@ impl Settings {
             policy: RefreshPolicy::default(),
             refresh: Refresh::default(),
             reconnect: ReconnectPolicy::default(),
+            queue_timeout: None,
             max_reply: 64 << 20,
             start_timeout: Duration::from_secs(30),
             deadline: None,

@@ -40,12 +40,12 @@ pub(super) fn clients(shown: &mut Shown) {
         shown.value(&environment.source);
         shown.value(&environment.chosen);
     }
-    let exchange = Arc::new(Exchange::<Mutex<State>>::new(&Config::default()));
+    let exchange = Arc::new(Exchange::<Mutex<State>>::new(&Config::default(), None));
     shown.value(&*exchange);
     shown.value(&State::default());
     shown.value(&Handle::new(exchange.clone()));
     let node = NodeAddress { address: Some("10.0.0.1".into()), port: 8500 };
-    let nodes = Mutex::new(Nodes::<Mutex<State>>::new(&Config::default()));
+    let nodes = Mutex::new(Nodes::<Mutex<State>>::new(&Config::default(), None));
     shown.value(&Follower::new(Nodes::handle(&nodes, &node, drop)));
     shown.value(&Follower::new(Handle::new(exchange.clone())));
     shown.value(&*nodes.lock().unwrap());

@@ -231,6 +231,9 @@ export interface CallOptions {
 /** How a client stands. */
 export interface Health {
   readonly isConnected: boolean;
+  /** Whether a command that is sent now will be sent: for readiness probes. It stays so while the client
+   * logs in again, and ends when a reply is overdue. */
+  readonly isReady: boolean;
   /** Logins on new connections, and with newer tokens on live ones. */
   readonly connects: number;
   readonly reauths: number;

@@ -57,6 +57,31 @@ async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (
     (of_a.unwrap(), of_b.unwrap())
 }
 
+#[test]
+fn a_client_is_ready_until_a_reply_is_overdue() {
+    let rule: Rule = |_, words| match &*words[0] {
+        "HELLO" => HELLO,
+        "GET" => b"",
+        _ => b"+OK\r\n",
+    };
+    Bench::new(Rc::default(), rule).run(async |mut client, wire, world| {
+        client.logged_in().await.unwrap();
+        let asking = client.clone();
+        let silent = async { client.command(args!["GET", "k"]).await.map(drop) };
+        let probe = async {
+            let ready_at = async |millis| {
+                world.sleep_until(Instant::from_millis(millis)).await;
+                asking.health().is_ready()
+            };
+            assert_eq!((ready_at(4999).await, ready_at(5001).await), (true, false));
+        };
+        let (lost, ()) = both(silent, probe).await;
+        assert!(matches!(lost, Err(Error::Lost { outcome: Outcome::Unknown, reason: None, .. })));
+        // Nobody has given the connection up yet.
+        assert!(asking.health().connection.is_some() && wire.connects.get() == 1);
+    });
+}
+
 fn said(wire: &Wire) -> usize {
     wire.log.borrow().iter().filter(|(_, word)| word != "HELLO").count()
 }

@@ -296,7 +296,7 @@ fn one_limit_holds_wherever_a_command_is_sent() {
 #[test]
 fn who_is_sent_to_a_node_when_nobody_drives_it_any_more_is_told() {
     let node = |port| NodeAddress { address: None, port };
-    let nodes = Nodes::new(&crate::connection::Config::default());
+    let nodes = Nodes::new(&crate::connection::Config::default(), None);
     let waiting = nodes.handle(&node(1));
     assert!(waiting.is_alive());
     nodes.end(&Error::Closed);
