@@ -1,7 +1,7 @@
 //! A loop of one's own: plain blocking sockets, no async, no runtime. It drives the token manager
 //! and the connection of `redis-entraid-core` by hand. Commands come from standard input, a line
 //! each; replies go to standard output, all else to standard error. The sockets are without TLS,
-//! to keep this short: put yours into `dial`.
+//! to keep this short: put yours into `dial`. It looks for lines 20 times a second.
 #![allow(clippy::print_stdout)]
 
 use std::io::{ErrorKind, Read, Write};
@@ -48,7 +48,7 @@ fn main() {
                     (stream, Connection::new(Config::default(), [0; 4096], [0; 4096], ring))
                 });
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(50));
             continue;
         };
         connection.look(now, &mut tokens);
@@ -111,7 +111,7 @@ fn input() -> Receiver<String> {
 
 fn dial() -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(format!("{}:{}", var("REDIS_HOSTNAME"), var("REDIS_PORT")))?;
-    stream.set_read_timeout(Some(Duration::from_millis(5)))?;
+    stream.set_read_timeout(Some(Duration::from_millis(50)))?;
     Ok(stream)
 }
 
