@@ -6,9 +6,15 @@ use core::net::Ipv4Addr;
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_net::{IpAddress, Stack};
 use embassy_time::{Duration, with_timeout};
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
 
 use crate::lent::Wiped;
+
+/// As many addresses of a name as are tried, if the stack keeps as many.
+const MOST: usize = 4;
+
+/// How long an address is tried if there is another one.
+const TRIED: Duration = Duration::from_millis(2500);
 
 /// What saying goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -18,13 +24,15 @@ pub struct Tcp<'d> {
     stack: Stack<'d>,
     receive: &'d mut [u8],
     transmit: &'d mut [u8],
+    /// Which address of a name is tried first.
+    first: usize,
 }
 
 impl<'d> Tcp<'d> {
     /// Connections over `stack`, with these buffers. A kilobyte each will do; larger ones are
     /// quicker where the way is long.
     pub const fn new(stack: Stack<'d>, receive: &'d mut [u8], transmit: &'d mut [u8]) -> Self {
-        Self { stack, receive, transmit }
+        Self { stack, receive, transmit, first: 0 }
     }
 }
 
@@ -34,22 +42,54 @@ impl fmt::Debug for Tcp<'_> {
     }
 }
 
-/// Looks up `name`. The first address is taken: the next attempt may have another.
-async fn resolve(stack: Stack<'_>, name: &str) -> Result<IpAddress, ConnectError> {
+/// Looks up `name`. Puts its addresses into `room`, and returns how many there are.
+async fn resolve(
+    stack: Stack<'_>,
+    name: &str,
+    room: &mut [IpAddress; MOST],
+) -> Result<usize, ConnectError> {
     if let Ok(address) = name.parse::<Ipv4Addr>() {
-        return Ok(IpAddress::Ipv4(address));
+        *room = [IpAddress::Ipv4(address); MOST];
+        return Ok(1);
     }
     #[cfg(feature = "dns")]
     {
         let found = stack.dns_query(name, embassy_net::dns::DnsQueryType::A).await;
-        let found = found.ok().and_then(|addresses| addresses.first().copied());
-        found.ok_or(ConnectError::Name)
+        let found = found.unwrap_or_default();
+        let len = room.iter_mut().zip(&found).map(|(room, address)| *room = *address).count();
+        if len > 0 { Ok(len) } else { Err(ConnectError::Name) }
     }
     #[cfg(not(feature = "dns"))]
     {
         let _ = stack;
         Err(ConnectError::Name)
     }
+}
+
+/// Tries `count` addresses by their numbers, from `first` on, each for `limit` but the last one. There is
+/// one socket, so that they can't be tried side by side. The one that answers is the first the next
+/// time.
+async fn one_after_the_other(
+    count: usize,
+    first: &mut usize,
+    limit: Duration,
+    mut dial: impl AsyncFnMut(usize) -> Result<(), tcp::ConnectError>,
+) -> Result<(), tcp::ConnectError> {
+    let start = *first % count.max(1);
+    for step in 1..count {
+        let at = (start + step - 1) % count;
+        // Whatever comes of it, another dial begins behind it.
+        *first = at + 1;
+        if let Ok(Ok(())) = with_timeout(limit, dial(at)).await {
+            *first = at;
+            return Ok(());
+        }
+    }
+    let last = (start + count.max(1) - 1) % count.max(1);
+    *first = last + 1;
+    dial(last).await?;
+    *first = last;
+    Ok(())
 }
 
 impl Connector for Tcp<'_> {
@@ -62,14 +102,26 @@ impl Connector for Tcp<'_> {
     ) -> Result<S::Output, ConnectError> {
         // A link that is not up yet is waited for, as long as dialing may take.
         self.stack.wait_config_up().await;
-        let address = resolve(self.stack, endpoint.address).await?;
+        endpoint.begins(Stage::Name);
+        let mut addresses = [IpAddress::Ipv4(Ipv4Addr::UNSPECIFIED); MOST];
+        let count = resolve(self.stack, endpoint.address, &mut addresses).await?;
+        endpoint.begins(Stage::Tcp);
         let (receive, transmit) = (Wiped(self.receive), Wiped(self.transmit));
         let mut socket = TcpSocket::new(self.stack, receive.0, transmit.0);
         // Neither a timeout nor keep-alives: the stack would end a connection whose device has slept.
         // Whoever waits for something knows for how long.
         // Commands are written whole.
         socket.set_nagle_enabled(false);
-        socket.connect((address, endpoint.port)).await.map_err(ConnectError::Dial)?;
+        let addresses = addresses.get(..count).unwrap_or_default();
+        let dial = async |at: usize| match addresses.get(at) {
+            Some(address) => {
+                socket.abort();
+                socket.connect((*address, endpoint.port)).await
+            }
+            None => Err(tcp::ConnectError::NoRoute),
+        };
+        let dialed = one_after_the_other(count, &mut self.first, TRIED, dial).await;
+        dialed.map_err(ConnectError::Dial)?;
         let output = {
             let (reader, writer) = socket.split();
             session.run(reader, writer).await
@@ -116,5 +168,42 @@ impl transport::ConnectError for ConnectError {
             Self::Dial(tcp::ConnectError::InvalidState) => ConnectErrorKind::Host,
             Self::Dial(_) => ConnectErrorKind::Unreachable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// Dials `count` addresses, of which those in `answer` answer and all others are silent. Returns the
+    /// order in which they were tried.
+    async fn tried(count: usize, first: &mut usize, answer: &[usize]) -> Vec<usize> {
+        let mut tried = Vec::new();
+        let dial = async |at: usize| {
+            tried.push(at);
+            match answer.contains(&at) {
+                true => Ok(()),
+                false if tried.len() == count => Err(tcp::ConnectError::TimedOut),
+                false => core::future::pending().await,
+            }
+        };
+        let limit = Duration::from_millis(20);
+        let dialed = one_after_the_other(count, first, limit, dial).await;
+        assert_eq!(dialed.is_ok(), tried.last().is_some_and(|last| answer.contains(last)));
+        tried
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_leads_to_the_next_one_and_is_not_the_first_again() {
+        let mut first = 0;
+        assert_eq!(tried(3, &mut first, &[1]).await, [0, 1]);
+        assert_eq!(tried(3, &mut first, &[1]).await, [1]);
+        assert_eq!(tried(3, &mut first, &[0]).await, [1, 2, 0]);
+        assert_eq!(tried(3, &mut first, &[]).await, [0, 1, 2]);
+        // The name has fewer now.
+        assert_eq!(tried(1, &mut first, &[0]).await, [0]);
+        assert_eq!(tried(2, &mut first, &[0, 1]).await, [0]);
     }
 }

@@ -40,6 +40,25 @@ fn a_device_that_knows_names_alone_logs_in() {
 }
 
 #[test]
+fn a_silent_address_leads_to_the_next_one_and_an_alias_to_its_name() {
+    for address in ["two.localhost", "alias.localhost"] {
+        on_board_by_dhcp(move |board| async move {
+            let client = client(&board, |config| {
+                config.address = Some(address);
+                config.connection.command_timeout = Duration::from_secs(20);
+            });
+            client.command(args!["PING"], &mut [0; 64]).await.unwrap();
+            assert_eq!(board.emulator.counts().logins, 1, "{}", said());
+            // The one that has answered is the first the next time.
+            board.emulator.cut();
+            let begun = std::time::Instant::now();
+            until(|| client.health().connects == 2).await;
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        });
+    }
+}
+
+#[test]
 fn a_network_that_comes_late_is_waited_for() {
     on_board_by_dhcp(|board| async move {
         board.wire.cut(true);

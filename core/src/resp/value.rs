@@ -63,7 +63,7 @@ impl TypeError {
     /// without the feature `alloc`: it costs a device 350 bytes of flash, and [`Value::error`] nothing.
     pub fn error(&self) -> Option<ErrorReply<'_>> {
         let text = self.said.0.trim_ascii_end();
-        (self.found == Kind::Error && SAID > 0).then_some(ErrorReply { text })
+        (self.found == Kind::Error && SAID != 0).then_some(ErrorReply { text })
     }
 }
 
@@ -224,7 +224,7 @@ impl<'a> Value<'a> {
         let count = match self.raw {
             [b'*' | b'~' | b'>', ..] => number(self.raw).unwrap_or(0),
             [b'%', ..] => number(self.raw).unwrap_or(0).saturating_mul(2),
-            [b'-' | b'!', ..] if SAID > 0 => return Items { rest: self.raw, left: 1 },
+            [b'-' | b'!', ..] if SAID != 0 => return Items { rest: self.raw, left: 1 },
             _ => 0,
         };
         Items { rest: split_line(self.raw).1, left: count }
@@ -257,7 +257,7 @@ impl<'a> Value<'a> {
     }
 
     fn not(&self, wanted: &'static str) -> TypeError {
-        let said = if SAID > 0 { Said::of(self.error()) } else { Said([b' '; SAID]) };
+        let said = if SAID != 0 { Said::of(self.error()) } else { Said([b' '; SAID]) };
         TypeError { found: self.kind(), wanted, said }
     }
 }

@@ -64,7 +64,11 @@ fn offer(request: &[u8]) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// Knows one name, which is the servers'.
+/// Where nobody is.
+const NOBODY: [u8; 4] = [10, 0, 2, 99];
+
+/// Knows one name, which is the servers'; `two.` before it is where nobody is and then where they are, and
+/// `alias.` is another name for it.
 pub(crate) async fn dns(stack: Stack<'static>, name: &'static str) {
     let socket = socket(stack, 53);
     let mut room = [0; 1024];
@@ -93,14 +97,27 @@ fn resolved(query: &[u8], name: &str) -> Option<Vec<u8>> {
     }
     // Behind the name are its type and its class.
     let question = query.get(HEADER..at + 4)?;
-    let known = asked == name;
+    let kind = asked.strip_suffix(name);
+    let addresses: &[[u8; 4]] = match kind {
+        Some("" | "alias.") => &[SERVERS],
+        Some("two.") => &[NOBODY, SERVERS],
+        _ => &[],
+    };
+    let is_alias = kind == Some("alias.");
+    let count = addresses.len() as u8 + u8::from(is_alias);
     let mut answer = query.get(..2)?.to_vec();
-    answer.extend([0x81, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(known), 0, 0, 0, 0]);
+    answer.extend([0x81, if count > 0 { 0x80 } else { 0x83 }, 0, 1, 0, count, 0, 0, 0, 0]);
     answer.extend(question);
-    if known {
-        // The name of the question; an address, for a minute.
-        answer.extend([0xc0, HEADER as u8, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        answer.extend(SERVERS);
+    let mut of = HEADER as u8;
+    if is_alias {
+        // The name behind the first label of the question, for a minute.
+        let target = of + 1 + "alias".len() as u8;
+        answer.extend([0xc0, of, 0, 5, 0, 1, 0, 0, 0, 60, 0, 2, 0xc0, target]);
+        of = target;
+    }
+    for address in addresses {
+        answer.extend([0xc0, of, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(address);
     }
     Some(answer)
 }
