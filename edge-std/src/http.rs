@@ -175,8 +175,10 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Io(error) => error.source(),
-            _ => None,
+            Self::Connect(error) | Self::Tls(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::TooLarge(error) => Some(error),
+            Self::Request(_) => None,
         }
     }
 }

@@ -309,6 +309,39 @@ if (!globalThis.Deno) {
   close();
 }
 
+// How a connection broke, by the names that Node and Deno have for it.
+for (const [code, how] of [
+  ['ECONNRESET', 'it was reset, by the server or on the way'],
+  ['BrokenPipe', 'it was reset, by the server or on the way'],
+  ['ETIMEDOUT', 'nobody acknowledged what was sent'],
+  ['ERR_STREAM_PREMATURE_CLOSE', 'it ended in the middle'],
+  ['ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR', 'the server ended it with a TLS alert'],
+  ['ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', 'a TLS record was damaged or forged'],
+]) {
+  // Answers the login, and breaks at what comes next.
+  let dials = 0;
+  const breaking = async () => {
+    dials += 1;
+    if (dials > 1) return new Promise(() => {});
+    let answers;
+    const readable = new ReadableStream({ start: (controller) => void (answers = controller) });
+    let writes = 0;
+    const write = () => {
+      writes += 1;
+      const hello = new TextEncoder().encode('%1\r\n+proto\r\n:3\r\n');
+      if (writes === 1) answers.enqueue(hello);
+      else answers.error(Object.assign(new Error('a socket says so'), { code }));
+    };
+    return { readable, writable: new WritableStream({ write }) };
+  };
+  const client = await connect({ ...common, provider: instant, connect: breaking });
+  await client.loggedIn();
+  const error = await soon(failure(client.command('GET', 'k')));
+  const named = `the connection broke: ${how} (a socket says so)`;
+  check(error?.message?.includes(named), `${code} breaks a connection with words: ${error?.message ?? error}`);
+  client.close();
+}
+
 // Token managers.
 {
   let number = 0;

@@ -2,7 +2,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::error::Error as StdError;
 use core::fmt;
@@ -381,8 +381,14 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
         let mut details = self.details.as_deref().map(|error| error as &dyn StdError);
+        let mut said = String::new();
         while let Some(error) = details {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            // Some say what is behind them, and keep it.
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+                said.push_str(&text);
+            }
             details = error.source();
         }
         Ok(())

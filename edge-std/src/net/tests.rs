@@ -176,6 +176,26 @@ async fn a_token_service_that_answers_nobody_is_named_with_its_addresses() {
     let error = http.send(&request, &mut response).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("127.0.0.1: nobody answered by TCP within 0."), "{text}");
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Error>());
+    assert_eq!(cause.map(Error::kind), Some(ErrorKind::TimedOut));
+}
+
+#[cfg(all(feature = "http", feature = "tls"))]
+#[tokio::test]
+async fn an_error_without_a_token_keeps_what_the_network_said_and_says_it_once() {
+    use crate::source::{ManagedIdentity, Selector};
+    let source = ManagedIdentity::imds_at(format!("http://{}", closed()), Selector::System);
+    let limit = Duration::from_millis(500);
+    let connected = Client::builder("cache").source(source).start_timeout(limit).connect().await;
+    let error = connected.unwrap_err();
+    let mut cause = std::error::Error::source(&error);
+    let mut network = None;
+    while let Some(error) = cause {
+        network = network.or(error.downcast_ref::<Error>().map(Error::kind));
+        cause = error.source();
+    }
+    assert_eq!(network, Some(ErrorKind::ConnectionRefused), "{error}");
+    assert_eq!(error.to_string().matches("Connection refused").count(), 1, "{error}");
 }
 
 /// The root of somebody else.
