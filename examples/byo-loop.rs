@@ -27,10 +27,9 @@ fn main() {
     let mut reconnect = Reconnect::new(ReconnectPolicy::default());
     tokens.seed(std::process::id().into());
     reconnect.seed(std::process::id().into());
-    let mut source =
-        ManagedIdentity::imds_at(var("AZURE_POD_IDENTITY_AUTHORITY_HOST"), Selector::System);
-    let lines = input();
-    let mut link = None;
+    let imds = var(("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254"));
+    let mut source = ManagedIdentity::imds_at(imds, Selector::System);
+    let (lines, mut link) = (input(), None);
     loop {
         let now = clock.now();
         // The token, in good time.
@@ -96,8 +95,8 @@ fn main() {
     }
 }
 
-fn var(name: &str) -> String {
-    std::env::var(name).expect("the environment is that of the other examples")
+fn var((name, otherwise): (&str, &str)) -> String {
+    std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
 }
 
 /// The lines of standard input, from a thread that may wait for them.
@@ -110,7 +109,8 @@ fn input() -> Receiver<String> {
 }
 
 fn dial() -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(format!("{}:{}", var("REDIS_HOSTNAME"), var("REDIS_PORT")))?;
+    let at = [("REDIS_HOSTNAME", "localhost"), ("REDIS_PORT", "10000")].map(var).join(":");
+    let stream = TcpStream::connect(at)?;
     stream.set_read_timeout(Some(Duration::from_millis(50)))?;
     Ok(stream)
 }
