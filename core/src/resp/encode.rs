@@ -67,14 +67,14 @@ macro_rules! int_args {
 
 int_args!(i8 i16 i32 i64 u8 u16 u32);
 
-/// The arguments of a command, of any types that have a way into [`Arg`].
+/// The arguments of a command, of any types that have a way into [`Arg`]: texts and bytes by reference,
+/// also those that are made on the spot, and whole numbers.
 ///
 /// ```
 /// use redis_entraid_core::{args, resp::Arg};
 ///
-/// let key = String::from("counter");
-/// let command = args!["INCRBY", &*key, 21];
-/// assert_eq!(command[2], Arg::Int(21));
+/// let user = 7;
+/// assert_eq!(args!["INCRBY", &*format!("hits:{user}"), 21][1..], args!["hits:7", 21][..]);
 /// ```
 #[macro_export]
 macro_rules! args {
