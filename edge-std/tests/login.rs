@@ -2,28 +2,16 @@
 //! logged in.
 #![cfg(all(feature = "http", feature = "tls"))]
 
+mod emulated;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amr_emulator::{Emulator, Options, Store};
+use emulated::{client, emulator};
 use redis_entraid::entraid_core::policy::Ratio;
 use redis_entraid::error::{Error, Kind, Outcome};
 use redis_entraid::tls::Roots;
-use redis_entraid::{Builder, Client, Event, RefreshPolicy, args};
-
-fn emulator(life: u64) -> Emulator {
-    let store = Store::Builtin;
-    Emulator::start(&Options { life, store, ..Options::default() }).expect("the emulator starts")
-}
-
-/// A client of `emulator`, configured as by the environment.
-fn client(emulator: &Emulator) -> Builder {
-    let environment = emulator.environment();
-    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
-    Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
-        .expect("the environment is whole")
-        .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
-}
+use redis_entraid::{Client, Event, RefreshPolicy, args};
 
 #[tokio::test]
 async fn it_logs_in_and_answers() {

@@ -2,31 +2,19 @@
 //! outage.
 #![cfg(all(feature = "http", feature = "tls"))]
 
+mod emulated;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Emulator, Options, Store};
+use emulated::{client, emulator};
 use redis_entraid::entraid_core::policy::Ratio;
 use redis_entraid::error::{Error, Kind};
 use redis_entraid::tls::Roots;
-use redis_entraid::{Builder, Client, RefreshPolicy, args};
+use redis_entraid::{Client, RefreshPolicy, args};
 use tokio::task::JoinSet;
-
-fn emulator(life: u64) -> Emulator {
-    let store = Store::Builtin;
-    Emulator::start(&Options { life, store, ..Options::default() }).expect("the emulator starts")
-}
-
-/// A client of `emulator`, configured as by the environment.
-fn client(emulator: &Emulator) -> Builder {
-    let environment = emulator.environment();
-    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
-    Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
-        .expect("the environment is whole")
-        .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
-}
 
 /// Uses `redis` as a service does that has a request every now and then, until one is answered after
 /// `up_at`. Returns how long after it that is.
