@@ -105,8 +105,10 @@ impl<R: Storage<Pending>> Machine<R> {
             Due::Replace { by, generation } => {
                 return self.replace(now, out, by, generation);
             }
-            // No token is left to log in with again.
             Due::Close => {
+                // It may just have turned out that it has ended; else no token is left to log in with
+                // again.
+                self.tick(now);
                 self.close(CloseReason::LoginLost);
                 return Instant::FAR_FUTURE;
             }

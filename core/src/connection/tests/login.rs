@@ -1,6 +1,7 @@
 //! Logging in, for the first time and again.
 
 use super::*;
+use crate::time::UnixTime;
 
 #[test]
 fn a_login_is_one_hello_and_opens_the_connection() {
@@ -442,4 +443,22 @@ fn a_connection_is_ready_while_it_logs_in_again_and_until_a_reply_is_overdue() {
     assert!(!ready(&bench), "a reply is overdue");
     bench.answer("+late\r\n");
     assert!(ready(&bench));
+}
+
+#[test]
+fn a_token_that_ended_while_the_machine_slept_ends_the_login_and_says_so() {
+    let wall = |second: u64| UnixTime(1_800_000_000 + second);
+    let mut bench = Bench::new();
+    bench.manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    bench.manager.unix_time(bench.now, wall(0));
+    let mut token = Token::new(Secret::new("dated")).with_user("oid");
+    token.expires_on = Some(wall(3600));
+    bench.manager.push(bench.now, &token).unwrap();
+    bench.look();
+    bench.flush();
+    bench.answer(HELLO);
+    bench.now = bench.now.plus(Duration::from_secs(1));
+    bench.manager.unix_time(bench.now, wall(4000));
+    bench.look();
+    assert_eq!(bench.outputs(), [ended(CloseReason::LoginExpired)]);
 }
