@@ -47,6 +47,9 @@ impl Health {
         self.connection = Some(*connection);
         if connection.ready && connection.generation.is_some() {
             self.problem = None;
+        } else if connection.is_overdue() {
+            let reason = redis_entraid_core::connection::CloseReason::Unresponsive;
+            self.problem = Some(Problem::Ended(reason));
         }
     }
 

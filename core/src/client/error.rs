@@ -41,7 +41,7 @@ pub enum Error {
         /// What the network said, if the connection [broke](CloseReason::Broken).
         cause: Option<Cause>,
     },
-    /// The connection has ended.
+    /// The connection has ended, or is about to.
     Ended {
         /// Why.
         reason: CloseReason,

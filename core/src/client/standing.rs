@@ -111,6 +111,9 @@ impl Standing {
         // It may take commands before it has logged in.
         if health.ready && health.generation.is_some() {
             self.problem = None;
+        } else if health.is_overdue() {
+            let reason = CloseReason::Unresponsive;
+            self.problem = Some(Error::Ended { reason, cause: None });
         }
     }
 

@@ -43,6 +43,11 @@ pub struct ConnectionHealth {
 }
 
 impl ConnectionHealth {
+    /// Whether it is logged in, but a reply is overdue: it is given up soon if none comes.
+    pub const fn is_overdue(&self) -> bool {
+        !self.ready && self.generation.is_some() && self.waiting > 0
+    }
+
     /// The same after `passed` in which nothing happened.
     #[must_use]
     pub fn after(self, passed: Duration) -> Self {
