@@ -41,8 +41,10 @@ fn soon() -> Endpoint<'static> {
 }
 
 /// Dials these, whatever is asked for.
+#[cfg(all(feature = "http", feature = "tls"))]
 struct Several(Vec<SocketAddr>);
 
+#[cfg(all(feature = "http", feature = "tls"))]
 impl Connect for Several {
     type Stream = TcpStream;
 

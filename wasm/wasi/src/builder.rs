@@ -128,8 +128,8 @@ impl<S, C> Builder<S, C> {
     }
 
     /// How long a command may wait to be sent, while there is no connection or others are in front of it:
-    /// then it fails with [`Error::Unavailable`](crate::Error::Unavailable), and was not executed. The
-    /// default is that of [`command_timeout`](Self::command_timeout).
+    /// then it fails with [`Error::Unavailable`], and was not executed. The default is that of
+    /// [`command_timeout`](Self::command_timeout).
     #[must_use]
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
         self.settings.queue_timeout = Some(timeout);
