@@ -11,6 +11,8 @@
 
 #[cfg(feature = "alloc")]
 mod peer;
+#[cfg(feature = "alloc")]
+mod turn;
 
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
@@ -20,6 +22,8 @@ use core::time::Duration;
 
 pub use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
+#[cfg(feature = "alloc")]
+use crate::event::Event;
 #[cfg(feature = "alloc")]
 use crate::time::Instant;
 use crate::time::millis;
@@ -92,7 +96,16 @@ impl<'a> Endpoint<'a> {
     pub fn reached(&self, ip: &str) {
         if let Some(progress) = self.progress {
             progress.peer.set(ip);
+            progress.turn.reached();
         }
+    }
+
+    /// By how many places the addresses of the name are turned for this attempt, so that another one
+    /// comes first after each on which a server was [reached](Self::reached) and nobody could log in:
+    /// for connectors that choose among them, once for each attempt.
+    #[cfg(feature = "alloc")]
+    pub fn next_turn(&self) -> usize {
+        self.progress.map_or(0, |progress| progress.turn.next().into())
     }
 
     /// Which IP address was reached last, if the connector has said so.
@@ -117,6 +130,10 @@ impl<'a> Endpoint<'a> {
             progress.stage.store(stage as u8, Ordering::Relaxed);
             // It is a new one.
             progress.worn.store(false, Ordering::Relaxed);
+            #[cfg(feature = "alloc")]
+            if stage == Stage::Tls {
+                progress.turn.reached();
+            }
         }
     }
 
@@ -151,6 +168,8 @@ pub struct Progress {
     worn: AtomicBool,
     #[cfg(feature = "alloc")]
     peer: peer::Peer,
+    #[cfg(feature = "alloc")]
+    turn: turn::Turn,
 }
 
 impl Progress {
@@ -161,7 +180,15 @@ impl Progress {
             worn: AtomicBool::new(false),
             #[cfg(feature = "alloc")]
             peer: peer::Peer::new(),
+            #[cfg(feature = "alloc")]
+            turn: turn::Turn::new(),
         }
+    }
+
+    /// Takes in what happened to the connection that was dialed: whether it led to a login.
+    #[cfg(feature = "alloc")]
+    pub fn observe(&self, event: &Event) {
+        self.turn.observe(event);
     }
 
     /// Whether the transport that was dialed last [should be replaced](Endpoint::wears_out).

@@ -12,7 +12,7 @@ use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::time::Clock;
-use redis_entraid_core::transport::{PORT, Progress};
+use redis_entraid_core::transport::PORT;
 use tokio::sync::oneshot;
 
 use crate::client::{Client, Exchange, Follower, Handle, PushHook};
@@ -286,7 +286,7 @@ impl<C: Connect> Builder<C> {
             // Nodes come and go: one is only dialed for a command.
             runtime.spawn(Driver::new(dialer, exchange, node_push.clone(), None).run());
         });
-        let nodes = Nodes::new(&dialer.config, queue_timeout, start_node);
+        let nodes = Nodes::new(exchange.clone(), start_node);
         let client = Client::new(Follower::new(handle), identity, standing, nodes);
         tokio::spawn(Driver::new(dialer, exchange, on_push, Some(start)).run());
         started.await.unwrap_or(Err(Error::Closed))?;
@@ -324,7 +324,6 @@ impl<C: Connect> Builder<C> {
             port: shared.port,
             config: shared.config,
             max_reply: shared.max_reply,
-            progress: Progress::new(),
         };
         Ok(Parts { dialer, start, on_push: shared.on_push, started })
     }

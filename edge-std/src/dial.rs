@@ -9,7 +9,7 @@ use redis_entraid_core::drive::{dial_time, within};
 use redis_entraid_core::reconnect::Dial;
 use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::{Clock, Instant, Timer};
-use redis_entraid_core::transport::{ConnectError as _, Endpoint, Progress, Stage};
+use redis_entraid_core::transport::{ConnectError as _, Endpoint, Stage};
 
 use crate::clock::{TokioClock, tokio_instant};
 use crate::connect::Connect;
@@ -30,14 +30,12 @@ pub(crate) struct Dialer<C> {
     pub(crate) port: u16,
     pub(crate) config: Config,
     pub(crate) max_reply: usize,
-    /// How far the last dial has come, and where.
-    pub(crate) progress: Progress,
 }
 
 impl<C> Dialer<C> {
     /// What is dialed.
     pub(crate) fn endpoint(&self) -> Endpoint<'_> {
-        let endpoint = Endpoint::new(&self.host, self.port).with_progress(&self.progress);
+        let endpoint = Endpoint::new(&self.host, self.port).with_progress(&self.standing.progress);
         match &self.address {
             Some(address) => endpoint.redirected(address, self.port),
             None => endpoint,
@@ -55,7 +53,6 @@ impl<C> Dialer<C> {
             port: node.port,
             config: Config { id: crate::random(), ..self.config.clone() },
             max_reply: self.max_reply,
-            progress: Progress::new(),
         }
     }
 }

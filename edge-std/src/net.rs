@@ -87,11 +87,8 @@ async fn connect(
     addresses: impl IntoIterator<Item = SocketAddr>,
 ) -> Result<TcpStream, Failed> {
     endpoint.begins(Stage::Tcp);
-    let reached = reach(&TokioClock, endpoint.deadline(), addresses, TcpStream::connect).await;
+    let reached = reach(&TokioClock, endpoint, addresses, TcpStream::connect).await;
     let stream = reached.map_err(failed)?;
-    if let Ok(peer) = stream.peer_addr() {
-        endpoint.reached(&peer.ip().to_canonical().to_string());
-    }
     configure(&stream);
     Ok(stream)
 }

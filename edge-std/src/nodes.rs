@@ -1,11 +1,9 @@
 //! The nodes of a cluster that redirections have led to.
 
 use core::fmt;
-use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use redis_entraid_core::client::{self, NodeAddress, State};
-use redis_entraid_core::connection::Config;
 
 use crate::client::{Exchange, Handle};
 
@@ -19,8 +17,8 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn new(config: &Config, queue_timeout: Option<Duration>, start: Start) -> Arc<Self> {
-        Arc::new(Self { start, known: Mutex::new(client::Nodes::new(config, queue_timeout)) })
+    pub(crate) fn new(home: Arc<Exchange>, start: Start) -> Arc<Self> {
+        Arc::new(Self { start, known: Mutex::new(client::Nodes::new(home)) })
     }
 
     /// A handle on the connection to the node at `address`, which may have to be made.

@@ -10,6 +10,7 @@ use redis_entraid_core::connection::ConnectionHealth;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::time::{Clock, Instant};
+use redis_entraid_core::transport::Progress;
 
 use crate::clock::TokioClock;
 use crate::error::{ConnectError, Error};
@@ -23,6 +24,8 @@ pub(crate) struct Standing {
     state: Mutex<client::Standing>,
     /// Whether a command waits for the connection.
     wanted: AtomicBool,
+    /// How far the last dial has come, and where.
+    pub(crate) progress: Progress,
 }
 
 impl Standing {
@@ -30,7 +33,8 @@ impl Standing {
         let mut reconnect = Reconnect::new(policy.clone());
         reconnect.seed(crate::random());
         let state = Mutex::new(client::Standing::new(reconnect));
-        Arc::new(Self { policy, hook, state, wanted: AtomicBool::new(false) })
+        let (wanted, progress) = (AtomicBool::new(false), Progress::new());
+        Arc::new(Self { policy, hook, state, wanted, progress })
     }
 
     /// The same for the connection to another node.
@@ -90,6 +94,7 @@ impl Standing {
 
     /// Learns what happened to a connection, and tells who wants to hear.
     pub(crate) fn observe(&self, now: Instant, event: &Event) {
+        self.progress.observe(event);
         self.lock().observe(now, event);
         report(self.hook.as_ref(), event);
     }

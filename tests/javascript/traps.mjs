@@ -291,6 +291,39 @@ if (!globalThis.Deno) {
   net.connect = original;
   const time = given?.autoSelectFamilyAttemptTimeout;
   check(time >= 2000, `an address that takes longer than a quarter of a second isn't given up: ${time}`);
+  // One may let everybody connect and say nothing more.
+  const both = net.createServer((socket) => socket.destroy()).listen(0, '0.0.0.0');
+  await until(() => both.listening);
+  const lookup = (name, { all }, done) => {
+    const [one, other] = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }));
+    return all ? done(null, [one, other]) : done(null, one.address, one.family);
+  };
+  const reached = async (turn) => {
+    const dial = connectNode({ plain: true, tls: { lookup } });
+    const open = await dial({ address: 'cache', port: both.address().port, serverName: 'cache', turn });
+    open.close();
+    return open.remoteAddress;
+  };
+  const all = [await reached(0), await reached(1), await reached(2), await reached(undefined)];
+  check(String(all) === '127.0.0.1,127.0.0.2,127.0.0.1,127.0.0.1', `another address has its turn: ${all}`);
+  both.close();
+}
+{
+  const turns = [];
+  const client = new Client({
+    ...common,
+    provider: instant,
+    connect: async ({ turn, begins }) => {
+      turns.push(turn);
+      // Nobody is there any more the fourth time.
+      if (turns.length < 4) begins('tls');
+      await sleep(1);
+      throw new Error('nobody says anything');
+    },
+  });
+  await until(() => turns.length > 4);
+  client.close();
+  check(String(turns.slice(0, 5)) === '0,1,2,3,3', `where nobody could log in is not tried again at once: ${turns}`);
 }
 
 // Servers that say nothing.

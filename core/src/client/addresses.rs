@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::error::Error as StdError;
 use core::fmt;
@@ -13,15 +14,16 @@ use core::time::Duration;
 
 use crate::drive::within;
 use crate::time::{Clock, Instant, Timer};
-use crate::transport::{Stage, Unanswered};
+use crate::transport::{Endpoint, Stage, Unanswered};
 
 /// How long an address has to itself before the next one is tried beside it: the value that RFC
 /// 8305 recommends.
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects to the first of `addresses` that answers, by `until`.
+/// Connects to the first of `addresses` of `endpoint` that answers, by its deadline.
 ///
-/// They are tried in their order, but families take turns. The next one begins when the last one
+/// They are tried in their order, but families take turns, and one where nobody could log in the last
+/// time comes last, if the endpoint has a [`Progress`](crate::transport::Progress). The next one begins when the last one
 /// has had [`ATTEMPT_DELAY`], or as soon as one fails; all go on side by side. The first success
 /// wins, and the others are dropped.
 ///
@@ -32,7 +34,7 @@ pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// That of `connect`: dropping the future drops all attempts.
 pub async fn reach<T, F, S, E>(
     timer: &T,
-    until: Instant,
+    endpoint: &Endpoint<'_>,
     addresses: impl IntoIterator<Item = SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<S, Unreached<E>>
@@ -40,8 +42,10 @@ where
     T: Timer,
     F: Future<Output = Result<S, E>>,
 {
-    let mut race =
-        Race { waiting: families_in_turn(addresses), open: Vec::new(), tried: Vec::new() };
+    let (until, mut waiting) = (endpoint.deadline(), families_in_turn(addresses));
+    let turn = endpoint.next_turn().checked_rem(waiting.len());
+    waiting.rotate_left(turn.unwrap_or(0));
+    let mut race = Race { waiting, open: Vec::new(), tried: Vec::new() };
     loop {
         let begun = timer.now();
         if let Some(address) = race.waiting.pop_front() {
@@ -52,7 +56,10 @@ where
         let next = begun.plus(ATTEMPT_DELAY);
         let by = if race.waiting.is_empty() { until } else { until.min(next) };
         match within(timer, by, poll_fn(|cx| race.poll(cx))).await {
-            Some(Some(stream)) => return Ok(stream),
+            Some(Some((address, stream))) => {
+                endpoint.reached(&address.ip().to_canonical().to_string());
+                return Ok(stream);
+            }
             None if timer.now() >= until => return Err(race.give_up(timer)),
             _ => {}
         }
@@ -92,13 +99,14 @@ struct Attempt<F> {
 
 impl<F: Future<Output = Result<S, E>>, S, E> Race<F, E> {
     /// Waits for the first success, or for a failure: `None`.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<S>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(SocketAddr, S)>> {
         for at in 0..self.open.len() {
             let Some(attempt) = self.open.get_mut(at) else { break };
             if let Poll::Ready(connected) = attempt.connecting.as_mut().poll(cx) {
                 let address = self.open.remove(at).address;
                 let failed = |error| self.tried.push((address, Missed::Failed(error)));
-                return Poll::Ready(connected.map_err(failed).ok());
+                let connected = connected.map_err(failed).ok();
+                return Poll::Ready(connected.map(|stream| (address, stream)));
             }
         }
         Poll::Pending

@@ -103,6 +103,21 @@ impl<L: Share<State>> Exchange<L> {
         limits.queue.saturating_add(limits.reply)
     }
 
+    /// What commands may take, unless something else is said.
+    pub(super) fn limits(&self) -> Limits {
+        self.lock().limits
+    }
+
+    /// The number of the connection that there is now, or will be next.
+    pub(super) fn connection(&self) -> u32 {
+        self.lock().renewal.connection()
+    }
+
+    /// Whether the connection has taken no command yet, if there is one.
+    pub(super) fn is_untried(&self) -> bool {
+        self.lock().queue.begun().is_none()
+    }
+
     /// Whether its connection leads to `address` and `port`; `own` is that of the client itself.
     pub(super) fn is_at(&self, address: Option<&str>, port: u16, own: bool) -> bool {
         let state = self.lock();
@@ -149,13 +164,13 @@ impl<L: Share<State>> Exchange<L> {
         wake(waker);
     }
 
-    /// Queues the commands of `batch`, until `by` if that is said. What waited at the slot before is
-    /// given up.
+    /// Queues the commands of `batch`, until `by` if that is said, or else to wait for a connection
+    /// until `wait` if that is. What waited at the slot before is given up.
     pub(super) fn send(
         &self,
         slot: u32,
         now: Instant,
-        by: Option<Instant>,
+        (by, wait): (Option<Instant>, Option<Instant>),
         batch: &Batch,
     ) -> Result<Sent, Error> {
         let mut state = self.lock();
@@ -182,7 +197,7 @@ impl<L: Share<State>> Exchange<L> {
         place.begin(batch.commands.len(), before.is_some());
         *session = after;
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
-        queue.push(now, *limits, ticket, batch, by);
+        queue.push(now, *limits, ticket, batch, (by, wait));
         let waker = state.driver.take();
         drop(state);
         wake(waker);

@@ -21,13 +21,15 @@ pub struct Handle<L: Share<State>> {
     slot: u32,
     batch: Batch,
     replies: Replies,
+    /// Until when what is sent may wait for a connection, if not as long as usual.
+    wait: Option<Instant>,
 }
 
 impl<L: Share<State>> Handle<L> {
     /// The first one on a connection.
     pub fn new(exchange: Arc<Exchange<L>>) -> Self {
         let slot = exchange.enter();
-        Self { exchange, slot, batch: Batch::default(), replies: Replies::default() }
+        Self { exchange, slot, batch: Batch::default(), replies: Replies::default(), wait: None }
     }
 
     /// Another one on the same connection.
@@ -38,6 +40,11 @@ impl<L: Share<State>> Handle<L> {
     /// Where it meets what drives the connection.
     pub(super) const fn exchange(&self) -> &Arc<Exchange<L>> {
         &self.exchange
+    }
+
+    /// What is sent from now on waits for a connection until then, if that isn't over.
+    pub(super) const fn wait_until(&mut self, wait: Instant) {
+        self.wait = Some(wait);
     }
 
     /// Whether its connection's task is still there.
@@ -187,8 +194,9 @@ impl<L: Share<State>> Handle<L> {
 
     /// Queues the batch, and waits for its replies.
     async fn exchanged(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
-        let Self { exchange, slot, batch, replies } = self;
-        let sent = exchange.send(*slot, now, by, batch)?;
+        let Self { exchange, slot, batch, replies, wait } = self;
+        let wait = wait.filter(|wait| now < *wait);
+        let sent = exchange.send(*slot, now, (by, wait), batch)?;
         let mut waiting = Waiting { exchange, batch, ticket: Some(sent.ticket) };
         poll_fn(|cx| exchange.poll_replies(cx, sent.ticket, replies)).await;
         waiting.ticket = None;

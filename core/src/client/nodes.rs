@@ -4,14 +4,16 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 
 use super::error::Error;
-use super::exchange::{Exchange, Limits, State};
+use super::exchange::{Exchange, State};
 use super::handle::Handle;
 use super::share::Share;
 use crate::command::{Class, classify};
-use crate::connection::Config;
 use crate::resp::{Arg, Redirect, Value};
 use crate::time::{Clock, Timer};
 use crate::transport::Endpoint;
@@ -21,6 +23,10 @@ const MAX_REDIRECTS: usize = 4;
 
 /// No client keeps connections to more nodes than that.
 const MAX_NODES: usize = 64;
+
+/// So long a command waits for a node that can't be reached before the client's own server is asked
+/// again where to go: a node that was replaced is gone for good.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a node is, by a redirection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,26 +48,35 @@ impl NodeAddress {
 /// The nodes that a client has connections to, for all of its handles. Each connection is kept as
 /// long as this is: the handles of a client may come and go with every command.
 pub struct Nodes<L: Share<State>> {
-    limits: Limits,
+    home: Arc<Exchange<L>>,
+    /// By what connection of the client's own these were learnt.
+    learnt: u32,
     known: Vec<(NodeAddress, Handle<L>)>,
 }
 
 impl<L: Share<State>> Nodes<L> {
-    /// None yet, whose connections will behave by `config` and whose commands wait as long as
-    /// `queue_timeout` says: see [`Exchange::new`].
-    pub fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
-        Self { limits: Limits::new(config, queue_timeout), known: Vec::new() }
+    /// None yet, of a client whose own connection is `home`'s: commands have the same limits there.
+    pub fn new(home: Arc<Exchange<L>>) -> Self {
+        Self { home, learnt: 0, known: Vec::new() }
     }
 
     /// A handle on the connection to `node`. If there is none, `start` sees to it that one is kept
     /// for the exchange that it is given, and dialed when there is a command: nodes come and go.
+    ///
+    /// When the client's own connection has been made anew, so are those to nodes: what has ended the
+    /// one may have been a failover, which leaves others open that nobody answers on any more.
     pub fn handle(
         nodes: &impl Share<Self>,
         node: &NodeAddress,
         start: impl FnOnce(Arc<Exchange<L>>),
     ) -> Handle<L> {
         let mut locked = nodes.lock();
-        let Self { limits, known } = &mut *locked;
+        let Self { home, learnt, known } = &mut *locked;
+        let connection = home.connection();
+        let outdated = match core::mem::replace(learnt, connection) == connection {
+            true => Vec::new(),
+            false => core::mem::take(known),
+        };
         let is_there = |handle: &Handle<L>| {
             node.address.is_some()
                 && handle.exchange().is_at(node.address.as_deref(), node.port, false)
@@ -76,14 +91,14 @@ impl<L: Share<State>> Nodes<L> {
         }
         let full = (known.len() >= MAX_NODES).then_some(0);
         let ended = found.or(full).map(|at| known.remove(at));
-        let exchange = Arc::new(Exchange::with(*limits));
+        let exchange = Arc::new(Exchange::with(home.limits()));
         // It ends without a handle: there is one before it begins.
         let kept = Handle::new(exchange.clone());
         let handle = kept.another();
         known.push((node.clone(), kept));
         drop(locked);
         // It may wake somebody.
-        drop(ended);
+        drop((ended, outdated));
         start(exchange);
         handle
     }
@@ -133,7 +148,8 @@ impl<L: Share<State>> Follower<L> {
     /// names. `visit` gives a handle there, as [`Nodes`] has it; without it, the `MOVED` is the reply.
     ///
     /// A `MOVED` to where the connection leads already means that somebody else is there by now: it is
-    /// made anew for the command, and again if that doesn't help, but then ever later.
+    /// made anew for the command, and again if that doesn't help, but then ever later. A node that can't
+    /// be reached may be gone: as long as the command may wait, it is asked for at home again.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent, or not to the node that it had to go to.
@@ -151,7 +167,42 @@ impl<L: Share<State>> Follower<L> {
         let by = limit.map(|limit| begun.plus(limit));
         loop {
             let left = by.map(|by| by.since(timer.now()));
-            self.last_mut().execute(timer, &slice, left, args).await?;
+            let (handle, mut patience) = match &mut self.away {
+                None => (&mut self.home, None),
+                Some((node, _)) => {
+                    let wait = by.unwrap_or_else(|| begun.plus(node.exchange().limits().queue));
+                    node.wait_until(wait);
+                    let until = timer.now().plus(PATIENCE);
+                    let patience = (until < wait).then(|| {
+                        // It is rare, and would make all other commands larger.
+                        (node.exchange().clone(), Box::pin(timer.sleep_until(until)))
+                    });
+                    (node, patience)
+                }
+            };
+            let is_reached = {
+                let mut executing = pin!(handle.execute(timer, &slice, left, args));
+                poll_fn(|cx| {
+                    if let Poll::Ready(executed) = executing.as_mut().poll(cx) {
+                        return Poll::Ready(executed.map(|()| true));
+                    }
+                    if let Some((exchange, sleep)) = &mut patience
+                        && sleep.as_mut().poll(cx).is_ready()
+                    {
+                        if exchange.is_untried() {
+                            // Who goes has withdrawn.
+                            return Poll::Ready(Ok(false));
+                        }
+                        patience = None;
+                    }
+                    Poll::Pending
+                })
+                .await?
+            };
+            if !is_reached {
+                (self.away, redirects) = (None, 0);
+                continue;
+            }
             let Some(goal) = self.goal(0) else { return Ok(()) };
             let renewed = match goal {
                 Goal::Here => self.last().renew(timer.now()),
@@ -236,10 +287,6 @@ impl<L: Share<State>> Follower<L> {
     /// The handle that the last replies came to.
     fn last(&self) -> &Handle<L> {
         self.away.as_ref().map_or(&self.home, |(away, _)| away)
-    }
-
-    fn last_mut(&mut self) -> &mut Handle<L> {
-        self.away.as_mut().map_or(&mut self.home, |(away, _)| away)
     }
 
     /// How many replies came to the last commands.

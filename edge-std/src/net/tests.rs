@@ -59,22 +59,45 @@ impl Connect for Several {
 async fn behind_an_address_that_answers_nobody_a_login_takes_a_quarter_of_a_second_more() {
     let options = Options { store: Store::Builtin, ..Options::default() };
     let emulator = Emulator::start(&options).unwrap();
-    let environment = emulator.environment();
-    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
     let hole = BlackHole::new();
     let good = SocketAddr::from((Ipv4Addr::LOCALHOST, emulator.redis_plain_port()));
     let begun = Time::now();
-    let mut redis = Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
-        .unwrap()
-        .roots(crate::Roots::pem(emulator.root_pem().as_bytes()).unwrap())
-        .connector(Several(vec![hole.address, good]))
-        .connect()
-        .await
-        .unwrap();
+    let connector = Several(vec![hole.address, good]);
+    let mut redis = client(&emulator).connector(connector).connect().await.unwrap();
     let took = begun.elapsed();
     redis.command(crate::args!["PING"]).await.unwrap();
     assert!((250..2500).contains(&took.as_millis()), "{took:?}");
     assert_eq!(emulator.counts().connections, 1);
+}
+
+/// A client of `emulator`, configured as by the environment.
+#[cfg(all(feature = "http", feature = "tls"))]
+fn client(emulator: &Emulator) -> crate::Builder {
+    let environment = emulator.environment();
+    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
+    Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
+        .unwrap()
+        .roots(crate::Roots::pem(emulator.root_pem().as_bytes()).unwrap())
+}
+
+#[cfg(all(feature = "http", feature = "tls"))]
+#[tokio::test]
+async fn an_address_that_lets_everybody_connect_and_says_nothing_costs_one_login() {
+    let options = Options { store: Store::Builtin, ..Options::default() };
+    let emulator = Emulator::start(&options).unwrap();
+    // The system accepts for it.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = SocketAddr::from((Ipv4Addr::LOCALHOST, emulator.redis_plain_port()));
+    let begun = Time::now();
+    let connector = Several(vec![deaf.local_addr().unwrap(), good]);
+    let mut redis = client(&emulator).connector(connector).connect().await.unwrap();
+    // What a login may take.
+    assert!((5000..7500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    // From then on it is the last one.
+    emulator.cut();
+    let begun = Time::now();
+    while redis.command(crate::args!["PING"]).await.is_err() {}
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 /// Two emulators of one authority, of which the first leaves a part of its chain out so often.

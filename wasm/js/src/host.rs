@@ -31,7 +31,13 @@ extern "C" {
 
     /// Comes to a [`Transport`].
     #[wasm_bindgen(method)]
-    pub(crate) fn dial(this: &Host, address: &str, port: u16, server_name: &str) -> Task;
+    pub(crate) fn dial(
+        this: &Host,
+        address: &str,
+        port: u16,
+        server_name: &str,
+        turn: usize,
+    ) -> Task;
 
     /// Comes to an [`Issued`].
     #[wasm_bindgen(method)]

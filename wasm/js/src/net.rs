@@ -25,7 +25,7 @@ impl Connector for Dialer {
         session: S,
     ) -> Result<S::Output, Problem> {
         let Endpoint { address, port, server_name, .. } = *endpoint;
-        let dial = self.0.dial(address, port, server_name);
+        let dial = self.0.dial(address, port, server_name, endpoint.next_turn());
         match dial.stage().as_deref() {
             Some("name") => endpoint.begins(Stage::Name),
             Some("tcp") => endpoint.begins(Stage::Tcp),

@@ -4,7 +4,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use alloc::rc::Rc;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use embedded_io_async::{ErrorType, Read, Write};
 use redis_entraid_core::client::{Unreached, reach};
@@ -105,11 +105,8 @@ impl Tcp {
         endpoint.begins(Stage::Tcp);
         let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port));
         let timer = WasiClock::new(self.0.clone());
-        let dial = async |address| self.dial(address).await.map(|stream| (stream, address));
-        let reached = reach(&timer, endpoint.deadline(), addresses, dial).await;
-        let (stream, address) = reached.map_err(ConnectError::Unreached)?;
-        endpoint.reached(&address.ip().to_string());
-        Ok(stream)
+        let reached = reach(&timer, endpoint, addresses, |address| self.dial(address)).await;
+        reached.map_err(ConnectError::Unreached)
     }
 }
 

@@ -6,7 +6,11 @@ use core::net::IpAddr;
 use std::string::{String, ToString};
 
 use super::*;
+use crate::auth::Protocol;
 use crate::drive::tests::world::World;
+use crate::event::Event;
+use crate::manager::Generation;
+use crate::transport::Progress;
 
 /// What becomes of an attempt, after so many milliseconds.
 #[derive(Clone, Copy)]
@@ -34,9 +38,14 @@ type Told = (u64, Result<String, Unreached<Refused>>, Vec<(u64, String)>);
 
 /// Reaches for addresses with these fates, by `until`.
 fn reached(until: u64, fates: &[(&str, Fate)]) -> Told {
+    let endpoint = Endpoint::new("cache", 10_000).with_deadline(Instant::from_millis(until));
+    reached_of(&endpoint, fates)
+}
+
+/// The same of an endpoint that may have been dialed before.
+fn reached_of(endpoint: &Endpoint<'_>, fates: &[(&str, Fate)]) -> Told {
     let (world, tried) = (World::default(), RefCell::new(Vec::new()));
     let addresses = fates.iter().map(|(ip, _)| SocketAddr::new(ip.parse().unwrap(), 10_000));
-    let until = Instant::from_millis(until);
     let connect = |address: SocketAddr| {
         let ip = address.ip().to_string();
         tried.borrow_mut().push((world.now().as_millis(), ip.clone()));
@@ -56,7 +65,8 @@ fn reached(until: u64, fates: &[(&str, Fate)]) -> Told {
             }
         }
     };
-    let result = world.run(Instant::from_millis(60_000), reach(&world, until, addresses, connect));
+    let result =
+        world.run(Instant::from_millis(60_000), reach(&world, endpoint, addresses, connect));
     (world.now().as_millis(), result.expect("it ends"), tried.take())
 }
 
@@ -140,4 +150,22 @@ fn when_all_have_failed_nobody_waits_any_longer() {
     let unreached = won.unwrap_err();
     assert_eq!((now, unreached.to_string()), (0, "the name has no address".into()));
     assert!(unreached.source().is_none() && unreached.addresses().count() == 0);
+}
+
+#[test]
+fn where_nobody_could_log_in_comes_last_the_next_time() {
+    let progress = Progress::new();
+    let endpoint = Endpoint::new("cache", 10_000)
+        .with_progress(&progress)
+        .with_deadline(Instant::from_millis(10_000));
+    let all = ["::1", "10.0.0.1", "::2"].map(|ip| (ip, Answers(0)));
+    let won = || reached_of(&endpoint, &all).1.unwrap();
+    assert_eq!([won(), won(), won(), won()], ["::1", "10.0.0.1", "::2", "::1"]);
+    assert_eq!(endpoint.peer().as_deref(), Some("::1"));
+    let (generation, protocol) = (Generation(1), Protocol::Resp3);
+    progress.observe(&Event::LoggedIn { generation, protocol });
+    assert_eq!([won(), won()], ["::1", "10.0.0.1"]);
+    // A name that has no address any more, and one that has another one.
+    assert!(reached_of(&endpoint, &[]).1.is_err());
+    assert_eq!(reached_of(&endpoint, &[("10.0.0.9", Answers(0))]).1.unwrap(), "10.0.0.9");
 }

@@ -17,7 +17,7 @@ use super::session::Open;
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Limits {
     /// From being queued to being given to a connection.
-    pub(super) queue: Duration,
+    pub(in super::super) queue: Duration,
     /// From then to the reply.
     pub(super) reply: Duration,
     /// The longest that one may block at the server.
@@ -94,17 +94,18 @@ impl Queue {
         self.entries.iter()
     }
 
-    /// Puts the commands of `batch` in, which wait until `by` if that is said.
+    /// Puts the commands of `batch` in, which have until `by` if that is said, and else wait for a
+    /// connection until `wait` if that is.
     pub(super) fn push(
         &mut self,
         now: Instant,
         limits: Limits,
         first: Ticket,
         batch: &Batch,
-        by: Option<Instant>,
+        (by, wait): (Option<Instant>, Option<Instant>),
     ) {
         self.wanted = now.plus(limits.queue);
-        let (by, is_limited) = (by.unwrap_or(self.wanted), by.is_some());
+        let (by, is_limited) = (by.or(wait).unwrap_or(self.wanted), by.is_some());
         let mut start = self.gone + self.bytes.len() as u64;
         self.bytes.extend_from_slice(&batch.bytes);
         self.entries.extend((0..).zip(&batch.commands).map(|(index, &(class, len))| {

@@ -70,8 +70,8 @@ impl<T: Timer + 'static> Local<T> {
         #[allow(clippy::arc_with_non_send_sync)]
         let exchange = Arc::new(Exchange::new(&config, queue_timeout));
         let follower = Follower::new(Handle::new(exchange.clone()));
+        let nodes = Rc::new(Nodes::new(exchange.clone()));
         let desk = Desk::new(exchange);
-        let nodes = Rc::new(Nodes::new(&config, queue_timeout));
         let (led_to, is_idle) = (Some(nodes.clone()), false);
         let keeper = Keeper { desk, shared: shared.clone(), is_idle, nodes: led_to };
         let driver = keeper::run(config, keeper, nodes.clone(), connector, source);

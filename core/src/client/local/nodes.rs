@@ -8,14 +8,12 @@ use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Poll, Waker};
-use core::time::Duration;
 
 use super::identity::Identity;
 use super::keeper::Keeper;
 use crate::client::error::Error;
 use crate::client::exchange::set_waker;
 use crate::client::{Desk, Exchange, Handle, NodeAddress, State, nodes, wake};
-use crate::connection::Config;
 use crate::time::Timer;
 use crate::transport::Connector;
 
@@ -33,10 +31,9 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
+    pub(super) fn new(home: Arc<Exchange<RefCell<State>>>) -> Self {
         let (new, driver, is_over) = Default::default();
-        let known = RefCell::new(nodes::Nodes::new(config, queue_timeout));
-        Self { known, new, driver, is_over }
+        Self { known: RefCell::new(nodes::Nodes::new(home)), new, driver, is_over }
     }
 
     /// A handle on the connection to `node`.

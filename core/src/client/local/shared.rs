@@ -170,6 +170,7 @@ impl<T: Timer> Shared<T> {
 
     /// Learns what happened to the connection, and tells who wants to hear.
     pub(super) fn observe(&self, event: &Event) {
+        self.progress.observe(event);
         self.standing.borrow_mut().observe(self.now(), event);
         if let Event::Disconnected { .. } = event
             && let Some((error, retryable)) = self.identity.no_token()

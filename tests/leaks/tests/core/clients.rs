@@ -45,7 +45,7 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&State::default());
     shown.value(&Handle::new(exchange.clone()));
     let node = NodeAddress { address: Some("10.0.0.1".into()), port: 8500 };
-    let nodes = Mutex::new(Nodes::<Mutex<State>>::new(&Config::default(), None));
+    let nodes = Mutex::new(Nodes::<Mutex<State>>::new(exchange.clone()));
     shown.value(&Follower::new(Nodes::handle(&nodes, &node, drop)));
     shown.value(&Follower::new(Handle::new(exchange.clone())));
     shown.value(&*nodes.lock().unwrap());
@@ -72,8 +72,9 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&standing);
     shown.error(&failed());
     let (timer, address) = (StdTimer(StdClock::new()), "10.0.0.1:1".parse().unwrap());
+    let endpoint = Endpoint::new("cache", 1);
     let dial = async |_| Err::<(), _>(failed());
-    let reached = pin!(reach(&timer, Instant::FAR_FUTURE, [address], dial));
+    let reached = pin!(reach(&timer, &endpoint, [address], dial));
     if let Poll::Ready(Err(unreached)) = reached.poll(&mut Context::from_waker(Waker::noop())) {
         shown.error(&unreached);
         unreached.addresses().for_each(|(_, missed)| shown.value(missed));

@@ -190,7 +190,7 @@ export const makeHost = (options, { background = false } = {}) => {
       globalThis.setImmediate
         ? timer((ring) => setImmediate(ring), clearImmediate)
         : timer((ring) => setTimeout(ring, 0), clearTimeout),
-    dial: (address, port, serverName) => {
+    dial: (address, port, serverName, turn) => {
       const dialing = {};
       let begins;
       dialing.securing = new Promise((resolve) => {
@@ -202,7 +202,7 @@ export const makeHost = (options, { background = false } = {}) => {
       const begun = hearing('dial', networkKind, async (signal) => {
         // What is neither the name nor what was asked for comes from a cluster.
         const redirected = address !== (options.address ?? serverName);
-        const target = { address, port, serverName, redirected, signal, begins };
+        const target = { address, port, serverName, redirected, turn, signal, begins };
         return transport(await connect(target), signal);
       });
       return Object.assign(dialing, begun);

@@ -1,3 +1,4 @@
+import dns from 'node:dns';
 import net from 'node:net';
 import { Duplex } from 'node:stream';
 import tls from 'node:tls';
@@ -10,12 +11,22 @@ const ATTEMPT = 2_500;
 // They mean that the connection broke; all else in the middle of TLS means TLS.
 const BROKEN = ['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE'];
 
+/** Looks a name up, and turns its addresses by so many places. */
+const turned = (lookup, turn) => (name, options, done) =>
+  lookup(name, { ...options, all: true }, (error, found, family) => {
+    if (error || !Array.isArray(found) || !found.length) return done(error, found, family);
+    const at = turn % found.length;
+    const [first, ...others] = [...found.slice(at), ...found.slice(0, at)];
+    return options.all ? done(null, [first, ...others]) : done(null, first.address, first.family);
+  });
+
 /** Connects by TCP and, unless `plain`, TLS with a verified server. */
 export const connectNode = (options = {}) => {
   const { plain = false, ca, tls: more } = onlyKnown(options, ['plain', 'ca', 'tls']);
-  return ({ address, port, serverName, signal, begins }) =>
+  return ({ address, port, serverName, turn, signal, begins }) =>
     new Promise((resolve, reject) => {
       const tcp = { autoSelectFamilyAttemptTimeout: ATTEMPT, ...more, host: address, port };
+      if (turn) tcp.lookup = turned(more?.lookup ?? dns.lookup, turn);
       // Names only: RFC 6066 section 3 has no addresses.
       const servername = net.isIP(serverName) ? undefined : serverName;
       const checkServerIdentity = (_, certificate) =>

@@ -23,6 +23,11 @@ export interface Target {
    * can't be verified at another address, dial `serverName` with this `port`.
    */
   readonly redirected?: boolean;
+  /**
+   * By how many places the addresses of a name are to be turned, where a `connect` can choose among them:
+   * where a server was reached the last time and nobody could log in, another address comes first.
+   */
+  readonly turn?: number;
   /** Aborted when nobody waits for the connection any more. */
   readonly signal: AbortSignal;
   /** Says what is waited for from now on, so that the error of a dial that takes too long can say it. */

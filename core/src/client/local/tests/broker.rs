@@ -1,13 +1,16 @@
 //! A server that publishes, on as many connections as there are.
 
-use core::net::IpAddr;
+use core::future::pending;
+use core::net::{IpAddr, SocketAddr};
 use core::task::Waker;
 use std::collections::{BTreeSet, VecDeque};
 use std::format;
 use std::string::String;
+use std::vec;
 
 use super::apart::{Task, apart};
 use super::*;
+use crate::client::reach;
 use crate::connection::Config;
 use crate::drive::tests::world::{Never, wake};
 use crate::resp::Framer;
@@ -89,7 +92,14 @@ pub(super) struct Broker {
     pub(super) dials: Rc<Cell<u32>>,
     /// Where: address, port and name.
     dialed: Rc<RefCell<Vec<String>>>,
-    rule: Rule,
+    /// What a name is resolved to.
+    pub(super) resolved: Rc<RefCell<Vec<&'static str>>>,
+    /// Addresses that answer nobody, and those that let everybody connect and say nothing more.
+    pub(super) holes: Rc<RefCell<Vec<&'static str>>>,
+    pub(super) deaf: Rc<RefCell<Vec<&'static str>>>,
+    /// The addresses that were reached.
+    reached: Rc<RefCell<Vec<String>>>,
+    pub(super) rule: Rc<Cell<Rule>>,
     wires: Rc<RefCell<Vec<Rc<Wire>>>>,
     /// The number of the connection, and each command.
     log: Rc<RefCell<Vec<(u32, String)>>>,
@@ -98,7 +108,23 @@ pub(super) struct Broker {
 impl Broker {
     pub(super) fn new(rule: Rule) -> Self {
         let (world, wires, log, far, lag, dial, dials, dialed) = Default::default();
-        Self { world, far, lag, dial, dials, dialed, rule, wires, log }
+        let (holes, deaf, reached) = Default::default();
+        let (rule, resolved) = (Rc::new(Cell::new(rule)), Rc::new(RefCell::new(vec![RESOLVED])));
+        Self {
+            world,
+            far,
+            lag,
+            dial,
+            dials,
+            dialed,
+            resolved,
+            holes,
+            deaf,
+            reached,
+            rule,
+            wires,
+            log,
+        }
     }
 
     /// Runs `first` until it ends, with `others` beside it, each as a task of its own.
@@ -137,6 +163,11 @@ impl Broker {
     /// Cuts the connection of that number.
     pub(super) fn cut_one(&self, number: usize) {
         self.wires.borrow()[number].close();
+    }
+
+    /// The addresses that were reached since this was asked last.
+    pub(super) fn reached(&self) -> Vec<String> {
+        self.reached.take()
     }
 
     /// Where it was dialed since this was asked last.
@@ -251,7 +282,7 @@ impl Write for Half<'_> {
             input.drain(..framed.used);
             drop(input);
             let said = words.join(" ");
-            match (self.0.rule)(wire.number, &said) {
+            match self.0.rule.get()(wire.number, &said) {
                 Some("cut") => wire.close(),
                 Some("deaf") => wire.deaf.set(true),
                 Some(answer) => wire.say(answer),
@@ -277,10 +308,28 @@ impl Connector for Broker {
         let Endpoint { address, port, server_name, .. } = *endpoint;
         self.dialed.borrow_mut().push(format!("{address}:{port} as {server_name}"));
         self.dials.set(self.dials.get() + 1);
-        self.sleep(self.dial).await;
-        endpoint.reached(if address.parse::<IpAddr>().is_ok() { address } else { RESOLVED });
+        let addresses: Vec<IpAddr> = match address.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.resolved.borrow().iter().map(|ip| ip.parse().unwrap()).collect(),
+        };
+        let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port));
+        let is_one = |these: &RefCell<Vec<&str>>, ip: &str| these.borrow().contains(&ip);
+        let tcp = async |address: SocketAddr| {
+            let ip = address.ip().to_string();
+            if is_one(&self.holes, &ip) {
+                pending::<()>().await;
+            }
+            self.sleep(self.dial).await;
+            Ok::<_, Never>(ip)
+        };
+        let Ok(ip) = reach(&Calendar(self.world.clone()), endpoint, addresses, tcp).await else {
+            // It is given up for that.
+            return pending().await;
+        };
         let number = u32::try_from(self.wires.borrow().len()).unwrap();
         let wire = Rc::new(Wire { number, ..Wire::default() });
+        wire.deaf.set(is_one(&self.deaf, &ip));
+        self.reached.borrow_mut().push(ip);
         self.wires.borrow_mut().push(wire.clone());
         let _open = Open(wire.clone());
         Ok(session.run(Half(self, wire.clone()), Half(self, wire)).await)

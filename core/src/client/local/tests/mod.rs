@@ -3,6 +3,7 @@ mod beside;
 mod blocking;
 mod broker;
 mod flood;
+mod gone;
 mod limits;
 mod moved;
 mod moved_here;

@@ -296,9 +296,10 @@ fn one_limit_holds_wherever_a_command_is_sent() {
 #[test]
 fn who_is_sent_to_a_node_when_nobody_drives_it_any_more_is_told() {
     let node = |port| NodeAddress { address: None, port };
-    let nodes = Nodes::new(&crate::connection::Config::default(), None);
-    let waiting = nodes.handle(&node(1));
-    assert!(waiting.is_alive());
-    nodes.end(&Error::Closed);
-    assert!(!waiting.is_alive() && !nodes.handle(&node(2)).is_alive());
+    with(&Broker::new(cluster), Broker::settings(false), async |client, _| {
+        let waiting = client.nodes.handle(&node(1));
+        assert!(waiting.is_alive());
+        client.nodes.end(&Error::Closed);
+        assert!(!waiting.is_alive() && !client.nodes.handle(&node(2)).is_alive());
+    });
 }

@@ -1,0 +1,84 @@
+//! Which of the addresses of a name comes first, for who shares its [`Progress`](super::Progress).
+
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use crate::connection::CloseReason;
+use crate::event::Event;
+
+/// Another one after each connection on which nobody could log in, or that was given up: behind an
+/// address that was swapped out there may be somebody who lets everybody connect and says nothing
+/// more.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    at: AtomicU8,
+    /// A server was reached, and nobody has logged in there yet; or he has, and it was given up.
+    in_doubt: AtomicBool,
+}
+
+impl Turn {
+    pub(super) const fn new() -> Self {
+        Self { at: AtomicU8::new(0), in_doubt: AtomicBool::new(false) }
+    }
+
+    /// A server was reached.
+    pub(super) fn reached(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes in what happened to the connection.
+    pub(super) fn observe(&self, event: &Event) {
+        match event {
+            Event::LoggedIn { .. } => self.in_doubt.store(false, Ordering::Relaxed),
+            Event::Disconnected { reason: CloseReason::Unresponsive } => self.reached(),
+            _ => {}
+        }
+    }
+
+    /// By how many places the addresses are turned for the next attempt.
+    pub(super) fn next(&self) -> u8 {
+        let turned = u8::from(self.in_doubt.swap(false, Ordering::Relaxed));
+        self.at.fetch_add(turned, Ordering::Relaxed).wrapping_add(turned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Protocol;
+    use crate::manager::Generation;
+
+    const LOGIN: Event = Event::LoggedIn { generation: Generation(1), protocol: Protocol::Resp3 };
+
+    const fn end(reason: CloseReason) -> Event {
+        Event::Disconnected { reason }
+    }
+
+    #[test]
+    fn the_next_address_has_its_turn_when_nobody_could_log_in() {
+        let turn = Turn::new();
+        // Nobody was reached: no address is better than another.
+        assert_eq!((turn.next(), turn.next()), (0, 0));
+        turn.reached();
+        assert_eq!((turn.next(), turn.next()), (1, 1));
+        turn.reached();
+        turn.observe(&end(CloseReason::LoginTimeout));
+        assert_eq!(turn.next(), 2);
+        turn.reached();
+        turn.observe(&LOGIN);
+        turn.observe(&end(CloseReason::ByServer));
+        assert_eq!(turn.next(), 2, "it was good, and may be again");
+        turn.reached();
+        turn.observe(&LOGIN);
+        turn.observe(&end(CloseReason::Unresponsive));
+        assert_eq!(turn.next(), 3);
+    }
+
+    #[test]
+    fn there_is_no_last_turn() {
+        let turn = Turn::new();
+        for at in 1..=300_u16 {
+            turn.reached();
+            assert_eq!(u16::from(turn.next()), at % 256);
+        }
+    }
+}
