@@ -11,7 +11,6 @@
 
 #[cfg(feature = "alloc")]
 mod peer;
-#[cfg(feature = "alloc")]
 mod turn;
 
 #[cfg(feature = "alloc")]
@@ -22,7 +21,6 @@ use core::time::Duration;
 
 pub use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
-#[cfg(feature = "alloc")]
 use crate::event::Event;
 #[cfg(feature = "alloc")]
 use crate::time::Instant;
@@ -90,20 +88,27 @@ impl<'a> Endpoint<'a> {
         self.deadline
     }
 
-    /// Says which IP address was reached, as text: a server may call itself so. For connectors that
-    /// know.
-    #[cfg(feature = "alloc")]
-    pub fn reached(&self, ip: &str) {
+    /// Says that a server accepts the connection, which [`begins`](Self::begins) with [`Stage::Tls`]
+    /// says too: for connectors that ask for the [`next_turn`](Self::next_turn).
+    pub fn connected(&self) {
         if let Some(progress) = self.progress {
-            progress.peer.set(ip);
-            progress.turn.reached();
+            progress.turn.connected();
         }
     }
 
-    /// By how many places the addresses of the name are turned for this attempt, so that another one
-    /// comes first after each on which a server was [reached](Self::reached) and nobody could log in:
-    /// for connectors that choose among them, once for each attempt.
+    /// Says that a server is [`connected`](Self::connected) and at which IP address, as text: a server may
+    /// call itself so. For connectors that know.
     #[cfg(feature = "alloc")]
+    pub fn reached(&self, ip: &str) {
+        self.connected();
+        if let Some(progress) = self.progress {
+            progress.peer.set(ip);
+        }
+    }
+
+    /// By how many places the addresses of the name are turned for this attempt, modulo 256. It is one
+    /// more after each attempt on which a server was [connected](Self::connected) and nobody could log in,
+    /// so that another address comes first. For connectors that choose among them, once for each attempt.
     pub fn next_turn(&self) -> usize {
         self.progress.map_or(0, |progress| progress.turn.next().into())
     }
@@ -130,10 +135,9 @@ impl<'a> Endpoint<'a> {
             progress.stage.store(stage as u8, Ordering::Relaxed);
             // It is a new one.
             progress.worn.store(false, Ordering::Relaxed);
-            #[cfg(feature = "alloc")]
-            if stage == Stage::Tls {
-                progress.turn.reached();
-            }
+        }
+        if stage == Stage::Tls {
+            self.connected();
         }
     }
 
@@ -168,7 +172,6 @@ pub struct Progress {
     worn: AtomicBool,
     #[cfg(feature = "alloc")]
     peer: peer::Peer,
-    #[cfg(feature = "alloc")]
     turn: turn::Turn,
 }
 
@@ -180,13 +183,11 @@ impl Progress {
             worn: AtomicBool::new(false),
             #[cfg(feature = "alloc")]
             peer: peer::Peer::new(),
-            #[cfg(feature = "alloc")]
             turn: turn::Turn::new(),
         }
     }
 
     /// Takes in what happened to the connection that was dialed: whether it led to a login.
-    #[cfg(feature = "alloc")]
     pub fn observe(&self, event: &Event) {
         self.turn.observe(event);
     }

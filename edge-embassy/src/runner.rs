@@ -276,6 +276,7 @@ impl<L: Listen> Handler for Keeper<'_, L> {
         self.shared.desk.output(&output);
         if let Output::Event(event) = output {
             self.reconnect.observe(self.clock.now(), &event);
+            self.progress.observe(&event);
             news(self.shared, self.clock, |health| health.observe(&event));
             self.report(&event, None);
         }

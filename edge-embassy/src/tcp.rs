@@ -24,21 +24,37 @@ pub struct Tcp<'d> {
     stack: Stack<'d>,
     receive: &'d mut [u8],
     transmit: &'d mut [u8],
-    /// Which address of a name is tried first.
-    first: usize,
+    first: First,
 }
 
 impl<'d> Tcp<'d> {
     /// Connections over `stack`, with these buffers. A kilobyte each will do; larger ones are
     /// quicker where the way is long.
     pub const fn new(stack: Stack<'d>, receive: &'d mut [u8], transmit: &'d mut [u8]) -> Self {
-        Self { stack, receive, transmit, first: 0 }
+        Self { stack, receive, transmit, first: First { at: 0, turn: 0 } }
     }
 }
 
 impl fmt::Debug for Tcp<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tcp({} and {} bytes)", self.receive.len(), self.transmit.len())
+    }
+}
+
+/// Which address of a name is tried first.
+struct First {
+    at: usize,
+    /// What [`Endpoint::next_turn`] was the last time.
+    turn: usize,
+}
+
+impl First {
+    /// Moves on to the next address when the turn has changed: at the first one there may be somebody who
+    /// accepts connections and says nothing more.
+    const fn take_turn(&mut self, turn: usize) {
+        if turn != self.turn {
+            (self.at, self.turn) = (self.at.wrapping_add(1), turn);
+        }
     }
 }
 
@@ -120,8 +136,10 @@ impl Connector for Tcp<'_> {
             }
             None => Err(tcp::ConnectError::NoRoute),
         };
-        let dialed = one_after_the_other(count, &mut self.first, TRIED, dial).await;
+        self.first.take_turn(endpoint.next_turn());
+        let dialed = one_after_the_other(count, &mut self.first.at, TRIED, dial).await;
         dialed.map_err(ConnectError::Dial)?;
+        endpoint.connected();
         let output = {
             let (reader, writer) = socket.split();
             session.run(reader, writer).await
@@ -175,6 +193,10 @@ impl transport::ConnectError for ConnectError {
 mod tests {
     use std::vec::Vec;
 
+    use redis_entraid_core::auth::Protocol;
+    use redis_entraid_core::event::Event;
+    use redis_entraid_core::manager::Generation;
+
     use super::*;
 
     /// Dials `count` addresses, of which those in `answer` answer and all others are silent. Returns the
@@ -205,5 +227,23 @@ mod tests {
         // The name has fewer now.
         assert_eq!(tried(1, &mut first, &[0]).await, [0]);
         assert_eq!(tried(2, &mut first, &[0, 1]).await, [0]);
+    }
+
+    #[tokio::test]
+    async fn an_address_where_nobody_could_log_in_is_not_the_first_again() {
+        let progress = transport::Progress::new();
+        let endpoint = Endpoint::new("cache", 10_000).with_progress(&progress);
+        let mut first = First { at: 0, turn: 0 };
+        let mut dial = async |answer: &[usize]| {
+            first.take_turn(endpoint.next_turn());
+            let tried = tried(2, &mut first.at, answer).await;
+            endpoint.connected();
+            tried
+        };
+        assert_eq!(dial(&[0, 1]).await, [0]);
+        assert_eq!(dial(&[0, 1]).await, [1]);
+        progress.observe(&Event::LoggedIn { generation: Generation(1), protocol: Protocol::Resp3 });
+        assert_eq!(dial(&[0, 1]).await, [1]);
+        assert_eq!(dial(&[0, 1]).await, [0]);
     }
 }

@@ -23,9 +23,9 @@ pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Connects to the first of `addresses` of `endpoint` that answers, by its deadline.
 ///
 /// They are tried in their order, but families take turns, and one where nobody could log in the last
-/// time comes last, if the endpoint has a [`Progress`](crate::transport::Progress). The next one begins when the last one
-/// has had [`ATTEMPT_DELAY`], or as soon as one fails; all go on side by side. The first success
-/// wins, and the others are dropped.
+/// time comes last, if the endpoint has a [`Progress`](crate::transport::Progress). The next one
+/// begins when the last one has had [`ATTEMPT_DELAY`], or as soon as one fails; all go on side by
+/// side. The first success wins, and the others are dropped.
 ///
 /// # Errors
 /// [`Unreached`] with what happened at each address.

@@ -21,7 +21,7 @@ impl Turn {
     }
 
     /// A server was reached.
-    pub(super) fn reached(&self) {
+    pub(super) fn connected(&self) {
         self.in_doubt.store(true, Ordering::Relaxed);
     }
 
@@ -29,15 +29,19 @@ impl Turn {
     pub(super) fn observe(&self, event: &Event) {
         match event {
             Event::LoggedIn { .. } => self.in_doubt.store(false, Ordering::Relaxed),
-            Event::Disconnected { reason: CloseReason::Unresponsive } => self.reached(),
+            Event::Disconnected { reason: CloseReason::Unresponsive } => self.connected(),
             _ => {}
         }
     }
 
     /// By how many places the addresses are turned for the next attempt.
     pub(super) fn next(&self) -> u8 {
-        let turned = u8::from(self.in_doubt.swap(false, Ordering::Relaxed));
-        self.at.fetch_add(turned, Ordering::Relaxed).wrapping_add(turned)
+        let turned = u8::from(self.in_doubt.load(Ordering::Relaxed));
+        let at = self.at.load(Ordering::Relaxed).wrapping_add(turned);
+        // Small cores have no other atomic operations.
+        self.in_doubt.store(false, Ordering::Relaxed);
+        self.at.store(at, Ordering::Relaxed);
+        at
     }
 }
 
@@ -58,16 +62,16 @@ mod tests {
         let turn = Turn::new();
         // Nobody was reached: no address is better than another.
         assert_eq!((turn.next(), turn.next()), (0, 0));
-        turn.reached();
+        turn.connected();
         assert_eq!((turn.next(), turn.next()), (1, 1));
-        turn.reached();
+        turn.connected();
         turn.observe(&end(CloseReason::LoginTimeout));
         assert_eq!(turn.next(), 2);
-        turn.reached();
+        turn.connected();
         turn.observe(&LOGIN);
         turn.observe(&end(CloseReason::ByServer));
         assert_eq!(turn.next(), 2, "it was good, and may be again");
-        turn.reached();
+        turn.connected();
         turn.observe(&LOGIN);
         turn.observe(&end(CloseReason::Unresponsive));
         assert_eq!(turn.next(), 3);
@@ -77,7 +81,7 @@ mod tests {
     fn there_is_no_last_turn() {
         let turn = Turn::new();
         for at in 1..=300_u16 {
-            turn.reached();
+            turn.connected();
             assert_eq!(u16::from(turn.next()), at % 256);
         }
     }
