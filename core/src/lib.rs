@@ -16,15 +16,11 @@
     allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
 )]
 
-#[cfg(feature = "alloc")]
-extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
 pub mod auth;
 mod base64;
-#[cfg(feature = "alloc")]
-pub mod client;
 pub mod command;
 pub mod connection;
 pub mod date;
@@ -48,5 +44,4 @@ pub mod time;
 pub mod token;
 pub mod transport;
 
-#[cfg(feature = "alloc")]
 pub use zeroize;

@@ -282,18 +282,29 @@ impl Backoff {
     }
 }
 
-/// Chance, from a seed that the host gives: SplitMix64 (Steele, Lea, Flood 2014).
+/// Random numbers from a seed that the host gives: SplitMix64 (Steele, Lea, Flood 2014).
 ///
-/// For jitter, not for secrets. Until it is seeded there is none.
+/// For jitter, not for secrets.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub(crate) struct Jitter {
+pub struct Jitter {
     state: Option<u64>,
 }
 
 impl Jitter {
-    pub(crate) const fn new() -> Self {
+    /// From any number that differs from process to process.
+    pub const fn new(seed: u64) -> Self {
+        Self { state: Some(seed) }
+    }
+
+    /// Without a seed there is none.
+    pub(crate) const fn unseeded() -> Self {
         Self { state: None }
+    }
+
+    /// Returns `delay`, less or more up to `share` of it.
+    pub fn around(&mut self, delay: Duration, share: Ratio) -> Duration {
+        Duration::from_millis(self.around_millis(millis(delay), share))
     }
 
     pub(crate) const fn seed(&mut self, seed: u64) {
@@ -317,8 +328,7 @@ impl Jitter {
         delay.saturating_sub(self.up_to(share.of_millis(delay)).unwrap_or_default())
     }
 
-    /// `delay` less or more up to `share` of it, in milliseconds.
-    pub(crate) fn around(&mut self, delay: u64, share: Ratio) -> u64 {
+    pub(crate) fn around_millis(&mut self, delay: u64, share: Ratio) -> u64 {
         let share = share.of_millis(delay);
         match self.up_to(share.saturating_mul(2)) {
             Some(extra) => delay.saturating_sub(share).saturating_add(extra),

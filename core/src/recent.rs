@@ -1,10 +1,5 @@
 //! How much memory recent uses have needed, so that what others took goes back.
 
-#[cfg(feature = "alloc")]
-use alloc::collections::VecDeque;
-#[cfg(feature = "alloc")]
-use alloc::vec::Vec;
-
 /// So many uses are remembered at least, and twice as many at most: who needs much from time to
 /// time doesn't take it anew each time.
 const WINDOW: usize = 128;
@@ -12,9 +7,9 @@ const WINDOW: usize = 128;
 /// A larger use is an exception: what it took beyond is given back when it is over.
 const LARGE: usize = 64 << 10;
 
-/// How much recent uses of some memory have needed at most.
+/// How much recent uses of some memory have needed at most, in any unit: decides what goes back.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Recent {
+pub struct Recent {
     most: usize,
     /// The same of the window before.
     before: usize,
@@ -23,7 +18,7 @@ pub(crate) struct Recent {
 
 impl Recent {
     /// Notes that so many uses needed `len`; none, if it is still under way.
-    pub(crate) fn used(&mut self, times: usize, len: usize) {
+    pub fn used(&mut self, times: usize, len: usize) {
         self.most = self.most.max(len.min(LARGE));
         self.uses = self.uses.saturating_add(times);
         if self.uses >= WINDOW {
@@ -32,42 +27,14 @@ impl Recent {
     }
 
     /// What they needed at most.
-    pub(crate) fn most(self) -> usize {
+    pub fn most(self) -> usize {
         self.most.max(self.before)
     }
 
     /// What of `room` is to be kept, if the rest is worth giving back; `least` always is.
-    pub(crate) fn keep(self, room: usize, least: usize) -> Option<usize> {
+    pub fn keep(self, room: usize, least: usize) -> Option<usize> {
         let keep = self.most().max(least);
         (room / 4 > keep).then_some(keep)
-    }
-}
-
-/// Less is not worth giving back, in bytes.
-#[cfg(feature = "alloc")]
-const LEAST: usize = 4 << 10;
-
-#[cfg(feature = "alloc")]
-impl Recent {
-    /// Empties `items`, and gives back what recent uses, in bytes, didn't need.
-    pub(crate) fn clear<T>(self, items: &mut Vec<T>) {
-        items.clear();
-        if let Some(keep) = self.keep_items::<T>(items.capacity()) {
-            items.shrink_to(keep);
-        }
-    }
-
-    /// The same for a queue.
-    pub(crate) fn clear_queue<T>(self, items: &mut VecDeque<T>) {
-        items.clear();
-        if let Some(keep) = self.keep_items::<T>(items.capacity()) {
-            items.shrink_to(keep);
-        }
-    }
-
-    fn keep_items<T>(self, room: usize) -> Option<usize> {
-        let size = size_of::<T>().max(1);
-        self.keep(room.saturating_mul(size), LEAST).map(|keep| keep / size)
     }
 }
 

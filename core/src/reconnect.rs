@@ -102,7 +102,7 @@ struct Outage {
 impl Reconnect {
     /// Before the first attempt.
     pub const fn new(policy: ReconnectPolicy) -> Self {
-        Self { policy, jitter: Jitter::new(), outage: None, logged_in_at: None }
+        Self { policy, jitter: Jitter::unseeded(), outage: None, logged_in_at: None }
     }
 
     /// Seeds the jitter with any number that differs from process to process.
@@ -136,8 +136,8 @@ impl Reconnect {
         let backoff = if outage.is_slow { slow } else { quick };
         let wait = backoff.delay_millis(outage.failures).max(MIN_WAIT);
         let wanted = wait.min(millis(*max_while_wanted).max(MIN_WAIT));
-        outage.next = now.after(self.jitter.around(wait, *jitter));
-        outage.next_wanted = now.after(self.jitter.around(wanted, *jitter)).min(outage.next);
+        outage.next = now.after(self.jitter.around_millis(wait, *jitter));
+        outage.next_wanted = now.after(self.jitter.around_millis(wanted, *jitter)).min(outage.next);
         self.outage = Some(outage);
         outage.next.since(now)
     }

@@ -9,22 +9,18 @@
 //! assert_eq!((node.address, node.server_name), ("20.1.2.3", endpoint.server_name));
 //! ```
 
-#[cfg(feature = "alloc")]
 mod peer;
 mod turn;
 
-#[cfg(feature = "alloc")]
-use alloc::boxed::Box;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
 
 pub use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
+pub use peer::IpText;
 
 use crate::event::Event;
-#[cfg(feature = "alloc")]
-use crate::time::Instant;
-use crate::time::millis;
+use crate::time::{Instant, millis};
 
 /// The port of Azure Managed Redis.
 pub const PORT: u16 = 10_000;
@@ -41,7 +37,6 @@ pub struct Endpoint<'a> {
     /// The host name that the server's certificate must be for, and that is sent as SNI.
     pub server_name: &'a str,
     progress: Option<&'a Progress>,
-    #[cfg(feature = "alloc")]
     deadline: Instant,
 }
 
@@ -53,7 +48,6 @@ impl<'a> Endpoint<'a> {
             port,
             server_name: host,
             progress: None,
-            #[cfg(feature = "alloc")]
             deadline: Instant::FAR_FUTURE,
         }
     }
@@ -75,15 +69,13 @@ impl<'a> Endpoint<'a> {
 
     /// It is of no use any more after `deadline`. Whoever dials is given up then; but one that knows
     /// it can end a moment earlier and say what happened at each address, as
-    /// [`reach`](crate::client::reach) does.
-    #[cfg(feature = "alloc")]
+    /// `reach` of `redis-entraid-client` does.
     #[must_use]
     pub const fn with_deadline(self, deadline: Instant) -> Self {
         Self { deadline, ..self }
     }
 
     /// Until when the connection is waited for.
-    #[cfg(feature = "alloc")]
     pub const fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -98,7 +90,6 @@ impl<'a> Endpoint<'a> {
 
     /// Says that a server is [`connected`](Self::connected) and at which IP address, as text: a server may
     /// call itself so. For connectors that know.
-    #[cfg(feature = "alloc")]
     pub fn reached(&self, ip: &str) {
         self.connected();
         if let Some(progress) = self.progress {
@@ -114,8 +105,7 @@ impl<'a> Endpoint<'a> {
     }
 
     /// Which IP address was reached last, if the connector has said so.
-    #[cfg(feature = "alloc")]
-    pub fn peer(&self) -> Option<Box<str>> {
+    pub fn peer(&self) -> Option<IpText> {
         self.progress?.peer.get()
     }
 
@@ -170,7 +160,6 @@ pub enum Stage {
 pub struct Progress {
     stage: AtomicU8,
     worn: AtomicBool,
-    #[cfg(feature = "alloc")]
     peer: peer::Peer,
     turn: turn::Turn,
 }
@@ -181,7 +170,6 @@ impl Progress {
         Self {
             stage: AtomicU8::new(0),
             worn: AtomicBool::new(false),
-            #[cfg(feature = "alloc")]
             peer: peer::Peer::new(),
             turn: turn::Turn::new(),
         }
@@ -247,6 +235,13 @@ pub struct Unanswered {
     pub stage: Stage,
     /// How long dialing has taken in all.
     pub waited: Duration,
+}
+
+impl Unanswered {
+    /// For connectors that give up by themselves.
+    pub const fn new(stage: Stage, waited: Duration) -> Self {
+        Self { stage, waited }
+    }
 }
 
 impl fmt::Display for Unanswered {

@@ -4,8 +4,8 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use redis_entraid_client::NodeAddress;
 use redis_entraid_core::auth::Protocol;
-use redis_entraid_core::client::NodeAddress;
 use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::policy::RefreshPolicy;
@@ -58,7 +58,7 @@ struct Shared {
     on_push: Option<PushHook>,
     settings: Settings,
     #[cfg(all(feature = "http", feature = "tls"))]
-    chosen: Option<redis_entraid_core::client::Chosen>,
+    chosen: Option<redis_entraid_client::Chosen>,
 }
 
 /// What an identity of the client's own is started with.
@@ -240,11 +240,11 @@ impl<C> Builder<C> {
 #[cfg(all(feature = "http", feature = "tls"))]
 impl<C> Builder<C> {
     /// Which identity the environment chose, if it was asked.
-    pub const fn chosen(&self) -> Option<&redis_entraid_core::client::Chosen> {
+    pub const fn chosen(&self) -> Option<&redis_entraid_client::Chosen> {
         self.shared.chosen.as_ref()
     }
 
-    pub(crate) fn with_chosen(mut self, chosen: redis_entraid_core::client::Chosen) -> Self {
+    pub(crate) fn with_chosen(mut self, chosen: redis_entraid_client::Chosen) -> Self {
         self.shared.chosen = Some(chosen);
         self
     }

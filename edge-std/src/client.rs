@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redis_entraid_core::client as core;
-use redis_entraid_core::client::Health;
+use redis_entraid_client as core;
+use redis_entraid_client::Health;
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::Clock;
 

@@ -3,7 +3,7 @@
 use core::pin::Pin;
 use std::sync::Arc;
 
-use redis_entraid_core::client::NodeAddress;
+use redis_entraid_client::NodeAddress;
 use redis_entraid_core::connection::Config;
 use redis_entraid_core::drive::{dial_time, within};
 use redis_entraid_core::reconnect::Dial;

@@ -5,7 +5,7 @@ use core::pin::pin;
 use core::task::Context;
 use std::sync::Arc;
 
-use redis_entraid_core::client::{Cause, Demand, Ended};
+use redis_entraid_client::{Cause, Demand, Ended};
 use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::time::{Clock, Instant, Timer};

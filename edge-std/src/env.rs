@@ -1,6 +1,6 @@
 //! Configuration by the environment, with the variables that Azure's own tools use.
 
-use redis_entraid_core::client::Environment;
+use redis_entraid_client::Environment;
 
 use crate::builder::Builder;
 use crate::client::Client;

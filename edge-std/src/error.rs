@@ -1,7 +1,7 @@
 //! What can go wrong, and what to do about it.
 
+pub use redis_entraid_client::{ConfigError, ConnectError, Error, Kind, ServerError};
 pub use redis_entraid_core::auth::LoginError;
-pub use redis_entraid_core::client::{ConfigError, ConnectError, Error, Kind, ServerError};
 pub use redis_entraid_core::command::Refused;
 pub use redis_entraid_core::connection::{CloseReason, Outcome, ReplyTooLarge};
 pub use redis_entraid_core::resp::{Node, Redirect, TypeError};

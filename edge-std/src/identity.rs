@@ -10,11 +10,11 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use redis_entraid_client::Growable;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Action, TokenHealth, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::source::SourceError;
-use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::{Clock, Timer};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;

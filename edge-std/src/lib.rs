@@ -28,6 +28,9 @@ pub use clock::TokioClock;
 pub use connect::Connect;
 pub use error::Error;
 pub use identity::{Identity, IdentityBuilder};
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use redis_entraid_client::{Chosen, Environment};
+pub use redis_entraid_client::{Delivery, Health, Message};
 /// The core that this host drives. It has a name of its own, so that whoever imports everything
 /// keeps the language's `core`:
 ///
@@ -40,9 +43,6 @@ pub use identity::{Identity, IdentityBuilder};
 pub use redis_entraid_core as entraid_core;
 pub use redis_entraid_core::args;
 pub use redis_entraid_core::auth::Protocol;
-#[cfg(all(feature = "http", feature = "tls"))]
-pub use redis_entraid_core::client::{Chosen, Environment};
-pub use redis_entraid_core::client::{Delivery, Health, Message};
 pub use redis_entraid_core::command::Topic;
 pub use redis_entraid_core::connection::{Idle, Replacement};
 pub use redis_entraid_core::event::Event;

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 
-use redis_entraid_core::client::{Missed, Unreached, reach};
+use redis_entraid_client::{Missed, Unreached, reach};
 use redis_entraid_core::transport::{ConnectErrorKind, Endpoint, Stage};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;

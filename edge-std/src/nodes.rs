@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
-use redis_entraid_core::client::{self, NodeAddress, State};
+use redis_entraid_client::{NodeAddress, State};
 
 use crate::client::{Exchange, Handle};
 
@@ -13,18 +13,18 @@ type Start = Box<dyn Fn(&NodeAddress, Arc<Exchange>) + Send + Sync>;
 /// Connections to nodes, shared by the handles of a client.
 pub(crate) struct Nodes {
     start: Start,
-    known: Mutex<client::Nodes<Mutex<State>>>,
+    known: Mutex<redis_entraid_client::Nodes<Mutex<State>>>,
 }
 
 impl Nodes {
     pub(crate) fn new(home: Arc<Exchange>, start: Start) -> Arc<Self> {
-        Arc::new(Self { start, known: Mutex::new(client::Nodes::new(home)) })
+        Arc::new(Self { start, known: Mutex::new(redis_entraid_client::Nodes::new(home)) })
     }
 
     /// A handle on the connection to the node at `address`, which may have to be made.
     pub(crate) fn handle(&self, address: &NodeAddress) -> Handle {
         let start = |exchange| (self.start)(address, exchange);
-        client::Nodes::handle(&self.known, address, start)
+        redis_entraid_client::Nodes::handle(&self.known, address, start)
     }
 }
 

@@ -6,9 +6,9 @@ use core::task::{Context, Poll};
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 
-use redis_entraid_core::client::{Cause, MAX_COMMAND};
+use redis_entraid_client::Growable;
+use redis_entraid_client::{Cause, MAX_COMMAND};
 use redis_entraid_core::connection::{CloseReason, Config, Connection, ConnectionHealth, Pending};
-use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::{Clock, Instant};
 use redis_entraid_core::transport::Break;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "http")]
 use crate::http::Http;
 
-pub use redis_entraid_core::client::FetchError;
+pub use redis_entraid_client::FetchError;
 pub use redis_entraid_core::source::{
     Authority, Cloud, ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal,
 };

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redis_entraid_core::client;
 use redis_entraid_core::connection::ConnectionHealth;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
@@ -21,7 +20,7 @@ use crate::source::FetchError;
 pub(crate) struct Standing {
     policy: ReconnectPolicy,
     hook: Option<Hook>,
-    state: Mutex<client::Standing>,
+    state: Mutex<redis_entraid_client::Standing>,
     /// Whether a command waits for the connection.
     wanted: AtomicBool,
     /// How far the last dial has come, and where.
@@ -32,7 +31,7 @@ impl Standing {
     pub(crate) fn new(policy: ReconnectPolicy, hook: Option<Hook>) -> Arc<Self> {
         let mut reconnect = Reconnect::new(policy.clone());
         reconnect.seed(crate::random());
-        let state = Mutex::new(client::Standing::new(reconnect));
+        let state = Mutex::new(redis_entraid_client::Standing::new(reconnect));
         let (wanted, progress) = (AtomicBool::new(false), Progress::new());
         Arc::new(Self { policy, hook, state, wanted, progress })
     }
@@ -47,11 +46,11 @@ impl Standing {
         self.policy.connect_timeout
     }
 
-    fn lock(&self) -> MutexGuard<'_, client::Standing> {
+    fn lock(&self) -> MutexGuard<'_, redis_entraid_client::Standing> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn now(&self) -> client::Standing {
+    pub(crate) fn now(&self) -> redis_entraid_client::Standing {
         self.lock().clone()
     }
 
@@ -88,7 +87,7 @@ impl Standing {
     }
 
     /// Learns why a connection breaks.
-    pub(crate) fn broke(&self, cause: client::Cause) {
+    pub(crate) fn broke(&self, cause: redis_entraid_client::Cause) {
         self.lock().broke(cause);
     }
 

@@ -9,7 +9,7 @@ use core::task::Poll;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
-use redis_entraid_core::client::{self, Delivery, Health, Mail, Reader};
+use redis_entraid_client::{Delivery, Health, Mail, Reader};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::time::Clock;
@@ -25,7 +25,7 @@ use crate::standing::Standing;
 use line::Line;
 
 /// Where who reads and the task meet.
-type Mailbox = client::Mailbox<Mutex<Mail>>;
+type Mailbox = redis_entraid_client::Mailbox<Mutex<Mail>>;
 
 /// Hears what is published, and stays subscribed through all that happens to its connection.
 ///

@@ -54,7 +54,6 @@ impl Role {
     }
 }
 
-#[cfg(feature = "alloc")]
 impl zeroize::DefaultIsZeroes for Pending {}
 
 /// Whom a reply goes to.
@@ -226,6 +225,7 @@ impl<R: Storage<Pending>> fmt::Debug for Ring<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::tests::Grows;
     use std::vec::Vec;
 
     fn entry(tag: Tag) -> Pending {
@@ -259,12 +259,11 @@ mod tests {
         assert_eq!((pushed, ring.iter_mut().count()), (popped, 0));
     }
 
-    #[cfg(feature = "alloc")]
     #[test]
     fn growing_keeps_the_order() {
         for turn in 0..4 {
             for limit in [5, 6, 64] {
-                let mut ring = Ring::new(crate::storage::Growable::new(4, limit));
+                let mut ring = Ring::new(Grows::new(4, limit));
                 for tag in 0..turn {
                     ring.push(entry(tag));
                     ring.pop();
@@ -282,10 +281,9 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "alloc")]
     #[test]
     fn shrinking_keeps_the_order() {
-        let mut ring = Ring::new(crate::storage::Growable::new(4, 1 << 20));
+        let mut ring = Ring::new(Grows::new(4, 1 << 20));
         let (mut pushed, mut popped) = (0, 0);
         while pushed < 10_000 {
             assert!(ring.reserve(1));

@@ -132,7 +132,6 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
         let start = timer.now();
         let until = start.plus(owner.borrow().connect_timeout());
         endpoint.begins(Stage::Dial);
-        #[cfg(feature = "alloc")]
         let endpoint = &endpoint.with_deadline(until);
         // Pinned here: a future that is handed over has its room twice.
         let dialing = pin!(connector.connect(endpoint, serving));

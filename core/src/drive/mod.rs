@@ -66,6 +66,3 @@ pub async fn either(first: impl Future<Output = ()>, second: impl Future<Output 
     })
     .await;
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

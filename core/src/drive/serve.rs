@@ -91,7 +91,6 @@ pub trait Handler {
     fn output(&mut self, output: Output<'_>);
 
     /// Hears why the transport broke, in its own words, before the connection ends for that.
-    #[cfg(feature = "alloc")]
     fn broke(&mut self, error: &dyn core::error::Error) {
         let _ = error;
     }
@@ -172,7 +171,6 @@ where
                         machine.heard(timer.now());
                     }
                     Err(error) => {
-                        #[cfg(feature = "alloc")]
                         handler.broke(&error);
                         machine.close(broken(error.kind()));
                     }
@@ -224,7 +222,6 @@ where
             };
             if let Err(error) = written.await {
                 let mut shared = shared.borrow_mut();
-                #[cfg(feature = "alloc")]
                 if let Some(error) = &error {
                     shared.handler.broke(error);
                 }

@@ -87,7 +87,7 @@ impl<M: Storage<u8>> TokenManager<M> {
             if self.rejections_in_a_row > 0 {
                 let retry = &self.policy.retry;
                 let wait = retry.quick_millis(self.rejections_in_a_row);
-                let wait = self.jitter.around(wait, retry.jitter);
+                let wait = self.jitter.around_millis(wait, retry.jitter);
                 self.not_before = self.not_before.max(now.after(wait));
             }
             self.rejections_in_a_row = self.rejections_in_a_row.saturating_add(1);

@@ -139,7 +139,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         let [first, second] = slots;
         Self {
             policy,
-            jitter: Jitter::new(),
+            jitter: Jitter::unseeded(),
             slots: [Slot::new(first), Slot::new(second)],
             newest_is_second: false,
             last: Generation(0),

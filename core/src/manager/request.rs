@@ -201,7 +201,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         let in_a_row = self.failures_in_a_row().saturating_add(1);
         let (kind, retry) = (error.kind(), &self.policy.retry);
         let wait = retry.own_wait_millis(kind, in_a_row).min(MAX_WAIT);
-        let wait = self.jitter.around(wait, retry.jitter);
+        let wait = self.jitter.around_millis(wait, retry.jitter);
         let quick = self.jitter.earlier(millis(retry.max_delay), retry.jitter);
         // What the endpoint asked for is not shortened.
         let floor = retry.asked_millis(kind).min(MAX_WAIT).max(millis(self.policy.failure_floor));

@@ -138,9 +138,9 @@ fn retries_grow_to_their_limit() {
 fn jitter_stays_in_its_bounds_and_differs_with_the_seed() {
     let delay = 10_000;
     let samples = |seed| -> std::vec::Vec<u64> {
-        let mut jitter = Jitter::default();
+        let mut jitter = Jitter::unseeded();
         jitter.seed(seed);
-        (0..1000).map(|_| jitter.around(delay, Ratio::percent(10))).collect()
+        (0..1000).map(|_| jitter.around_millis(delay, Ratio::percent(10))).collect()
     };
     let first = samples(1);
     assert!(first.iter().all(|ms| (9_000..=11_000).contains(ms)));
@@ -149,13 +149,13 @@ fn jitter_stays_in_its_bounds_and_differs_with_the_seed() {
     assert!(first.iter().any(|&ms| ms != first[0]));
     assert_ne!(first, samples(2));
 
-    let mut unseeded = Jitter::default();
+    let mut unseeded = Jitter::unseeded();
     assert_eq!(unseeded.earlier(delay, Ratio::percent(10)), delay);
-    let mut seeded = Jitter::default();
+    let mut seeded = Jitter::unseeded();
     seeded.seed(7);
     assert!((0..1000).all(|_| {
         let early = seeded.earlier(delay, Ratio::percent(5));
         early <= delay && early >= 9_500
     }));
-    let _ = seeded.around(u64::MAX, Ratio::ONE);
+    let _ = seeded.around_millis(u64::MAX, Ratio::ONE);
 }

@@ -23,35 +23,10 @@ impl<'a> Arg<'a> {
     }
 }
 
-impl<'a> From<&'a str> for Arg<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Bytes(text.as_bytes())
-    }
-}
-
-impl<'a> From<&'a [u8]> for Arg<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'a, const N: usize> From<&'a [u8; N]> for Arg<'a> {
-    fn from(bytes: &'a [u8; N]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl<'a> From<&'a alloc::string::String> for Arg<'a> {
-    fn from(text: &'a alloc::string::String) -> Self {
-        Self::Bytes(text.as_bytes())
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl<'a> From<&'a alloc::vec::Vec<u8>> for Arg<'a> {
-    fn from(bytes: &'a alloc::vec::Vec<u8>) -> Self {
-        Self::Bytes(bytes)
+/// Text and bytes by reference: `&str`, `&[u8]`, `&String`, `&Vec<u8>` and what else has them.
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Arg<'a> {
+    fn from(bytes: &'a T) -> Self {
+        Self::Bytes(bytes.as_ref())
     }
 }
 

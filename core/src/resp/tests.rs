@@ -312,7 +312,7 @@ fn a_boolean_may_come_as_text() {
     assert!(Value::new(b"$3\r\nyes\r\n").unwrap().bool().is_err());
 }
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "error-text")]
 #[test]
 fn an_error_inside_of_a_reply_is_an_error_where_it_is_read() {
     let exec = "*3\r\n:1\r\n-WRONGTYPE Operation against a key\r\n*1\r\n!5\r\nERR x\r\n";

@@ -80,7 +80,7 @@ impl fmt::Display for TypeError {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Said([u8; SAID]);
 
-const SAID: usize = if cfg!(feature = "alloc") { 80 } else { 0 };
+const SAID: usize = if cfg!(feature = "error-text") { 80 } else { 0 };
 
 impl Said {
     fn of(error: Option<ErrorReply<'_>>) -> Self {

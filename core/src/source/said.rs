@@ -13,7 +13,7 @@ pub struct ServiceText {
     len: u8,
 }
 
-const TEXT: usize = if cfg!(feature = "alloc") { 200 } else { 0 };
+const TEXT: usize = if cfg!(feature = "error-text") { 200 } else { 0 };
 
 /// The longest word that is shown: a GUID is as long.
 const WORD: usize = 36;
@@ -124,7 +124,7 @@ impl fmt::Display for ServiceText {
     }
 }
 
-#[cfg(all(test, feature = "alloc"))]
+#[cfg(all(test, feature = "error-text"))]
 mod tests {
     use super::*;
 

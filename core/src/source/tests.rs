@@ -422,7 +422,7 @@ fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
             assert_eq!(error.reason().kind(), ErrorKind::Throttled(wait), "{error}");
             // Devices keep no text.
             let said = error.service_text();
-            assert_eq!(said.is_some(), cfg!(feature = "alloc"));
+            assert_eq!(said.is_some(), cfg!(feature = "error-text"));
             assert!(said.is_none_or(|said| body.starts_with(&said.as_str().as_bytes()[..10])));
         }
     }

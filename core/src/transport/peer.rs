@@ -1,11 +1,30 @@
 //! The address that a connector has reached, for who shares its [`Progress`](super::Progress).
 
-use alloc::boxed::Box;
-use alloc::string::String;
+use core::fmt;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// The longest IP address as text: IPv6, with an IPv4 one at its end.
 const LONGEST: usize = 45;
+
+/// An IP address as text, as the connector has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IpText([u8; LONGEST]);
+
+impl Deref for IpText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        let ip = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        core::str::from_utf8(ip).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for IpText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
 
 /// An IP address as text, which needs no lock; zeros behind it. As text, since parsing and printing
 /// addresses takes kilobytes of a component, and hosts have them as text.
@@ -26,10 +45,10 @@ impl Peer {
         }
     }
 
-    pub(super) fn get(&self) -> Option<Box<str>> {
-        let bytes = self.0.iter().map(|byte| byte.load(Ordering::Relaxed));
-        let ip: String = bytes.take_while(|byte| *byte > 0).map(char::from).collect();
-        (!ip.is_empty()).then(|| ip.into_boxed_str())
+    pub(super) fn get(&self) -> Option<IpText> {
+        let bytes = self.0.each_ref().map(|byte| byte.load(Ordering::Relaxed));
+        let ip = IpText(bytes);
+        (!ip.is_empty()).then_some(ip)
     }
 }
 

@@ -3,7 +3,7 @@
 use core::task::Context;
 use std::sync::{Arc, Mutex};
 
-use redis_entraid_core::client::{self, Cause, Mail};
+use redis_entraid_client::{Cause, Mail};
 use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::time::{Clock, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +21,7 @@ pub(super) struct Line<'s, S> {
 
 impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
     pub(super) fn new(pump: Box<Pump<S>>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
-        let line = client::Line::new(mailbox.clone());
+        let line = redis_entraid_client::Line::new(mailbox.clone());
         Self { pump, owned: Owned { line, standing } }
     }
 
@@ -31,12 +31,12 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
         mailbox: &Arc<Mailbox>,
         standing: &'s Standing,
     ) -> Self {
-        let line = client::Line::replacing(mailbox.clone());
+        let line = redis_entraid_client::Line::replacing(mailbox.clone());
         Self { pump, owned: Owned { line, standing } }
     }
 
     /// What it is subscribed to.
-    pub(super) const fn names(&self) -> &client::Line<Mutex<Mail>> {
+    pub(super) const fn names(&self) -> &redis_entraid_client::Line<Mutex<Mail>> {
         &self.owned.line
     }
 
@@ -66,7 +66,7 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
 
 /// Whose connection it is.
 struct Owned<'s> {
-    line: client::Line<Mutex<Mail>>,
+    line: redis_entraid_client::Line<Mutex<Mail>>,
     standing: &'s Standing,
 }
 

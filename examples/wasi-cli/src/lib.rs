@@ -7,7 +7,7 @@ extern crate alloc;
 use alloc::format;
 use core::time::Duration;
 
-use redis_entraid_wasi::entraid_core::client::Error;
+use redis_entraid_wasi::Error;
 use redis_entraid_wasi::entraid_core::time::{Clock, Timer};
 use redis_entraid_wasi::{Builder, Reactor, WasiClock, args, run};
 use wasip2::cli::environment::get_environment;

@@ -12,7 +12,7 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-use redis_entraid_wasi::entraid_core::client::Error;
+use redis_entraid_wasi::Error;
 use redis_entraid_wasi::{Builder, Client, args, run};
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{

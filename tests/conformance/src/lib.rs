@@ -31,7 +31,7 @@ pub mod client;
 pub mod device;
 #[cfg(feature = "host")]
 pub mod guest;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "client")]
 pub mod replies;
 #[cfg(feature = "host")]
 pub mod workerd;

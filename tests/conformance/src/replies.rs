@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use redis_entraid_core::client::{Delivery, Error, Kind};
+use redis_entraid_client::{Delivery, Error, Kind};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::resp::Value;
 

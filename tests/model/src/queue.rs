@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use redis_entraid_core::client::{Desk, Ended, Error, Exchange, Handle, State};
+use redis_entraid_client::Growable;
+use redis_entraid_client::{Desk, Ended, Error, Exchange, Handle, State};
 use redis_entraid_core::connection::{
     CloseReason, Config, Connection, Outcome, Output, Pending, SubmitError,
 };
@@ -28,7 +29,6 @@ use redis_entraid_core::manager::TokenManager;
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::secret::Secret;
-use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::{Clock, Instant, UnixTime};
 use redis_entraid_core::token::Token;
 

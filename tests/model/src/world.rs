@@ -6,13 +6,13 @@ mod rules;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use redis_entraid_client::Growable;
 use redis_entraid_core::command::{Class, classify};
 use redis_entraid_core::connection::{Connection, Outcome, Output, Pending, SubmitError, Tag};
 use redis_entraid_core::manager::{Generation, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::resp::{Arg, encode};
 use redis_entraid_core::secret::Secret;
-use redis_entraid_core::storage::Growable;
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::token::Token;
 

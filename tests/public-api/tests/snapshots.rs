@@ -12,6 +12,11 @@ fn what_the_core_shows_is_what_its_snapshot_says() {
 }
 
 #[test]
+fn what_clients_share_is_what_its_snapshot_says() {
+    compare("redis-entraid-client", "client");
+}
+
+#[test]
 fn what_the_tokio_host_shows_is_what_its_snapshot_says() {
     compare("redis-entraid", "tokio");
 }

@@ -12,7 +12,7 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use js_sys::{Array, Promise, Uint8Array};
-use redis_entraid_core::client::{Door, Error, Health, Local, Standing};
+use redis_entraid_client::{Door, Error, Health, Local, Standing};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::drive::within;
 use redis_entraid_core::manager::Pull;

@@ -2,7 +2,7 @@
 
 use alloc::string::ToString;
 
-use redis_entraid_core::client::{Error, Kind};
+use redis_entraid_client::{Error, Kind};
 use redis_entraid_core::command::Refused;
 use redis_entraid_core::connection::Outcome;
 use wasm_bindgen::JsValue;

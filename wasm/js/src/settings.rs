@@ -6,8 +6,8 @@ use core::time::Duration;
 #[cfg(feature = "client")]
 use redis_entraid_core::auth::Protocol;
 #[cfg(feature = "client")]
-use redis_entraid_core::client::{ConfigError, Settings};
-use redis_entraid_core::client::{EnvSource, Environment, Error, Text};
+use redis_entraid_client::{ConfigError, Settings};
+use redis_entraid_client::{EnvSource, Environment, Error, Text};
 #[cfg(feature = "client")]
 use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 #[cfg(feature = "client")]

@@ -4,12 +4,12 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use redis_entraid_core::client::EnvSource;
+use redis_entraid_client::EnvSource;
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{
     Driven, DrivenError, ErrorKind, SourceError, SourceFailure, TokenSource,
 };
-use redis_entraid_core::storage::{Buffer, CapacityError, Growable};
+use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::{Instant, UnixTime};
 use redis_entraid_core::token::Token;
 use wasm_bindgen::JsCast;

@@ -8,7 +8,7 @@ use core::future::poll_fn;
 use core::task::Poll;
 
 use js_sys::{Array, Promise};
-use redis_entraid_core::client::{Delivery, Error, Subscriber};
+use redis_entraid_client::{Delivery, Error, Subscriber};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::resp::Arg;
 use wasm_bindgen::prelude::*;

@@ -1,7 +1,7 @@
 //! Replies as JavaScript's own values.
 
 use js_sys::{Array, Map, Set, Uint8Array};
-use redis_entraid_core::client::Error;
+use redis_entraid_client::Error;
 use redis_entraid_core::resp::{Kind, Value};
 use wasm_bindgen::JsValue;
 

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use redis_entraid_client::{Chosen, Error, Local, Settings};
 use redis_entraid_core::auth::Protocol;
-use redis_entraid_core::client::{self, Chosen, Error, Local, Settings};
 use redis_entraid_core::connection::{Idle, Replacement};
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::event::Event;
@@ -25,8 +25,8 @@ use crate::reactor::Reactor;
 /// A client that a reactor drives. See [`Local`] for what it can do.
 pub type Client = Local<WasiClock>;
 
-/// A subscriber that a reactor drives. See [`client::Subscriber`] for what it can do.
-pub type Subscriber = client::Subscriber<WasiClock>;
+/// A subscriber that a reactor drives. See [`redis_entraid_client::Subscriber`] for what it can do.
+pub type Subscriber = redis_entraid_client::Subscriber<WasiClock>;
 
 /// How a client connects unless something else is chosen: by TCP and TLS.
 #[cfg(feature = "tls-p256")]
@@ -158,7 +158,7 @@ impl<S, C> Builder<S, C> {
     }
 
     /// How a subscriber's connection is replaced that can't log in again, as with RESP2. By default
-    /// it ends first, with a [`Gap`](client::Delivery::Gap). A client's always ends first.
+    /// it ends first, with a [`Gap`](redis_entraid_client::Delivery::Gap). A client's always ends first.
     #[must_use]
     pub fn replacement(mut self, replacement: Replacement) -> Self {
         self.settings.config.replacement = replacement;
@@ -166,7 +166,7 @@ impl<S, C> Builder<S, C> {
     }
 
     /// How many bytes of messages a subscriber keeps that were not read yet. What doesn't fit is
-    /// dropped and [counted](client::Delivery::Missed). The default is 1 MiB.
+    /// dropped and [counted](redis_entraid_client::Delivery::Missed). The default is 1 MiB.
     #[must_use]
     pub fn backlog(mut self, bytes: usize) -> Self {
         self.settings.backlog = bytes;
@@ -259,9 +259,9 @@ impl<S, C> fmt::Debug for Builder<S, C> {
 
 #[cfg(feature = "http")]
 mod env {
-    use redis_entraid_core::client::{ConfigError, EnvSource, Environment};
+    use redis_entraid_client::Growable;
+    use redis_entraid_client::{ConfigError, EnvSource, Environment};
     use redis_entraid_core::source::Driven;
-    use redis_entraid_core::storage::Growable;
     use wasip2::cli::environment::get_environment;
     use zeroize::Zeroize;
 

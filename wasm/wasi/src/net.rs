@@ -7,7 +7,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use embedded_io_async::{ErrorType, Read, Write};
-use redis_entraid_core::client::{Unreached, reach};
+use redis_entraid_client::{Unreached, reach};
 use redis_entraid_core::transport::{
     self, ConnectErrorKind, Connector, Endpoint, ErrorKind, Session, Stage,
 };

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use redis_entraid_core::client::ConfigError;
+use redis_entraid_client::ConfigError;
 use redis_entraid_core::transport::{
     self, ConnectErrorKind, Connector, Endpoint, Session, Stage, Wearing,
 };

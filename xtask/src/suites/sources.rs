@@ -78,7 +78,9 @@ pub(super) fn unit() -> Result<Counts> {
     let exclude = others.iter().flat_map(|package| ["--exclude", package]);
     let mut counts = tests(&["--workspace"].into_iter().chain(exclude).collect::<Vec<_>>())?;
     counts.add(tests(&["--package", "redis-entraid-core", "--no-default-features"])?);
-    counts.add(tests(&["--package", "redis-entraid-core", "--all-features"])?);
+    for package in ["redis-entraid-client", "redis-entraid-core"] {
+        counts.add(tests(&["--package", package, "--all-features"])?);
+    }
     Ok(counts)
 }
 
@@ -159,6 +161,9 @@ pub(super) fn no_std() -> Result<Counts> {
         let host = ["check", "--locked", "--release", "--package", "redis-entraid-embassy"];
         checks.push(cross(target, "core", &[&host[..], &["--features", "defmt"]].concat())?);
     }
+    // What clients share needs an allocator, and no std.
+    let client = ["check", "--locked", "--release", "--package", "redis-entraid-client"];
+    checks.push(cross("thumbv7em-none-eabihf", "core,alloc", &client)?);
     for command in &mut checks {
         counts.add(check(command)?);
     }

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::resp::encode;
-use crate::storage::Growable;
+use crate::storage::tests::Grows;
 
 /// A connection whose memory grows, logged in, and its token manager.
 struct Grower {
     now: Instant,
     manager: Manager,
-    connection: Connection<Growable<u8>, Growable<Pending>>,
+    connection: Connection<Grows<u8>, Grows<Pending>>,
 }
 
 impl Grower {
@@ -16,9 +16,9 @@ impl Grower {
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
         manager.push(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
-        let memory = || Growable::new(1024, 64 << 20);
+        let memory = || Grows::new(1024, 64 << 20);
         let config = Config { set_info: false, ..Config::default() };
-        let ring = Growable::new(8, 1 << 20);
+        let ring = Grows::new(8, 1 << 20);
         let connection = Connection::new(config, memory(), memory(), ring);
         let mut grower = Self { now: secs(0), manager, connection };
         grower.look();
@@ -192,10 +192,10 @@ fn what_is_under_way_stays() {
 
 #[test]
 fn a_reply_that_is_skipped_is_reported_with_the_limit() {
-    let memory = || Growable::new(1024, 4096);
+    let memory = || Grows::new(1024, 4096);
     let mut grower = Grower::new();
     let config = Config { set_info: false, ..Config::default() };
-    grower.connection = Connection::new(config, memory(), memory(), Growable::new(8, 64));
+    grower.connection = Connection::new(config, memory(), memory(), Grows::new(8, 64));
     grower.look();
     grower.send();
     grower.receive(HELLO.as_bytes());

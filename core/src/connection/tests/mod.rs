@@ -3,7 +3,6 @@
 mod found;
 mod large;
 mod login;
-#[cfg(feature = "alloc")]
 mod memory;
 mod noauth;
 mod replies;

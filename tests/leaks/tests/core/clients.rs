@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use leaks::Shown;
-use redis_entraid_core::client::{
+use redis_entraid_client::{
     ConfigError, ConnectError, Delivery, Desk, Ended, Environment, Error, Exchange, FetchError,
     Follower, Handle, Line, Local, Mail, Mailbox, NodeAddress, Nodes, Reader, ServerError,
     Settings, Standing, State, reach,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use leaks::{Secrets, Shown};
+use redis_entraid_client::Growable;
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
 use redis_entraid_core::command::{Class, Refused, Slices, TimeText, Topic};
@@ -27,7 +28,7 @@ use redis_entraid_core::resp::{Framer, Kind, Redirect, Value};
 use redis_entraid_core::schedule::{Can, Due, LoginSchedule};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::*;
-use redis_entraid_core::storage::{Buffer, CapacityError, Growable};
+use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::{Instant, StdClock, UnixTime};
 use redis_entraid_core::token::{Token, TokenError};
 use redis_entraid_core::transport::{Break, ConnectErrorKind, Endpoint, Progress, Stage, Wearing};

@@ -3,7 +3,7 @@
 
 extern crate alloc;
 
-use redis_entraid_wasi::entraid_core::client::Error;
+use redis_entraid_wasi::Error;
 use redis_entraid_wasi::{Builder, Reactor, args, run};
 use wasip2::cli::stdout::get_stdout;
 

@@ -1,0 +1,183 @@
+//! The addresses of one name, tried side by side (RFC 8305).
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::error::Error as StdError;
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use redis_entraid_core::drive::within;
+use redis_entraid_core::time::{Clock, Instant, Timer};
+use redis_entraid_core::transport::{Endpoint, Stage, Unanswered};
+
+/// How long an address has to itself before the next one is tried beside it: the value that RFC
+/// 8305 recommends.
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Connects to the first of `addresses` of `endpoint` that answers, by its deadline.
+///
+/// They are tried in their order, but families take turns, and one where nobody could log in the last
+/// time comes last, if the endpoint has a [`Progress`](redis_entraid_core::transport::Progress). The next one
+/// begins when the last one has had [`ATTEMPT_DELAY`], or as soon as one fails; all go on side by
+/// side. The first success wins, and the others are dropped.
+///
+/// # Errors
+/// [`Unreached`] with what happened at each address.
+///
+/// # Cancel safety
+/// That of `connect`: dropping the future drops all attempts.
+pub async fn reach<T, F, S, E>(
+    timer: &T,
+    endpoint: &Endpoint<'_>,
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<S, Unreached<E>>
+where
+    T: Timer,
+    F: Future<Output = Result<S, E>>,
+{
+    let (until, mut waiting) = (endpoint.deadline(), families_in_turn(addresses));
+    let turn = endpoint.next_turn().checked_rem(waiting.len());
+    waiting.rotate_left(turn.unwrap_or(0));
+    let mut race = Race { waiting, open: Vec::new(), tried: Vec::new() };
+    loop {
+        let begun = timer.now();
+        if let Some(address) = race.waiting.pop_front() {
+            race.open.push(Attempt { address, begun, connecting: Box::pin(connect(address)) });
+        } else if race.open.is_empty() {
+            return Err(Unreached(race.tried));
+        }
+        let next = begun.plus(ATTEMPT_DELAY);
+        let by = if race.waiting.is_empty() { until } else { until.min(next) };
+        match within(timer, by, poll_fn(|cx| race.poll(cx))).await {
+            Some(Some((address, stream))) => {
+                endpoint.reached(&address.ip().to_canonical().to_string());
+                return Ok(stream);
+            }
+            None if timer.now() >= until => return Err(race.give_up(timer)),
+            _ => {}
+        }
+    }
+}
+
+/// The addresses, so that each but the last ones is followed by one of the other family.
+fn families_in_turn(addresses: impl IntoIterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+    let addresses: Vec<_> = addresses.into_iter().collect();
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, others): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let (mut preferred, mut others) = (preferred.into_iter(), others.into_iter());
+    let mut ordered = VecDeque::new();
+    loop {
+        let before = ordered.len();
+        ordered.extend(preferred.next());
+        ordered.extend(others.next());
+        if ordered.len() == before {
+            return ordered;
+        }
+    }
+}
+
+/// Who still may win.
+struct Race<F, E> {
+    waiting: VecDeque<SocketAddr>,
+    open: Vec<Attempt<F>>,
+    tried: Vec<(SocketAddr, Missed<E>)>,
+}
+
+struct Attempt<F> {
+    address: SocketAddr,
+    begun: Instant,
+    connecting: Pin<Box<F>>,
+}
+
+impl<F: Future<Output = Result<S, E>>, S, E> Race<F, E> {
+    /// Waits for the first success, or for a failure: `None`.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(SocketAddr, S)>> {
+        for at in 0..self.open.len() {
+            let Some(attempt) = self.open.get_mut(at) else { break };
+            if let Poll::Ready(connected) = attempt.connecting.as_mut().poll(cx) {
+                let address = self.open.remove(at).address;
+                let failed = |error| self.tried.push((address, Missed::Failed(error)));
+                let connected = connected.map_err(failed).ok();
+                return Poll::Ready(connected.map(|stream| (address, stream)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// There is no time left.
+    fn give_up(self, clock: &impl Clock) -> Unreached<E> {
+        let Self { waiting, open, mut tried } = self;
+        tried.extend(open.iter().map(|Attempt { address, begun, .. }| {
+            let unanswered = Unanswered::new(Stage::Tcp, clock.now().since(*begun));
+            (*address, Missed::Unanswered(unanswered))
+        }));
+        tried.extend(waiting.into_iter().map(|address| (address, Missed::Untried)));
+        Unreached(tried)
+    }
+}
+
+/// What happened at each address of a name, none of which was reached.
+#[derive(Debug)]
+pub struct Unreached<E>(Vec<(SocketAddr, Missed<E>)>);
+
+/// Why an address was not reached.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Missed<E> {
+    /// It was tried and failed.
+    Failed(E),
+    /// Nobody has answered there.
+    Unanswered(Unanswered),
+    /// There was no time to try it.
+    Untried,
+}
+
+impl<E> Unreached<E> {
+    /// Each address with what happened there; none if the name has no address.
+    pub fn addresses(&self) -> impl Iterator<Item = (SocketAddr, &Missed<E>)> {
+        self.0.iter().map(|(address, missed)| (*address, missed))
+    }
+
+    /// The errors of those that failed.
+    pub fn errors(&self) -> impl Iterator<Item = &E> {
+        self.0.iter().filter_map(|(_, missed)| match missed {
+            Missed::Failed(error) => Some(error),
+            _ => None,
+        })
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Unreached<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("the name has no address");
+        }
+        for (number, (address, missed)) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{}: ", address.ip())?;
+            match missed {
+                Missed::Failed(error) => error.fmt(f)?,
+                Missed::Unanswered(unanswered) => unanswered.fmt(f)?,
+                Missed::Untried => f.write_str("not tried, for want of time")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<E: StdError + 'static> StdError for Unreached<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.errors().next().map(|error| error as &dyn StdError)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! The side of whoever drives the connection.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::task::{Context, Poll, Waker};
+
+use super::error::{Cause, Error};
+use super::exchange::{Delivery, Exchange, Failure, State};
+use super::share::Share;
+use redis_entraid_core::command::Class;
+use redis_entraid_core::connection::{
+    CloseReason, ConnectionHealth, Lost, Outcome, Output, SubmitError, Tag,
+};
+use redis_entraid_core::resp::Value;
+use redis_entraid_core::time::Instant;
+use redis_entraid_core::transport::Endpoint;
+
+/// Takes the commands of a client's handles, gives them to a connection, and the replies back.
+pub struct Desk<L: Share<State>> {
+    exchange: Arc<Exchange<L>>,
+    /// Kept for its room.
+    wakers: Vec<Waker>,
+}
+
+/// What the queued commands need from the driver of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Whether commands wait to be sent.
+    pub waits: bool,
+    /// Until when a connection is wanted for one at least, if it is: commands wait, or did lately.
+    pub until: Option<Instant>,
+}
+
+/// No more commands are to be sent on this connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nor on another one: there are no handles left.
+    Unneeded,
+    /// Something was left open on it that is nobody's. It has to be closed.
+    Abandoned,
+    /// It leads to the wrong server: it is to [retire](redis_entraid_core::connection::Connection::retire), and
+    /// another one to be made.
+    Stale,
+}
+
+/// Gives an encoded command to a connection, by which time its reply is waited for: see
+/// [`Connection::submit_encoded`](redis_entraid_core::connection::Connection::submit_encoded).
+pub type Submit<'s> = dyn FnMut(Instant, Tag, Class, &[u8]) -> Result<(), SubmitError> + 's;
+
+impl<L: Share<State>> Desk<L> {
+    /// For the handles of `exchange`.
+    pub fn new(exchange: Arc<Exchange<L>>) -> Self {
+        Self { exchange, wakers: Vec::new() }
+    }
+
+    /// What the commands want that wait, or did lately.
+    pub fn demand(&self) -> Demand {
+        self.exchange.demand()
+    }
+
+    /// Ready when the [`demand`](Self::demand) differs from what is `known`.
+    ///
+    /// # Errors
+    /// [`Ended::Unneeded`] when there are no handles left.
+    pub fn poll_demand(&self, cx: &Context<'_>, known: Demand) -> Poll<Result<(), Ended>> {
+        match self.exchange.look(cx)? {
+            demand if demand == known => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// When the time of a command is over that was not sent yet.
+    pub fn deadline(&self) -> Instant {
+        self.demand().until.unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    /// While there is no connection: fails the commands whose time is over. `problem` says why
+    /// there is none.
+    pub fn expire(&mut self, now: Instant, problem: impl Fn() -> Option<Error>) {
+        self.exchange.expire(now, &mut self.wakers, || Failure::Unavailable(problem()));
+    }
+
+    /// While there is a connection: fails the commands whose time is over that it didn't take.
+    pub fn expire_behind(&mut self, now: Instant) {
+        let too_slow = || Failure::Lost(Lost::new(Outcome::NotSent, None));
+        self.exchange.expire(now, &mut self.wakers, too_slow);
+    }
+
+    /// There will be no connection for now: fails all commands that wait for one.
+    pub fn refuse(&mut self, problem: impl Fn() -> Option<Error>) {
+        self.exchange.refuse(&mut self.wakers, || Failure::Unavailable(problem()));
+    }
+
+    /// Learns that there is a connection, which was dialed as `endpoint`: redirections to there mean
+    /// that it leads to the wrong server.
+    pub fn connected(&self, endpoint: &Endpoint<'_>) {
+        self.exchange.connected(endpoint);
+    }
+
+    /// Learns why the connection breaks, in the words of the network, before its last outputs.
+    pub fn broke(&self, cause: Cause) {
+        self.exchange.broke(cause);
+    }
+
+    /// Learns that the connection has ended.
+    pub fn disconnected(&mut self, reason: CloseReason) {
+        self.exchange.disconnected(reason, &mut self.wakers);
+    }
+
+    /// Gives commands to the connection, as many as it takes, and has `cx` woken for more. Says
+    /// whether it did.
+    ///
+    /// # Errors
+    /// [`Ended`] if there are no more for this connection.
+    pub fn submit(
+        &mut self,
+        cx: &Context<'_>,
+        now: Instant,
+        submit: &mut Submit<'_>,
+    ) -> Result<bool, Ended> {
+        self.exchange.submit(cx, now, &mut self.wakers, submit)
+    }
+
+    /// Takes what came of the commands: to be given all outputs of a turn, so that who waits is
+    /// woken when all is there.
+    pub fn deliver(&mut self) -> Deliveries<'_, L> {
+        Deliveries(self.exchange.deliver(&mut self.wakers))
+    }
+
+    /// Who waits, and who comes, hears `error` from now on.
+    pub fn end(&self, error: &Error) {
+        self.exchange.end(error);
+    }
+}
+
+impl<L: Share<State>> fmt::Debug for Desk<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+/// Whether a command was not executed, for want of a login.
+pub(super) fn says_noauth(value: Value<'_>) -> bool {
+    value.error().is_some_and(|error| error.code() == "NOAUTH")
+}
+
+/// The slots of the handles, open for replies. No code of a user's may be called meanwhile.
+pub struct Deliveries<'d, L: Share<State> + 'd>(Delivery<'d, L>);
+
+impl<L: Share<State>> Deliveries<'_, L> {
+    /// Takes `output`, and gives back what is for no handle: pushes and events.
+    pub fn output<'o>(&mut self, output: Output<'o>) -> Option<Output<'o>> {
+        match output {
+            Output::Reply { tag, reply: Ok(value) } if says_noauth(value) => {
+                self.0.no_login(tag, value.raw());
+            }
+            Output::Reply { tag, reply: Ok(value) } => self.0.reply(tag, value.raw()),
+            Output::Reply { tag, reply: Err(error) } => {
+                self.0.fail(tag, Failure::ReplyTooLarge(error));
+            }
+            Output::Lost { tag, lost } => self.0.lost(tag, lost),
+            // Pushes, events, and what a later core has.
+            _ => return Some(output),
+        }
+        None
+    }
+
+    /// Gives memory back that was needed before: to be called when the connection
+    /// [is quiet](redis_entraid_core::connection::Connection::is_quiet).
+    pub fn give_back(&mut self) {
+        self.0.give_back();
+    }
+
+    /// After the last output of a turn: `health` is how the connection stands then.
+    pub fn settle(&mut self, health: &ConnectionHealth) {
+        if health.waiting == 0 {
+            self.0.settle(health.session);
+        }
+    }
+}
+
+impl<L: Share<State>> fmt::Debug for Deliveries<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deliveries").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,413 @@
+//! Where the handles of a client and what drives its connection meet.
+//!
+//! A handle encodes its commands into memory of its own, appends them to a common outbox and waits
+//! at a slot; the driver takes the outbox as a whole, and puts replies into the slots. All memory
+//! is used again, so that a command costs no allocation once its handle has warmed up.
+
+mod batch;
+mod queue;
+mod renewal;
+mod repeat;
+mod session;
+mod slot;
+mod state;
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+
+use super::desk::{Demand, Ended, Submit};
+use super::dialed::Dialed;
+use super::error::{Cause, Error};
+use super::share::Share;
+use redis_entraid_core::command::Refused;
+use redis_entraid_core::connection::{CloseReason, Config, Lost};
+use redis_entraid_core::storage::{Buffer, CapacityError};
+use redis_entraid_core::time::Instant;
+use redis_entraid_core::transport::Endpoint;
+
+pub use batch::MAX_COMMAND;
+use batch::MAX_SLOTS;
+pub(super) use batch::{Batch, Failure, Replies, Ticket};
+pub(super) use queue::Limits;
+pub(super) use repeat::Repeat;
+use session::Open;
+use slot::Slot;
+pub use state::State;
+
+/// Where the handles of a client and what drives its connection meet.
+pub struct Exchange<L>(L);
+
+impl<L> fmt::Debug for Exchange<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exchange")
+    }
+}
+
+/// A batch that was queued.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) ticket: Ticket,
+    /// The transaction or the `WATCH` of an earlier one that it came within.
+    pub(super) session: Option<Open>,
+}
+
+impl<L: Share<State>> Exchange<L> {
+    /// For connections that behave by `config`. While there is none, and behind others, a command
+    /// waits as long as `queue_timeout` says, or else as for its reply.
+    pub fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
+        Self::with(Limits::new(config, queue_timeout))
+    }
+
+    pub(super) fn with(limits: Limits) -> Self {
+        Self(L::new(State::new(limits)))
+    }
+
+    fn lock(&self) -> L::Guard<'_> {
+        self.0.lock()
+    }
+
+    // The side of the handles.
+
+    /// Takes a slot for a new handle. More handles than a connection can have get [`NOWHERE`].
+    pub(super) fn enter(&self) -> u32 {
+        let mut state = self.lock();
+        state.handles += 1;
+        state.free.pop().unwrap_or_else(|| match u32::try_from(state.slots.len()) {
+            Ok(slot) if slot < MAX_SLOTS => {
+                if slot == 0 {
+                    // There is often no other one.
+                    state.slots.reserve_exact(1);
+                }
+                state.slots.push(Slot::default());
+                slot
+            }
+            _ => NOWHERE,
+        })
+    }
+
+    /// Whether there is still a driver.
+    pub(super) fn is_alive(&self) -> bool {
+        self.lock().over.is_none()
+    }
+
+    /// The longest that a command may block at the server.
+    pub(super) fn max_block(&self) -> Duration {
+        self.lock().limits.max_block
+    }
+
+    /// From being queued to the reply, unless something else is said.
+    pub(super) fn timeout(&self) -> Duration {
+        let limits = self.lock().limits;
+        limits.queue.saturating_add(limits.reply)
+    }
+
+    /// What commands may take, unless something else is said.
+    pub(super) fn limits(&self) -> Limits {
+        self.lock().limits
+    }
+
+    /// The number of the connection that there is now, or will be next.
+    pub(super) fn connection(&self) -> u32 {
+        self.lock().renewal.connection()
+    }
+
+    /// Whether the connection has taken no command yet, if there is one.
+    pub(super) fn is_untried(&self) -> bool {
+        self.lock().queue.begun().is_none()
+    }
+
+    /// Whether its connection leads to `address` and `port`; `own` is that of the client itself.
+    pub(super) fn is_at(&self, address: Option<&str>, port: u16, own: bool) -> bool {
+        let state = self.lock();
+        let dialed = state.dialed.as_ref();
+        dialed.is_some_and(|dialed| dialed.is(address, port, own))
+    }
+
+    /// The connection that the last reply of `slot` came from leads to the wrong server: another one
+    /// is to be made.
+    ///
+    /// # Errors
+    /// When to ask again, if it is too early.
+    pub(super) fn renew(&self, slot: u32, now: Instant) -> Result<(), Instant> {
+        let mut state = self.lock();
+        let connection = state.slots.get(slot as usize).map_or(0, |slot| slot.connection);
+        state.renew(now, connection)?;
+        let waker = state.driver.take();
+        drop(state);
+        wake(waker);
+        Ok(())
+    }
+
+    /// Gives the slot of a handle back.
+    pub(super) fn leave(&self, slot: u32) {
+        self.change(|state| state.leave(slot));
+    }
+
+    /// Nobody waits for the batch any more.
+    pub(super) fn withdraw(&self, ticket: Ticket) {
+        self.change(|state| state.withdraw(ticket));
+    }
+
+    /// The session of `slot` came to nothing. It hears so, unless it was `told`.
+    pub(super) fn lose_session(&self, slot: u32, told: bool) {
+        self.change(|state| state.lose_session(slot, told));
+    }
+
+    /// Changes something that the driver has to see to.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let waker = state.driver.take();
+        drop(state);
+        wake(waker);
+    }
+
+    /// Queues the commands of `batch`, until `by` if that is said, or else to wait for a connection
+    /// until `wait` if that is. What waited at the slot before is given up.
+    pub(super) fn send(
+        &self,
+        slot: u32,
+        now: Instant,
+        (by, wait): (Option<Instant>, Option<Instant>),
+        batch: &Batch,
+    ) -> Result<Sent, Error> {
+        let mut state = self.lock();
+        if let Some(error) = &state.over {
+            return Err(error.clone());
+        }
+        let before = state.session;
+        let commands = batch.commands.iter();
+        let after = commands.fold(before, |open, (class, _)| Open::after(open, slot, *class));
+        if before.is_some_and(|open| open.slot != slot)
+            || (before.is_none() && after.is_some() && state.handles > 1)
+        {
+            return Err(Refused::Shared.into());
+        }
+        let State { queue, slots, session, limits, .. } = &mut *state;
+        let Some(place) = slots.get_mut(slot as usize) else {
+            let all = MAX_SLOTS as usize;
+            return Err(Error::TooLarge(CapacityError::new(Buffer::Ring, all + 1, all)));
+        };
+        if core::mem::take(&mut place.state_lost) {
+            // What was to be executed together, or on a condition, isn't any more.
+            return Err(Error::StateLost);
+        }
+        place.begin(batch.commands.len(), before.is_some());
+        *session = after;
+        let ticket = Ticket { slot, batch: place.batch, index: 0 };
+        queue.push(now, *limits, ticket, batch, (by, wait));
+        let waker = state.driver.take();
+        drop(state);
+        wake(waker);
+        Ok(Sent { ticket, session: before })
+    }
+
+    /// Whether `slot` is in the middle of a transaction or of a `WATCH`.
+    pub(super) fn has_session(&self, slot: u32) -> bool {
+        self.lock().session.is_some_and(|open| open.slot == slot)
+    }
+
+    /// For how many bytes there is memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.lock().room()
+    }
+
+    /// Whether any is.
+    pub(super) fn is_in_session(&self) -> bool {
+        self.lock().session.is_some()
+    }
+
+    /// Waits until all replies are there, and exchanges them for `replies`.
+    pub(super) fn poll_replies(
+        &self,
+        cx: &Context<'_>,
+        ticket: Ticket,
+        replies: &mut Replies,
+    ) -> Poll<()> {
+        let mut state = self.lock();
+        let Some(slot) = state.slots.get_mut(ticket.slot as usize) else { return Poll::Pending };
+        if slot.replies.len() >= slot.expected {
+            core::mem::swap(&mut slot.replies, replies);
+            slot.replies.clear();
+            slot.expected = 0;
+            return Poll::Ready(());
+        }
+        set_waker(&mut slot.waker, cx);
+        Poll::Pending
+    }
+
+    // The side of the driver.
+
+    /// Has `cx` woken when there are more commands. Says what they want; or that there are no handles
+    /// left, and will be none.
+    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Demand, Ended> {
+        let mut state = self.lock();
+        Self::attend(&mut state, cx)?;
+        Ok(state.queue.demand())
+    }
+
+    fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
+        set_waker(&mut state.driver, cx);
+        state.tidy();
+        if state.handles == 0 {
+            state.over = Some(Error::Closed);
+            return Err(Ended::Unneeded);
+        }
+        Ok(())
+    }
+
+    /// Gives commands to the connection, as many as it takes, and has `cx` woken for more. Says
+    /// whether it took any.
+    pub(super) fn submit(
+        &self,
+        cx: &Context<'_>,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+        submit: &mut Submit<'_>,
+    ) -> Result<bool, Ended> {
+        self.woken(wakers, |state, wakers| {
+            Self::attend(state, cx)?;
+            state.submit(now, wakers, submit)
+        })
+    }
+
+    /// What the commands want that wait, or did lately.
+    pub(super) fn demand(&self) -> Demand {
+        self.lock().queue.demand()
+    }
+
+    /// Fails what has waited for too long.
+    pub(super) fn expire(
+        &self,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+        failure: impl Fn() -> Failure,
+    ) {
+        self.woken(wakers, |state, wakers| state.expire(now, wakers, failure));
+    }
+
+    /// Fails all that wait.
+    pub(super) fn refuse(&self, wakers: &mut Vec<Waker>, failure: impl Fn() -> Failure) {
+        self.woken(wakers, |state, wakers| state.refuse(wakers, failure));
+    }
+
+    /// Learns where the connection leads that there is now.
+    pub(super) fn connected(&self, endpoint: &Endpoint<'_>) {
+        let mut state = self.lock();
+        (state.dialed, state.cause) = (Some(Dialed::new(endpoint)), None);
+    }
+
+    /// Learns why the connection breaks.
+    pub(super) fn broke(&self, cause: Cause) {
+        self.lock().cause = Some(cause);
+    }
+
+    /// Learns that there is no connection any more.
+    pub(super) fn disconnected(&self, reason: CloseReason, wakers: &mut Vec<Waker>) {
+        self.woken(wakers, |state, wakers| state.disconnected(reason, wakers));
+    }
+
+    /// Changes what handles may wait for, and then wakes those.
+    fn woken<R>(
+        &self,
+        wakers: &mut Vec<Waker>,
+        change: impl FnOnce(&mut State, &mut Vec<Waker>) -> R,
+    ) -> R {
+        let result = change(&mut self.lock(), wakers);
+        wakers.drain(..).for_each(Waker::wake);
+        result
+    }
+
+    /// Opens the slots for a series of replies. Who waits for one is woken when that is over.
+    pub(super) fn deliver<'e>(&'e self, wakers: &'e mut Vec<Waker>) -> Delivery<'e, L> {
+        Delivery { state: Some(self.lock()), wakers }
+    }
+
+    /// Ends for ever: who waits, and who comes, hears `error`.
+    pub fn end(&self, error: &Error) {
+        let wakers = self.lock().end(error);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Nobody's slot.
+const NOWHERE: u32 = u32::MAX;
+
+/// The slots, open for replies.
+pub(super) struct Delivery<'e, L: Share<State> + 'e> {
+    state: Option<L::Guard<'e>>,
+    /// Who is to be woken when the lock is free again.
+    wakers: &'e mut Vec<Waker>,
+}
+
+impl<L: Share<State>> Delivery<'_, L> {
+    pub(super) fn reply(&mut self, tag: u64, raw: &[u8]) {
+        self.put(tag, Ok(raw));
+    }
+
+    /// A reply says that the command was not executed for want of a login.
+    pub(super) fn no_login(&mut self, tag: u64, raw: &[u8]) {
+        self.put(tag, Ok(raw));
+        if let Some(state) = &mut self.state {
+            state.hold_back(Ticket::from_tag(tag), self.wakers);
+        }
+    }
+
+    pub(super) fn lost(&mut self, tag: u64, lost: Lost) {
+        if let Some(state) = &self.state {
+            let failure = state.lost(lost);
+            self.fail(tag, failure);
+        }
+    }
+
+    pub(super) fn fail(&mut self, tag: u64, failure: Failure) {
+        self.put(tag, Err(failure));
+    }
+
+    fn put(&mut self, tag: u64, entry: Result<&[u8], Failure>) {
+        if let Some(state) = &mut self.state {
+            self.wakers.extend(state.put(Ticket::from_tag(tag), entry));
+        }
+    }
+
+    /// Nothing was sent or received for a while.
+    pub(super) fn give_back(&mut self) {
+        if let Some(state) = &mut self.state {
+            state.give_back();
+        }
+    }
+
+    /// All replies are in: whether the connection has a session open.
+    pub(super) fn settle(&mut self, is_open: bool) {
+        if let Some(state) = &mut self.state {
+            state.settle(is_open);
+        }
+    }
+}
+
+impl<L: Share<State>> Drop for Delivery<'_, L> {
+    fn drop(&mut self) {
+        self.state = None;
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// Wakes who waits, if somebody does. Not to be called with a lock held.
+pub fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+pub(super) fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! A way in for more clones of a client.
+
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use core::cell::RefCell;
+use core::fmt;
+
+use super::Local;
+use super::nodes::Nodes;
+use super::shared::Shared;
+use crate::{Exchange, Follower, Handle, State};
+
+/// Makes [`Local`]s of one connection: see [`Local::door`].
+pub struct Door<T> {
+    pub(super) exchange: Arc<Exchange<RefCell<State>>>,
+    pub(super) shared: Rc<Shared<T>>,
+    pub(super) nodes: Rc<Nodes>,
+}
+
+impl<T> Door<T> {
+    /// A client like the others. When the driver has ended, all that it does fails.
+    pub fn enter(&self) -> Local<T> {
+        let follower = Follower::new(Handle::new(self.exchange.clone()));
+        Local { follower, shared: self.shared.clone(), nodes: self.nodes.clone() }
+    }
+
+    /// Whether one of them is in the middle of a transaction, or of a `WATCH`.
+    pub fn has_session(&self) -> bool {
+        self.exchange.is_in_session()
+    }
+}
+
+impl<T> fmt::Debug for Door<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Door").field(&self.shared.standing.borrow()).finish()
+    }
+}

@@ -1,0 +1,297 @@
+//! A client for hosts with one thread.
+
+mod door;
+mod identity;
+mod keeper;
+mod nodes;
+mod settings;
+mod shared;
+mod subscriber;
+
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+#[cfg(feature = "postcard")]
+use alloc::vec;
+#[cfg(feature = "postcard")]
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+use core::future::Future;
+use core::pin::pin;
+use core::time::Duration;
+
+pub use door::Door;
+use identity::Identity;
+#[cfg(feature = "postcard")]
+use identity::RESPONSE;
+use keeper::Keeper;
+use nodes::Nodes;
+pub use settings::{Hook, PushHook, Settings};
+use shared::Shared;
+pub use subscriber::Subscriber;
+#[cfg(feature = "postcard")]
+use zeroize::Zeroizing;
+
+use super::error::Error;
+use super::{Desk, Exchange, Follower, Handle, Health, Standing, State};
+use redis_entraid_core::manager::{Pull, TokenHealth, TokenManager};
+use redis_entraid_core::resp::{Arg, Value};
+use redis_entraid_core::source::TokenSource;
+use redis_entraid_core::time::Timer;
+use redis_entraid_core::transport::Connector;
+
+/// A client on one thread: a handle on a connection that its driver keeps open and logged in.
+/// Clones share the connection, and those to other nodes of a cluster.
+pub struct Local<T> {
+    follower: Follower<RefCell<State>>,
+    shared: Rc<Shared<T>>,
+    nodes: Rc<Nodes>,
+}
+
+impl<T: Timer + 'static> Local<T> {
+    /// Makes a client, and the future that drives it, which ends with the client's last clone and
+    /// its last [subscriber](Self::subscriber). With a `snapshot` of an earlier one's token, its
+    /// token serves as long as it lives.
+    pub fn new<K, S>(
+        settings: Settings,
+        timer: T,
+        connector: K,
+        source: S,
+        snapshot: Option<&[u8]>,
+    ) -> (Self, impl Future<Output = ()> + use<T, K, S>)
+    where
+        K: Connector + Clone,
+        S: TokenSource,
+    {
+        let queue_timeout = settings.queue_timeout;
+        let (shared, config) = Identity::new(settings, timer, &source, snapshot).share(None);
+        let config = config.for_commands();
+        // Handles are the same type where there are threads.
+        #[allow(clippy::arc_with_non_send_sync)]
+        let exchange = Arc::new(Exchange::new(&config, queue_timeout));
+        let follower = Follower::new(Handle::new(exchange.clone()));
+        let nodes = Rc::new(Nodes::new(exchange.clone()));
+        let desk = Desk::new(exchange);
+        let (led_to, is_idle) = (Some(nodes.clone()), false);
+        let keeper = Keeper { desk, shared: shared.clone(), is_idle, nodes: led_to };
+        let driver = keeper::run(config, keeper, nodes.clone(), connector, source);
+        (Self { follower, shared, nodes }, driver)
+    }
+
+    /// Makes a subscriber with the same identity, and the future that drives it, which ends with
+    /// the subscriber. Tokens are fetched by the client's driver, which has to run as well; but the
+    /// client itself may be dropped.
+    pub fn subscriber<K>(
+        &self,
+        connector: K,
+    ) -> (Subscriber<T>, impl Future<Output = ()> + use<T, K>)
+    where
+        K: Connector + Clone,
+    {
+        Subscriber::of(&self.shared.identity, connector)
+    }
+
+    /// Waits until there is a connection. Nothing was heard on it yet: commands go out in the flight
+    /// of the login.
+    ///
+    /// # Errors
+    /// [`Error`] if there is none: at once if trying again can't help, and at the start timeout
+    /// else.
+    pub async fn connected(&self) -> Result<(), Error> {
+        self.shared.started(|shared| shared.connected.get()).await
+    }
+
+    /// Waits until the server has accepted the login.
+    ///
+    /// # Errors
+    /// As [`connected`](Self::connected).
+    pub async fn logged_in(&self) -> Result<(), Error> {
+        self.shared.logged_in().await
+    }
+
+    /// Sends a command and waits for its reply, which is kept until the next one. Where a cluster
+    /// answers `MOVED`, it is sent to the node that is named, whose connection is kept as long as
+    /// the client; not within a transaction, which is all on one connection.
+    ///
+    /// # Errors
+    /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
+    /// have been executed. What a server refuses for want of a login (`NOAUTH`) is repeated once,
+    /// behind the next login; nothing that may have been executed is.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
+    /// sent. One that was sent may be executed.
+    pub async fn command(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
+        self.run(None, args).await
+    }
+
+    /// The same with a time limit of its own, wherever the command is then: what was not sent by then
+    /// is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
+    /// `None` is the usual limit.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn command_within(
+        &mut self,
+        limit: impl Into<Option<Duration>>,
+        args: &[Arg<'_>],
+    ) -> Result<Value<'_>, Error> {
+        self.run(limit.into(), args).await
+    }
+
+    async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
+        let shared = &*self.shared;
+        let slice = || shared.identity.tokens.peek(TokenManager::slice);
+        let follows = shared.identity.place.follow_moved;
+        let visit = follows.then_some(|node: &_| self.nodes.handle(node));
+        let executed = self.follower.execute(&shared.identity.timer, slice, limit, args, visit);
+        {
+            // Pinned here: a future that is handed over has its room twice.
+            let executed = pin!(executed);
+            shared.in_time(executed).await?;
+        }
+        self.pick(0)
+    }
+
+    /// Sends commands one behind the other and waits for all replies, which
+    /// [`reply`](Self::reply) has then. Says how many there are. Each `MOVED` among them is an
+    /// error.
+    ///
+    /// # Errors
+    /// [`Error`] if nothing could be sent.
+    pub async fn pipeline<'c, I>(&mut self, commands: I) -> Result<usize, Error>
+    where
+        I: IntoIterator<Item = &'c [Arg<'c>]>,
+    {
+        self.run_all(None, commands.into_iter()).await
+    }
+
+    /// The same with a time limit for all of them together.
+    ///
+    /// # Errors
+    /// As [`pipeline`](Self::pipeline).
+    pub async fn pipeline_within<'c, I>(
+        &mut self,
+        limit: impl Into<Option<Duration>>,
+        commands: I,
+    ) -> Result<usize, Error>
+    where
+        I: IntoIterator<Item = &'c [Arg<'c>]>,
+    {
+        self.run_all(limit.into(), commands.into_iter()).await
+    }
+
+    async fn run_all<'c, I>(&mut self, limit: Option<Duration>, commands: I) -> Result<usize, Error>
+    where
+        I: Iterator<Item = &'c [Arg<'c>]>,
+    {
+        let shared = &*self.shared;
+        {
+            let timer = &shared.identity.timer;
+            let executed = pin!(self.follower.execute_all(timer, limit, commands));
+            shared.in_time(executed).await?;
+        }
+        Ok(self.follower.replies())
+    }
+
+    /// The reply number `at` of those that came last.
+    ///
+    /// # Errors
+    /// [`Error`] if there is none, or if the server reported one.
+    pub fn reply(&self, at: usize) -> Result<Value<'_>, Error> {
+        self.pick(at)
+    }
+
+    fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
+        self.follower.pick(at).map_err(|error| {
+            // Why there is no login is a better answer than that there is none.
+            match self.shared.standing.borrow().problem() {
+                Some(login @ Error::Login(_)) if error.code() == Some("NOAUTH") => login.clone(),
+                _ => error,
+            }
+        })
+    }
+
+    /// What a host without a background task should do about its token.
+    pub fn pull(&self) -> Pull {
+        self.shared.identity.tokens.peek(|manager| manager.pull(self.shared.now()))
+    }
+
+    /// Fetches the next token if it is due: to be called when nobody waits for an answer any more,
+    /// where tokens are only fetched [on demand](redis_entraid_core::drive::Refresh::OnDemand).
+    ///
+    /// # Errors
+    /// [`Error`] if there was no token. The old one serves on.
+    pub async fn refresh_if_due(&self) -> Result<(), Error> {
+        if self.pull() == Pull::Use {
+            return Ok(());
+        }
+        let Identity { tokens, timer, until, failure, .. } = &*self.shared.identity;
+        let _waiting = tokens.waiting();
+        tokens.ask();
+        if !tokens.wait(timer, *until, |_| !tokens.is_asked()).await {
+            return Err(self.shared.too_late());
+        }
+        let failure = failure.borrow().clone();
+        failure.map_or(Ok(()), |error| Err(Error::Token(error)))
+    }
+
+    /// The token as bytes, if it isn't the one that the caller has: the one that was restored,
+    /// or that this gave before. It is a secret: see [`TokenManager::snapshot`].
+    #[cfg(feature = "postcard")]
+    pub fn changed_snapshot(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (now, identity) = (self.shared.now(), &*self.shared.identity);
+        identity.tokens.peek(|manager| {
+            let generation = manager.login(now)?.generation();
+            if generation == identity.kept.get() {
+                return None;
+            }
+            let mut bytes = Zeroizing::new(vec![0; RESPONSE]);
+            let len = manager.snapshot(now, identity.fingerprint, &mut bytes).ok()??.len();
+            bytes.truncate(len);
+            identity.kept.set(generation);
+            Some(bytes)
+        })
+    }
+
+    /// How the token stands. Never shows it.
+    pub fn token_health(&self) -> TokenHealth {
+        let now = self.shared.now();
+        self.shared.identity.tokens.peek(|manager| manager.health(now))
+    }
+
+    /// How token and connection stand. Never shows the token.
+    pub fn health(&self) -> Health {
+        Health::new(self.shared.now(), self.token_health(), &self.shared.standing.borrow())
+    }
+
+    /// How the connection stands, and has stood.
+    pub fn standing(&self) -> Standing {
+        self.shared.standing.borrow().clone()
+    }
+}
+
+impl<T> Local<T> {
+    /// A way in for more clones, which is none itself: while it is kept, a handle that is alone can
+    /// still have a transaction, and the driver ends with the last clone.
+    pub fn door(&self) -> Door<T> {
+        let exchange = self.follower.home().exchange().clone();
+        Door { exchange, shared: self.shared.clone(), nodes: self.nodes.clone() }
+    }
+}
+
+impl<T> Clone for Local<T> {
+    fn clone(&self) -> Self {
+        let (shared, nodes) = (self.shared.clone(), self.nodes.clone());
+        Self { follower: self.follower.another(), shared, nodes }
+    }
+}
+
+impl<T> fmt::Debug for Local<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Local").field(&self.shared.standing.borrow()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

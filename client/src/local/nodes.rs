@@ -1,0 +1,94 @@
+//! The nodes that redirections have led to, and what drives their connections.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
+use core::task::{Poll, Waker};
+
+use super::identity::Identity;
+use super::keeper::Keeper;
+use crate::error::Error;
+use crate::exchange::set_waker;
+use crate::{Desk, Exchange, Handle, NodeAddress, State, nodes, wake};
+use redis_entraid_core::time::Timer;
+use redis_entraid_core::transport::Connector;
+
+/// A node, and where its handles meet what drives its connection.
+type New = (NodeAddress, Arc<Exchange<RefCell<State>>>);
+
+/// See the [module](self).
+pub(super) struct Nodes {
+    known: RefCell<nodes::Nodes<RefCell<State>>>,
+    /// Those whose connections are not driven yet.
+    new: RefCell<Vec<New>>,
+    driver: RefCell<Option<Waker>>,
+    /// Nobody drives them any more.
+    is_over: Cell<bool>,
+}
+
+impl Nodes {
+    pub(super) fn new(home: Arc<Exchange<RefCell<State>>>) -> Self {
+        let (new, driver, is_over) = Default::default();
+        Self { known: RefCell::new(nodes::Nodes::new(home)), new, driver, is_over }
+    }
+
+    /// A handle on the connection to `node`.
+    pub(super) fn handle(&self, node: &NodeAddress) -> Handle<RefCell<State>> {
+        nodes::Nodes::handle(&self.known, node, |exchange| {
+            if self.is_over.get() {
+                exchange.end(&Error::Closed);
+                return;
+            }
+            self.new.borrow_mut().push((node.clone(), exchange));
+            wake(self.driver.take());
+        })
+    }
+
+    /// Drives the connections to them beside the client's `own`, until that ends: who has a handle at
+    /// a node has one there too.
+    pub(super) async fn keep<T: Timer, K: Connector + Clone>(
+        &self,
+        mut own: Pin<&mut dyn Future<Output = ()>>,
+        identity: &Rc<Identity<T>>,
+        connector: &K,
+    ) {
+        let mut open: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        poll_fn(|cx| {
+            if own.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            set_waker(&mut self.driver.borrow_mut(), cx);
+            for new in self.new.take() {
+                open.push(Box::pin(keep(identity, connector.clone(), new)));
+            }
+            open.retain_mut(|node| node.as_mut().poll(cx).is_pending());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Learns why nobody will drive them any more.
+    pub(super) fn end(&self, error: &Error) {
+        self.is_over.set(true);
+        for (_, exchange) in self.new.take() {
+            exchange.end(error);
+        }
+    }
+}
+
+/// Drives the connection to a node for as long as it has handles.
+async fn keep<T: Timer, K: Connector>(
+    identity: &Rc<Identity<T>>,
+    mut connector: K,
+    (node, exchange): New,
+) {
+    let (shared, config) = identity.share(Some(node));
+    let config = config.for_commands();
+    let desk = Desk::new(exchange);
+    let mut keeper = Keeper { desk, shared: shared.clone(), is_idle: true, nodes: None };
+    shared.keep(&mut connector, &config, &mut keeper).await;
+}

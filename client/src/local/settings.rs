@@ -1,0 +1,94 @@
+//! What may be chosen.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+use redis_entraid_core::connection::Config;
+use redis_entraid_core::drive::Refresh;
+use redis_entraid_core::event::Event;
+use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::reconnect::ReconnectPolicy;
+use redis_entraid_core::resp::Value;
+use redis_entraid_core::transport::PORT;
+
+/// Hears what happens.
+pub type Hook = Box<dyn Fn(&Event)>;
+
+/// Hears what a server sends a client unasked.
+pub type PushHook = Box<dyn Fn(Value<'_>)>;
+
+/// What may be chosen of a [`Local`](super::Local) client.
+#[non_exhaustive]
+pub struct Settings {
+    /// The server's name.
+    pub host: String,
+    /// What is dialed, unless it is the host.
+    pub address: Option<String>,
+    /// The port.
+    pub port: u16,
+    /// How a connection behaves.
+    pub config: Config,
+    /// How tokens are renewed.
+    pub policy: RefreshPolicy,
+    /// When.
+    pub refresh: Refresh,
+    /// How a server is dialed again.
+    pub reconnect: ReconnectPolicy,
+    /// How long a command may wait while there is no connection, and behind others: as long as for
+    /// its reply, if nothing else is said.
+    pub queue_timeout: Option<Duration>,
+    /// The largest reply that is taken, in bytes.
+    pub max_reply: usize,
+    /// What the first connection may take, with its token.
+    pub start_timeout: Duration,
+    /// From when the client is made, everything is over after this long: tokens, connections and
+    /// commands together.
+    pub deadline: Option<Duration>,
+    /// Any number that differs from process to process.
+    pub seed: u64,
+    /// How many bytes of messages a subscriber keeps that were not read yet.
+    pub backlog: usize,
+    /// Whether commands go where a cluster's `MOVED` sends them. It takes a connector that can dial
+    /// more than once.
+    pub follow_moved: bool,
+    /// Hears what happens.
+    pub on_event: Option<Hook>,
+    /// Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports.
+    pub on_push: Option<PushHook>,
+}
+
+impl Settings {
+    /// For the server `host`: commands in the flight of the first login, all else as usual.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            address: None,
+            port: PORT,
+            config: Config { eager: true, ..Config::default() },
+            policy: RefreshPolicy::default(),
+            refresh: Refresh::default(),
+            reconnect: ReconnectPolicy::default(),
+            queue_timeout: None,
+            max_reply: 64 << 20,
+            start_timeout: Duration::from_secs(30),
+            deadline: None,
+            seed: 0,
+            backlog: 1 << 20,
+            follow_moved: true,
+            on_event: None,
+            on_push: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+//! A subscriber for hosts with one thread.
+
+mod lines;
+
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use core::cell::RefCell;
+use core::fmt;
+use core::future::Future;
+use core::pin::pin;
+use core::time::Duration;
+
+use lines::Lines;
+
+use super::identity::Identity;
+use super::settings::Settings;
+use super::shared::Shared;
+use crate::error::Error;
+use crate::{Delivery, Health, Mail, Mailbox, Reader, Standing};
+use redis_entraid_core::command::Topic;
+use redis_entraid_core::drive::{either, within};
+use redis_entraid_core::source::TokenSource;
+use redis_entraid_core::time::Timer;
+use redis_entraid_core::transport::Connector;
+
+/// Hears what is published, and stays subscribed through all that happens to its connection, which
+/// its driver keeps.
+///
+/// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
+/// replaced before its token ends, as [`Replacement`](redis_entraid_core::connection::Replacement) says. All
+/// its methods may be called while others wait.
+pub struct Subscriber<T> {
+    reader: Reader<RefCell<Mail>>,
+    shared: Rc<Shared<T>>,
+    patience: Duration,
+}
+
+impl<T: Timer + 'static> Subscriber<T> {
+    /// Makes a subscriber with an identity of its own, and the future that drives it, which ends
+    /// with the subscriber. With a `snapshot` of an earlier token, that serves as long as it lives.
+    ///
+    /// One that shares the identity of a client is [`Local::subscriber`](super::Local::subscriber).
+    pub fn new<K, S>(
+        settings: Settings,
+        timer: T,
+        connector: K,
+        mut source: S,
+        snapshot: Option<&[u8]>,
+    ) -> (Self, impl Future<Output = ()> + use<T, K, S>)
+    where
+        K: Connector + Clone,
+        S: TokenSource,
+    {
+        let identity = Identity::new(settings, timer, &source, snapshot);
+        let (subscriber, lines) = Self::made(&identity);
+        let driver = async move {
+            let fetching = identity.fetch(&mut source);
+            let driving = pin!(either(fetching, lines.keep(connector)));
+            if identity.in_time(driving).await {
+                lines.too_late();
+            }
+        };
+        (subscriber, driver)
+    }
+
+    /// One more with the same identity.
+    pub(super) fn of<K>(
+        identity: &Rc<Identity<T>>,
+        connector: K,
+    ) -> (Self, impl Future<Output = ()> + use<T, K>)
+    where
+        K: Connector + Clone,
+    {
+        let (subscriber, lines) = Self::made(identity);
+        let identity = identity.clone();
+        let driver = async move {
+            let driving = pin!(lines.keep(connector));
+            if identity.in_time(driving).await {
+                lines.too_late();
+            }
+        };
+        (subscriber, driver)
+    }
+
+    fn made(identity: &Rc<Identity<T>>) -> (Self, Lines<T>) {
+        let (shared, config) = identity.share(None);
+        let config = config.for_subscriptions();
+        // It is the same type where there are threads.
+        #[allow(clippy::arc_with_non_send_sync)]
+        let mailbox = Arc::new(Mailbox::new(identity.place.backlog));
+        let reader = Reader::new(mailbox.clone());
+        let patience = config.command_timeout;
+        (Self { reader, shared: shared.clone(), patience }, Lines::new(shared, mailbox, config))
+    }
+
+    /// Waits until the server has accepted the login.
+    ///
+    /// # Errors
+    /// [`Error`] if there is none: at once if trying again can't help, and at the start timeout
+    /// else. Whoever keeps the subscriber then may still come to hear something.
+    pub async fn logged_in(&self) -> Result<(), Error> {
+        self.shared.logged_in().await
+    }
+
+    /// Subscribes to `names`, and waits until the server has confirmed it.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if it is refused. [`Error::Unavailable`] if there is no connection for
+    /// as long as a command may take, [`Error::Unconfirmed`] if there is one and the server doesn't
+    /// answer: then it is still wanted, and subscribed to when that works.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, `names` are still wanted. What the server then says of them, if
+    /// it refuses, is a [`Delivery::Refused`].
+    pub async fn subscribe<N: AsRef<[u8]>>(
+        &self,
+        topic: Topic,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<(), Error> {
+        let timer = &self.shared.identity.timer;
+        let by = timer.now().plus(self.patience);
+        let known = within(timer, by, self.reader.subscribe(topic, names)).await;
+        known.unwrap_or_else(|| Err(self.shared.standing.borrow().unconfirmed()))
+    }
+
+    /// Ends the subscription to `names`. What was published before may still come.
+    pub fn unsubscribe<N: AsRef<[u8]>>(&self, topic: Topic, names: impl IntoIterator<Item = N>) {
+        self.reader.unsubscribe(topic, names);
+    }
+
+    /// Waits for what comes next.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if its driver has ended, or its client's, and another one at the deadline,
+    /// if there is one. Faults of network, server and tokens are no errors: it comes back by
+    /// itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&self) -> Result<Delivery, Error> {
+        self.reader.next().await
+    }
+
+    /// How token and connection stand. Never shows the token.
+    pub fn health(&self) -> Health {
+        let now = self.shared.now();
+        let token = self.shared.identity.tokens.peek(|manager| manager.health(now));
+        Health::new(self.shared.now(), token, &self.shared.standing.borrow())
+    }
+
+    /// How the connection stands, and has stood.
+    pub fn standing(&self) -> Standing {
+        self.shared.standing.borrow().clone()
+    }
+
+    /// Why there is no connection at the moment, as far as that is known.
+    pub fn problem(&self) -> Option<Error> {
+        self.shared.problem()
+    }
+}
+
+impl<T> fmt::Debug for Subscriber<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subscriber").field(&self.shared.standing.borrow()).finish()
+    }
+}

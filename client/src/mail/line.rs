@@ -1,0 +1,402 @@
+//! One connection of a subscriber.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::VecDeque;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use core::fmt;
+use core::task::Context;
+
+use super::Message;
+use super::mailbox::{Mail, Mailbox, Name};
+use super::tasks::{Task, Tasks};
+use crate::desk::Ended;
+use crate::error::ServerError;
+use crate::share::Share;
+use redis_entraid_core::connection::{CloseReason, Lost, Outcome, Output, SubmitError, Tag};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::pubsub::{Confirmation, Notice, Tell};
+use redis_entraid_core::resp::{Arg, Value};
+
+/// The tag of what ends: nobody waits for the answer.
+const ENDS: Tag = Tag::MAX;
+
+/// The tag of what is told once more, for the sake of what comes before the answer.
+const BARRIER: Tag = Tag::MAX - 1;
+
+/// What it is beside another connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// There is no other one, or one that is to take its place.
+    First,
+    /// It takes the place of another, which ends when this one has its subscriptions. That they
+    /// overlap was said, or not yet.
+    Replaces { said: bool },
+    /// The other one has ended, and this one has stayed. What both were sent may still be under way
+    /// here: the server is asked something whose answer comes behind it.
+    Settles { asked: bool },
+}
+
+/// Whether it is known what the server has granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Granted {
+    Known,
+    /// The server has forgotten the login, and perhaps all else: with the next one it is told again.
+    Forgotten,
+    /// The server is silent about a subscription.
+    Unknown,
+}
+
+/// One connection of a subscriber: tells the server what is wanted, and hears it.
+///
+/// There is one, or two while one takes the place of the other. Who drives them says so when one
+/// ends: it was [`lost`](Self::lost), another one [`outlives`](Self::outlives) it, whose place it
+/// was to take, or another one [`succeeds`](Self::succeeds) it.
+pub struct Line<L: Share<Mail>> {
+    mailbox: Arc<Mailbox<L>>,
+    tasks: Tasks,
+    /// What is to end, and how much of that was told and not yet answered.
+    ends: VecDeque<Name>,
+    ending: usize,
+    /// Up to which change of the mailbox all was seen, and up to which wish there are tasks.
+    changes: u64,
+    wishes: u64,
+    granted: Granted,
+    place: Place,
+    logged_in: bool,
+    to_be_replaced: bool,
+    news: bool,
+}
+
+impl<L: Share<Mail>> Line<L> {
+    /// A connection over a transport that was just opened.
+    pub const fn new(mailbox: Arc<Mailbox<L>>) -> Self {
+        Self {
+            mailbox,
+            tasks: Tasks::new(),
+            ends: VecDeque::new(),
+            ending: 0,
+            changes: 0,
+            wishes: 0,
+            granted: Granted::Known,
+            place: Place::First,
+            logged_in: false,
+            to_be_replaced: false,
+            news: false,
+        }
+    }
+
+    /// The same, to take the place of one that is [to be replaced](Self::is_to_be_replaced). That
+    /// one is to [retire](redis_entraid_core::connection::Connection::retire) when this one
+    /// [is settled](Self::is_settled).
+    pub fn replacing(mailbox: Arc<Mailbox<L>>) -> Self {
+        Self { place: Place::Replaces { said: false }, ..Self::new(mailbox) }
+    }
+
+    /// Whether the server has accepted the login.
+    pub const fn is_logged_in(&self) -> bool {
+        self.logged_in
+    }
+
+    /// Whether another connection should take its place: it can't log in again.
+    pub const fn is_to_be_replaced(&self) -> bool {
+        self.to_be_replaced
+    }
+
+    /// Whether another one still serves, whose place it is to take.
+    pub const fn replaces(&self) -> bool {
+        matches!(self.place, Place::Replaces { .. })
+    }
+
+    /// Whether it has all that was wanted when it logged in.
+    pub fn is_settled(&self) -> bool {
+        self.logged_in && self.granted == Granted::Known && self.tasks.is_complete()
+    }
+
+    /// Whether the server is silent about a subscription. What it is subscribed to isn't known any
+    /// more then: it is to be closed as unresponsive.
+    pub fn is_unknown(&self) -> bool {
+        self.granted == Granted::Unknown
+    }
+
+    /// Whether something has changed that who drives it should see.
+    pub const fn has_news(&self) -> bool {
+        self.news
+    }
+
+    /// Notes that who drives it has looked.
+    pub const fn seen(&mut self) {
+        self.news = false;
+    }
+
+    /// It has ended, and there is no other one.
+    pub fn lost(&self) {
+        if let Place::Settles { .. } = self.place {
+            self.mailbox.overlap_ends();
+        }
+        self.begin_gap();
+    }
+
+    /// `later` has ended before it took the place of this one.
+    pub fn outlives(&mut self, later: &Self) {
+        self.stays(later.place);
+    }
+
+    /// `earlier` has ended for `reason`, and this one takes its place.
+    pub fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
+        if let Place::Settles { .. } = earlier.place {
+            self.mailbox.overlap_ends();
+        }
+        let place = core::mem::replace(&mut self.place, Place::First);
+        self.stays(place);
+        // If it has retired, all that was under way was heard.
+        if reason != CloseReason::Replaced {
+            earlier.begin_gap();
+            self.settle();
+        }
+    }
+
+    /// There is no other connection any more, of which the later one had this `place`.
+    fn stays(&mut self, place: Place) {
+        self.mailbox.set_heir(false);
+        if place == (Place::Replaces { said: true }) {
+            if let Place::Settles { .. } = self.place {
+                self.mailbox.overlap_ends();
+            }
+            self.place = Place::Settles { asked: false };
+        }
+    }
+
+    /// Finds out what has to be told.
+    fn plan(&mut self, changes: u64) {
+        let before = core::mem::replace(&mut self.changes, changes);
+        let Self { mailbox, tasks, ends, wishes, .. } = self;
+        if mailbox.has_removed(before) {
+            tasks.keep(|id, name| mailbox.wants(id, name), |name| ends.push_back(name.clone()));
+        }
+        if mailbox.has_heir() && !matches!(self.place, Place::Replaces { .. }) {
+            return;
+        }
+        // All others were seen before.
+        let seen = core::mem::replace(wishes, changes);
+        mailbox.wanted(|wish| {
+            if wish.id > seen {
+                tasks.add(wish.id, wish.name.clone());
+            }
+        });
+    }
+
+    /// The server has accepted a login.
+    fn logged_in(&mut self) {
+        self.news = true;
+        if self.granted == Granted::Forgotten {
+            self.granted = Granted::Known;
+            self.begin_gap();
+            self.ending = 0;
+            self.tasks.again();
+        }
+        if !core::mem::replace(&mut self.logged_in, true) {
+            if self.replaces() {
+                self.mailbox.set_heir(true);
+            }
+            self.plan(self.mailbox.changes());
+            self.tasks.complete_here();
+        }
+    }
+
+    /// What it was subscribed to has ended.
+    fn begin_gap(&self) {
+        if self.tasks.confirmed() > 0 {
+            self.mailbox.gap_begins();
+        }
+    }
+
+    /// What is to be told next, and by which tag it is known.
+    fn task(&self) -> Option<(Tag, &Name)> {
+        if self.granted != Granted::Known {
+            return None;
+        }
+        if let Some(name) = self.ends.get(self.ending) {
+            return Some((ENDS, name));
+        }
+        if let Place::Settles { asked: false } = self.place
+            && let Some(name) = self.tasks.granted()
+        {
+            return Some((BARRIER, name));
+        }
+        self.tasks.next().map(|task| (task.number, &task.name))
+    }
+
+    /// Tells the server what there is to tell, as much as the connection takes, and has `cx` woken
+    /// for more. Says whether it did.
+    ///
+    /// # Errors
+    /// [`Ended::Unneeded`] if nobody reads any more.
+    pub fn submit(&mut self, cx: &Context<'_>, tell: &mut Tell<'_>) -> Result<bool, Ended> {
+        let changes = self.mailbox.poll_changes(cx).ok_or(Ended::Unneeded)?;
+        let planned = changes != self.changes;
+        if planned {
+            self.plan(changes);
+        }
+        let mut progress = false;
+        while let Some((tag, name)) = self.task() {
+            let begins = tag != ENDS;
+            let topic = name.topic;
+            let command = if begins { topic.subscribes() } else { topic.unsubscribes() };
+            let args = [Arg::from(command), Arg::Bytes(&name.name)];
+            let refused = match tell(tag, &args) {
+                Ok(()) => None,
+                Err(SubmitError::Full | SubmitError::Ended) => break,
+                Err(error) => {
+                    Some(ServerError { code: "ERR".to_owned(), message: error.to_string() })
+                }
+            };
+            progress = true;
+            match (tag, refused) {
+                (ENDS, None) => self.ending += 1,
+                (ENDS, Some(_)) => drop(self.ends.remove(self.ending)),
+                (BARRIER, _) => self.place = Place::Settles { asked: true },
+                (_, refused) => {
+                    self.tasks.told(tag);
+                    if let Some(error) = refused {
+                        self.refused(tag, error);
+                    }
+                }
+            }
+        }
+        if self.place == (Place::Settles { asked: false }) && self.tasks.granted().is_none() {
+            // What nobody wants comes neither once nor twice.
+            self.overlap_ends();
+        }
+        if planned || progress {
+            // It may be that nothing is to be waited for any more.
+            self.settle();
+        }
+        Ok(progress)
+    }
+
+    /// Hears `output`, and gives events back, which others may want to hear too.
+    pub fn output(&mut self, output: Output<'_>) -> Option<Event> {
+        match output {
+            Output::Push(Ok(value)) => match Notice::of(value) {
+                Some(Notice::Message(_)) => self.mailbox.message(Some(Message::new(value))),
+                Some(Notice::Confirmation(confirmation)) => self.confirmation(&confirmation),
+                None => {}
+            },
+            Output::Push(Err(_)) => self.mailbox.message(None),
+            Output::Reply { tag, reply } => {
+                self.reply(tag, reply.ok());
+                self.settle();
+            }
+            // The login is gone: the next one brings it back.
+            Output::Lost { lost: Lost { reason: None, outcome: Outcome::NotSent, .. }, .. } => {
+                self.forgotten();
+            }
+            Output::Lost { lost: Lost { reason: None, .. }, .. } => {
+                self.granted = Granted::Unknown;
+            }
+            Output::Event(event) => {
+                match event {
+                    Event::LoggedIn { .. } | Event::Reauthenticated { .. } => self.logged_in(),
+                    Event::ReplacementDue { .. } => {
+                        (self.to_be_replaced, self.news) = (true, true);
+                    }
+                    // The other one has the same.
+                    Event::StateLost(_) if matches!(self.place, Place::Replaces { .. }) => {
+                        return None;
+                    }
+                    Event::StateLost(_) => self.forgotten(),
+                    _ => {}
+                }
+                return Some(event);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn reply(&mut self, tag: Tag, reply: Option<Value<'_>>) {
+        let error = reply.and_then(|value| value.error());
+        if let Some(error) = error
+            && error.code() == "NOAUTH"
+        {
+            return self.forgotten();
+        }
+        if tag == BARRIER {
+            return self.overlap_ends();
+        }
+        if tag == ENDS {
+            if self.ending > 0 {
+                self.ending -= 1;
+                self.ends.pop_front();
+            }
+            // It may be another one that has ended, just then.
+            if let Some(Notice::Confirmation(confirmation)) = reply.and_then(Notice::of) {
+                self.confirmation(&confirmation);
+            }
+            return;
+        }
+        self.tasks.answered(tag);
+        match error {
+            Some(error) => self.refused(tag, error.into()),
+            None => self.confirmed(tag),
+        }
+    }
+
+    fn confirmation(&mut self, confirmation: &Confirmation<'_>) {
+        if let Confirmation { topic, began: false, name: Some(name), .. } = *confirmation
+            && self.tasks.ended(topic, name)
+        {
+            self.mailbox.gap_begins();
+        }
+    }
+
+    fn overlap_ends(&mut self) {
+        if let Place::Settles { .. } = self.place {
+            self.place = Place::First;
+            self.mailbox.overlap_ends();
+        }
+    }
+
+    /// The server knows nothing of the login any more.
+    fn forgotten(&mut self) {
+        if self.granted == Granted::Known {
+            self.granted = Granted::Forgotten;
+        }
+        if let Place::Settles { asked } = &mut self.place {
+            *asked = false;
+        }
+    }
+
+    fn refused(&mut self, number: u64, error: ServerError) {
+        if let Some(Task { id, name, .. }) = self.tasks.refuse(number) {
+            self.mailbox.refused(id, &name, error);
+        }
+    }
+
+    fn confirmed(&mut self, number: u64) {
+        let Some(Task { id, name, .. }) = self.tasks.confirm(number) else { return };
+        if self.place == (Place::Replaces { said: false }) {
+            self.place = Place::Replaces { said: true };
+            self.mailbox.overlap_begins();
+        }
+        self.mailbox.confirmed(*id, name);
+    }
+
+    /// Tells if that is all. What comes from here on is complete.
+    fn settle(&mut self) {
+        if self.is_settled() {
+            self.mailbox.settled();
+            self.news = true;
+        }
+    }
+}
+
+impl<L: Share<Mail>> fmt::Debug for Line<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line")
+            .field("subscriptions", &self.tasks.confirmed())
+            .field("to_be_replaced", &self.to_be_replaced)
+            .finish_non_exhaustive()
+    }
+}

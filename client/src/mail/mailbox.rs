@@ -1,0 +1,415 @@
+//! Where who reads and what drives the connections meet: what is wanted, and what came.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::task::{Context, Poll, Waker};
+
+use super::{Delivery, Message};
+use crate::error::{Error, ServerError};
+use crate::exchange::{set_waker, wake};
+use crate::share::Share;
+use redis_entraid_core::command::Topic;
+
+/// What is subscribed to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) topic: Topic,
+    pub(super) name: Arc<[u8]>,
+}
+
+impl Name {
+    pub(super) fn new(topic: Topic, name: &[u8]) -> Self {
+        Self { topic, name: name.into() }
+    }
+}
+
+/// Something that is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) name: Name,
+    /// Its number. Later wishes have higher ones, of the same thing too.
+    pub(super) id: u64,
+    /// A connection has confirmed it.
+    known: bool,
+    /// How many wait for it to be confirmed.
+    waiting: u32,
+}
+
+/// A wish that the server refused, until all who wait for it have gone.
+struct Refusal {
+    wish: Wish,
+    error: ServerError,
+    /// One of them has heard it.
+    heard: bool,
+}
+
+/// What a [`Mailbox`] shares.
+#[derive(Default)]
+pub struct Mail {
+    /// By name.
+    wishes: Vec<Wish>,
+    refusals: Vec<Refusal>,
+    /// Counts the changes of what is wanted, and which one took something away last.
+    changes: u64,
+    removed: u64,
+    /// A connection that takes the place of another has logged in.
+    heir: bool,
+    deliveries: VecDeque<Delivery>,
+    size: usize,
+    /// Subscriptions have ended, and it wasn't told yet.
+    gap: bool,
+    /// How often something may come twice.
+    overlaps: u32,
+    readers: Vec<Waker>,
+    driver: Option<Waker>,
+    over: Option<Error>,
+    left: bool,
+}
+
+/// So many entries are no burden.
+const FEW: usize = 64;
+
+/// Gives memory back that is not needed any more.
+pub(super) fn give_back<T>(list: &mut Vec<T>) {
+    if list.capacity() > FEW && list.capacity() / 4 > list.len() {
+        list.shrink_to(list.len() * 2);
+    }
+}
+
+impl Mail {
+    fn find(&self, name: &Name) -> Result<usize, usize> {
+        self.wishes.binary_search_by(|wish| wish.name.cmp(name))
+    }
+
+    /// The wish for `name`, if it has this number.
+    fn wish(&mut self, id: u64, name: &Name) -> Option<&mut Wish> {
+        let at = self.find(name).ok()?;
+        self.wishes.get_mut(at).filter(|wish| wish.id == id)
+    }
+
+    fn refusal(&mut self, id: u64) -> Option<(usize, &mut Refusal)> {
+        let at = self.refusals.iter().position(|refusal| refusal.wish.id == id)?;
+        self.refusals.get_mut(at).map(|refusal| (at, refusal))
+    }
+
+    /// Takes in what isn't a message. Of what lies behind the last message, the newest is enough:
+    /// nobody may read for long.
+    fn note(&mut self, delivery: Delivery) {
+        let is_note = |delivery: &&Delivery| !matches!(delivery, Delivery::Message(_));
+        let notes = self.deliveries.iter().rev().take_while(is_note).count();
+        let mut at = self.deliveries.len() - notes;
+        let mut missed = 0;
+        while let Some(earlier) = self.deliveries.get(at) {
+            match (&delivery, earlier) {
+                (Delivery::Missed(_), Delivery::Missed(count)) => missed += count,
+                (Delivery::Gap, Delivery::Gap)
+                | (Delivery::Overlap, Delivery::Overlap | Delivery::Settled) => {}
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            }
+            self.deliveries.remove(at);
+        }
+        self.deliveries.push_back(match delivery {
+            Delivery::Missed(count) => Delivery::Missed(count + missed),
+            other => other,
+        });
+    }
+
+    /// A wish has come to nothing, and nobody waits for it.
+    fn tell_refused(&mut self, wish: Wish, error: ServerError) {
+        let Name { topic, name } = wish.name;
+        self.deliveries.push_back(Delivery::Refused { topic, name: name.to_vec(), error });
+    }
+
+    fn wait<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        if !self.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+            self.readers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mail")
+    }
+}
+
+/// Where who reads and what drives the connections meet.
+pub struct Mailbox<L> {
+    mail: L,
+    /// How many bytes of messages it keeps.
+    limit: usize,
+}
+
+impl<L> fmt::Debug for Mailbox<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mailbox({} bytes)", self.limit)
+    }
+}
+
+impl<L: Share<Mail>> Mailbox<L> {
+    /// One that keeps up to `limit` bytes of messages.
+    pub fn new(limit: usize) -> Self {
+        Self { mail: L::new(Mail::default()), limit }
+    }
+
+    // The side of who reads.
+
+    /// Wants `names`, and waits for them until [`stop_waiting`](Self::stop_waiting). Answers with
+    /// the numbers of the wishes.
+    pub(super) fn want(&self, names: &[Name]) -> Vec<u64> {
+        self.change(|mail| {
+            // Few are put in their places; many come behind all, and are sorted at once.
+            let (known, many) = (mail.wishes.len(), names.len() > FEW);
+            for name in names {
+                let sorted = if many { known } else { mail.wishes.len() };
+                let before = mail.wishes.get(..sorted).unwrap_or_default();
+                let place = before.binary_search_by(|wish| wish.name.cmp(name));
+                if let Err(at) = place {
+                    mail.changes += 1;
+                    let (name, id) = (name.clone(), mail.changes);
+                    let at = if many { mail.wishes.len() } else { at };
+                    mail.wishes.insert(at, Wish { name, id, known: false, waiting: 0 });
+                }
+            }
+            if many {
+                mail.wishes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+                mail.wishes.dedup_by(|one, other| one.name == other.name);
+            }
+            let wished = |name| {
+                let wish = mail.find(name).ok().and_then(|at| mail.wishes.get_mut(at));
+                wish.map_or(0, |wish| {
+                    wish.waiting += 1;
+                    wish.id
+                })
+            };
+            names.iter().map(wished).collect()
+        })
+    }
+
+    /// One who waited for these does no more. What was refused and not heard becomes news.
+    pub(super) fn stop_waiting<'n>(&self, names: impl Iterator<Item = (u64, &'n Name)>) {
+        self.put(|mail| {
+            for (id, name) in names {
+                if let Some(wish) = mail.wish(id, name) {
+                    wish.waiting = wish.waiting.saturating_sub(1);
+                } else if let Some((at, refusal)) = mail.refusal(id) {
+                    refusal.wish.waiting = refusal.wish.waiting.saturating_sub(1);
+                    if refusal.wish.waiting == 0 {
+                        let Refusal { wish, error, heard } = mail.refusals.swap_remove(at);
+                        if !heard {
+                            mail.tell_refused(wish, error);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Who waits for one of these waits no more.
+    pub(super) fn unwant(&self, names: &mut [Name]) {
+        names.sort_unstable();
+        self.change(|mail| {
+            mail.wishes.retain(|wish| names.binary_search(&wish.name).is_err());
+            give_back(&mut mail.wishes);
+            mail.changes += 1;
+            mail.removed = mail.changes;
+        });
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn leave(&self) {
+        self.change(|mail| mail.left = true);
+    }
+
+    /// Changes what is wanted, which concerns both sides.
+    fn change<T>(&self, change: impl FnOnce(&mut Mail) -> T) -> T {
+        let (changed, driver) = self.put(|mail| (change(mail), mail.driver.take()));
+        wake(driver);
+        changed
+    }
+
+    /// Waits until each of these was confirmed, or one refused.
+    pub(super) fn poll_known<'n>(
+        &self,
+        cx: &Context<'_>,
+        names: impl Iterator<Item = (u64, &'n Name)>,
+    ) -> Poll<Result<(), Error>> {
+        let mut mail = self.mail.lock();
+        if let Some(error) = &mail.over {
+            return Poll::Ready(Err(error.clone()));
+        }
+        let mut waiting = false;
+        for (id, name) in names {
+            match mail.wish(id, name) {
+                Some(wish) => waiting |= !wish.known,
+                None => {
+                    if let Some((_, refusal)) = mail.refusal(id) {
+                        refusal.heard = true;
+                        return Poll::Ready(Err(Error::Server(refusal.error.clone())));
+                    }
+                }
+            }
+        }
+        if waiting { mail.wait(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Result<Delivery, Error>> {
+        let mut mail = self.mail.lock();
+        if let Some(delivery) = mail.deliveries.pop_front() {
+            if let Delivery::Message(message) = &delivery {
+                mail.size -= message.size();
+            }
+            if mail.deliveries.is_empty() && mail.deliveries.capacity() > FEW {
+                mail.deliveries = VecDeque::new();
+            }
+            return Poll::Ready(Ok(delivery));
+        }
+        if let Some(error) = &mail.over {
+            return Poll::Ready(Err(error.clone()));
+        }
+        mail.wait(cx)
+    }
+
+    // The side of what drives the connections.
+
+    /// Says how often changed what is wanted, and has `cx` woken when it changes again; `None` if
+    /// nobody reads any more.
+    pub fn poll_changes(&self, cx: &Context<'_>) -> Option<u64> {
+        let mut mail = self.mail.lock();
+        set_waker(&mut mail.driver, cx);
+        (!mail.left).then_some(mail.changes)
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.mail.lock().changes
+    }
+
+    /// Whether something isn't wanted any more since that change.
+    pub(super) fn has_removed(&self, since: u64) -> bool {
+        self.mail.lock().removed > since
+    }
+
+    /// Shows all that is wanted.
+    pub(super) fn wanted(&self, show: impl FnMut(&Wish)) {
+        self.mail.lock().wishes.iter().for_each(show);
+    }
+
+    /// Whether `name` is still wanted as it was under this number.
+    pub(super) fn wants(&self, id: u64, name: &Name) -> bool {
+        self.mail.lock().wish(id, name).is_some()
+    }
+
+    /// Whether a connection that takes the place of another has logged in: what is wanted from then
+    /// on is its business alone, or it might never have all that the other one has.
+    pub(super) fn has_heir(&self) -> bool {
+        self.mail.lock().heir
+    }
+
+    /// See [`has_heir`](Self::has_heir).
+    pub(super) fn set_heir(&self, heir: bool) {
+        self.change(|mail| {
+            mail.heir = heir;
+            mail.changes += 1;
+        });
+    }
+
+    pub(super) fn confirmed(&self, id: u64, name: &Name) {
+        self.put(|mail| {
+            if let Some(wish) = mail.wish(id, name) {
+                wish.known = true;
+            }
+        });
+    }
+
+    /// The server refused `name`. If nobody waits for it, it is news.
+    pub(super) fn refused(&self, id: u64, name: &Name, error: ServerError) {
+        // Another connection may have been granted it.
+        self.change(|mail| {
+            let Ok(at) = mail.find(name) else { return };
+            if mail.wishes.get(at).is_none_or(|wish| wish.id != id) {
+                return;
+            }
+            let wish = mail.wishes.remove(at);
+            mail.changes += 1;
+            mail.removed = mail.changes;
+            if wish.known || wish.waiting == 0 {
+                mail.tell_refused(wish, error);
+            } else {
+                mail.refusals.push(Refusal { wish, error, heard: false });
+            }
+        });
+    }
+
+    /// Takes a message in, if there is room.
+    pub(super) fn message(&self, message: Option<Message>) {
+        self.put(|mail| match message {
+            Some(message) if mail.size + message.size() <= self.limit => {
+                mail.size += message.size();
+                mail.deliveries.push_back(Delivery::Message(message));
+            }
+            _ => mail.note(Delivery::Missed(1)),
+        });
+    }
+
+    /// Two connections have the same subscriptions.
+    pub(super) fn overlap_begins(&self) {
+        self.put(|mail| {
+            mail.overlaps += 1;
+            if mail.overlaps == 1 {
+                mail.note(Delivery::Overlap);
+            }
+        });
+    }
+
+    /// One has ended, and what both were sent has come.
+    pub(super) fn overlap_ends(&self) {
+        self.put(|mail| {
+            mail.overlaps = mail.overlaps.saturating_sub(1);
+            if mail.overlaps == 0 {
+                mail.note(Delivery::Settled);
+            }
+        });
+    }
+
+    /// Subscriptions have ended.
+    pub(super) fn gap_begins(&self) {
+        self.mail.lock().gap = true;
+    }
+
+    /// All that was subscribed to before a gap is again.
+    pub(super) fn settled(&self) {
+        self.put(|mail| {
+            if core::mem::take(&mut mail.gap) {
+                mail.note(Delivery::Gap);
+            }
+        });
+    }
+
+    /// For how many deliveries it has memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.mail.lock().deliveries.capacity()
+    }
+
+    /// Ends for ever: who reads hears `error` behind all that has come.
+    pub fn end(&self, error: &Error) {
+        self.put(|mail| {
+            mail.over.get_or_insert_with(|| error.clone());
+        });
+    }
+
+    fn put<T>(&self, put: impl FnOnce(&mut Mail) -> T) -> T {
+        let mut mail = self.mail.lock();
+        let done = put(&mut mail);
+        let readers = core::mem::take(&mut mail.readers);
+        drop(mail);
+        readers.into_iter().for_each(Waker::wake);
+        done
+    }
+}

@@ -1,0 +1,115 @@
+//! What a subscriber hears, and how it stays subscribed: the rules, for hosts with threads and
+//! without.
+//!
+//! Who reads and what drives the connections meet at a [`Mailbox`]: there is a [`Reader`] on one
+//! side, and a [`Line`] for each connection on the other.
+
+mod line;
+mod mailbox;
+mod reader;
+mod tasks;
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+pub use line::Line;
+pub use mailbox::{Mail, Mailbox};
+pub use reader::Reader;
+
+use super::error::{Error, ServerError};
+use redis_entraid_core::command::Topic;
+use redis_entraid_core::pubsub::{self, Notice};
+use redis_entraid_core::resp::Value;
+
+/// What a subscriber hears.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Somebody published something.
+    Message(Message),
+    /// The connection was lost and made again: what was published in between is missing. From
+    /// here on nothing is: who reads now what he missed has all.
+    Gap,
+    /// Another connection takes the place of this one: from here to
+    /// [`Settled`](Self::Settled), messages may come twice.
+    Overlap,
+    /// One of the two has ended, and what both were sent has come.
+    Settled,
+    /// So many messages were dropped here, since too many wait to be read or one was too large.
+    Missed(u64),
+    /// The server refuses what it granted before, or what nobody waits for any more: that
+    /// subscription has ended.
+    Refused {
+        /// Of which kind it was.
+        topic: Topic,
+        /// To what.
+        name: Vec<u8>,
+        /// What the server says.
+        error: ServerError,
+    },
+}
+
+/// What somebody published.
+#[derive(Clone)]
+pub struct Message {
+    raw: Box<[u8]>,
+}
+
+impl Message {
+    fn new(value: Value<'_>) -> Self {
+        Self { raw: value.raw().into() }
+    }
+
+    const fn size(&self) -> usize {
+        // With what the queue itself takes for it.
+        self.raw.len() + 64
+    }
+
+    fn value(&self) -> Value<'_> {
+        Value::framed(&self.raw)
+    }
+
+    fn notice(&self) -> Option<pubsub::Message<'_>> {
+        match Notice::of(self.value()) {
+            Some(Notice::Message(message)) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The channel that it was published on.
+    pub fn channel(&self) -> &[u8] {
+        self.notice().map_or(b"", |message| message.channel)
+    }
+
+    /// The pattern by which it came, if it came by one.
+    pub fn pattern(&self) -> Option<&[u8]> {
+        self.notice()?.pattern
+    }
+
+    /// What was published.
+    pub fn payload(&self) -> &[u8] {
+        self.notice().and_then(|message| message.payload.bytes().ok()).unwrap_or_default()
+    }
+
+    /// What was published, if it is UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::Type`] if it is not.
+    pub fn text(&self) -> Result<&str, Error> {
+        Ok(self.notice().map_or(self.value(), |message| message.payload).str()?)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("channel", &String::from_utf8_lossy(self.channel()))
+            .field("bytes", &self.payload().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! What a server is to know on one connection, and how far that is.
+
+use alloc::vec::Vec;
+
+use super::mailbox::{Name, give_back};
+use redis_entraid_core::command::Topic;
+
+/// What the server is to know.
+pub(super) struct Task {
+    /// Its number on this connection: they are told, and answered, one after the other.
+    pub(super) number: u64,
+    /// That of the wish.
+    pub(super) id: u64,
+    pub(super) name: Name,
+    pub(super) told: Told,
+}
+
+/// How it stands with a name on a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    NotYet,
+    Sent,
+    Confirmed,
+}
+
+/// The tasks of a connection.
+#[derive(Default)]
+pub(super) struct Tasks {
+    /// By number.
+    list: Vec<Task>,
+    /// The number of what is told next, of what is answered next, and of what comes behind all.
+    next: u64,
+    answered: u64,
+    number: u64,
+    /// What comes before this number makes it complete: later wishes must not put that off.
+    complete_at: u64,
+    confirmed: usize,
+}
+
+impl Tasks {
+    pub(super) const fn new() -> Self {
+        let list = Vec::new();
+        Self { list, next: 0, answered: 0, number: 0, complete_at: 0, confirmed: 0 }
+    }
+
+    /// How many are confirmed.
+    pub(super) const fn confirmed(&self) -> usize {
+        self.confirmed
+    }
+
+    pub(super) fn add(&mut self, id: u64, name: Name) {
+        self.list.push(Task { number: self.number, id, name, told: Told::NotYet });
+        self.number += 1;
+    }
+
+    /// Forgets what isn't `wanted` any more. What was told of it is to `end`.
+    pub(super) fn keep(&mut self, wanted: impl Fn(u64, &Name) -> bool, mut end: impl FnMut(&Name)) {
+        let confirmed = &mut self.confirmed;
+        self.list.retain(|Task { id, name, told, .. }| {
+            let wanted = wanted(*id, name);
+            if !wanted && *told != Told::NotYet {
+                *confirmed -= usize::from(*told == Told::Confirmed);
+                end(name);
+            }
+            wanted
+        });
+        give_back(&mut self.list);
+    }
+
+    /// What there is by now makes it complete.
+    pub(super) const fn complete_here(&mut self) {
+        self.complete_at = self.number;
+    }
+
+    /// Whether all is answered that makes it complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.at(self.answered).is_none_or(|task| task.number >= self.complete_at)
+    }
+
+    /// The first task that has this number or a higher one.
+    fn at(&self, number: u64) -> Option<&Task> {
+        self.list.get(self.list.partition_point(|task| task.number < number))
+    }
+
+    fn find(&self, number: u64) -> Option<usize> {
+        self.list.binary_search_by(|task| task.number.cmp(&number)).ok()
+    }
+
+    /// What is to be told next.
+    pub(super) fn next(&self) -> Option<&Task> {
+        self.at(self.next)
+    }
+
+    /// Something that the server has granted.
+    pub(super) fn granted(&self) -> Option<&Name> {
+        let granted = self.list.iter().find(|task| task.told == Told::Confirmed);
+        granted.map(|task| &task.name)
+    }
+
+    /// This one was told, or can't be.
+    pub(super) fn told(&mut self, number: u64) {
+        self.next = number + 1;
+        if let Some(task) = self.find(number).and_then(|at| self.list.get_mut(at)) {
+            task.told = Told::Sent;
+        }
+    }
+
+    /// This one is answered.
+    pub(super) const fn answered(&mut self, number: u64) {
+        self.answered = number + 1;
+    }
+
+    pub(super) fn confirm(&mut self, number: u64) -> Option<&Task> {
+        let at = self.find(number)?;
+        let task = self.list.get_mut(at).filter(|task| task.told == Told::Sent)?;
+        task.told = Told::Confirmed;
+        self.confirmed += 1;
+        Some(task)
+    }
+
+    /// Takes one out that was refused.
+    pub(super) fn refuse(&mut self, number: u64) -> Option<Task> {
+        self.find(number).map(|at| self.list.remove(at))
+    }
+
+    /// All is told again.
+    pub(super) fn again(&mut self) {
+        for task in &mut self.list {
+            (task.number, task.told) = (self.number, Told::NotYet);
+            self.number += 1;
+        }
+        self.confirmed = 0;
+        self.complete_here();
+    }
+
+    /// The server has ended this one. If nobody asked it to, as when a slot of a cluster moves, it is
+    /// told again. Says whether that is so.
+    pub(super) fn ended(&mut self, topic: Topic, name: &[u8]) -> bool {
+        let is_it = |task: &Task| {
+            task.told == Told::Confirmed && task.name.topic == topic && *task.name.name == *name
+        };
+        let Some(at) = self.list.iter().position(is_it) else { return false };
+        let Task { id, name, .. } = self.list.remove(at);
+        self.confirmed -= 1;
+        self.add(id, name);
+        self.complete_here();
+        true
+    }
+}

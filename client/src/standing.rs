@@ -1,0 +1,231 @@
+//! How the connection of a client stands, and when the next one may be made.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::error::{Cause, ConnectError, Error, FetchError};
+use redis_entraid_core::connection::{CloseReason, ConnectionHealth};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::manager::TokenHealth;
+use redis_entraid_core::reconnect::{Dial, Reconnect};
+use redis_entraid_core::time::Instant;
+use redis_entraid_core::transport::ConnectErrorKind;
+
+/// Hears all that happens to the connections of one client, one after the other.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    reconnect: Reconnect,
+    /// How the connection stood, and when that was.
+    connection: Option<(Instant, ConnectionHealth)>,
+    connects: u32,
+    reauths: u32,
+    problem: Option<Error>,
+    hopeless: bool,
+    /// Why the connection breaks, which is said next.
+    cause: Option<Cause>,
+}
+
+impl Standing {
+    /// Before the first connection.
+    pub const fn new(reconnect: Reconnect) -> Self {
+        let (connection, problem, cause) = (None, None, None);
+        Self { reconnect, connection, connects: 0, reauths: 0, problem, hopeless: false, cause }
+    }
+
+    /// Why there is no connection, as far as that is known.
+    pub const fn problem(&self) -> Option<&Error> {
+        self.problem.as_ref()
+    }
+
+    /// Whether trying again soon can't help against the [`problem`](Self::problem): who waits for
+    /// the first connection should hear of it at once.
+    pub const fn is_hopeless(&self) -> bool {
+        self.hopeless
+    }
+
+    /// How the connection stood when it last had something to do, if there is one.
+    pub fn connection(&self) -> Option<&ConnectionHealth> {
+        self.connection.as_ref().map(|(_, health)| health)
+    }
+
+    /// Why a subscription wasn't confirmed for as long as a command may take: there was no
+    /// connection, or the server on it did not answer.
+    pub fn unconfirmed(&self) -> Error {
+        let logged_in = self.connection().is_some_and(|health| health.generation.is_some());
+        match &self.problem {
+            // It was just given up for that.
+            Some(Error::Ended { reason: CloseReason::Unresponsive, .. }) => Error::Unconfirmed,
+            _ if logged_in => Error::Unconfirmed,
+            problem => Error::Unavailable { cause: problem.clone().map(Box::new) },
+        }
+    }
+
+    /// Logins on new connections.
+    pub const fn connects(&self) -> u32 {
+        self.connects
+    }
+
+    /// Logins with a newer token on a live connection.
+    pub const fn reauths(&self) -> u32 {
+        self.reauths
+    }
+
+    /// When to dial: sooner, if a command waits for the connection.
+    pub fn dial(&self, now: Instant, wanted: bool) -> Dial {
+        self.reconnect.poll(now, wanted)
+    }
+
+    /// What dialing and TLS may take together.
+    pub const fn connect_timeout(&self) -> Duration {
+        self.reconnect.connect_timeout()
+    }
+
+    /// Learns why there is no token. `retryable` is the
+    /// [manager's](redis_entraid_core::manager::TokenManager::is_retryable) word.
+    pub fn no_token(&mut self, error: Arc<FetchError>, retryable: bool) {
+        self.problem = Some(Error::Token(error));
+        self.hopeless = !retryable;
+    }
+
+    /// Learns that dialing failed. Says what to tell who wants to hear.
+    pub fn dial_failed(&mut self, now: Instant, error: ConnectError) -> Event {
+        self.hopeless = match error.kind() {
+            // One front end of many may have left a part of its chain out: the next one is heard.
+            ConnectErrorKind::Tls => self.failed_in_tls(),
+            kind => kind == ConnectErrorKind::Host,
+        };
+        self.problem = Some(Error::Connect(Arc::new(error)));
+        Event::DialFailed { next_in: self.reconnect.failed(now) }
+    }
+
+    /// Whether the last dial has failed in TLS already.
+    fn failed_in_tls(&self) -> bool {
+        let Some(Error::Connect(error)) = &self.problem else { return false };
+        error.kind() == ConnectErrorKind::Tls
+    }
+
+    /// Learns how the connection stands.
+    pub fn set_health(&mut self, now: Instant, health: ConnectionHealth) {
+        self.connection = Some((now, health));
+        // It may take commands before it has logged in.
+        if health.ready && health.generation.is_some() {
+            self.problem = None;
+        } else if health.is_overdue() {
+            let reason = CloseReason::Unresponsive;
+            self.problem = Some(Error::Ended { reason, cause: None });
+        }
+    }
+
+    /// Learns why the connection breaks, in the words of the network, before it has ended.
+    pub fn broke(&mut self, cause: Cause) {
+        self.cause = Some(cause);
+    }
+
+    /// Learns what happened to the connection.
+    pub fn observe(&mut self, now: Instant, event: &Event) {
+        self.reconnect.observe(now, event);
+        match event {
+            Event::LoggedIn { .. } => {
+                self.connects = self.connects.saturating_add(1);
+                self.problem = None;
+            }
+            Event::Reauthenticated { .. } => self.reauths = self.reauths.saturating_add(1),
+            // Another one has taken its place, or does so now.
+            Event::Disconnected { reason: CloseReason::Replaced } => self.connection = None,
+            Event::Disconnected { reason } => {
+                self.connection = None;
+                let cause = self.cause.take();
+                let (problem, hopeless) = match *reason {
+                    CloseReason::Refused(error) => (Error::Login(error), !error.is_transient()),
+                    reason => (Error::Ended { reason, cause }, false),
+                };
+                (self.problem, self.hopeless) = (Some(problem), hopeless);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How a client or a subscriber stands. Never shows the token.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// The identity's token.
+    pub token: TokenHealth,
+    /// The connection, while there is one.
+    pub connection: Option<ConnectionHealth>,
+    /// Connections that were made after the first.
+    pub reconnects: u32,
+    /// Logins with a newer token on a live connection.
+    pub reauths: u32,
+}
+
+impl Health {
+    /// As token and connection stand at `now`.
+    pub fn new(now: Instant, token: TokenHealth, standing: &Standing) -> Self {
+        let Standing { connection, connects, reauths, .. } = *standing;
+        let connection = connection.map(|(at, health)| health.after(now.since(at)));
+        Self { token, connection, reconnects: connects.saturating_sub(1), reauths }
+    }
+
+    /// Whether a command that is sent now will be sent: for readiness probes. It stays so while the
+    /// connection logs in again, and ends when a reply is overdue.
+    pub fn is_ready(&self) -> bool {
+        self.connection.is_some_and(|connection| connection.ready)
+    }
+
+    /// How old the token is.
+    pub const fn token_age(&self) -> Option<Duration> {
+        self.token.age
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis_entraid_core::connection::{Config, Connection, Pending};
+    use redis_entraid_core::manager::TokenManager;
+    use redis_entraid_core::policy::RefreshPolicy;
+    use redis_entraid_core::reconnect::ReconnectPolicy;
+    use redis_entraid_core::secret::Secret;
+    use redis_entraid_core::token::Token;
+
+    #[test]
+    fn the_end_of_a_login_comes_nearer_while_nothing_happens() {
+        let secs = |n: u64| Instant::from_millis(n * 1000);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let token = Token::new(Secret::new("token")).with_user("oid");
+        manager.push(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
+        let ring = [Pending::default(); 1];
+        let mut connection = Connection::new(Config::default(), [0; 256], [0; 256], ring);
+        connection.look(secs(0), &mut manager);
+        let len = connection.transmit().len();
+        connection.sent(len);
+        let answer = b"%1\r\n+proto\r\n:3\r\n";
+        connection.receive_space()[..answer.len()].copy_from_slice(answer);
+        connection.received(secs(0), answer.len());
+        while connection.next(secs(0)).is_some() {}
+        let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+        standing.set_health(secs(0), connection.health(secs(0)));
+        for (passed, ready) in [(0, true), (3599, true), (3600, false), (9999, false)] {
+            let now = secs(passed);
+            let health = Health::new(now, manager.health(now), &standing);
+            let ends_in = health.connection.unwrap().login_ends_in;
+            assert_eq!((ends_in, health.is_ready()), (health.token.expires_in, ready), "{passed}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_good_enough_is_final_when_the_next_one_is_not_either() {
+        let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+        let mut fails = |kind| {
+            standing.dial_failed(Instant::default(), ConnectError::new(kind, "cache", "no"));
+            standing.is_hopeless()
+        };
+        let (tls, unreachable) = (ConnectErrorKind::Tls, ConnectErrorKind::Unreachable);
+        assert!(!fails(tls) && fails(tls) && fails(tls));
+        assert!(!fails(unreachable) && !fails(tls) && fails(tls));
+        assert!(fails(ConnectErrorKind::Host));
+    }
+}
