@@ -19,10 +19,10 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::auth::{LoginError, Protocol};
-use crate::connection::CloseReason;
-use crate::manager::Generation;
+use crate::close::CloseReason;
 use crate::source::SourceError;
 use crate::time::millis;
+use crate::token::Generation;
 
 /// Something that happened to an identity or to one of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub const MAX_DEPTH: u32 = 32;
 
 /// Where something lies in the text: bytes from `start` up to, not with, `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// The first byte.
     pub start: usize,
     /// One behind the last byte.
@@ -40,14 +40,14 @@ pub struct Span {
 impl Span {
     /// The bytes that it covers in `text`; empty if it lies outside.
     #[inline(never)]
-    pub fn of(self, text: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
 }
 
 /// A member of the top-level object, as written: strings with their quotes and escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Where its name is.
     pub key: Span,
     /// Where its value is.
@@ -119,7 +119,7 @@ enum State {
 
 /// Finds the members of a JSON object in a text that comes in pieces.
 #[derive(Clone, Debug)]
-pub struct Scanner {
+pub(crate) struct Scanner {
     state: State,
     /// Bytes seen so far.
     at: usize,
@@ -138,7 +138,7 @@ impl Default for Scanner {
 
 impl Scanner {
     /// Before the first byte.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             state: State::Start,
             at: 0,
@@ -154,7 +154,7 @@ impl Scanner {
     ///
     /// # Errors
     /// [`JsonError`] if the text can't be a JSON object; the scanner is of no use then.
-    pub fn feed(&mut self, piece: &[u8]) -> Result<(usize, Option<Member>), JsonError> {
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(usize, Option<Member>), JsonError> {
         let mut used = 0;
         while let Some(&byte) = piece.get(used) {
             if let State::String { .. } = self.state {
@@ -183,7 +183,7 @@ impl Scanner {
     ///
     /// # Errors
     /// [`JsonError::Incomplete`] if not.
-    pub fn finish(&self) -> Result<(), JsonError> {
+    pub(crate) fn finish(&self) -> Result<(), JsonError> {
         if self.state == State::End { Ok(()) } else { Err(JsonError::Incomplete) }
     }
 

@@ -21,6 +21,7 @@ extern crate std;
 
 pub mod auth;
 mod base64;
+mod close;
 pub mod command;
 pub mod connection;
 pub mod date;
@@ -29,6 +30,7 @@ pub mod event;
 pub mod http;
 pub mod json;
 pub mod jwt;
+pub mod listener;
 pub mod manager;
 mod number;
 pub mod policy;

@@ -11,10 +11,6 @@
 //!
 //! Source: [Redis Pub/Sub](https://redis.io/docs/latest/develop/pubsub/).
 
-mod listener;
-
-pub use listener::{Heard, Listener, Tell};
-
 use crate::command::Topic;
 use crate::resp::Value;
 

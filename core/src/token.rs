@@ -19,6 +19,11 @@ use crate::secret::Secret;
 use crate::storage::CapacityError;
 use crate::time::UnixTime;
 
+/// The number of a token: each new one has a higher one. The first is 1; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Generation(pub u32);
+
 /// An access token and what came with it.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

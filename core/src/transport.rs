@@ -19,6 +19,7 @@ use core::time::Duration;
 pub use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 pub use peer::IpText;
 
+pub use crate::close::Break;
 use crate::event::Event;
 use crate::time::{Instant, millis};
 
@@ -299,67 +300,6 @@ impl ConnectErrorKind {
             }
             Self::Host => "check what this program is allowed to do",
         }
-    }
-}
-
-/// How a transport broke, as far as its host says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Break {
-    /// The host doesn't say.
-    Unknown,
-    /// The server, or somebody on the way, has reset it.
-    Reset,
-    /// It ended in the middle: of a reply, of a TLS record, or of TLS without a `close_notify`.
-    Truncated,
-    /// Nobody has acknowledged what was sent for as long as the host waits.
-    TimedOut,
-    /// The server ended TLS with an alert.
-    Alert,
-    /// A TLS record is not the server's, or has been changed on the way.
-    BadRecord,
-}
-
-impl Break {
-    /// What the error of a [`Read`] or a [`Write`] comes to.
-    pub const fn of(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Reset,
-            ErrorKind::ConnectionAborted => Self::Truncated,
-            ErrorKind::TimedOut => Self::TimedOut,
-            ErrorKind::ConnectionRefused => Self::Alert,
-            ErrorKind::InvalidData => Self::BadRecord,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-#[cfg(feature = "std")]
-impl From<std::io::ErrorKind> for Break {
-    /// What an error of the system's sockets comes to, or of TLS over them.
-    fn from(kind: std::io::ErrorKind) -> Self {
-        use std::io::ErrorKind as E;
-        match kind {
-            E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe => Self::Reset,
-            E::TimedOut => Self::TimedOut,
-            E::UnexpectedEof => Self::Truncated,
-            E::InvalidData => Self::BadRecord,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-impl fmt::Display for Break {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "the host doesn't say how",
-            Self::Reset => "it was reset, by the server or on the way",
-            Self::Truncated => "it ended in the middle",
-            Self::TimedOut => "nobody acknowledged what was sent",
-            Self::Alert => "the server ended it with a TLS alert",
-            Self::BadRecord => "a TLS record was damaged or forged",
-        })
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Instant as Stopwatch;
 
 use redis_entraid_core::connection::{Config, Connection, Output, Pending};
-use redis_entraid_core::json::Scanner;
 use redis_entraid_core::manager::TokenManager;
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::resp::Framer;
@@ -49,27 +48,6 @@ fn a_reply_of_10_mb_in_single_bytes_is_framed_in_linear_time() {
                 framer.feed(core::slice::from_ref(*byte)).expect("it is RESP").complete
             });
             assert_eq!(complete.count(), 1);
-        });
-    }
-}
-
-#[test]
-fn a_document_of_10_mb_in_single_bytes_is_scanned_in_linear_time() {
-    for unit in [r#""k":"vvvvvvvv","#, r#""k":[{},1],"#, r#""":0,"#] {
-        is_linear(|size| {
-            let text = format!("{{{}\"z\":1}}", unit.repeat(size / unit.len()));
-            let mut scanner = Scanner::new();
-            let mut members = 0;
-            for byte in text.as_bytes() {
-                let mut rest = core::slice::from_ref(byte);
-                while !rest.is_empty() {
-                    let (used, member) = scanner.feed(rest).expect("it is JSON");
-                    rest = &rest[used..];
-                    members += usize::from(member.is_some());
-                }
-            }
-            scanner.finish().expect("it is whole");
-            assert_eq!(members, size / unit.len() + 1);
         });
     }
 }

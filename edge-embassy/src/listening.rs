@@ -5,7 +5,7 @@ use core::fmt;
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::drive::Submit;
-use redis_entraid_core::pubsub::{Heard, Listener};
+use redis_entraid_core::listener::{Heard, Listener};
 
 /// Hears what is published. It must not wait for anything.
 pub type Hear = fn(&Heard<'_>);

@@ -67,7 +67,7 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     /// use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
     /// use embassy_sync::channel::Channel;
     /// use redis_entraid_embassy::entraid_core::command::Topic;
-    /// use redis_entraid_embassy::entraid_core::pubsub::Heard;
+    /// use redis_entraid_embassy::entraid_core::listener::Heard;
     /// # use redis_entraid_embassy::{Listening, Runner, Tcp, entraid_core::source::Fixed};
     ///
     /// enum Order { Open, Close, ReadState }

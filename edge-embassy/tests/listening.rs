@@ -10,7 +10,7 @@ use std::time::Duration;
 use board::{on_board, said, until};
 use redis_entraid_embassy::entraid_core::command::Topic;
 use redis_entraid_embassy::entraid_core::connection::Idle;
-use redis_entraid_embassy::entraid_core::pubsub::Heard;
+use redis_entraid_embassy::entraid_core::listener::Heard;
 use redis_entraid_embassy::{Config, Listening, args};
 use tokio::task::spawn_local;
 

@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
         owner: &mut impl Owner,
     ) -> Result<Option<CloseReason>, Unneeded> {
         self.look(owner);
-        if let Some(reason) = self.wire.parts().0.close_reason() {
+        if let Some(reason) = self.wire.close_reason() {
             return Ok(Some(reason));
         }
         let deadline = self.deadline(owner);

@@ -12,8 +12,9 @@ use rustls_pki_types::ServerName;
 use crate::config::Config;
 use crate::error::{Error, Violation};
 use crate::guard::Guard;
-use crate::halves::{Halves, Shared};
+use crate::halves::Halves;
 use crate::inner::{Progress, Refusal};
+use crate::shared::Shared;
 use crate::suite::{Aes128GcmSha256, Aes256GcmSha384, Suite};
 use crate::verifier::{Provider, Verifier};
 

@@ -28,11 +28,13 @@ mod der;
 mod error;
 mod guard;
 mod halves;
+mod incoming;
 mod inner;
 #[cfg(feature = "rsa")]
 mod montgomery;
 #[cfg(feature = "rsa")]
 mod rsa;
+mod shared;
 mod suite;
 mod verifier;
 

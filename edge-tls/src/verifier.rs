@@ -17,8 +17,8 @@ use crate::certificate::CertificateError;
 use crate::config::Config;
 use crate::der;
 use crate::error::Error;
-use crate::halves::Shared;
 use crate::inner::Progress;
+use crate::shared::Shared;
 use crate::suite::Suite;
 
 /// As many certificates as a server may send. Azure sends three.

@@ -15,7 +15,8 @@ use crate::error::ServerError;
 use crate::share::Share;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, Output, SubmitError, Tag};
 use redis_entraid_core::event::Event;
-use redis_entraid_core::pubsub::{Confirmation, Notice, Tell};
+use redis_entraid_core::listener::Tell;
+use redis_entraid_core::pubsub::{Confirmation, Notice};
 use redis_entraid_core::resp::{Arg, Value};
 
 /// The tag of what ends: nobody waits for the answer.

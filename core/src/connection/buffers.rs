@@ -2,12 +2,11 @@
 
 use core::fmt;
 
-use super::output::CloseReason;
+use crate::close::{Break, CloseReason};
 use crate::recent::Recent;
 use crate::resp::{Arg, Framer, RespError, encode};
 use crate::secret::wipe;
 use crate::storage::Storage;
-use crate::transport::Break;
 
 /// What a buffer that grows keeps when it is not needed.
 const LEAST: usize = 512;
@@ -16,7 +15,7 @@ const LEAST: usize = 512;
 const TOGETHER: usize = 16 << 10;
 
 /// What was received and is not read yet.
-pub struct Receiver<B> {
+pub(crate) struct Receiver<B> {
     buffer: B,
     recent: Recent,
     start: usize,
@@ -61,7 +60,7 @@ impl<B: Storage<u8>> Receiver<B> {
     }
 
     /// Room to receive into. Never empty, once all that was received has been taken in.
-    pub fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         self.release();
         if self.end == self.buffer.room().len() {
             if self.start > 0 {
@@ -82,7 +81,7 @@ impl<B: Storage<u8>> Receiver<B> {
     }
 
     /// Says that `len` bytes were received into [`space`](Self::space).
-    pub fn received(&mut self, len: usize) {
+    pub(crate) fn received(&mut self, len: usize) {
         let room = self.buffer.room().len();
         self.end = self.end.saturating_add(len).min(room);
         if B::GROWS {
@@ -199,7 +198,7 @@ fn give_back(buffer: &mut impl Storage<u8>, recent: &mut Recent) {
 }
 
 /// What is to be sent.
-pub struct Transmitter<B: Storage<u8>> {
+pub(crate) struct Transmitter<B: Storage<u8>> {
     buffer: B,
     recent: Recent,
     start: usize,
@@ -214,18 +213,18 @@ impl<B: Storage<u8>> Transmitter<B> {
     }
 
     /// What is to be sent next; empty if there is nothing.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.room().get(self.start..self.end).unwrap_or_default()
     }
 
     /// Whether there is nothing to send.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Says that the first `len` of [`bytes`](Self::bytes) were sent. Answers with how many that
     /// really are.
-    pub fn sent(&mut self, len: usize) -> usize {
+    pub(crate) fn sent(&mut self, len: usize) -> usize {
         let sent = self.start..self.start.saturating_add(len).min(self.end);
         let len = sent.len();
         self.start = sent.end;

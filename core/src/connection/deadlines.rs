@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use super::buffers::Transmitter;
 use super::machine::{Machine, Phase};
-use super::output::CloseReason;
 use super::ring::{Owner, Pending};
+use crate::close::CloseReason;
 use crate::storage::Storage;
 use crate::time::Instant;
 
@@ -15,7 +15,7 @@ pub(crate) const QUIET: Duration = Duration::from_secs(5);
 impl<R: Storage<Pending>> Machine<R> {
     /// Sees to what needs neither tokens nor room to write: what has taken too long. A part of
     /// [`look`](Self::look), for pumps whose writer is busy.
-    pub fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         match &self.phase {
             Phase::LoggingIn { deadline, .. } if now >= *deadline => {
                 self.close(CloseReason::LoginTimeout);

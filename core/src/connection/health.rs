@@ -77,7 +77,7 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// See [`Connection::health`](super::Connection::health).
-    pub fn health(&self, now: Instant) -> ConnectionHealth {
+    pub(crate) fn health(&self, now: Instant) -> ConnectionHealth {
         ConnectionHealth {
             ready: self.is_serving(now),
             logging_in: self.is_logging_in(),

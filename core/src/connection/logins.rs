@@ -3,10 +3,10 @@
 use super::buffers::Transmitter;
 use super::config::{Idle, Replacement};
 use super::machine::{Machine, Phase, Then};
-use super::output::CloseReason;
 use super::ring::Pending;
 use crate::args;
 use crate::auth::{Handshake, Protocol};
+use crate::close::CloseReason;
 use crate::manager::{Generation, TokenManager};
 use crate::schedule::{Attempt, Can, Due};
 use crate::storage::Storage;

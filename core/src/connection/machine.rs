@@ -5,10 +5,10 @@ use core::time::Duration;
 
 use super::buffers::Transmitter;
 use super::config::Config;
-use super::output::CloseReason;
 use super::ring::{Pending, Ring, Role};
 use super::session::Session;
 use crate::auth::{Handshake, Protocol};
+use crate::close::CloseReason;
 use crate::manager::{Generation, TokenManager};
 use crate::schedule::{Can, Due, LoginSchedule};
 use crate::storage::Storage;
@@ -30,7 +30,7 @@ use crate::time::Instant;
 /// no `AUTH` can be sent - by a RESP2 subscriber - or it is refused again and again, the connection
 /// is replaced before its login ends. A `NOAUTH` on a connection that is logged in means that the
 /// server has forgotten the login: it logs in again at once, or ends where it can't.
-pub struct Machine<R> {
+pub(crate) struct Machine<R> {
     pub(super) config: Config,
     pub(super) phase: Phase,
     pub(super) ring: Ring<R>,
@@ -137,7 +137,7 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// See [`Connection::look`](super::Connection::look).
-    pub fn look<B: Storage<u8>, M: Storage<u8>>(
+    pub(crate) fn look<B: Storage<u8>, M: Storage<u8>>(
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
@@ -170,7 +170,7 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// See [`Connection::wants_look`](super::Connection::wants_look).
-    pub fn wants_look(&self) -> bool {
+    pub(crate) fn wants_look(&self) -> bool {
         self.verdict.is_some()
             || match &self.phase {
                 Phase::Fresh | Phase::Ended { .. } => false,
@@ -184,12 +184,12 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// See [`Connection::next_deadline`](super::Connection::next_deadline).
-    pub const fn next_deadline(&self) -> Instant {
+    pub(crate) const fn next_deadline(&self) -> Instant {
         self.look_at
     }
 
     /// See [`Connection::is_ready`](super::Connection::is_ready).
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         match self.phase {
             _ if self.session.is_unknown() => false,
             // What follows a blocking command would only wait at the server: it waits here.
@@ -208,23 +208,23 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// Notes that bytes have come.
-    pub const fn heard(&mut self, now: Instant) {
+    pub(crate) const fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
     /// Notes that all that is in the transmitter is about to be shown to the transport.
-    pub const fn offered(&mut self) {
+    pub(crate) const fn offered(&mut self) {
         self.offered = self.appended;
     }
 
     /// Notes that `len` bytes of the transmitter's were sent.
-    pub const fn sent(&mut self, len: usize) {
+    pub(crate) const fn sent(&mut self, len: usize) {
         self.sent += len as u64;
     }
 
     /// See [`Connection::closed`](super::Connection::closed).
     #[inline(never)]
-    pub const fn close(&mut self, reason: CloseReason) {
+    pub(crate) const fn close(&mut self, reason: CloseReason) {
         let transport = matches!(reason, CloseReason::ByServer | CloseReason::Broken(_));
         // An answer to a login that is cut off counts for nothing.
         let login = matches!(self.phase, Phase::LoggingIn { .. });
@@ -248,7 +248,7 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// Ends it when all replies are in, since another connection has taken its place. A subscriber
     /// says `PING` before, whose answer comes behind all messages that are under way.
-    pub fn retire(&mut self) {
+    pub(crate) fn retire(&mut self) {
         self.retired = true;
         match self.phase {
             Phase::Draining { then: Then::End(_) | Then::Retire } => {}
@@ -272,12 +272,12 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// Whether it has ended.
-    pub const fn has_ended(&self) -> bool {
+    pub(crate) const fn has_ended(&self) -> bool {
         self.close_reason().is_some()
     }
 
     /// Why it has ended, if it has.
-    pub const fn close_reason(&self) -> Option<CloseReason> {
+    pub(crate) const fn close_reason(&self) -> Option<CloseReason> {
         match self.phase {
             Phase::Ended { reason, .. } => Some(reason),
             _ => None,

@@ -60,12 +60,13 @@ mod submit;
 
 use core::fmt;
 
-pub use buffers::{Receiver, Transmitter};
+pub use crate::close::CloseReason;
+pub(crate) use buffers::{Receiver, Transmitter};
 pub use config::{ClientName, Config, Idle, Replacement};
 pub(crate) use deadlines::QUIET;
 pub use health::ConnectionHealth;
-pub use machine::Machine;
-pub use output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge, SubmitError};
+pub(crate) use machine::Machine;
+pub use output::{Lost, Outcome, Output, ReplyTooLarge, SubmitError};
 pub use ring::{Pending, Tag};
 
 use crate::command::Class;
@@ -99,7 +100,9 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
 
     /// Its three parts. A pump that holds a read and a write at once lends each of them its
     /// buffer, and both the machine.
-    pub const fn parts(&mut self) -> (&mut Machine<R>, &mut Receiver<B>, &mut Transmitter<B>) {
+    pub(crate) const fn parts(
+        &mut self,
+    ) -> (&mut Machine<R>, &mut Receiver<B>, &mut Transmitter<B>) {
         (&mut self.machine, &mut self.receiver, &mut self.transmitter)
     }
 
@@ -132,6 +135,11 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     /// Whether it has ended. There may still be something to hear, and to look at.
     pub const fn has_ended(&self) -> bool {
         self.machine.has_ended()
+    }
+
+    /// Why it has ended, once it has. There may still be something to hear.
+    pub const fn close_reason(&self) -> Option<CloseReason> {
+        self.machine.close_reason()
     }
 
     /// Whether a command would be taken now, as far as the login is concerned.

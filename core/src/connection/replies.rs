@@ -2,10 +2,11 @@
 
 use super::buffers::Receiver;
 use super::machine::{Machine, Phase, Then};
-use super::output::{CloseReason, Lost, Outcome, Output, ReplyTooLarge};
+use super::output::{Lost, Outcome, Output, ReplyTooLarge};
 use super::ring::{Owner, Pending, Role, Tag};
 use super::session::Answer;
 use crate::auth::{LoginError, Protocol, Verdict};
+use crate::close::CloseReason;
 use crate::event::{Event, LostState};
 use crate::number::unsigned;
 use crate::pubsub::{Confirmation, Notice};
@@ -70,7 +71,7 @@ fn outline<'a>(first: u8, head: Value<'a>) -> Value<'a> {
 
 impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::next`](super::Connection::next).
-    pub fn next<'r, B: Storage<u8>>(
+    pub(crate) fn next<'r, B: Storage<u8>>(
         &mut self,
         now: Instant,
         receiver: &'r mut Receiver<B>,
@@ -302,7 +303,7 @@ impl<R: Storage<Pending>> Machine<R> {
 
     /// What happened apart from the bytes that came: commands that took too long, and the end.
     /// A part of [`next`](Self::next), for pumps whose reader is busy.
-    pub fn next_loss(&mut self) -> Option<Output<'static>> {
+    pub(crate) fn next_loss(&mut self) -> Option<Output<'static>> {
         self.next_due().or_else(|| match self.phase {
             Phase::Ended { reason, reported, .. } => self.next_of_the_end(reason, reported),
             _ => None,

@@ -22,7 +22,7 @@ impl<R: Storage<Pending>> Machine<R> {
     ///
     /// # Errors
     /// [`SubmitError`]; nothing is sent of it then.
-    pub fn submit<B: Storage<u8>>(
+    pub(crate) fn submit<B: Storage<u8>>(
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
@@ -41,7 +41,7 @@ impl<R: Storage<Pending>> Machine<R> {
     ///
     /// # Errors
     /// [`SubmitError`]; nothing is sent of it then.
-    pub fn submit_encoded<B: Storage<u8>>(
+    pub(crate) fn submit_encoded<B: Storage<u8>>(
         &mut self,
         now: Instant,
         by: Instant,

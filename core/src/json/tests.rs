@@ -7,21 +7,31 @@ fn all(text: &[u8]) -> Result<Vec<(String, String)>, JsonError> {
     members(text).map(|m| m.map(|(key, value)| (owned(key), owned(value)))).collect()
 }
 
-/// The same, a byte at a time.
-fn bytewise(text: &[u8]) -> Result<Vec<(String, String)>, JsonError> {
+/// The same, in pieces of `size`. Each call takes something, or finds what ended before it.
+fn in_pieces(text: &[u8], size: usize) -> Result<Vec<(String, String)>, JsonError> {
     let owned = |span: Span| String::from_utf8_lossy(span.of(text)).to_string();
-    let mut scanner = Scanner::new();
-    let mut found = Vec::new();
-    for byte in text.chunks(1) {
-        let mut used = 0;
-        // The byte behind a number ends it and is then looked at for itself.
-        while used == 0 {
-            let (n, member) = scanner.feed(byte)?;
-            used = n;
+    let (mut scanner, mut found) = (Scanner::new(), Vec::new());
+    for mut piece in text.chunks(size) {
+        while !piece.is_empty() {
+            let (used, member) = scanner.feed(piece)?;
+            // The byte that ends a number is looked at again.
+            assert!(used > 0 || member.is_some(), "it stands still");
+            assert!(member.is_some() || used == piece.len(), "it stops without a member");
+            piece = &piece[used..];
             found.extend(member.map(|m| (owned(m.key), owned(m.value))));
         }
     }
     scanner.finish().map(|()| found)
+}
+
+proptest::proptest! {
+    #[test]
+    fn pieces_of_any_size_come_to_the_same(
+        text in r#"\{("[ab\\]{0,2}":?(1|-2\.5|true|"\\u0061"|\[1,\{\}\]|\{"a":0\}),? ?){0,4}\}? ?[x}]?"#,
+        size in 1_usize..9,
+    ) {
+        proptest::prop_assert_eq!(in_pieces(text.as_bytes(), size), all(text.as_bytes()));
+    }
 }
 
 #[test]
@@ -39,7 +49,7 @@ fn members_are_found_on_the_top_level_only() {
             (r#""e""#, r#""x\"}""#),
         ]
     );
-    assert_eq!(bytewise(text).unwrap(), found);
+    assert_eq!(in_pieces(text, 1).unwrap(), found);
 }
 
 #[test]
@@ -66,7 +76,7 @@ fn what_is_no_object_is_an_error() {
         "<html>",
     ] {
         assert!(all(text.as_bytes()).is_err(), "{text}");
-        assert_eq!(all(text.as_bytes()), bytewise(text.as_bytes()), "{text}");
+        assert_eq!(all(text.as_bytes()), in_pieces(text.as_bytes(), 1), "{text}");
     }
     assert_eq!(all(b"{}"), Ok(Vec::new()));
 }

@@ -74,6 +74,7 @@ mod snapshot;
 
 use core::fmt;
 
+pub use crate::token::Generation;
 pub use action::{Action, Pull, Reason, Refreshed};
 pub use health::TokenHealth;
 pub use login::Login;
@@ -90,11 +91,6 @@ use crate::time::{Instant, UnixTime, millis};
 
 /// Milliseconds from one request to the next: no policy makes a hot loop, whatever comes of them.
 const MIN_WAIT: u64 = 10;
-
-/// The number of a token: each new one has a higher one. The first is 1; 0 is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Generation(pub u32);
 
 /// Schedules the fetching of one identity's tokens and keeps them.
 ///

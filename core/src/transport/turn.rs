@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crate::connection::CloseReason;
+use crate::close::CloseReason;
 use crate::event::Event;
 
 /// Another one after each connection on which nobody could log in, or that was given up: behind an

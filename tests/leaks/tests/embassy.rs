@@ -20,7 +20,7 @@ use redis_entraid_embassy::entraid_core::event::Event;
 use redis_entraid_embassy::entraid_core::http::{
     Headers, HttpClient, Method, Request, ResponseWriter, Route,
 };
-use redis_entraid_embassy::entraid_core::pubsub::Heard;
+use redis_entraid_embassy::entraid_core::listener::Heard;
 use redis_entraid_embassy::entraid_core::source::{
     Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
 };

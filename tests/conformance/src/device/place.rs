@@ -12,7 +12,7 @@ use embassy_sync::signal::Signal;
 use redis_entraid_core::auth::{LoginError, Protocol};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{Idle, Outcome};
-use redis_entraid_core::pubsub::Heard;
+use redis_entraid_core::listener::Heard;
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::source::{
     Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,

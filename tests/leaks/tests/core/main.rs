@@ -16,13 +16,14 @@ use redis_entraid_core::connection::*;
 use redis_entraid_core::drive::{DialError, Tokens};
 use redis_entraid_core::event::{Event, LostState};
 use redis_entraid_core::http::*;
-use redis_entraid_core::json::{JsonError, Member, Scanner, Span};
+use redis_entraid_core::json::JsonError;
 use redis_entraid_core::jwt::{Audience, Claim, Claims, Guid, JwtError};
+use redis_entraid_core::listener::Listener;
 use redis_entraid_core::manager::{
     Action, Fingerprint, Generation, Pull, Reason, Refreshed, TokenManager,
 };
 use redis_entraid_core::policy::{Backoff, Ratio, RefreshPolicy, RetryPolicy};
-use redis_entraid_core::pubsub::{Listener, Notice};
+use redis_entraid_core::pubsub::Notice;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::{Framer, Kind, Redirect, Value};
 use redis_entraid_core::schedule::{Can, Due, LoginSchedule};
@@ -222,10 +223,6 @@ fn connections(shown: &mut Shown) {
     connection.look(NOW, &mut manager);
     while !connection.transmit().is_empty() {
         shown.value(&connection);
-        let (machine, receiver, transmitter) = connection.parts();
-        shown.value(machine);
-        shown.value(receiver);
-        shown.value(transmitter);
         connection.sent(50);
         if connection.wants_look() {
             connection.look(NOW, &mut manager);
@@ -276,9 +273,6 @@ fn plain(shown: &mut Shown) {
     shown.error(&JwtError::Duplicate(Claim::Exp));
     shown.value(&Guid::parse("cefb07b7-e1b5-4827-803b-4780c70e42d5").unwrap());
     shown.error(&JsonError::Incomplete);
-    shown.value(&Member { key: Span::default(), value: Span::default() });
-    shown.value(&Span::default());
-    shown.value(&Scanner::new());
     shown.value(&RefreshPolicy::default());
     shown.value(&RetryPolicy::default());
     shown.value(&Backoff { initial: zero, max: zero, multiplier: 2 });

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use super::{Confirmation, Message, Notice};
 use crate::command::Topic;
 use crate::connection::{Lost, Outcome, Output, SubmitError, Tag};
 use crate::event::Event;
+use crate::pubsub::{Confirmation, Message, Notice};
 use crate::resp::{Arg, ErrorReply};
 
 /// Keeps a list of subscriptions on whatever connection there is, beside other commands: with
@@ -14,7 +14,7 @@ use crate::resp::{Arg, ErrorReply};
 /// ```
 /// use redis_entraid_core::command::Topic;
 /// use redis_entraid_core::connection::Output;
-/// use redis_entraid_core::pubsub::{Heard, Listener};
+/// use redis_entraid_core::listener::{Heard, Listener};
 /// use redis_entraid_core::resp::Value;
 ///
 /// let mut listener = Listener::new(&[(Topic::Channel, "orders")]);

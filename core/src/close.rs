@@ -1,0 +1,139 @@
+//! Why connections end.
+
+use core::fmt;
+
+use embedded_io_async::ErrorKind;
+
+use crate::auth::LoginError;
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The server closed it. Azure Managed Redis does so, without a word, when the token ends.
+    ByServer,
+    /// The transport broke.
+    Broken(Break),
+    /// It was closed from this side, on purpose.
+    Closed,
+    /// The server didn't answer a login in time.
+    LoginTimeout,
+    /// The server refused the login, and no earlier one serves any more.
+    Refused(LoginError),
+    /// The token that it was logged in with has ended, and there was no newer one in time.
+    LoginExpired,
+    /// The token has ended while a transaction was open, in which no login can be sent.
+    TransactionOpen,
+    /// The server says that nobody is logged in (`NOAUTH`), again or where no login can be sent.
+    LoginLost,
+    /// The server's answer to an `EXEC` or `DISCARD` doesn't say whether the transaction is over.
+    SessionUnknown,
+    /// The token went away while it was being sent.
+    TokenReplaced,
+    /// The server owed a reply and was silent for too long.
+    Unresponsive,
+    /// What the server sent makes no sense.
+    Protocol,
+    /// Another one takes its place: before its login ends, since it can't log in again, or where it
+    /// leads to the wrong server.
+    Replaced,
+    /// There was nothing to do, and it was to be let go then.
+    Idle,
+}
+
+impl CloseReason {
+    /// Whether it ended on purpose, from this side.
+    pub const fn is_planned(self) -> bool {
+        matches!(self, Self::Closed | Self::Replaced | Self::Idle)
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ByServer => "the server closed the connection",
+            Self::Broken(Break::Unknown) => "the connection broke",
+            Self::Broken(how) => return write!(f, "the connection broke: {how}"),
+            Self::Closed => "the connection was closed",
+            Self::LoginTimeout => "the server didn't answer the login in time",
+            Self::Refused(error) => return error.fmt(f),
+            Self::LoginExpired => "the token ended and no newer one came in time",
+            Self::TransactionOpen => {
+                "the token ended while a transaction was open: send EXEC or DISCARD sooner"
+            }
+            Self::LoginLost => "the server has forgotten the login (NOAUTH)",
+            Self::SessionUnknown => {
+                "the server's answer to EXEC or DISCARD doesn't say whether the transaction is over"
+            }
+            Self::TokenReplaced => "the token was replaced while it was being sent",
+            Self::Unresponsive => "the server doesn't answer",
+            Self::Protocol => "what the server sent is not RESP, or not a reply to anything",
+            Self::Replaced => "another connection takes its place",
+            Self::Idle => "the connection was idle",
+        })
+    }
+}
+
+impl core::error::Error for CloseReason {}
+
+/// How a transport broke, as far as its host says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Break {
+    /// The host doesn't say.
+    Unknown,
+    /// The server, or somebody on the way, has reset it.
+    Reset,
+    /// It ended in the middle: of a reply, of a TLS record, or of TLS without a `close_notify`.
+    Truncated,
+    /// Nobody has acknowledged what was sent for as long as the host waits.
+    TimedOut,
+    /// The server ended TLS with an alert.
+    Alert,
+    /// A TLS record is not the server's, or has been changed on the way.
+    BadRecord,
+}
+
+impl Break {
+    /// What the error of a read or a write comes to.
+    pub const fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Reset,
+            ErrorKind::ConnectionAborted => Self::Truncated,
+            ErrorKind::TimedOut => Self::TimedOut,
+            ErrorKind::ConnectionRefused => Self::Alert,
+            ErrorKind::InvalidData => Self::BadRecord,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<std::io::ErrorKind> for Break {
+    /// What an error of the system's sockets comes to, or of TLS over them.
+    fn from(kind: std::io::ErrorKind) -> Self {
+        use std::io::ErrorKind as E;
+        match kind {
+            E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe => Self::Reset,
+            E::TimedOut => Self::TimedOut,
+            E::UnexpectedEof => Self::Truncated,
+            E::InvalidData => Self::BadRecord,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Break {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "the host doesn't say how",
+            Self::Reset => "it was reset, by the server or on the way",
+            Self::Truncated => "it ended in the middle",
+            Self::TimedOut => "nobody acknowledged what was sent",
+            Self::Alert => "the server ended it with a TLS alert",
+            Self::BadRecord => "a TLS record was damaged or forged",
+        })
+    }
+}
