@@ -13,6 +13,7 @@
 
 use core::time::Duration;
 
+use crate::close::CloseReason;
 use crate::event::Event;
 use crate::policy::{Backoff, Jitter, Ratio};
 use crate::time::{Instant, millis};
@@ -75,6 +76,9 @@ pub enum Dial {
 /// Milliseconds: no policy makes a hot loop.
 const MIN_WAIT: u64 = 10;
 
+/// Milliseconds after a token was refused: the server is there, and needs another token.
+const REFUSED_WAIT: u64 = 500;
+
 /// Schedules the attempts to get a connection.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -121,6 +125,11 @@ impl Reconnect {
     /// Notes that an attempt failed. Returns how long the next one has to wait, unless a command waits
     /// for it.
     pub fn failed(&mut self, now: Instant) -> Duration {
+        self.wait(now, MIN_WAIT)
+    }
+
+    /// Waits for the next attempt, at least for so many milliseconds.
+    fn wait(&mut self, now: Instant, least: u64) -> Duration {
         let ReconnectPolicy { quick, quick_for, slow, max_while_wanted, jitter, .. } = &self.policy;
         let quick_for = millis(*quick_for);
         // What failed long ago says nothing about this one: nothing was dialed since.
@@ -134,7 +143,7 @@ impl Reconnect {
         }
         outage.failures = outage.failures.saturating_add(1);
         let backoff = if outage.is_slow { slow } else { quick };
-        let wait = backoff.delay_millis(outage.failures).max(MIN_WAIT);
+        let wait = backoff.delay_millis(outage.failures).max(least);
         let wanted = wait.min(millis(*max_while_wanted).max(MIN_WAIT));
         outage.next = now.after(self.jitter.around_millis(wait, *jitter));
         outage.next_wanted = now.after(self.jitter.around_millis(wanted, *jitter)).min(outage.next);
@@ -155,8 +164,9 @@ impl Reconnect {
             }
             Event::Disconnected { reason } => {
                 self.forgive(now);
+                let refused = matches!(reason, CloseReason::Refused(error) if error.is_rejection());
                 if !reason.is_planned() {
-                    self.failed(now);
+                    self.wait(now, if refused { REFUSED_WAIT } else { MIN_WAIT });
                 }
             }
             _ => {}

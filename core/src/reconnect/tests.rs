@@ -82,6 +82,15 @@ fn a_login_ends_the_outage_once_it_has_stood_for_a_while() {
 }
 
 #[test]
+fn a_token_that_was_refused_is_not_tried_again_at_once_and_a_server_that_loads_is() {
+    for (error, waits) in [(LoginError::WrongPass, 500), (LoginError::Unavailable, 10)] {
+        let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+        reconnect.observe(at(0), &end(CloseReason::Refused(error)));
+        assert_eq!(wait(&reconnect, at(0), true), waits, "{error:?}");
+    }
+}
+
+#[test]
 fn an_end_on_purpose_is_no_failure_and_no_proof() {
     let mut reconnect = Reconnect::new(ReconnectPolicy::default());
     reconnect.observe(at(0), &LOGIN);
@@ -91,7 +100,7 @@ fn an_end_on_purpose_is_no_failure_and_no_proof() {
     // not count for that.
     reconnect.failed(at(3600));
     for wanted in [20, 40] {
-        let refused = CloseReason::Refused(LoginError::WrongPass);
+        let refused = CloseReason::Refused(LoginError::Unavailable);
         reconnect.observe(at(3610), &end(refused));
         assert_eq!(wait(&reconnect, at(3610), false), wanted);
     }
