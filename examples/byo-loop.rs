@@ -17,7 +17,7 @@ use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::{Arg, Kind, Value};
 use redis_entraid_core::source::{
-    ErrorKind as Why, Input, Issued, ManagedIdentity, Selector, Source, SourceError, Step,
+    Input, IoFailure, ManagedIdentity, Selector, Source, SourceError, Start, Step, TokenResponse,
 };
 use redis_entraid_core::time::{Clock, Instant, StdClock};
 
@@ -33,7 +33,7 @@ fn main() {
     loop {
         let now = clock.now();
         // The token, in good time.
-        if let Action::Fetch { request, deadline } = tokens.poll(now) {
+        if let Action::Fetch { request, deadline, .. } = tokens.poll(now) {
             let mut body = [0; 8192];
             let issued = fetch(&mut source, deadline, &mut body);
             let token = issued.and_then(|it| it.token(&body).map_err(SourceError::Token));
@@ -116,12 +116,17 @@ fn dial() -> std::io::Result<TcpStream> {
 }
 
 /// One HTTP exchange with the metadata service, and no more of HTTP than that needs.
-fn fetch(source: &mut impl Source, by: Instant, body: &mut [u8]) -> Result<Issued, SourceError> {
-    let failed = |_| SourceError::Other { kind: Why::Transient, what: "no metadata service" };
+fn fetch(
+    source: &mut impl Source,
+    by: Instant,
+    body: &mut [u8],
+) -> Result<TokenResponse, SourceError> {
+    let failed = |_| SourceError::Io(IoFailure::Connect);
     let mut out = [0; 1024];
-    let step = source.next(Input::Start { deadline: by }, &mut out)?;
+    let step = source.next(Input::Start(Start::new(by)), &mut out)?;
     let Step::Http(ask) = step else { return Err(SourceError::NoToken) };
-    let (host, path) = ask.url[7..].split_once('/').unwrap_or_default();
+    let url = ask.url.text(&out).unwrap_or_default();
+    let (host, path) = url[7..].split_once('/').unwrap_or_default();
     let mut stream = TcpStream::connect(host).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(failed)?;
     let head = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nMetadata: true\r\n\r\n");

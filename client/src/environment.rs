@@ -157,10 +157,10 @@ pub enum EnvSource {
 }
 
 impl Source for EnvSource {
-    fn next<'q>(&mut self, input: Input<'_>, out: &'q mut [u8]) -> Result<Step<'q>, SourceError> {
+    fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
         match self {
-            Self::Principal(source) => source.next(input, out),
-            Self::Managed(source) => source.next(input, out),
+            Self::Principal(source) => source.next(input, request),
+            Self::Managed(source) => source.next(input, request),
         }
     }
 

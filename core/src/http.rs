@@ -1,6 +1,6 @@
 //! HTTP as an abstract service: a whole request out, a whole response in.
 //!
-//! A host implements [`HttpClient`] over whatever HTTP it has. It feeds a [`ResponseWriter`],
+//! A host implements [`SourceIo`](crate::source::SourceIo) over whatever HTTP it has. It feeds a [`ResponseWriter`],
 //! which keeps of the head what the core needs and of the body all or nothing.
 //!
 //! ```
@@ -22,6 +22,7 @@ use core::time::Duration;
 
 use crate::date;
 use crate::number::unsigned;
+use crate::span::Span;
 use crate::storage::{Buffer, CapacityError};
 use crate::time::{Instant, UnixTime};
 
@@ -59,7 +60,7 @@ pub enum Route {
 }
 
 /// Most header lines that a source sets.
-pub const MAX_HEADERS: usize = 3;
+pub const MAX_HEADERS: usize = 4;
 
 /// A request to send, borrowed from a source and its request buffer.
 pub struct Request<'a> {
@@ -78,25 +79,48 @@ pub struct Request<'a> {
     pub deadline: Instant,
 }
 
+/// Header lines by the places of their values.
+pub type Lines = [Option<(&'static str, Span)>; MAX_HEADERS];
+
 /// Up to [`MAX_HEADERS`] header lines, name and value.
-#[derive(Clone, Copy, Default)]
-pub struct Headers<'a>([Option<(&'a str, &'a str)>; MAX_HEADERS]);
+#[derive(Clone, Copy)]
+pub struct Headers<'a> {
+    lines: &'a Lines,
+    memory: &'a [u8],
+}
 
 impl<'a> Headers<'a> {
-    /// Takes up to [`MAX_HEADERS`] lines, name and value. More are left away.
-    pub fn new(lines: &[(&'a str, &'a str)]) -> Self {
-        let mut headers = Self::default();
-        for (slot, line) in headers.0.iter_mut().zip(lines) {
-            *slot = Some(*line);
-        }
-        headers
+    /// These lines, whose values are in `memory`.
+    pub const fn new(lines: &'a Lines, memory: &'a [u8]) -> Self {
+        Self { lines, memory }
     }
 
-    /// The lines in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.0.into_iter().flatten()
+    /// The lines in order. A value that is no text is empty.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
+        let memory = self.memory;
+        let value = move |span: Span| span.text(memory).unwrap_or_default();
+        self.lines.iter().flatten().map(move |(name, span)| (*name, value(*span)))
     }
 }
+
+impl Default for Headers<'_> {
+    fn default() -> Self {
+        Self::new(&[None; MAX_HEADERS], &[])
+    }
+}
+
+/// A request has more than [`MAX_HEADERS`] header lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TooManyHeaders;
+
+impl fmt::Display for TooManyHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("more than 4 header lines")
+    }
+}
+
+impl core::error::Error for TooManyHeaders {}
 
 // The body and the headers hold secrets, the query of an IMDS request doesn't.
 impl fmt::Debug for Request<'_> {
@@ -116,72 +140,14 @@ impl fmt::Debug for Headers<'_> {
     }
 }
 
-/// Why there is no response, as far as it decides what happens next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum HttpErrorKind {
-    /// The name was not found, or nobody answered there.
-    Connect,
-    /// TLS failed: a certificate that is not trusted, or not for this name, or no common version.
-    Tls,
-    /// The connection broke, or what came was no HTTP.
-    Io,
-    /// The URL or the route can't be used with this client.
-    Request,
-    /// The body is larger than the response buffer.
-    TooLarge(CapacityError),
-}
-
-/// The error of an [`HttpClient`].
-pub trait HttpError: core::error::Error + 'static {
-    /// What decides the schedule. The error itself keeps the details, for a person.
-    fn kind(&self) -> HttpErrorKind;
-}
-
-impl HttpError for CapacityError {
-    fn kind(&self) -> HttpErrorKind {
-        HttpErrorKind::TooLarge(*self)
-    }
-}
-
-/// Sends requests.
-///
-/// An implementation promises: an `https` URL means authenticated TLS; redirects are not
-/// followed; a proxy is used for [`Route::Internet`] only; what doesn't fit is an error.
-pub trait HttpClient {
-    /// What can go wrong before there is a response.
-    type Error: HttpError;
-
-    /// Sends `request` and feeds the answer to `response`, whatever its status.
-    ///
-    /// # Cancel safety
-    /// May be dropped at any await. A half-read connection must not be used again then.
-    async fn send(
-        &mut self,
-        request: &Request<'_>,
-        response: &mut ResponseWriter<'_>,
-    ) -> Result<(), Self::Error>;
-}
-
-impl<T: HttpClient + ?Sized> HttpClient for &mut T {
-    type Error = T::Error;
-
-    async fn send(
-        &mut self,
-        request: &Request<'_>,
-        response: &mut ResponseWriter<'_>,
-    ) -> Result<(), Self::Error> {
-        (**self).send(request, response).await
-    }
-}
-
 /// Takes a response as it comes.
 pub struct ResponseWriter<'a> {
     memory: &'a mut [u8],
     /// Bytes of the body that are kept, and that came.
     len: usize,
     size: usize,
+    /// Where the value of `WWW-Authenticate` begins, which lies at the end.
+    tail: usize,
     status: u16,
     retry_after: Option<RetryAfter>,
     date: Option<UnixTime>,
@@ -198,6 +164,7 @@ impl<'a> ResponseWriter<'a> {
     /// Keeps the body in `memory`, which must hold all of one with a token.
     pub fn new(memory: &'a mut [u8]) -> Self {
         Self {
+            tail: memory.len(),
             memory,
             len: 0,
             size: 0,
@@ -225,6 +192,13 @@ impl<'a> ResponseWriter<'a> {
             || name.eq_ignore_ascii_case("transfer-encoding")
         {
             self.has_length = true;
+        } else if name.eq_ignore_ascii_case("www-authenticate")
+            && let Some(tail) = self.memory.len().checked_sub(value.len())
+            && tail >= self.len
+            && let Some(room) = self.memory.get_mut(tail..)
+        {
+            room.copy_from_slice(value);
+            self.tail = tail;
         }
     }
 
@@ -234,8 +208,8 @@ impl<'a> ResponseWriter<'a> {
     /// [`CapacityError`] if it doesn't fit; the request should be given up then. What did fit is kept:
     /// it may say why there is no token.
     pub fn body_chunk(&mut self, chunk: &[u8]) -> Result<(), CapacityError> {
-        let capacity = self.memory.len();
-        let room = self.memory.get_mut(self.len..).unwrap_or_default();
+        let capacity = self.tail;
+        let room = self.memory.get_mut(self.len..capacity).unwrap_or_default();
         let kept = chunk.get(..room.len()).unwrap_or(chunk);
         for (to, from) in room.iter_mut().zip(kept) {
             *to = *from;
@@ -256,12 +230,20 @@ impl<'a> ResponseWriter<'a> {
 
     /// The response as it has come.
     pub fn finish(&mut self) -> Response<'_> {
+        self.finish_cut(false)
+    }
+
+    /// The same, of which the rest of the body may be missing.
+    pub(crate) fn finish_cut(&mut self, cut: bool) -> Response<'_> {
+        let (body, tail) = self.memory.split_at_mut_checked(self.tail).unwrap_or_default();
         Response {
             status: self.status,
             retry_after: self.retry_after,
             date: self.date,
             has_length: self.has_length,
-            body: self.memory.get_mut(..self.len).unwrap_or_default(),
+            www_authenticate: tail,
+            body_cut: cut || self.size > self.len,
+            body: body.get_mut(..self.len).unwrap_or_default(),
         }
     }
 }
@@ -283,7 +265,11 @@ pub struct Response<'a> {
     /// The head says where the body ends. Else it ends with the connection, and nobody knows
     /// whether that was its end.
     pub has_length: bool,
-    /// The whole body. Who owns its memory should wipe it in the end.
+    /// The value of `WWW-Authenticate`, if there was one (RFC 9110 section 11.6.1).
+    pub www_authenticate: &'a [u8],
+    /// The body is the beginning of a longer one.
+    pub body_cut: bool,
+    /// The body. Who owns its memory should wipe it in the end.
     pub body: &'a mut [u8],
 }
 
@@ -323,6 +309,25 @@ mod tests {
     }
 
     #[test]
+    fn a_challenge_lies_behind_the_body_and_takes_its_room() {
+        let mut memory = [0; 12];
+        let mut writer = ResponseWriter::new(&mut memory);
+        writer.header("WWW-Authenticate", b" Basic r=/x ");
+        writer.body_chunk(b"ab").unwrap();
+        let error = CapacityError::new(Buffer::Response, 4, 2);
+        assert_eq!(writer.body_chunk(b"cd"), Err(error));
+        let response = writer.finish();
+        assert_eq!((response.www_authenticate, &*response.body), (&b"Basic r=/x"[..], &b"ab"[..]));
+        assert!(response.body_cut);
+        // One that doesn't fit is left out.
+        let mut writer = ResponseWriter::new(&mut memory);
+        writer.header("WWW-Authenticate", b"Basic realm=/x");
+        writer.body_chunk(b"twelve bytes").unwrap();
+        let response = writer.finish();
+        assert!(response.www_authenticate.is_empty() && !response.body_cut);
+    }
+
+    #[test]
     fn retry_after_may_be_seconds_or_a_date() {
         let mut memory = [];
         let wait = |lines: &[(&str, &[u8])], now| {
@@ -345,10 +350,11 @@ mod tests {
 
     #[test]
     fn debug_output_shows_no_value() {
+        let lines = [Some(("X-IDENTITY-HEADER", Span { start: 0, end: 4 })), None, None, None];
         let request = Request {
             method: Method::Post,
             url: "https://login.microsoftonline.com/t/oauth2/v2.0/token",
-            headers: Headers::new(&[("X-IDENTITY-HEADER", "hush")]),
+            headers: Headers::new(&lines, b"hush"),
             body: b"client_secret=hush",
             route: Route::Internet,
             deadline: Instant::FAR_FUTURE,

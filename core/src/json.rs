@@ -24,26 +24,10 @@ use core::fmt;
 use serde_json_core::str::{EscapedStr, EscapedStringFragment};
 
 use crate::number::unsigned;
+use crate::span::Span;
 
 /// How deep objects and arrays may lie in each other.
 pub const MAX_DEPTH: u32 = 32;
-
-/// Where something lies in the text: bytes from `start` up to, not with, `end`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// The first byte.
-    pub start: usize,
-    /// One behind the last byte.
-    pub end: usize,
-}
-
-impl Span {
-    /// The bytes that it covers in `text`; empty if it lies outside.
-    #[inline(never)]
-    pub(crate) fn of(self, text: &[u8]) -> &[u8] {
-        text.get(self.start..self.end).unwrap_or_default()
-    }
-}
 
 /// A member of the top-level object, as written: strings with their quotes and escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

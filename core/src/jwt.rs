@@ -19,7 +19,8 @@
 use core::fmt;
 
 use crate::base64::decode;
-use crate::json::{self, JsonError, Scanner, Span};
+use crate::json::{self, JsonError, Scanner};
+use crate::span::Span;
 use crate::time::UnixTime;
 
 /// The claims that concern us, as far as the token has them.

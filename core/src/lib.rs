@@ -41,6 +41,7 @@ pub mod resp;
 pub mod schedule;
 pub mod secret;
 pub mod source;
+mod span;
 pub mod storage;
 pub mod time;
 pub mod token;

@@ -185,7 +185,8 @@ impl<M: Storage<u8>> TokenManager<M> {
         let request = RequestId::new(self.counts.requests, now);
         self.in_flight = Some(InFlight { request, deadline });
         self.not_before = self.not_before.max(now.after(MIN_WAIT));
-        Action::Fetch { request, deadline }
+        let fresh = self.last.0 > 0 && self.wanted_after == Some(self.last);
+        Action::Fetch { request, deadline, fresh }
     }
 
     /// When the next request is due, and what for.

@@ -22,6 +22,7 @@ mod frame;
 mod redirect;
 mod value;
 
+pub(crate) use encode::Digits;
 pub use encode::{Arg, encode, encoded_len};
 pub use frame::{Framed, Framer, RespError};
 pub use redirect::{Node, Redirect};

@@ -1,55 +1,120 @@
 //! Where tokens come from.
 //!
-//! A [`Source`] is a small state machine that says what it needs next - an HTTP exchange, say -
-//! and ends with a token. It does no IO, so that one description of each identity serves every
-//! host. [`fetch`] drives one asynchronously; a blocking or hand-written driver is a loop over
-//! [`Source::next`]. A [`TokenSource`] is the other end: any asynchronous function that yields a
-//! token, be it a driven [`Source`], a [`Fixed`] one, or code of your own.
+//! A [`Source`] is a small state machine that says what it needs next - an HTTP exchange, say - and
+//! ends with a token. It does no IO, so that one description of each identity serves every host.
+//! [`fetch`] drives one asynchronously, over what a host has: a [`SourceIo`]. A blocking or
+//! hand-written driver is a loop over [`Source::next`]. A [`TokenSource`] is the other end: any
+//! asynchronous function that yields a token, be it an [`HttpSource`], a [`StaticToken`], or code of
+//! your own.
 //!
 //! ```
 //! use redis_entraid_core::http::ResponseWriter;
-//! use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, Step};
+//! use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, Start, Step};
 //! use redis_entraid_core::time::Instant;
 //!
 //! let mut source = ManagedIdentity::imds(Selector::<&str>::System);
-//! let (mut request, mut response) = ([0; 512], [0; 512]);
+//! let (mut memory, mut response) = ([0; 512], [0; 512]);
 //!
-//! let start = Input::Start { deadline: Instant::FAR_FUTURE };
-//! let Step::Http(http) = source.next(start, &mut request).unwrap() else { unreachable!() };
-//! assert!(http.url.starts_with("http://169.254.169.254/metadata/identity/oauth2/token?"));
+//! let start = Start::new(Instant::FAR_FUTURE);
+//! let Ok(Step::Http(http)) = source.next(Input::Start(start), &mut memory) else { unreachable!() };
+//! let request = http.read(&memory, start.deadline).unwrap();
+//! assert!(request.url.starts_with("http://169.254.169.254/metadata/identity/oauth2/token?"));
 //!
 //! // ... send it, and give back what came:
 //! let mut writer = ResponseWriter::new(&mut response);
 //! writer.status(200);
 //! writer.body_chunk(br#"{"access_token":"eyJ.e30.x","expires_in":"86399"}"#).unwrap();
 //! let input = Input::Response(writer.finish());
-//! let Step::Done(issued) = source.next(input, &mut request).unwrap() else { unreachable!() };
-//! assert_eq!(issued.token(&response).unwrap().secret.expose(), "eyJ.e30.x");
+//! let Ok(Step::Done(token)) = source.next(input, &mut memory) else { unreachable!() };
+//! assert_eq!(token.token(&response).unwrap().secret.expose(), "eyJ.e30.x");
+//! ```
+//!
+//! A source of your own has as many steps as it needs. This one proves itself to a gateway by a
+//! signature, with a key that only the host knows:
+//!
+//! ```
+//! use redis_entraid_core::http::Route;
+//! use redis_entraid_core::source::{
+//!     Algorithm, ConfigError, HttpRequest, Input, RequestWriter, Source, SourceError, Span, Start, Step,
+//!     TokenResponse,
+//! };
+//! use redis_entraid_core::time::{Instant, UnixTime};
+//!
+//! /// `GET /token?at=1767225600&sig=...`, whose answer is a token and nothing else.
+//! struct Gateway {
+//!     signed: Span,
+//! }
+//!
+//! impl Source for Gateway {
+//!     fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
+//!         match input {
+//!             Input::Start(start) => {
+//!                 let now = start.unix_time.ok_or(ConfigError::Missing("a clock"))?;
+//!                 let mut writer = RequestWriter::new(request);
+//!                 writer.plain("https://gateway.local/token?at=").number(now.0);
+//!                 self.signed = writer.finish()?;
+//!                 let (algorithm, key) = (Algorithm::Es256, 0);
+//!                 Ok(Step::Sign { algorithm, key, data: self.signed })
+//!             }
+//!             Input::Signature(signature) => {
+//!                 // What was signed is still there.
+//!                 let mut writer = RequestWriter::behind(request, self.signed);
+//!                 writer.plain("&sig=").base64url(signature);
+//!                 Ok(Step::Http(HttpRequest::get(writer.finish()?, Route::Internet)))
+//!             }
+//!             Input::Response(answer) if answer.status == 200 => {
+//!                 let secret = Span { start: 0, end: answer.body.len() };
+//!                 Ok(Step::Done(TokenResponse::new(secret)))
+//!             }
+//!             Input::Failed(why) => Err(SourceError::Io(why)),
+//!             _ => Err(SourceError::NoToken),
+//!         }
+//!     }
+//!
+//!     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+//!         feed(b"gateway.local");
+//!     }
+//! }
+//!
+//! let (mut source, mut memory) = (Gateway { signed: Span::EMPTY }, [0; 256]);
+//! let start = Start::new(Instant::FAR_FUTURE).with_unix_time(Some(UnixTime(1_767_225_600)));
+//! let Ok(Step::Sign { data, .. }) = source.next(Input::Start(start), &mut memory) else {
+//!     unreachable!()
+//! };
+//! assert_eq!(data.of(&memory), b"https://gateway.local/token?at=1767225600");
+//! let signature = [0xff; 6]; // ... of the host's
+//! let Ok(Step::Http(http)) = source.next(Input::Signature(&signature), &mut memory) else {
+//!     unreachable!()
+//! };
+//! let url = http.url.text(&memory);
+//! assert_eq!(url, Some("https://gateway.local/token?at=1767225600&sig=________"));
 //! ```
 
 mod authority;
+mod chain;
 mod error;
+mod io;
 mod managed_identity;
 mod response;
 mod said;
 mod service_principal;
+mod step;
 mod writer;
 
-use core::fmt;
-use core::time::Duration;
-
 pub use authority::{Authority, Cloud};
-pub use error::{ConfigError, DrivenError, ErrorKind, OAuthError, SourceError, SourceFailure};
+pub use chain::Chain;
+use core::fmt;
+pub use error::{ConfigError, ErrorKind, HttpSourceError, OAuthError, SourceError, SourceFailure};
+pub use io::{HttpSource, IoError, IoFailure, SourceIo, fetch};
 pub use managed_identity::{ManagedIdentity, Selector};
 pub use said::ServiceText;
 pub use service_principal::ServicePrincipal;
+pub use step::{Algorithm, HttpRequest, Input, Start, Step, TokenResponse};
+pub use writer::RequestWriter;
 
-use crate::http::{HttpClient, Request, Response, ResponseWriter};
-use crate::json::Span;
-use crate::secret::{Secret, Wiped};
-use crate::storage::Storage;
-use crate::time::{Instant, UnixTime};
-use crate::token::{Token, TokenError};
+pub use crate::span::Span;
+
+use crate::token::Token;
 
 /// The scope of Azure Managed Redis, the same in every cloud.
 pub const SCOPE: &str = "https://redis.azure.com/.default";
@@ -59,12 +124,13 @@ pub const RESOURCE: &str = "https://redis.azure.com";
 
 /// An identity as a state machine: what it needs next, until it has a token.
 pub trait Source {
-    /// Takes what the last step asked for, or [`Input::Start`], and says what is next. A request
-    /// is written to `out`. `Start` may come at any time and begins anew.
+    /// Takes what the last step asked for, or [`Input::Start`], and returns what is next. `request`
+    /// is this source's from `Start` to [`Step::Done`]: what it has written there stays.
     ///
     /// # Errors
-    /// [`SourceError`] if there will be no token this time.
-    fn next<'q>(&mut self, input: Input<'_>, out: &'q mut [u8]) -> Result<Step<'q>, SourceError>;
+    /// [`SourceError`] if there will be no token this time. [`ORDER`](SourceError::ORDER) if `input` is
+    /// none that the last step asked for.
+    fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError>;
 
     /// Feeds what says whose tokens these are, part by part: see [`TokenSource::identify`].
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
@@ -72,96 +138,13 @@ pub trait Source {
     }
 }
 
-/// What a [`Source`] is told.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Input<'a> {
-    /// A token is wanted.
-    Start {
-        /// By when.
-        deadline: Instant,
-    },
-    /// The answer to the request of the last step.
-    Response(Response<'a>),
-}
-
-/// What a [`Source`] wants.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Step<'q> {
-    /// An HTTP exchange; then [`Input::Response`].
-    Http(Request<'q>),
-    /// Nothing more: the last response holds a token.
-    Done(Issued),
-}
-
-/// A token that was issued, by its place in the response.
-#[derive(Clone, Copy, Debug)]
-pub struct Issued {
-    secret: Span,
-    expires_in: Option<Duration>,
-    expires_on: Option<UnixTime>,
-    refresh_in: Option<Duration>,
-    server_time: Option<UnixTime>,
-}
-
-impl Issued {
-    /// The token, from the `body` of the response that it came in.
-    ///
-    /// # Errors
-    /// [`TokenError::NotText`] if `body` is not that response's.
-    pub fn token<'b>(&self, body: &'b [u8]) -> Result<Token<'b>, TokenError> {
-        let text = core::str::from_utf8(self.secret.of(body)).map_err(|_| TokenError::NotText)?;
-        Ok(Token {
-            secret: Secret::new(text),
-            user: None,
-            expires_in: self.expires_in,
-            expires_on: self.expires_on,
-            refresh_in: self.refresh_in,
-            server_time: self.server_time,
-        })
+impl<T: Source + ?Sized> Source for &mut T {
+    fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
+        (**self).next(input, request)
     }
-}
 
-/// Gets a token from `source` over `http`: the driver for asynchronous hosts.
-///
-/// `request` and `response` are its memory. The token lies in `response`; wipe both when it is
-/// stored.
-///
-/// # Errors
-/// [`DrivenError`] if there is no token this time.
-///
-/// # Cancel safety
-/// May be dropped at any await, and called again.
-pub async fn fetch<'b, S: Source, H: HttpClient>(
-    source: &mut S,
-    http: &mut H,
-    deadline: Instant,
-    request: &mut [u8],
-    response: &'b mut [u8],
-) -> Result<Token<'b>, DrivenError<H::Error>> {
-    let mut step = source.next(Input::Start { deadline }, request)?;
-    loop {
-        step = match step {
-            Step::Http(http_request) => {
-                let mut writer = ResponseWriter::new(response);
-                match http.send(&http_request, &mut writer).await {
-                    // What the head says holds, even if the body is too large, or broke off.
-                    Err(error) if !writer.is_refusal() => return Err(DrivenError::Http(error)),
-                    _ => {}
-                }
-                let answer = writer.finish();
-                let len = answer.body.len();
-                match source.next(Input::Response(answer), request) {
-                    Ok(step) => step,
-                    Err(reason) => {
-                        let text = ServiceText::of(response.get(..len).unwrap_or_default());
-                        return Err(DrivenError::Refused { reason, text });
-                    }
-                }
-            }
-            Step::Done(issued) => return Ok(issued.token(response).map_err(SourceError::Token)?),
-        }
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        (**self).identify(feed);
     }
 }
 
@@ -172,7 +155,7 @@ pub trait TokenSource {
 
     /// Gets one token, putting it into `memory` if it has no memory of its own.
     ///
-    /// It is given up after `deadline`.
+    /// It is given up after the deadline of `start`.
     ///
     /// # Errors
     /// Whatever it is, [`SourceFailure::reason`] decides when it is tried again.
@@ -181,7 +164,7 @@ pub trait TokenSource {
     /// May be dropped at any await, and must then be callable again.
     async fn fetch<'b>(
         &'b mut self,
-        deadline: Instant,
+        start: Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Self::Error>;
 
@@ -200,10 +183,10 @@ impl<T: TokenSource + ?Sized> TokenSource for &mut T {
 
     async fn fetch<'b>(
         &'b mut self,
-        deadline: Instant,
+        start: Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Self::Error> {
-        (**self).fetch(deadline, memory).await
+        (**self).fetch(start, memory).await
     }
 
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
@@ -211,58 +194,25 @@ impl<T: TokenSource + ?Sized> TokenSource for &mut T {
     }
 }
 
-/// A [`Source`] with an HTTP client to drive it: a [`TokenSource`].
-#[derive(Debug)]
-pub struct Driven<S, H, M: Storage<u8>> {
-    source: S,
-    http: H,
-    request: M,
-}
-
-impl<S: Source, H: HttpClient, M: Storage<u8>> Driven<S, H, M> {
-    /// Drives `source` over `http`. Requests are written to `request`: a few hundred bytes, and
-    /// three times the length of the secret.
-    pub const fn new(source: S, http: H, request: M) -> Self {
-        Self { source, http, request }
-    }
-}
-
-impl<S: Source, H: HttpClient, M: Storage<u8>> TokenSource for Driven<S, H, M> {
-    type Error = DrivenError<H::Error>;
-
-    async fn fetch<'b>(
-        &'b mut self,
-        deadline: Instant,
-        memory: &'b mut [u8],
-    ) -> Result<Token<'b>, Self::Error> {
-        let request = Wiped(self.request.room_mut());
-        fetch(&mut self.source, &mut self.http, deadline, request.0, memory).await
-    }
-
-    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
-        self.source.identify(feed);
-    }
-}
-
 /// A token that is there already: from provisioning, from a gateway, or for a test.
 ///
 /// It is handed out again and again; when it ends, so does the login.
 #[derive(Clone, Copy, Debug)]
-pub struct Fixed<'a>(Token<'a>);
+pub struct StaticToken<'a>(Token<'a>);
 
-impl<'a> Fixed<'a> {
+impl<'a> StaticToken<'a> {
     /// Hands out `token`.
     pub const fn new(token: Token<'a>) -> Self {
         Self(token)
     }
 }
 
-impl TokenSource for Fixed<'_> {
+impl TokenSource for StaticToken<'_> {
     type Error = SourceError;
 
     async fn fetch<'b>(
         &'b mut self,
-        _deadline: Instant,
+        _start: Start,
         _memory: &'b mut [u8],
     ) -> Result<Token<'b>, SourceError> {
         Ok(self.0)

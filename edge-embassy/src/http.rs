@@ -7,9 +7,8 @@ use core::fmt;
 
 use answer::Answer;
 use embedded_io_async::{Read, Write};
-use redis_entraid_core::http::{
-    HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
-};
+use redis_entraid_core::http::{Request, ResponseWriter, Route};
+use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
 use redis_entraid_core::storage::CapacityError;
 use redis_entraid_core::transport::{ConnectError, ConnectErrorKind, Connector, Endpoint, Session};
 
@@ -59,13 +58,13 @@ impl<K> fmt::Debug for Http<K> {
     }
 }
 
-impl<K: Connector> HttpClient for Http<K>
+impl<K: Connector> SourceIo for Http<K>
 where
     K::Error: 'static,
 {
     type Error = Error<K::Error>;
 
-    async fn send(
+    async fn http(
         &mut self,
         request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
@@ -198,6 +197,8 @@ pub enum Error<E> {
     Request(&'static str),
     /// The response is too large.
     TooLarge(CapacityError),
+    /// This host has neither files nor keys. Implement [`SourceIo`] yourself around this, if yours has.
+    Unsupported,
 }
 
 impl<E> From<Broken> for Error<E> {
@@ -220,23 +221,29 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Head => f.write_str("the buffer for the head of a response is too small"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
+            Self::Unsupported => f.write_str("this host has no files and no keys for sources"),
         }
     }
 }
 
 impl<E: core::error::Error> core::error::Error for Error<E> {}
 
-impl<E: ConnectError + 'static> HttpError for Error<E> {
-    fn kind(&self) -> HttpErrorKind {
+impl<E: ConnectError + 'static> IoError for Error<E> {
+    fn failure(&self) -> IoFailure {
         match self {
             Self::Connect(error) => match error.kind() {
-                ConnectErrorKind::Tls => HttpErrorKind::Tls,
-                _ => HttpErrorKind::Connect,
+                ConnectErrorKind::Tls => IoFailure::Tls,
+                _ => IoFailure::Connect,
             },
-            Self::Io | Self::NoHttp => HttpErrorKind::Io,
-            Self::Head | Self::Request(_) => HttpErrorKind::Request,
-            Self::TooLarge(error) => HttpErrorKind::TooLarge(*error),
+            Self::Io | Self::NoHttp => IoFailure::Io,
+            Self::Head | Self::Request(_) => IoFailure::Request,
+            Self::TooLarge(error) => IoFailure::TooLarge(*error),
+            Self::Unsupported => IoFailure::Unsupported,
         }
+    }
+
+    fn unsupported() -> Self {
+        Self::Unsupported
     }
 }
 

@@ -10,7 +10,7 @@ use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, 
 use redis_entraid_core::drive::{DialError, Handler, Owner, Submit, Wanted, keep, refresh};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::{Dial, Reconnect};
-use redis_entraid_core::source::TokenSource;
+use redis_entraid_core::source::{Start, TokenSource};
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::token::Token;
 use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector, Progress};
@@ -26,8 +26,8 @@ use crate::storage::Shared;
 /// What drives a client, to be spawned in a task:
 ///
 /// ```
-/// # use redis_entraid_embassy::{Runner, Tcp, entraid_core::source::Fixed};
-/// type Redis = Runner<Tcp<'static>, Fixed<'static>>;
+/// # use redis_entraid_embassy::{Runner, Tcp, entraid_core::source::StaticToken};
+/// type Redis = Runner<Tcp<'static>, StaticToken<'static>>;
 ///
 /// // #[embassy_executor::task]
 /// async fn redis(mut runner: Redis) -> ! {
@@ -68,7 +68,7 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     /// use embassy_sync::channel::Channel;
     /// use redis_entraid_embassy::entraid_core::command::Topic;
     /// use redis_entraid_embassy::entraid_core::listener::Heard;
-    /// # use redis_entraid_embassy::{Listening, Runner, Tcp, entraid_core::source::Fixed};
+    /// # use redis_entraid_embassy::{Listening, Runner, Tcp, entraid_core::source::StaticToken};
     ///
     /// enum Order { Open, Close, ReadState }
     ///
@@ -84,9 +84,9 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     ///     let _ = ORDERS.try_send(order);
     /// }
     ///
-    /// type Redis = Runner<Tcp<'static>, Fixed<'static>, Listening>;
+    /// type Redis = Runner<Tcp<'static>, StaticToken<'static>, Listening>;
     ///
-    /// fn listening(runner: Runner<Tcp<'static>, Fixed<'static>>) -> Redis {
+    /// fn listening(runner: Runner<Tcp<'static>, StaticToken<'static>>) -> Redis {
     ///     runner.listening(Listening::new(&[(Topic::Channel, "device-7/orders")], hear))
     /// }
     /// ```
@@ -216,12 +216,12 @@ impl<S: TokenSource> TokenSource for Noted<'_, S> {
 
     async fn fetch<'b>(
         &'b mut self,
-        deadline: Instant,
+        start: Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, S::Error> {
         self.desk.plan(|agenda| agenda.fetching = true);
         let _fetched = Fetched(self.desk);
-        self.source.fetch(deadline, memory).await
+        self.source.fetch(start, memory).await
     }
 
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {

@@ -10,7 +10,7 @@ use network::{SERVERS, memory};
 use rand_core::OsRng;
 use redis_entraid_embassy::entraid_core::connection::{Idle, Outcome};
 use redis_entraid_embassy::entraid_core::policy::Ratio;
-use redis_entraid_embassy::entraid_core::source::{Authority, Driven, ServicePrincipal};
+use redis_entraid_embassy::entraid_core::source::{Authority, HttpSource, ServicePrincipal};
 use redis_entraid_embassy::entraid_core::time::UnixTime;
 use redis_entraid_embassy::entraid_core::transport::{
     ConnectErrorKind, Connector, Endpoint, Session,
@@ -251,7 +251,7 @@ fn a_service_principal_gets_its_token_over_https() {
         let principal = ServicePrincipal::with_secret(authority, id, secret);
         let tls: Tls<Rerouted, OsRng> = board.tls(Rerouted(board.tcp()));
         let http = Http::secure(tls, memory(1024));
-        let source = Driven::new(principal, http, memory(2048));
+        let source = HttpSource::new(principal, http, memory(2048));
         let client = board.client_of(source, |_| {});
         client.command(args!["PING"], &mut [0; 64]).await.unwrap();
         assert_eq!(board.emulator.counts().logins, 1, "{}", said());

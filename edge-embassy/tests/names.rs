@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use board::{Board, on_board_by_dhcp, said, until};
 use network::memory;
-use redis_entraid_embassy::entraid_core::source::{Driven, ManagedIdentity, Selector, TokenSource};
+use redis_entraid_embassy::entraid_core::source::{
+    HttpSource, ManagedIdentity, Selector, TokenSource,
+};
 use redis_entraid_embassy::entraid_core::transport::ConnectErrorKind;
 use redis_entraid_embassy::{Client, Config, Error, Http, Problem, args};
 
@@ -15,7 +17,7 @@ use redis_entraid_embassy::{Client, Config, Error, Http, Problem, args};
 fn source(board: &Board) -> impl TokenSource + 'static {
     let http = Http::plain(board.tcp(), memory(768)).setting(board.clock);
     let identity = ManagedIdentity::imds_at("http://localhost", Selector::System);
-    Driven::new(identity, http, memory(512))
+    HttpSource::new(identity, http, memory(512))
 }
 
 /// A client of the server of that name.

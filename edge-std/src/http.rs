@@ -1,17 +1,16 @@
 //! HTTP by hyper, for token endpoints: one request a connection, no redirects, no proxy.
 
 use core::fmt;
-use std::io;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Uri;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
-use redis_entraid_core::http::{
-    HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
-};
-use redis_entraid_core::storage::CapacityError;
+use redis_entraid_core::http::{Request, ResponseWriter, Route};
+use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
+use redis_entraid_core::storage::{Buffer, CapacityError};
 #[cfg(feature = "tls")]
 use redis_entraid_core::transport::ConnectErrorKind;
 use redis_entraid_core::transport::Endpoint;
@@ -70,10 +69,10 @@ impl Default for Http {
     }
 }
 
-impl HttpClient for Http {
+impl SourceIo for Http {
     type Error = Error;
 
-    async fn send(
+    async fn http(
         &mut self,
         request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
@@ -111,6 +110,27 @@ impl HttpClient for Http {
             }
             (false, _) => Err(Error::Request("only https is allowed over the network")),
         }
+    }
+
+    async fn read_file(&mut self, path: &str, memory: &mut [u8]) -> Result<usize, Error> {
+        let (path, max) = (path.to_owned(), memory.len());
+        let read = move || {
+            let mut content = Zeroizing::new(Vec::with_capacity(max + 1));
+            std::fs::File::open(path)?.take(max as u64 + 1).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let content = read.unwrap_or_else(|error| Err(error.into())).map_err(Error::File)?;
+        let room = memory.get_mut(..content.len()).ok_or_else(|| {
+            Error::TooLarge(CapacityError::new(Buffer::Response, content.len(), max))
+        })?;
+        room.copy_from_slice(&content);
+        Ok(content.len())
+    }
+
+    fn nonce(&mut self) -> Option<[u8; 16]> {
+        let halves = [crate::random(), crate::random()].map(u64::to_le_bytes);
+        halves.concat().try_into().ok()
     }
 }
 
@@ -157,17 +177,22 @@ pub enum Error {
     Io(hyper::Error),
     /// The request can't be sent.
     Request(&'static str),
-    /// The response is too large.
+    /// The response, or the file, is too large.
     TooLarge(CapacityError),
+    /// A file can't be read.
+    File(io::Error),
+    /// This host has no keys. Implement [`SourceIo`] yourself around this, to have some.
+    Unsupported,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) | Self::Tls(error) => error.fmt(f),
+            Self::Connect(error) | Self::Tls(error) | Self::File(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
+            Self::Unsupported => f.write_str("this host has no keys for sources"),
         }
     }
 }
@@ -175,22 +200,29 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Connect(error) | Self::Tls(error) => Some(error),
+            Self::Connect(error) | Self::Tls(error) | Self::File(error) => Some(error),
             Self::Io(error) => Some(error),
             Self::TooLarge(error) => Some(error),
-            Self::Request(_) => None,
+            Self::Request(_) | Self::Unsupported => None,
         }
     }
 }
 
-impl HttpError for Error {
-    fn kind(&self) -> HttpErrorKind {
+impl IoError for Error {
+    fn failure(&self) -> IoFailure {
         match self {
-            Self::Connect(_) => HttpErrorKind::Connect,
-            Self::Tls(_) => HttpErrorKind::Tls,
-            Self::Io(_) => HttpErrorKind::Io,
-            Self::Request(_) => HttpErrorKind::Request,
-            Self::TooLarge(error) => HttpErrorKind::TooLarge(*error),
+            Self::Connect(_) => IoFailure::Connect,
+            Self::Tls(_) => IoFailure::Tls,
+            Self::Io(_) => IoFailure::Io,
+            Self::Request(_) => IoFailure::Request,
+            Self::TooLarge(error) => IoFailure::TooLarge(*error),
+            Self::File(error) if error.kind() == io::ErrorKind::NotFound => IoFailure::NotFound,
+            Self::File(_) => IoFailure::Io,
+            Self::Unsupported => IoFailure::Unsupported,
         }
+    }
+
+    fn unsupported() -> Self {
+        Self::Unsupported
     }
 }

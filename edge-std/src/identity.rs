@@ -14,7 +14,7 @@ use redis_entraid_client::Growable;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Action, TokenHealth, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
-use redis_entraid_core::source::SourceError;
+use redis_entraid_core::source::{SourceError, Start};
 use redis_entraid_core::time::{Clock, Timer};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -266,9 +266,11 @@ impl<S: TokenSource> Fetcher<S> {
                         changed = self.wanted.changed() => if changed.is_err() { return }
                     }
                 }
-                Action::Fetch { request: asked, deadline } => {
+                Action::Fetch { request: asked, deadline, fresh } => {
                     let request = Request {
-                        deadline,
+                        start: Start::new(deadline)
+                            .with_unix_time(clock.unix_time())
+                            .with_fresh(fresh),
                         #[cfg(feature = "http")]
                         http: &mut self.http,
                         #[cfg(not(feature = "http"))]

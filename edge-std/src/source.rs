@@ -23,7 +23,7 @@ use core::future::Future;
 use core::time::Duration;
 
 use redis_entraid_core::secret::Secret;
-use redis_entraid_core::time::{Instant, UnixTime};
+use redis_entraid_core::time::UnixTime;
 use redis_entraid_core::token::Token;
 use zeroize::Zeroizing;
 
@@ -32,7 +32,7 @@ use crate::http::Http;
 
 pub use redis_entraid_client::FetchError;
 pub use redis_entraid_core::source::{
-    Authority, Cloud, ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal,
+    Authority, Chain, Cloud, ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal, Start,
 };
 
 /// Yields a token when asked, as often as it is asked.
@@ -54,8 +54,8 @@ pub trait TokenSource: Send + 'static {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Request<'a> {
-    /// When the token is of no use any more.
-    pub deadline: Instant,
+    /// When the token is of no use any more, and what else a source of the core is told.
+    pub start: Start,
     /// A client for HTTP and HTTPS that trusts what this client was configured to trust.
     #[cfg(feature = "http")]
     pub http: &'a mut Http,
@@ -142,9 +142,9 @@ impl AccessToken {
 /// A token that is there already: from provisioning, or for a test. It is handed out again and
 /// again; when it ends, so does the login.
 #[derive(Clone, Debug)]
-pub struct Fixed(AccessToken);
+pub struct StaticToken(AccessToken);
 
-impl Fixed {
+impl StaticToken {
     /// Hands out `secret`, for the next hundred years unless something else is said.
     pub fn new(secret: impl Into<String>) -> Self {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -164,7 +164,7 @@ impl Fixed {
     }
 }
 
-impl TokenSource for Fixed {
+impl TokenSource for StaticToken {
     async fn fetch(&mut self, _: Request<'_>) -> Result<AccessToken, FetchError> {
         Ok(self.0.clone())
     }
@@ -180,20 +180,17 @@ impl fmt::Debug for AccessToken {
 #[cfg(feature = "http")]
 impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
     async fn fetch(&mut self, request: Request<'_>) -> Result<AccessToken, FetchError> {
-        use redis_entraid_core::http::HttpError;
-        use redis_entraid_core::source::{self, DrivenError, SourceError, SourceFailure};
+        use redis_entraid_core::source::{self, HttpSourceError, SourceFailure, SourceIo};
         // The secret three times as long, by its encoding; the largest token, with its envelope.
         // Wiped even if we are dropped in the middle.
         let mut ask = Zeroizing::new(vec![0; 16 << 10]);
         let mut answer = Zeroizing::new(vec![0; 32 << 10]);
-        let fetched =
-            source::fetch(self, request.http, request.deadline, &mut ask, &mut answer).await;
-        match fetched {
+        let Request { start, http } = request;
+        let start = start.with_nonce(http.nonce());
+        match source::fetch(self, http, start, &mut ask, &mut answer).await {
             Ok(token) => Ok(AccessToken::copy(&token)),
-            Err(DrivenError::Http(error)) => {
-                Err(FetchError::new(SourceError::Http(error.kind()), error))
-            }
-            Err(DrivenError::Refused { reason, text }) if !text.is_empty() => {
+            Err(HttpSourceError::Io { reason, error }) => Err(FetchError::new(reason, error)),
+            Err(HttpSourceError::Refused { reason, text }) if !text.is_empty() => {
                 Err(FetchError::new(reason, text.to_string()))
             }
             Err(error) => Err(error.reason().into()),

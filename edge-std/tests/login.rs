@@ -108,7 +108,7 @@ async fn a_server_that_is_not_the_one_is_refused() {
     let emulator = emulator(3600);
     let trusted_by_nobody = Client::builder("localhost")
         .port(emulator.redis_port())
-        .source(redis_entraid::source::Fixed::new("token").user("oid"))
+        .source(redis_entraid::source::StaticToken::new("token").user("oid"))
         .connect()
         .await
         .unwrap_err();
@@ -120,7 +120,7 @@ async fn a_server_that_is_not_the_one_is_refused() {
         .address("127.0.0.1")
         .port(emulator.redis_port())
         .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
-        .source(redis_entraid::source::Fixed::new("token").user("oid"))
+        .source(redis_entraid::source::StaticToken::new("token").user("oid"))
         .connect()
         .await
         .unwrap_err();
@@ -210,7 +210,7 @@ async fn a_tls_handshake_that_nobody_answers_is_named_and_so_is_how_long_it_was_
     let error = Client::builder("localhost")
         .address("127.0.0.1")
         .port(port)
-        .source(redis_entraid::source::Fixed::new("token").user("oid"))
+        .source(redis_entraid::source::StaticToken::new("token").user("oid"))
         .start_timeout(Duration::from_millis(300))
         .connect()
         .await

@@ -26,7 +26,7 @@ use redis_entraid_core::args;
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::secret::Secret;
-use redis_entraid_core::source::{ErrorKind, SourceError};
+use redis_entraid_core::source::{ErrorKind, SourceError, Start};
 use redis_entraid_core::time::{Clock, Instant, UnixTime};
 use redis_entraid_core::token::Token;
 use redis_entraid_core::transport::{Connector, Endpoint, Session, Stage, Unanswered};
@@ -58,11 +58,7 @@ const NAMES: [&str; 4] = ["one", "two", "three", "four"];
 impl TokenSource for Tokens {
     type Error = SourceError;
 
-    async fn fetch<'b>(
-        &'b mut self,
-        _: Instant,
-        _: &'b mut [u8],
-    ) -> Result<Token<'b>, SourceError> {
+    async fn fetch<'b>(&'b mut self, _: Start, _: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
         let number = self.0.replace(self.0.get() + 1);
         self.3.sleep_until(self.3.now().plus(self.1)).await;
         match self.2 {

@@ -8,7 +8,7 @@ use super::{Tokens, within};
 use crate::event::Event;
 use crate::manager::{Action, Pull, Reason, RequestId};
 use crate::secret::Wiped;
-use crate::source::{SourceError, SourceFailure, TokenSource};
+use crate::source::{SourceError, SourceFailure, Start, TokenSource};
 use crate::storage::Storage;
 use crate::time::Timer;
 
@@ -74,11 +74,13 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
                     })
                     .await;
             }
-            Action::Fetch { request, deadline } => {
+            Action::Fetch { request, deadline, fresh } => {
                 let memory = Wiped(&mut *memory);
                 let abandoned = Abandoned { tokens, timer, request };
                 // Pinned here: a future that is handed over has its room twice.
-                let fetch = pin!(source.fetch(deadline, memory.0));
+                let start =
+                    Start::new(deadline).with_unix_time(timer.unix_time()).with_fresh(fresh);
+                let fetch = pin!(source.fetch(start, memory.0));
                 let (answer, error) = match within(timer, deadline, fetch).await {
                     Some(Ok(token)) => (Ok(token), None),
                     Some(Err(error)) => (Err(error.reason()), Some(error)),

@@ -16,6 +16,9 @@ pub enum Action {
         request: RequestId,
         /// When to give it up. The manager counts it as failed then by itself.
         deadline: Instant,
+        /// Whether the token that there is was refused, or given up for another reason: the next one
+        /// must not come from a cache.
+        fresh: bool,
     },
     /// Nothing, before then. Polling earlier is harmless.
     Wait {

@@ -6,10 +6,10 @@ mod tokens;
 
 use super::*;
 use crate::event::Event;
-use crate::http::HttpErrorKind;
 use crate::policy::{Ratio, RetryPolicy};
 use crate::secret::Secret;
 use crate::source::ErrorKind;
+use crate::source::IoFailure;
 use crate::token::{Token, TokenError};
 use core::time::Duration;
 use std::vec::Vec;
@@ -63,7 +63,7 @@ impl<M: Storage<u8>> Answer for TokenManager<M> {
     }
 }
 
-const TRANSIENT: SourceError = SourceError::Http(HttpErrorKind::Connect);
+const TRANSIENT: SourceError = SourceError::Io(IoFailure::Connect);
 
 /// Asserts that nothing is due one tick before `at`, and a fetch at it.
 #[track_caller]

@@ -1,7 +1,7 @@
 //! Who issues tokens: a cloud and a tenant in it.
 
 use super::error::ConfigError;
-use super::writer::Writer;
+use super::writer::RequestWriter;
 
 /// The clouds that Azure Managed Redis is in, by the host that signs in there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -101,7 +101,7 @@ impl<T: AsRef<str>> Authority<T> {
     }
 
     /// Writes the URL of the token endpoint (v2.0).
-    pub(super) fn token_endpoint(&self, out: &mut Writer<'_>) {
+    pub(super) fn token_endpoint(&self, out: &mut RequestWriter<'_>) {
         match &self.base {
             Base::Cloud(cloud) => out.plain(cloud.host()),
             Base::Url(url) => out.plain(url.as_ref().trim_end_matches('/')),

@@ -3,8 +3,9 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::io::{IoError, IoFailure};
 use super::said::ServiceText;
-use crate::http::{HttpError, HttpErrorKind};
+use crate::http::TooManyHeaders;
 use crate::json::JsonError;
 use crate::storage::CapacityError;
 use crate::token::TokenError;
@@ -43,8 +44,8 @@ impl ErrorKind {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SourceError {
-    /// No response.
-    Http(HttpErrorKind),
+    /// A step couldn't be done: mostly, there is no response.
+    Io(IoFailure),
     /// No token within the policy's request timeout.
     TimedOut,
     /// The endpoint refused.
@@ -80,14 +81,21 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// The driver has answered something else than the last step asked for.
+    pub const ORDER: Self =
+        Self::Other { kind: ErrorKind::Configuration, what: "an answer that no step asked for" };
+
     /// What decides when the next attempt is made.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Http(kind) => match kind {
-                HttpErrorKind::Connect | HttpErrorKind::Io => ErrorKind::Transient,
+            Self::Io(failure) => match failure {
+                IoFailure::Connect | IoFailure::Io => ErrorKind::Transient,
                 // One machine of many may have sent a chain that isn't whole.
-                HttpErrorKind::Tls => ErrorKind::Replication,
-                HttpErrorKind::Request | HttpErrorKind::TooLarge(_) => ErrorKind::Configuration,
+                IoFailure::Tls => ErrorKind::Replication,
+                IoFailure::Request
+                | IoFailure::NotFound
+                | IoFailure::Unsupported
+                | IoFailure::TooLarge(_) => ErrorKind::Configuration,
             },
             Self::TimedOut => ErrorKind::Transient,
             Self::Refused { kind, .. } | Self::Other { kind, .. } => *kind,
@@ -103,14 +111,24 @@ impl SourceError {
         }
     }
 
+    /// Whether the identity isn't there at all: nobody answers, it isn't configured, or this host can't
+    /// do what it needs. The next one of a [`Chain`](super::Chain) may be.
+    pub const fn is_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::Io(IoFailure::Connect | IoFailure::NotFound | IoFailure::Unsupported)
+        )
+    }
+
     /// What the person in charge should do, where that is known.
     pub const fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Http(HttpErrorKind::Connect) => Some(
+            Self::Io(IoFailure::Connect) => Some(
                 "the token endpoint can't be reached: check DNS, routes and firewalls \
                 (login.microsoftonline.com:443, or 169.254.169.254:80 for a managed identity)",
             ),
-            Self::Http(HttpErrorKind::Tls) => Some(
+            Self::Io(IoFailure::Tls) => Some(
                 "the token endpoint's certificate isn't accepted: check the clock, the trusted \
                 roots (DigiCert Global Root G2), and AZURE_AUTHORITY_HOST",
             ),
@@ -156,13 +174,7 @@ const fn entra_advice(code: u32) -> Option<&'static str> {
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(kind) => match kind {
-                HttpErrorKind::Connect => f.write_str("can't connect to the token endpoint"),
-                HttpErrorKind::Tls => f.write_str("no trusted TLS to the token endpoint"),
-                HttpErrorKind::Io => f.write_str("the connection to the token endpoint broke"),
-                HttpErrorKind::Request => f.write_str("the token endpoint's URL can't be used"),
-                HttpErrorKind::TooLarge(error) => error.fmt(f),
-            }?,
+            Self::Io(failure) => failure.fmt(f)?,
             Self::TimedOut => f.write_str("the token request timed out")?,
             Self::Refused { status, error, code, .. } => {
                 write!(f, "the token endpoint refused: {status} {}", error.name())?;
@@ -193,6 +205,12 @@ impl From<ConfigError> for SourceError {
     }
 }
 
+impl From<TooManyHeaders> for SourceError {
+    fn from(error: TooManyHeaders) -> Self {
+        Self::Config(ConfigError::Headers(error))
+    }
+}
+
 impl From<CapacityError> for SourceError {
     fn from(error: CapacityError) -> Self {
         Self::Capacity(error)
@@ -217,6 +235,10 @@ pub enum ConfigError {
     AuthorityNotHttps,
     /// An id or a name is empty.
     Empty(&'static str),
+    /// The source needs what this host doesn't have or wasn't given: the wall clock, say.
+    Missing(&'static str),
+    /// A source of your own sets too many header lines.
+    Headers(TooManyHeaders),
 }
 
 impl fmt::Display for ConfigError {
@@ -227,6 +249,8 @@ impl fmt::Display for ConfigError {
             }
             Self::AuthorityNotHttps => f.write_str("the authority must be an https URL"),
             Self::Empty(what) => write!(f, "{what} is empty"),
+            Self::Missing(what) => write!(f, "the identity needs {what}"),
+            Self::Headers(error) => error.fmt(f),
         }
     }
 }
@@ -299,13 +323,18 @@ impl SourceFailure for SourceError {
     }
 }
 
-/// The error of a source that is driven over HTTP.
+/// The error of an [`HttpSource`](super::HttpSource).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(clippy::large_enum_variant, reason = "there is no allocator, and only failures carry it")]
-pub enum DrivenError<E> {
-    /// The HTTP client's own error.
-    Http(E),
+pub enum HttpSourceError<E> {
+    /// A step couldn't be done.
+    Io {
+        /// What that comes to.
+        reason: SourceError,
+        /// The host's own error.
+        error: E,
+    },
     /// The endpoint answered without a token.
     Refused {
         /// What that comes to.
@@ -317,11 +346,12 @@ pub enum DrivenError<E> {
     Source(SourceError),
 }
 
-impl<E: HttpError> SourceFailure for DrivenError<E> {
+impl<E: IoError> SourceFailure for HttpSourceError<E> {
     fn reason(&self) -> SourceError {
         match self {
-            Self::Http(error) => SourceError::Http(error.kind()),
-            Self::Refused { reason: error, .. } | Self::Source(error) => *error,
+            Self::Io { reason: error, .. }
+            | Self::Refused { reason: error, .. }
+            | Self::Source(error) => *error,
         }
     }
 
@@ -333,16 +363,16 @@ impl<E: HttpError> SourceFailure for DrivenError<E> {
     }
 }
 
-impl<E> From<SourceError> for DrivenError<E> {
+impl<E> From<SourceError> for HttpSourceError<E> {
     fn from(error: SourceError) -> Self {
         Self::Source(error)
     }
 }
 
-impl<E: fmt::Display> fmt::Display for DrivenError<E> {
+impl<E: fmt::Display> fmt::Display for HttpSourceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(error) => write!(f, "no answer from the token endpoint: {error}"),
+            Self::Io { error, .. } => write!(f, "no answer from the token endpoint: {error}"),
             Self::Refused { reason, text } if !text.is_empty() => {
                 write!(f, "{reason}; it says: {text}")
             }
@@ -351,10 +381,10 @@ impl<E: fmt::Display> fmt::Display for DrivenError<E> {
     }
 }
 
-impl<E: core::error::Error + 'static> core::error::Error for DrivenError<E> {
+impl<E: core::error::Error + 'static> core::error::Error for HttpSourceError<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Http(error) => Some(error),
+            Self::Io { error, .. } => Some(error),
             Self::Refused { .. } | Self::Source(_) => None,
         }
     }

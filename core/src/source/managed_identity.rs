@@ -4,9 +4,9 @@ use core::fmt;
 
 use super::error::{ConfigError, SourceError};
 use super::response::Endpoint;
-use super::writer::Writer;
-use super::{Hidden, Input, RESOURCE, Source, Step, Text};
-use crate::http::{Headers, Method, Request, Route};
+use super::writer::RequestWriter;
+use super::{Hidden, HttpRequest, Input, RESOURCE, Source, Step, Text};
+use crate::http::Route;
 
 /// Which of a machine's identities is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,17 +103,16 @@ impl<T: Text> ManagedIdentity<T> {
 }
 
 impl<T: Text> Source for ManagedIdentity<T> {
-    fn next<'q>(&mut self, input: Input<'_>, out: &'q mut [u8]) -> Result<Step<'q>, SourceError> {
+    fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
         let endpoint = match self.host {
             Host::Imds { .. } => Endpoint::Imds,
             Host::AppService { .. } => Endpoint::AppService,
         };
-        let deadline = match input {
-            Input::Start { deadline } => deadline,
-            Input::Response(response) => return endpoint.read(response).map(Step::Done),
-        };
+        if !matches!(input, Input::Start(_)) {
+            return endpoint.answered(input);
+        }
         let selected = self.selected()?;
-        let mut writer = Writer::new(out);
+        let mut writer = RequestWriter::new(request);
         match &self.host {
             Host::Imds { base } => writer
                 .plain(imds_base(base.as_ref()))
@@ -129,26 +128,16 @@ impl<T: Text> Source for ManagedIdentity<T> {
         if let Some((name, id)) = selected {
             writer.field("&", name, id);
         }
-        let url_len = writer.len();
-        let header_start = url_len;
-        if let Host::AppService { header, .. } = &self.host {
-            // The header goes through the buffer too: a request borrows from nothing else.
-            writer.plain(header.as_ref());
-        }
-        let (url, header) = writer.finish(header_start)?;
-        let header = core::str::from_utf8(header).unwrap_or_default();
-        let headers = match self.host {
-            Host::Imds { .. } => Headers::new(&[("Metadata", "true")]),
-            Host::AppService { .. } => Headers::new(&[("X-IDENTITY-HEADER", header)]),
+        let url = writer.part();
+        let (name, value) = match &self.host {
+            Host::Imds { .. } => ("Metadata", "true"),
+            Host::AppService { header, .. } => ("X-IDENTITY-HEADER", header.as_ref()),
         };
-        Ok(Step::Http(Request {
-            method: Method::Get,
-            url,
-            headers,
-            body: &[],
-            route: Route::LinkLocal,
-            deadline,
-        }))
+        writer.plain(value);
+        let value = writer.finish()?;
+        let mut request = HttpRequest::get(url, Route::LinkLocal);
+        request.header(name, value)?;
+        Ok(Step::Http(request))
     }
 
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {

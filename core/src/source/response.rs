@@ -4,12 +4,14 @@ use core::time::Duration;
 
 use serde_json_core::str::{EscapedStr, EscapedStringFragment};
 
-use super::Issued;
 use super::error::{ErrorKind, OAuthError, SourceError};
+use super::io::IoFailure;
+use super::step::{Input, Step, TokenResponse};
 use crate::date;
-use crate::http::{HttpErrorKind, Response};
-use crate::json::{self, JsonError, Scanner, Span};
+use crate::http::Response;
+use crate::json::{self, JsonError, Scanner};
 use crate::number::unsigned;
+use crate::span::Span;
 use crate::time::UnixTime;
 
 /// Whose answer it is: they differ in what a status means.
@@ -28,11 +30,22 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const RELATIVE_BELOW: u64 = 978_307_200;
 
 impl Endpoint {
+    /// What a source whose only step is one request comes to, once it is sent.
+    pub(super) fn answered(self, input: Input<'_>) -> Result<Step, SourceError> {
+        match input {
+            Input::Response(mut response) => self.read(&mut response),
+            Input::Failed(why) => Err(SourceError::Io(why)),
+            _ => Err(SourceError::ORDER),
+        }
+    }
+
     /// Reads a response. A token is put right in place, if it has escapes.
-    pub(super) fn read(self, response: Response<'_>) -> Result<Issued, SourceError> {
+    #[inline(never)]
+    fn read(self, response: &mut Response<'_>) -> Result<Step, SourceError> {
         let mut document = Document::new();
         let whole = document.read(response.body);
-        let Document { mut issued, secret, error, code } = document;
+        let Document { issued, secret, error, code } = &mut document;
+        let (secret, error, code) = (*secret, *error, *code);
         if response.status == 200 {
             match whole {
                 Err(_) if response.body.trim_ascii_start().starts_with(b"<") => {
@@ -40,14 +53,14 @@ impl Endpoint {
                 }
                 // Where the end of the connection is the end of the body, it may have broken before.
                 Err(JsonError::Incomplete) if !response.has_length => {
-                    return Err(SourceError::Http(HttpErrorKind::Io));
+                    return Err(SourceError::Io(IoFailure::Io));
                 }
                 whole => whole?,
             }
             if let Some(secret) = secret.and_then(|secret| unescape(response.body, secret)) {
                 issued.secret = secret;
                 issued.server_time = response.date;
-                return Ok(issued);
+                return Ok(Step::Done(*issued));
             }
             // With an error in it, a 200 is none.
             if error == OAuthError::Other && code.is_none() {
@@ -82,7 +95,7 @@ impl Endpoint {
 
 /// What the members of an answer say: a token, or a reason.
 struct Document {
-    issued: Issued,
+    issued: TokenResponse,
     secret: Option<Span>,
     error: OAuthError,
     code: Option<u32>,
@@ -90,13 +103,7 @@ struct Document {
 
 impl Document {
     const fn new() -> Self {
-        let issued = Issued {
-            secret: Span { start: 0, end: 0 },
-            expires_in: None,
-            expires_on: None,
-            refresh_in: None,
-            server_time: None,
-        };
+        let issued = TokenResponse::new(Span::EMPTY);
         Self { issued, secret: None, error: OAuthError::Other, code: None }
     }
 

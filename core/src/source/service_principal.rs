@@ -5,9 +5,9 @@ use core::fmt;
 use super::authority::Authority;
 use super::error::{ConfigError, SourceError};
 use super::response::Endpoint;
-use super::writer::Writer;
-use super::{Hidden, Input, SCOPE, Source, Step, Text};
-use crate::http::{Headers, Method, Request, Route};
+use super::writer::RequestWriter;
+use super::{Hidden, HttpRequest, Input, SCOPE, Source, Step, Text};
+use crate::http::Route;
 
 /// An application that proves itself to Entra with a client secret.
 ///
@@ -59,32 +59,28 @@ impl<T: Text> ServicePrincipal<T> {
 }
 
 impl<T: Text> Source for ServicePrincipal<T> {
-    fn next<'q>(&mut self, input: Input<'_>, out: &'q mut [u8]) -> Result<Step<'q>, SourceError> {
-        let deadline = match input {
-            Input::Start { deadline } => deadline,
-            Input::Response(response) => return Endpoint::Entra.read(response).map(Step::Done),
-        };
+    fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
+        if !matches!(input, Input::Start(_)) {
+            return Endpoint::Entra.answered(input);
+        }
         self.check()?;
-        let mut writer = Writer::new(out);
+        let mut writer = RequestWriter::new(request);
         self.authority.token_endpoint(&mut writer);
-        let url_len = writer.len();
+        let url = writer.part();
         writer
             .field("", "client_id", self.client_id.as_ref())
             .field("&", "grant_type", "client_credentials")
             .field("&", "client_secret", self.secret.as_ref())
             .field("&", "scope", self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref()));
-        let (url, body) = writer.finish(url_len)?;
-        Ok(Step::Http(Request {
-            method: Method::Post,
-            url,
-            headers: Headers::new(&[
-                ("Content-Type", "application/x-www-form-urlencoded"),
-                ("Accept", "application/json"),
-            ]),
-            body,
-            route: Route::Internet,
-            deadline,
-        }))
+        let body = writer.part();
+        writer.plain("application/x-www-form-urlencoded");
+        let form = writer.part();
+        writer.plain("application/json");
+        let json = writer.finish()?;
+        let mut request = HttpRequest::post(url, body, Route::Internet);
+        request.header("Content-Type", form)?;
+        request.header("Accept", json)?;
+        Ok(Step::Http(request))
     }
 
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {

@@ -1,9 +1,14 @@
+mod steps;
+
 use super::*;
-use crate::http::{HttpErrorKind, Method, Route};
+use crate::http::{Method, Request, ResponseWriter, Route};
 use crate::json::JsonError;
+use crate::source::{IoFailure, Start};
 use crate::storage::{Buffer, CapacityError};
+use crate::time::{Instant, UnixTime};
 use core::future::Future;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -14,10 +19,9 @@ const DEADLINE: Instant = Instant::from_millis(30_000);
 /// What a request says, in one text.
 fn first_request(source: &mut impl Source) -> String {
     let mut out = [0; 1024];
-    let Step::Http(request) = source.next(Input::Start { deadline: DEADLINE }, &mut out).unwrap()
-    else {
-        panic!("no request");
-    };
+    let start = Input::Start(Start::new(DEADLINE));
+    let Step::Http(request) = source.next(start, &mut out).unwrap() else { panic!("no request") };
+    let request = request.read(&out, DEADLINE).unwrap();
     assert_eq!(request.deadline, DEADLINE);
     let headers: Vec<_> =
         request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
@@ -36,7 +40,7 @@ fn answer(
     status: u16,
     headers: &[(&str, &str)],
     body: &[u8],
-) -> Result<Issued, SourceError> {
+) -> Result<TokenResponse, SourceError> {
     let (mut out, mut memory) = ([0; 512], [0; 4096]);
     let mut writer = ResponseWriter::new(&mut memory);
     writer.status(status);
@@ -144,13 +148,13 @@ fn each_host_of_managed_identities_is_asked_in_its_own_words() {
     let mut elsewhere = ManagedIdentity::imds_at("http://localhost:1/", Selector::System);
     assert!(first_request(&mut elsewhere).starts_with("GET http://localhost:1/metadata/identity"));
     let mut nobody = app_service(Selector::ClientId(""));
-    let error = nobody.next(Input::Start { deadline: DEADLINE }, &mut [0; 512]).unwrap_err();
+    let error = nobody.next(Input::Start(Start::new(DEADLINE)), &mut [0; 512]).unwrap_err();
     assert_eq!(error, SourceError::Config(ConfigError::Empty("the identity's id")));
 }
 
 #[test]
 fn a_request_buffer_too_small_is_named_with_the_size_it_needs() {
-    let start = || Input::Start { deadline: DEADLINE };
+    let start = || Input::Start(Start::new(DEADLINE));
     let error = principal().next(start(), &mut [0; 100]).unwrap_err();
     let SourceError::Capacity(CapacityError { buffer: Buffer::Request, needed, capacity: 100 }) =
         error
@@ -239,7 +243,7 @@ fn half_a_document_whose_length_nobody_said_is_a_connection_that_broke() {
     let whole = r#"{"access_token":"a","expires_in":3599}"#;
     for at in 0..whole.len() {
         let cut = answer(&mut principal(), 200, &[], &whole.as_bytes()[..at]).unwrap_err();
-        assert_eq!(cut, SourceError::Http(HttpErrorKind::Io), "{at}");
+        assert_eq!(cut, SourceError::Io(IoFailure::Io), "{at}");
         assert!(cut.kind().is_retryable());
     }
     assert!(answer(&mut principal(), 200, &[], whole.as_bytes()).is_ok());
@@ -307,7 +311,7 @@ fn no_debug_output_shows_a_secret() {
     assert!(!shown.contains("s3cr") && !shown.contains("hush"), "{shown}");
     let mut out = [0; 1024];
     for source in [&mut principal() as &mut dyn Source, &mut app_service(Selector::System)] {
-        let step = source.next(Input::Start { deadline: DEADLINE }, &mut out).unwrap();
+        let step = source.next(Input::Start(Start::new(DEADLINE)), &mut out).unwrap();
         let shown = format!("{step:?}");
         assert!(!shown.contains("s3cr") && !shown.contains("hush"), "{shown}");
     }
@@ -316,7 +320,7 @@ fn no_debug_output_shows_a_secret() {
 #[test]
 fn requests_say_how_they_may_travel() {
     let mut out = [0; 1024];
-    let start = Input::Start { deadline: DEADLINE };
+    let start = Input::Start(Start::new(DEADLINE));
     let Step::Http(request) = imds().next(start, &mut out).unwrap() else { panic!() };
     assert_eq!((request.method, request.route), (Method::Get, Route::LinkLocal));
 }
@@ -324,17 +328,17 @@ fn requests_say_how_they_may_travel() {
 /// An HTTP client that answers from a script.
 struct Script(Vec<(u16, &'static [u8])>);
 
-impl HttpClient for Script {
-    type Error = CapacityError;
+impl SourceIo for Script {
+    type Error = IoFailure;
 
-    async fn send(
+    async fn http(
         &mut self,
         _request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
-    ) -> Result<(), CapacityError> {
+    ) -> Result<(), IoFailure> {
         let (status, body) = self.0.remove(0);
         response.status(status);
-        response.body_chunk(body)
+        Ok(response.body_chunk(body)?)
     }
 }
 
@@ -353,16 +357,16 @@ fn a_driven_source_yields_a_token_or_says_why_not() {
         (500, b""),
         (200, br#"{"access_token":"longer than the whole response buffer"}"#),
     ]);
-    let mut driven = Driven::new(imds(), script, [0; 512]);
+    let mut driven = HttpSource::new(imds(), script, [0; 512]);
     let mut memory = [0; 50];
-    let token = block_on(driven.fetch(DEADLINE, &mut memory)).unwrap();
+    let token = block_on(driven.fetch(Start::new(DEADLINE), &mut memory)).unwrap();
     assert_eq!((token.secret.expose(), token.expires_in), ("a.b.c", Some(Duration::from_secs(60))));
-    let error = block_on(driven.fetch(DEADLINE, &mut memory)).unwrap_err();
+    let error = block_on(driven.fetch(Start::new(DEADLINE), &mut memory)).unwrap_err();
     assert_eq!(error.reason().kind(), ErrorKind::Transient);
-    let error = block_on(driven.fetch(DEADLINE, &mut memory)).unwrap_err();
+    let error = block_on(driven.fetch(Start::new(DEADLINE), &mut memory)).unwrap_err();
     assert_eq!(error.reason().kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("response buffer too small: 56 bytes"), "{error}");
-    assert!(driven.request.iter().all(|byte| *byte == 0), "the request is wiped");
+    assert!(driven.request().iter().all(|byte| *byte == 0), "the request is wiped");
 }
 
 #[test]
@@ -387,16 +391,16 @@ fn several_identities_are_told_from_none() {
 }
 
 /// Answers with a head and a body that is too large, or that breaks off.
-struct Page(u16, &'static [u8], Option<CapacityError>);
+struct Page(u16, &'static [u8], Option<IoFailure>);
 
-impl HttpClient for Page {
-    type Error = CapacityError;
+impl SourceIo for Page {
+    type Error = IoFailure;
 
-    async fn send(
+    async fn http(
         &mut self,
         _: &Request<'_>,
         response: &mut ResponseWriter<'_>,
-    ) -> Result<(), CapacityError> {
+    ) -> Result<(), IoFailure> {
         response.status(self.0);
         response.header("Retry-After", b"7");
         for chunk in self.1.chunks(100) {
@@ -409,7 +413,7 @@ impl HttpClient for Page {
 #[test]
 fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
     let page: &[u8] = std::format!("<html>Service {}", "x".repeat(36_343)).leak().as_bytes();
-    let broken = CapacityError::new(Buffer::Response, 1, 1);
+    let broken = IoFailure::Io;
     let wait = Some(Duration::from_secs(7));
     for (body, fails) in [(page, None), (b"pod list is empty", Some(broken))] {
         for status in [503, 429] {
@@ -417,7 +421,7 @@ fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
             let mut http = Page(status, body, fails);
             let mut source = principal();
             let fetched =
-                fetch(&mut source, &mut http, Instant::FAR_FUTURE, &mut request, &mut response);
+                fetch(&mut source, &mut http, Start::new(DEADLINE), &mut request, &mut response);
             let error = block_on(fetched).unwrap_err();
             assert_eq!(error.reason().kind(), ErrorKind::Throttled(wait), "{error}");
             // Devices keep no text.
@@ -430,6 +434,6 @@ fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
     let (mut request, mut response) = ([0; 1024], [0; 4096]);
     let mut http = Page(200, page, None);
     let mut source = principal();
-    let fetched = fetch(&mut source, &mut http, Instant::FAR_FUTURE, &mut request, &mut response);
-    assert!(matches!(block_on(fetched), Err(DrivenError::Http(_))));
+    let fetched = fetch(&mut source, &mut http, Start::new(DEADLINE), &mut request, &mut response);
+    assert!(matches!(block_on(fetched), Err(HttpSourceError::Io { .. })));
 }

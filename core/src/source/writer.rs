@@ -1,30 +1,41 @@
-//! Writes a URL and a form into one buffer.
+//! Writes the parts of a request into one buffer.
 
+use super::error::SourceError;
+use crate::resp::Digits;
+use crate::span::Span;
 use crate::storage::{Buffer, CapacityError};
 
-/// Appends text to a buffer. What doesn't fit is counted, so that the error can say how much
-/// room was needed.
-pub(super) struct Writer<'a> {
+/// Appends text to the request memory of a [`Source`](super::Source). What doesn't fit is counted, so
+/// that the error can say how much room was needed.
+#[derive(Debug)]
+pub struct RequestWriter<'a> {
     buffer: &'a mut [u8],
+    start: usize,
     len: usize,
 }
 
-impl<'a> Writer<'a> {
-    pub(super) const fn new(buffer: &'a mut [u8]) -> Self {
-        Self { buffer, len: 0 }
+impl<'a> RequestWriter<'a> {
+    /// Writes from the start of `buffer`.
+    pub const fn new(buffer: &'a mut [u8]) -> Self {
+        Self { buffer, start: 0, len: 0 }
     }
 
-    /// `text` as it is.
+    /// Goes on behind what lies at `span`, which stays.
+    pub const fn behind(buffer: &'a mut [u8], span: Span) -> Self {
+        Self { buffer, start: span.start, len: span.end }
+    }
+
+    /// Writes `text` as it is.
     #[inline(never)]
-    pub(super) fn plain(&mut self, text: &str) -> &mut Self {
+    pub fn plain(&mut self, text: &str) -> &mut Self {
         for byte in text.bytes() {
             self.byte(byte);
         }
         self
     }
 
-    /// `text` percent-encoded: all but the unreserved characters of RFC 3986 section 2.3.
-    pub(super) fn encoded(&mut self, text: &str) -> &mut Self {
+    /// Writes `text` percent-encoded: all but the unreserved characters of RFC 3986 section 2.3.
+    pub fn encoded(&mut self, text: &str) -> &mut Self {
         let digit = |n: u8| if n < 10 { b'0' + n } else { b'A' + n - 10 };
         for byte in text.bytes() {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -38,8 +49,31 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// `before`, then `name=value`, the value encoded.
-    pub(super) fn field(&mut self, before: &str, name: &str, value: &str) -> &mut Self {
+    /// Writes `number` in decimal.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        for byte in Digits::default().write(number, false) {
+            self.byte(*byte);
+        }
+        self
+    }
+
+    /// Writes `bytes` in base64url, without padding (RFC 4648 section 5).
+    pub fn base64url(&mut self, bytes: &[u8]) -> &mut Self {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        for group in bytes.chunks(3) {
+            let [a, b, c] = [0, 1, 2].map(|at| u32::from(group.get(at).copied().unwrap_or(0)));
+            let bits = a << 16 | b << 8 | c;
+            for at in 0..=group.len() {
+                let index = bits >> (18 - 6 * at) & 63;
+                self.byte(ALPHABET.get(index as usize).copied().unwrap_or_default());
+            }
+        }
+        self
+    }
+
+    /// Writes `before`, then `name=value`, the value encoded.
+    pub fn field(&mut self, before: &str, name: &str, value: &str) -> &mut Self {
         self.plain(before).plain(name).plain("=").encoded(value)
     }
 
@@ -50,17 +84,23 @@ impl<'a> Writer<'a> {
         self.len += 1;
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.len
+    /// Ends a part: returns where what was written since the last one is, and begins the next.
+    pub const fn part(&mut self) -> Span {
+        let part = Span { start: self.start, end: self.len };
+        self.start = self.len;
+        part
     }
 
-    /// What was written, up to `middle` and from there on.
-    pub(super) fn finish(self, middle: usize) -> Result<(&'a str, &'a [u8]), CapacityError> {
+    /// Returns where the last part is.
+    ///
+    /// # Errors
+    /// [`SourceError::Capacity`] if not all of the parts have found room.
+    pub fn finish(mut self) -> Result<Span, SourceError> {
         let capacity = self.buffer.len();
-        let too_small = CapacityError::new(Buffer::Request, self.len, capacity);
-        let written: &'a [u8] = self.buffer;
-        let first = written.get(..middle).ok_or(too_small)?;
-        let second = written.get(middle..self.len).ok_or(too_small)?;
-        Ok((core::str::from_utf8(first).unwrap_or_default(), second))
+        if self.len > capacity {
+            let error = CapacityError::new(Buffer::Request, self.len, capacity);
+            return Err(SourceError::Capacity(error));
+        }
+        Ok(self.part())
     }
 }

@@ -20,7 +20,7 @@ use redis_entraid_core::manager::TokenManager;
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::ErrorKind;
-use redis_entraid_core::source::{SourceError, TokenSource};
+use redis_entraid_core::source::{SourceError, Start, TokenSource};
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::token::Token;
 use std::collections::VecDeque;
@@ -49,8 +49,14 @@ fn it_reads_while_it_writes() {
     assert_eq!(*server.logins.borrow(), ["token"]);
 }
 
-/// A source that does what its script says.
-struct Script(VecDeque<Act>);
+/// A source that does what its script says, and keeps whether each token had to be fresh.
+struct Script(VecDeque<Act>, Vec<bool>);
+
+impl Script {
+    fn of<const N: usize>(acts: [Act; N]) -> Self {
+        Self(VecDeque::from(acts), Vec::new())
+    }
+}
 
 enum Act {
     Token(&'static str, u64),
@@ -63,9 +69,10 @@ impl TokenSource for Script {
 
     async fn fetch<'b>(
         &'b mut self,
-        _: Instant,
+        start: Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, SourceError> {
+        self.1.push(start.fresh);
         match self.0.pop_front().expect("no more requests than were foreseen") {
             Act::Token(text, life) => {
                 memory[..text.len()].copy_from_slice(text.as_bytes());
@@ -83,13 +90,13 @@ impl TokenSource for Script {
 fn a_connection_stays_logged_in_through_refreshes_and_failures() {
     let world = World::default();
     let tokens = tokens();
-    let mut source = Script(VecDeque::from([
+    let mut source = Script::of([
         Act::Token("one", 600),
         Act::Fail(ErrorKind::Transient),
         Act::Hang,
         Act::Token("two", 600),
         Act::Token("three", 600),
-    ]));
+    ]);
     let server = Server { window: 1 << 20, ..Server::default() };
     let mut load = Load { total: 1, ..Load::default() };
     let mut connection = connection(256);
@@ -128,7 +135,7 @@ fn a_connection_stays_logged_in_through_refreshes_and_failures() {
 fn a_refused_token_wakes_the_source_before_its_time() {
     let world = World::default();
     let tokens = tokens();
-    let mut source = Script(VecDeque::from([Act::Token("one", 3600), Act::Token("two", 3600)]));
+    let mut source = Script::of([Act::Token("one", 3600), Act::Token("two", 3600)]);
     let mut memory = [0; 64];
     let all = async {
         let refresh =
@@ -143,6 +150,7 @@ fn a_refused_token_wakes_the_source_before_its_time() {
     world.run(Instant::from_millis(60_000), all);
     let login = tokens.with(|manager| manager.login(world.now()).map(|login| login.generation()));
     assert_eq!(login, Some(Generation(2)));
+    assert_eq!(source.1, [false, true], "the second one must not come from a cache");
 }
 
 #[test]
@@ -242,7 +250,7 @@ fn more_tasks_than_there_is_room_for_do_not_wake_each_other_for_ever() {
 fn a_refresh_that_is_dropped_can_be_called_again_at_once() {
     let world = World::default();
     let tokens = tokens();
-    let mut source = Script(VecDeque::from([Act::Hang, Act::Token("one", 3600)]));
+    let mut source = Script::of([Act::Hang, Act::Token("one", 3600)]);
     let mut memory = [0; 64];
     let dropped = async {
         let refresh =

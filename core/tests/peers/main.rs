@@ -17,17 +17,17 @@ use redis_entraid_core::connection::{
     CloseReason, Config, Connection, Output, Pending, Replacement, SubmitError,
 };
 use redis_entraid_core::event::Event;
-use redis_entraid_core::http::HttpErrorKind;
 use redis_entraid_core::manager::{Action, Generation, Reason, Refreshed, RequestId, TokenManager};
 use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
 use redis_entraid_core::secret::Secret;
+use redis_entraid_core::source::IoFailure;
 use redis_entraid_core::source::{ErrorKind, SourceError};
 use redis_entraid_core::time::{Instant, UnixTime};
 use redis_entraid_core::token::{Token, TokenError};
 
 type Manager = TokenManager<[u8; 64]>;
 
-const TRANSIENT: SourceError = SourceError::Http(HttpErrorKind::Connect);
+const TRANSIENT: SourceError = SourceError::Io(IoFailure::Connect);
 const FATAL: SourceError =
     SourceError::Other { kind: ErrorKind::Configuration, what: "invalid_client" };
 
@@ -97,7 +97,7 @@ fn run(
     for answer in script {
         loop {
             match manager.poll(now) {
-                Action::Fetch { request, deadline } => {
+                Action::Fetch { request, deadline, .. } => {
                     sent.push(now.as_millis());
                     let arrives = now.plus(latency);
                     if arrives < deadline {

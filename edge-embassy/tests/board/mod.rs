@@ -16,14 +16,16 @@ use redis_entraid_embassy::edge_tls::pki_types::CertificateDer;
 use redis_entraid_embassy::edge_tls::pki_types::pem::PemObject;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
 use redis_entraid_embassy::entraid_core::event::Event;
-use redis_entraid_embassy::entraid_core::source::{Driven, ManagedIdentity, Selector, TokenSource};
+use redis_entraid_embassy::entraid_core::source::{
+    HttpSource, ManagedIdentity, Selector, TokenSource,
+};
 use redis_entraid_embassy::entraid_core::time::UnixTime;
 use redis_entraid_embassy::{
     Client, Config, EmbassyClock, Http, Roots, Runner, Storage, Tcp, Tls, new,
 };
 use tokio::task::{LocalSet, spawn_local};
 
-type Source = Driven<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static mut [u8]>;
+type Source = HttpSource<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static mut [u8]>;
 
 /// What a device lives in.
 pub(crate) struct Board {
@@ -116,7 +118,7 @@ impl Board {
         let http = Http::plain(self.tcp(), memory(768));
         let http = if sets_clock { http.setting(self.clock) } else { http };
         let identity = ManagedIdentity::imds_at("http://10.0.2.100", Selector::System);
-        Driven::new(identity, http, memory(512))
+        HttpSource::new(identity, http, memory(512))
     }
 
     /// A client whose tokens are from `source`, and its runner.

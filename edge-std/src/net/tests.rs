@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::*;
 use crate::Client;
-use crate::source::Fixed;
+use crate::source::StaticToken;
 
 /// An address that answers nobody, for as long as this lives.
 struct BlackHole {
@@ -170,7 +170,7 @@ async fn the_limit_of_a_client_ends_its_dial_with_the_addresses_in_the_error() {
     };
     let error = Client::builder("127.0.0.1")
         .port(hole.address.port())
-        .source(Fixed::new("token").user("oid"))
+        .source(StaticToken::new("token").user("oid"))
         .connector(PlainTcp)
         .reconnect_policy(policy)
         .start_timeout(Duration::from_millis(400))
@@ -184,7 +184,8 @@ async fn the_limit_of_a_client_ends_its_dial_with_the_addresses_in_the_error() {
 #[cfg(all(feature = "http", feature = "tls"))]
 #[tokio::test]
 async fn a_token_service_that_answers_nobody_is_named_with_its_addresses() {
-    use redis_entraid_core::http::{Headers, HttpClient, Method, Request, ResponseWriter, Route};
+    use redis_entraid_core::http::{Headers, Method, Request, ResponseWriter, Route};
+    use redis_entraid_core::source::SourceIo;
     let hole = BlackHole::new();
     let url = format!("http://{}/", hole.address);
     let mut memory = [0; 64];
@@ -198,7 +199,7 @@ async fn a_token_service_that_answers_nobody_is_named_with_its_addresses() {
         deadline: soon().deadline(),
     };
     let mut http = crate::http::Http::new(crate::Roots::default());
-    let error = http.send(&request, &mut response).await.unwrap_err();
+    let error = http.http(&request, &mut response).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("127.0.0.1: nobody answered by TCP within 0."), "{text}");
     let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Error>());

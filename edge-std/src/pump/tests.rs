@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use super::*;
 use crate::connect::Connect;
 use crate::error::{ConnectError, Outcome};
-use crate::source::Fixed;
+use crate::source::StaticToken;
 use crate::{Client, Error as Failure, args};
 
 /// A stream whose end is an error.
@@ -74,7 +74,7 @@ async fn broken(part: &'static str, how: fn() -> Option<Error>) -> (Failure, Str
     let events = Arc::new(Mutex::new(String::new()));
     let heard = events.clone();
     let mut redis = Client::builder("here")
-        .source(Fixed::new("token").user("oid"))
+        .source(StaticToken::new("token").user("oid"))
         .connector(Breaks(part, how))
         .on_event(move |event| heard.lock().unwrap().push_str(&format!("{event}\n")))
         .connect()

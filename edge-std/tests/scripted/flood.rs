@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use redis_entraid::entraid_core::resp::{Framer, Value};
 use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::error::ConnectError;
-use redis_entraid::source::Fixed;
+use redis_entraid::source::StaticToken;
 use redis_entraid::{Client, Connect, Delivery, Topic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -96,7 +96,7 @@ impl AsyncRead for Stream {
 #[tokio::test]
 async fn a_stream_that_is_always_ready_leaves_who_reads_a_turn() {
     let flood = Flood::default();
-    let builder = Client::builder("here").source(Fixed::new("token").user("oid"));
+    let builder = Client::builder("here").source(StaticToken::new("token").user("oid"));
     // There is room for some, but not for all of them.
     let builder = builder.connector(flood.clone()).backlog(1 << 20);
     let mut news = builder.subscriber().await.unwrap();

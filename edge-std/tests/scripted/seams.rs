@@ -1,10 +1,14 @@
 //! The seams of the tokio host: back-pressure, a slow token source, and a source of one's own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redis_entraid::source::{AccessToken, FetchError, Fixed, Request, TokenSource};
+#[cfg(feature = "http")]
+use redis_entraid::entraid_core::source::{
+    Input, RequestWriter, Source, SourceError, Span, Step, TokenResponse,
+};
+use redis_entraid::source::{AccessToken, FetchError, Request, StaticToken, TokenSource};
 use redis_entraid::{Client, Error, args};
 
 use crate::server::Server;
@@ -80,7 +84,7 @@ async fn a_client_with_a_generic_source_can_be_spawned_on_the_multi_thread_runti
         tokio::spawn(serve_users(source))
     }
     let own = Slow { asked: Arc::default() };
-    let (own, fixed) = (spawned(own), spawned(Fixed::new("token").user("oid")));
+    let (own, fixed) = (spawned(own), spawned(StaticToken::new("token").user("oid")));
     assert_eq!(own.await.unwrap().unwrap(), "OK");
     assert_eq!(fixed.await.unwrap().unwrap(), "OK");
 }
@@ -106,4 +110,63 @@ async fn a_source_that_panics_is_asked_again() {
     redis.command(args!["PING"]).await.unwrap();
     let health = redis.health();
     assert!(health.reauths >= 1 && health.reconnects == 0, "{health:?}");
+}
+
+/// A JWT that lies in a file, as a source of the core.
+#[cfg(feature = "http")]
+struct InFile(std::path::PathBuf);
+
+#[cfg(feature = "http")]
+impl Source for InFile {
+    fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
+        match input {
+            Input::Start(start) => {
+                assert!(start.unix_time.is_some() && start.nonce.is_some());
+                let mut writer = RequestWriter::new(request);
+                writer.plain(&self.0.display().to_string());
+                Ok(Step::ReadFile { path: writer.finish()?, max: 64 })
+            }
+            Input::File(token) => {
+                let mut found = TokenResponse::new(Span { start: 4, end: token.len() });
+                found.user = Some(Span { start: 0, end: 3 });
+                found.expires_in = Some(Duration::from_secs(60));
+                Ok(Step::Done(found))
+            }
+            Input::Failed(why) => Err(SourceError::Io(why)),
+            _ => Err(SourceError::ORDER),
+        }
+    }
+}
+
+#[cfg(feature = "http")]
+#[tokio::test]
+async fn a_source_of_the_core_reads_a_file_and_says_what_is_wrong_with_it() {
+    let folder = std::env::temp_dir().join(format!("redis-entraid-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("token");
+    let connect = async || {
+        let said = Arc::new(Mutex::new(String::new()));
+        let hears = said.clone();
+        let server = Server::new(move |heard| {
+            *hears.lock().unwrap() += &heard.command;
+            None
+        });
+        let builder = Client::builder("here").source(InFile(path.clone())).connector(server);
+        builder.connect().await.map(|_| said.lock().unwrap().clone())
+    };
+    for (content, problem) in [
+        (None, "No such file"),
+        (Some("x".repeat(65)), "response buffer too small: 65 bytes needed, 64 there"),
+    ] {
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        let error = connect().await.unwrap_err();
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(format!("{error} {cause}").contains(problem), "{error}: {cause}");
+    }
+    std::fs::write(&path, "oid a-token").unwrap();
+    let said = connect().await.unwrap();
+    assert!(said.contains("AUTH oid a-token"), "{said}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis_entraid::entraid_core::resp::{Framer, Value};
 use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::error::ConnectError;
-use redis_entraid::source::{AccessToken, FetchError, Fixed, Request, TokenSource};
+use redis_entraid::source::{AccessToken, FetchError, Request, StaticToken, TokenSource};
 use redis_entraid::{Builder, Client, Connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::sleep;
@@ -49,7 +49,9 @@ impl Server {
 
     /// Begins a client of it, with a token that never ends.
     pub(crate) fn client(&self) -> Builder<Self> {
-        Client::builder("here").source(Fixed::new("token").user("oid")).connector(self.clone())
+        Client::builder("here")
+            .source(StaticToken::new("token").user("oid"))
+            .connector(self.clone())
     }
 
     /// The commands that came, but for logins and introductions.

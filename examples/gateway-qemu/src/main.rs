@@ -21,12 +21,12 @@ use redis_entraid_embassy::edge_tls::pki_types::{CertificateDer, TrustAnchor};
 use redis_entraid_embassy::edge_tls::rand_core::{RngCore, SeedableRng};
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
 use redis_entraid_embassy::entraid_core::event::Event;
-use redis_entraid_embassy::entraid_core::source::{Driven, ManagedIdentity, Selector};
+use redis_entraid_embassy::entraid_core::source::{HttpSource, ManagedIdentity, Selector};
 use redis_entraid_embassy::entraid_core::time::UnixTime;
 use redis_entraid_embassy::{Config, EmbassyClock, Http, Roots, Runner, Storage, Tcp, Tls, new};
 use static_cell::{ConstStaticCell, StaticCell};
 
-type Source = Driven<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static mut [u8]>;
+type Source = HttpSource<ManagedIdentity<&'static str>, Http<Tcp<'static>>, &'static mut [u8]>;
 type Redis = Runner<Tls<Tcp<'static>, ChaCha8Rng>, Source>;
 
 /// Where the servers are: the names that the emulated network has for them.
@@ -109,7 +109,7 @@ async fn main(spawner: Spawner) {
     let (http_receive, http_transmit) = HTTP_SOCKET.take();
     let http = Http::plain(Tcp::new(stack, http_receive, http_transmit), HEAD.take());
     let identity = ManagedIdentity::imds_at(IDENTITY, Selector::System);
-    let source = Driven::new(identity, http.setting(&CLOCK), &mut REQUEST.take()[..]);
+    let source = HttpSource::new(identity, http.setting(&CLOCK), &mut REQUEST.take()[..]);
 
     let mut config = Config::new(arguments.text("host"), rng.next_u64());
     // There is no DNS.

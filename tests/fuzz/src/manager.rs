@@ -209,7 +209,7 @@ pub fn check(data: &[u8]) {
             in_flight = false;
         }
         match manager.poll(now) {
-            Action::Fetch { request, deadline } => {
+            Action::Fetch { request, deadline, .. } => {
                 assert!(!in_flight, "two requests at once");
                 if let Some(&(_, last)) = requests.last() {
                     // At the very end of time there is no room for a floor.

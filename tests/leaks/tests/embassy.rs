@@ -17,13 +17,12 @@ use redis_entraid_embassy::edge_tls::pki_types::pem::PemObject;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
 use redis_entraid_embassy::entraid_core::command::Topic;
 use redis_entraid_embassy::entraid_core::event::Event;
-use redis_entraid_embassy::entraid_core::http::{
-    Headers, HttpClient, Method, Request, ResponseWriter, Route,
-};
+use redis_entraid_embassy::entraid_core::http::{Headers, Method, Request, ResponseWriter, Route};
 use redis_entraid_embassy::entraid_core::listener::Heard;
 use redis_entraid_embassy::entraid_core::source::{
-    Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
+    Authority, HttpSource, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
 };
+use redis_entraid_embassy::entraid_core::source::{SourceIo, Span, Start};
 use redis_entraid_embassy::entraid_core::time::{Instant, UnixTime};
 use redis_entraid_embassy::entraid_core::token::Token;
 use redis_entraid_embassy::entraid_core::transport::{Connector, Endpoint, Read, Session, Write};
@@ -57,10 +56,10 @@ impl<S: TokenSource> TokenSource for Watched<S> {
 
     async fn fetch<'b>(
         &'b mut self,
-        deadline: Instant,
+        start: Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, S::Error> {
-        let fetched = self.0.fetch(deadline, memory).await;
+        let fetched = self.0.fetch(start, memory).await;
         match &fetched {
             Ok(token) => {
                 SECRETS.with(|secrets| secrets.borrow_mut().add(token.secret.expose()));
@@ -140,7 +139,7 @@ impl Device {
         let identity = ManagedIdentity::app_service(endpoint, header, Selector::System);
         let http = Http::plain(self.hosts(), memory(1024)).setting(self.clock);
         show(|shown| shown.value(&http));
-        Driven::new(identity, http, memory(512))
+        HttpSource::new(identity, http, memory(512))
     }
 
     fn principal(&self) -> impl TokenSource + 'static {
@@ -149,7 +148,7 @@ impl Device {
         let authority = Authority::at_host("https://localhost".to_owned(), entra.tenant.clone());
         let (id, secret) = (entra.principal.client_id.clone(), entra.secret.clone());
         let principal = ServicePrincipal::with_secret(authority, id, secret);
-        Driven::new(principal, Http::secure(self.tls(), memory(1024)), memory(2048))
+        HttpSource::new(principal, Http::secure(self.tls(), memory(1024)), memory(2048))
     }
 
     /// Logs in, works, and shows all that there is.
@@ -232,16 +231,18 @@ async fn errors(device: &Device) {
     show(|shown| shown.error(&device.clock.set(UnixTime(0)).unwrap_err()));
     let mut http = Http::plain(device.hosts(), memory(1024));
     let header = device.emulator.entra().identity_header.clone();
+    let value = Span { start: 0, end: header.len() };
+    let lines = [Some(("X-IDENTITY-HEADER", value)), None, None, None];
     for url in ["https://localhost/", "http://localhost:10000/"] {
         let request = Request {
             method: Method::Get,
             url,
-            headers: Headers::new(&[("X-IDENTITY-HEADER", &header)]),
+            headers: Headers::new(&lines, header.as_bytes()),
             body: header.as_bytes(),
             route: Route::LinkLocal,
             deadline: Instant::FAR_FUTURE,
         };
-        let error = http.send(&request, &mut ResponseWriter::new(&mut [0; 64])).await.unwrap_err();
+        let error = http.http(&request, &mut ResponseWriter::new(&mut [0; 64])).await.unwrap_err();
         show(|shown| shown.error(&error));
     }
 }

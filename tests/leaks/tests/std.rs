@@ -199,10 +199,10 @@ async fn every_source() {
     work(client(&emulator, app_service)).await;
     let wrong = ManagedIdentity::app_service(endpoint, format!("not-{header}"), Selector::System);
     work(client(&emulator, wrong)).await;
-    let fixed = Fixed::new("a-token-that-no-server-takes").user("oid");
+    let fixed = StaticToken::new("a-token-that-no-server-takes").user("oid");
     shown().value(&fixed);
     work(client(&emulator, fixed)).await;
-    let unusable = Fixed::new("a token with spaces in it");
+    let unusable = StaticToken::new("a token with spaces in it");
     work(client(&emulator, unusable)).await;
     struct Panics;
     impl TokenSource for Panics {
@@ -224,7 +224,7 @@ async fn a_subscriber() {
     error(&subscriber.subscribe(Topic::Channel, ["news"]).await.unwrap_err());
     shown().value(&subscriber);
     shown().value(&subscriber.health());
-    let fixed = Fixed::new("a-token-of-little-value").user("oid");
+    let fixed = StaticToken::new("a-token-of-little-value").user("oid");
     let builder = Client::builder("here").source(Watched(fixed)).connector(OneMessage);
     let mut subscriber = builder.subscriber().await.unwrap();
     subscriber.subscribe(Topic::Channel, ["news"]).await.unwrap();

@@ -11,7 +11,7 @@ use redis_entraid_core::connection::{CloseReason, Config, Connection, Output, Pe
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::{Action, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
-use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step};
+use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step, Start};
 use redis_entraid_core::time::{Instant, UnixTime};
 
 #[cfg(feature = "tls-p256")]
@@ -43,7 +43,7 @@ pub extern "C" fn gateway(unix_time: u64) -> u32 {
     let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
     let mut count = 0;
     loop {
-        if let Action::Fetch { request: asked, deadline } = manager.poll(now()) {
+        if let Action::Fetch { request: asked, deadline, .. } = manager.poll(now()) {
             match fetch(&mut source, deadline, &mut request, &mut body) {
                 Ok(issued) => match issued.token(&body) {
                     Ok(token) => drop(manager.token(now(), asked, &token)),
@@ -82,12 +82,13 @@ fn fetch(
     deadline: Instant,
     request: &mut [u8],
     body: &mut [u8],
-) -> Result<redis_entraid_core::source::Issued, SourceError> {
-    let Step::Http(http) = source.next(Input::Start { deadline }, request)? else {
+) -> Result<redis_entraid_core::source::TokenResponse, SourceError> {
+    let Step::Http(http) = source.next(Input::Start(Start::new(deadline)), request)? else {
         return Err(SourceError::NoToken);
     };
     let mut response = [0; 4096];
-    let len = board_http(http.url.as_ptr(), http.url.len(), response.as_mut_ptr(), response.len());
+    let url = http.url.of(request);
+    let len = board_http(url.as_ptr(), url.len(), response.as_mut_ptr(), response.len());
     let mut writer = ResponseWriter::new(body);
     writer.status(200);
     writer.body_chunk(response.get(..len).unwrap_or_default())?;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use redis_entraid_core::args;
 use redis_entraid_core::connection::{CloseReason, Config, Connection, Idle, Output, Pending};
 use redis_entraid_core::event::Event;
-use redis_entraid_core::http::HttpErrorKind;
 use redis_entraid_core::manager::{Action, RequestId, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::secret::Secret;
+use redis_entraid_core::source::IoFailure;
 use redis_entraid_core::source::{ErrorKind, SourceError};
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::token::Token;
@@ -332,7 +332,7 @@ impl World {
     fn poll(&mut self) {
         let now = at(self.now);
         match self.manager.poll(now) {
-            Action::Fetch { request, deadline } => {
+            Action::Fetch { request, deadline, .. } => {
                 if let Some(&Asked { at: last, answered, .. }) = self.requests.last() {
                     let timed_out = self.now - last >= TIME_LIMIT;
                     assert!(answered || timed_out, "two requests at once");
@@ -366,7 +366,7 @@ impl World {
         let last = self.issued.last().copied().filter(|last| last.ends > self.now);
         match (self.mood, last) {
             (Mood::Down | Mood::Hanging, _) => {
-                self.manager.failed(now, request, SourceError::Http(HttpErrorKind::Connect));
+                self.manager.failed(now, request, SourceError::Io(IoFailure::Connect));
             }
             (Mood::Throttling, _) => {
                 let wait = Duration::from_secs(self.chance.between(1, 600));

@@ -9,9 +9,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use redis_entraid_wasi::entraid_core::http::{
-    Headers, HttpClient, Method, Request, ResponseWriter, Route,
-};
+use redis_entraid_wasi::entraid_core::http::{Headers, Method, Request, ResponseWriter, Route};
+use redis_entraid_wasi::entraid_core::source::{SourceIo};
 use redis_entraid_wasi::entraid_core::time::Instant;
 use redis_entraid_wasi::http::Http;
 
@@ -62,14 +61,14 @@ async fn post(reactor: &Reactor, url: &str, answer: &mut String) -> fmt::Result 
     let request = Request {
         method: Method::Post,
         url,
-        headers: Headers::new(&[]),
+        headers: Headers::default(),
         body: &body,
         route: Route::LinkLocal,
         deadline,
     };
     let mut memory = [0; 512];
     let mut writer = ResponseWriter::new(&mut memory);
-    match Http::new(reactor.clone()).send(&request, &mut writer).await {
+    match Http::new(reactor.clone()).http(&request, &mut writer).await {
         Ok(()) => write!(answer, "{}", writer.finish().status),
         Err(error) => write!(answer, "err {error}"),
     }

@@ -1,9 +1,8 @@
 //! HTTP, over a function like `fetch`.
 
 use js_sys::{Array, Uint8Array};
-use redis_entraid_core::http::{
-    HttpClient, HttpError, HttpErrorKind, Request, ResponseWriter, Route,
-};
+use redis_entraid_core::http::{Request, ResponseWriter, Route};
+use redis_entraid_core::source::{SourceIo, IoError, IoFailure};
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::host::{Answer, Host, Problem};
@@ -11,10 +10,10 @@ use crate::host::{Answer, Host, Problem};
 /// Sends requests through the host.
 pub(crate) struct Fetch(pub(crate) Host);
 
-impl HttpClient for Fetch {
+impl SourceIo for Fetch {
     type Error = Problem;
 
-    async fn send(
+    async fn http(
         &mut self,
         request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
@@ -41,12 +40,17 @@ impl HttpClient for Fetch {
     }
 }
 
-impl HttpError for Problem {
-    fn kind(&self) -> HttpErrorKind {
+impl IoError for Problem {
+    fn failure(&self) -> IoFailure {
         match self.kind.as_str() {
-            "tls" => HttpErrorKind::Tls,
-            "request" | "large" => HttpErrorKind::Request,
-            _ => HttpErrorKind::Connect,
+            "tls" => IoFailure::Tls,
+            "request" | "large" => IoFailure::Request,
+            "unsupported" => IoFailure::Unsupported,
+            _ => IoFailure::Connect,
         }
+    }
+
+    fn unsupported() -> Self {
+        Self::new("unsupported", "this host has no files and no keys for sources")
     }
 }

@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use redis_entraid_client::EnvSource;
+use redis_entraid_client::{EnvSource, Growable};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{
-    Driven, DrivenError, ErrorKind, SourceError, SourceFailure, TokenSource,
+    HttpSource, HttpSourceError, ErrorKind, SourceError, SourceFailure, Start, TokenSource,
 };
 use redis_entraid_core::storage::{Buffer, CapacityError};
-use redis_entraid_core::time::{Instant, UnixTime};
+use redis_entraid_core::time::UnixTime;
 use redis_entraid_core::token::Token;
 use wasm_bindgen::JsCast;
 use zeroize::Zeroize;
@@ -21,14 +21,14 @@ use crate::http::Fetch;
 /// Any of them.
 pub(crate) enum Source {
     Function(Host),
-    Identity(Driven<EnvSource, Fetch, Growable<u8>>),
+    Identity(HttpSource<EnvSource, Fetch, Growable<u8>>),
 }
 
 impl Source {
     /// An identity that is asked for over `fetch`.
     pub(crate) fn identity(source: EnvSource, host: Host) -> Self {
         // The secret three times as long, by its encoding.
-        Self::Identity(Driven::new(source, Fetch(host), Growable::new(4 << 10, 16 << 10)))
+        Self::Identity(HttpSource::new(source, Fetch(host), Growable::new(4 << 10, 16 << 10)))
     }
 }
 
@@ -37,7 +37,7 @@ impl TokenSource for Source {
 
     async fn fetch<'b>(
         &'b mut self,
-        deadline: Instant,
+        start: Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Error> {
         match self {
@@ -46,7 +46,7 @@ impl TokenSource for Source {
                 token(&issued.unchecked_into(), memory).map_err(Error::Unusable)
             }
             Self::Identity(driven) => {
-                let fetched = driven.fetch(deadline, memory).await;
+                let fetched = driven.fetch(start, memory).await;
                 fetched.map_err(|error| Error::Driven(Box::new(error)))
             }
         }
@@ -88,7 +88,7 @@ fn token<'b>(issued: &Issued, memory: &'b mut [u8]) -> Result<Token<'b>, SourceE
 pub(crate) enum Error {
     Function(Problem),
     Unusable(SourceError),
-    Driven(Box<DrivenError<Problem>>),
+    Driven(Box<HttpSourceError<Problem>>),
 }
 
 impl fmt::Display for Error {

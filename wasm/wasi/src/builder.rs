@@ -261,7 +261,7 @@ impl<S, C> fmt::Debug for Builder<S, C> {
 mod env {
     use redis_entraid_client::Growable;
     use redis_entraid_client::{ConfigError, EnvSource, Environment};
-    use redis_entraid_core::source::Driven;
+    use redis_entraid_core::source;
     use wasip2::cli::environment::get_environment;
     use zeroize::Zeroize;
 
@@ -278,7 +278,7 @@ mod env {
     }
 
     /// A source of the core's, driven over `wasi:http`.
-    pub type HttpSource<S> = Driven<S, Http, Growable<u8>>;
+    pub type HttpSource<S> = source::HttpSource<S, Http, Growable<u8>>;
 
     impl Builder {
         /// Takes server and identity from the component's environment: from the variables of
@@ -309,12 +309,12 @@ mod env {
         /// Takes the tokens from a source of the core's, over `wasi:http`.
         pub fn http_source<T>(self, source: T) -> Builder<HttpSource<T>, C>
         where
-            T: redis_entraid_core::source::Source,
+            T: source::Source,
         {
             // The secret three times as long, by its encoding.
             let request = Growable::new(16 << 10, 16 << 10);
             let http = Http::new(self.reactor.clone());
-            self.source(Driven::new(source, http, request))
+            self.source(source::HttpSource::new(source, http, request))
         }
     }
 }

@@ -5,9 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use redis_entraid_core::drive::either;
-use redis_entraid_core::http::{
-    HttpClient, HttpError, HttpErrorKind, Method as Verb, Request, ResponseWriter, Route,
-};
+use redis_entraid_core::http::{Method as Verb, Request, ResponseWriter, Route};
+use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
 use redis_entraid_core::storage::CapacityError;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
@@ -88,10 +87,10 @@ impl Http {
     }
 }
 
-impl HttpClient for Http {
+impl SourceIo for Http {
     type Error = Error;
 
-    async fn send(
+    async fn http(
         &mut self,
         request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
@@ -171,6 +170,8 @@ pub enum Error {
     Request(&'static str),
     /// The response is too large.
     TooLarge(CapacityError),
+    /// This host has neither files nor keys. Implement [`SourceIo`] yourself around this, if yours has.
+    Unsupported,
 }
 
 impl fmt::Display for Error {
@@ -184,6 +185,7 @@ impl fmt::Display for Error {
             Self::Body => f.write_str("the response broke off"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
+            Self::Unsupported => f.write_str("this host has no files and no keys for sources"),
         }
     }
 }
@@ -215,12 +217,12 @@ const fn reason(code: &ErrorCode) -> &'static str {
 
 impl core::error::Error for Error {}
 
-impl HttpError for Error {
-    fn kind(&self) -> HttpErrorKind {
+impl IoError for Error {
+    fn failure(&self) -> IoFailure {
         use ErrorCode::*;
         match self {
             Self::Host(TlsProtocolError | TlsCertificateError | TlsAlertReceived(_)) => {
-                HttpErrorKind::Tls
+                IoFailure::Tls
             }
             Self::Host(
                 HttpRequestDenied
@@ -228,7 +230,7 @@ impl HttpError for Error {
                 | HttpRequestMethodInvalid
                 | ConfigurationError
                 | DestinationIpProhibited,
-            ) => HttpErrorKind::Request,
+            ) => IoFailure::Request,
             Self::Host(
                 DnsTimeout
                 | DnsError(_)
@@ -237,11 +239,16 @@ impl HttpError for Error {
                 | DestinationIpUnroutable
                 | ConnectionRefused
                 | ConnectionTimeout,
-            ) => HttpErrorKind::Connect,
-            Self::Host(_) | Self::Body => HttpErrorKind::Io,
-            Self::Request(_) => HttpErrorKind::Request,
-            Self::TooLarge(error) => HttpErrorKind::TooLarge(*error),
+            ) => IoFailure::Connect,
+            Self::Host(_) | Self::Body => IoFailure::Io,
+            Self::Request(_) => IoFailure::Request,
+            Self::TooLarge(error) => IoFailure::TooLarge(*error),
+            Self::Unsupported => IoFailure::Unsupported,
         }
+    }
+
+    fn unsupported() -> Self {
+        Self::Unsupported
     }
 }
 

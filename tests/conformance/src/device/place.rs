@@ -15,7 +15,7 @@ use redis_entraid_core::connection::{Idle, Outcome};
 use redis_entraid_core::listener::Heard;
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::source::{
-    Authority, Driven, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
+    Authority, HttpSource, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
 };
 use redis_entraid_core::storage::Buffer;
 use redis_entraid_core::time::UnixTime;
@@ -226,7 +226,8 @@ impl Place {
                     ["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"].map(|name| settings.get(name));
                 let principal = ServicePrincipal::with_secret(authority, id, secret);
                 let http_tls = Tls::new(http_hosts, &ROOTS, &CLOCK, http_records, rng());
-                let source = Driven::new(principal, Http::secure(http_tls, head), &mut request[..]);
+                let source =
+                    HttpSource::new(principal, Http::secure(http_tls, head), &mut request[..]);
                 let (client, runner) = new(store, &CLOCK, config, tls, source);
                 return self.drive(client, runner).await;
             }
@@ -241,7 +242,7 @@ impl Place {
             ),
         };
         let http = Http::plain(http_hosts, head).setting(&CLOCK);
-        let source = Driven::new(identity, http, &mut request[..]);
+        let source = HttpSource::new(identity, http, &mut request[..]);
         let (client, runner) = new(store, &CLOCK, config, tls, source);
         let Some(name) = order.channel else { return self.drive(client, runner).await };
         let channel: &'static Text<32> = channel.init(name);

@@ -14,7 +14,7 @@ use redis_entraid_core::connection::{Config, Output};
 use redis_entraid_core::drive::{Refresh, Wanted};
 use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::Value;
-use redis_entraid_core::source::Fixed;
+use redis_entraid_core::source::StaticToken;
 use redis_entraid_core::time::{Clock, Instant, StdClock, Timer};
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 
@@ -58,7 +58,7 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&Refresh::default());
     shown.value(&Wanted::Now);
     shown.value(&Settings::new("cache"));
-    let (settings, source) = (Settings::new("cache"), Fixed::new(token()));
+    let (settings, source) = (Settings::new("cache"), StaticToken::new(token()));
     let (local, _) = Local::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
     shown.value(&local);
     shown.value(&local.clone());

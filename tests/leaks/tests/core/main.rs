@@ -65,7 +65,7 @@ fn tokens(shown: &mut Shown) {
     shown.value(&Secret::new(TOKEN));
     shown.value(&token());
     shown.value(&Claims::read(TOKEN).unwrap());
-    shown.value(&Fixed::new(token()));
+    shown.value(&StaticToken::new(token()));
     let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2048]; 2]);
     let action = manager.poll(NOW);
     shown.value(&action);
@@ -86,7 +86,7 @@ fn tokens(shown: &mut Shown) {
     shown.value(&schedule.poll(NOW, &manager, Can::Login));
     manager.unix_time(NOW, UnixTime(1_763_683_000));
     let mut kept = [0; 512];
-    let identity = Fingerprint::of(|feed| Fixed::new(token()).identify(feed));
+    let identity = Fingerprint::of(|feed| StaticToken::new(token()).identify(feed));
     shown.value(&identity);
     let kept = manager.snapshot(NOW, identity, &mut kept).unwrap().unwrap();
     let mut restored = TokenManager::new(RefreshPolicy::default(), [[0; 512]; 2]);
@@ -114,13 +114,16 @@ fn tokens(shown: &mut Shown) {
 /// Shows what becomes of an answer.
 fn answered(shown: &mut Shown, source: &mut impl Source, status: u16, body: &str) {
     let (mut request, mut memory) = ([0; 1024], [0; 1024]);
-    let start = Input::Start { deadline: NOW };
+    let start = Input::Start(Start::new(NOW));
     shown.value(&start);
     let step = source.next(start, &mut request).unwrap();
     shown.value(&step);
+    let memory_of_request = request;
     if let Step::Http(request) = &step {
         shown.value(request);
-        shown.value(&request.headers);
+        let read = request.read(&memory_of_request, NOW).unwrap();
+        shown.value(&read);
+        shown.value(&read.headers);
     }
     let mut writer = ResponseWriter::new(&mut memory);
     writer.status(status);
@@ -145,7 +148,7 @@ fn answered(shown: &mut Shown, source: &mut impl Source, status: u16, body: &str
             shown.value(&error.kind());
             shown.text += error.advice().unwrap_or_default();
             shown.value(&Event::FetchFailed { error, next_in: Duration::ZERO });
-            shown.error(&DrivenError::<CapacityError>::from(error));
+            shown.error(&HttpSourceError::<IoFailure>::from(error));
             shown.value(&ServiceText::EMPTY);
         }
     }
@@ -187,11 +190,11 @@ fn sources(shown: &mut Shown) {
     shown.value(&principal);
     shown.value(&app_service);
     // A request that doesn't fit.
-    let error = principal.next(Input::Start { deadline: NOW }, &mut [0; 200]).unwrap_err();
+    let error = principal.next(Input::Start(Start::new(NOW)), &mut [0; 200]).unwrap_err();
     shown.error(&error);
     let mut writer = ResponseWriter::new(&mut []);
     shown.error(&writer.body_chunk(SECRET.as_bytes()).unwrap_err());
-    shown.value(&Driven::new(principal, NoHttp, [0; 10]));
+    shown.value(&HttpSource::new(principal, NoHttp, [0; 10]));
     shown.error(&Authority::custom("http://plain").check().unwrap_err());
     shown.value(&OAuthError::Other);
     shown.value(&SourceError::TimedOut);
@@ -200,14 +203,10 @@ fn sources(shown: &mut Shown) {
 #[derive(Debug)]
 struct NoHttp;
 
-impl HttpClient for NoHttp {
-    type Error = CapacityError;
+impl SourceIo for NoHttp {
+    type Error = IoFailure;
 
-    async fn send(
-        &mut self,
-        _: &Request<'_>,
-        _: &mut ResponseWriter<'_>,
-    ) -> Result<(), CapacityError> {
+    async fn http(&mut self, _: &Request<'_>, _: &mut ResponseWriter<'_>) -> Result<(), IoFailure> {
         Ok(())
     }
 }
@@ -293,7 +292,7 @@ fn plain(shown: &mut Shown) {
     let never: fn() -> bool = || false;
     shown.value(&Wearing::new(&mut [0; 8][..], &Endpoint::new("cache", 1), never));
     shown.value(&Break::Reset);
-    shown.value(&HttpErrorKind::Tls);
+    shown.value(&IoFailure::Tls);
     shown.value(&Method::Get);
     shown.value(&Route::LinkLocal);
     shown.value(&ErrorKind::Clock);

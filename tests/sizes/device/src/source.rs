@@ -5,7 +5,7 @@ use core::hint::black_box;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::Action;
-use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step};
+use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step, Start};
 use redis_entraid_core::time::Instant;
 
 use crate::tokens::{Manager, RESPONSES};
@@ -36,11 +36,12 @@ fn ask(
     (status, body): (u16, &str),
     Buffers(request, response): &mut Buffers,
 ) -> Option<Event> {
-    let Action::Fetch { request: asked, deadline } = manager.poll(now) else { return None };
+    let Action::Fetch { request: asked, deadline, .. } = manager.poll(now) else { return None };
     let mut source = ManagedIdentity::imds(Selector::<&str>::System);
     let answer = (|| {
-        let start = Input::Start { deadline };
+        let start = Input::Start(Start::new(deadline));
         let Step::Http(http) = source.next(start, request)? else { return Ok(None) };
+        let http = http.read(request, deadline)?;
         let metadata = http.headers.iter().any(|line| line == ("Metadata", "true"));
         if !metadata || !http.url.ends_with("&resource=https%3A%2F%2Fredis.azure.com") {
             return Ok(None);

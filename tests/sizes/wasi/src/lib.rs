@@ -23,12 +23,12 @@ async fn hit(reactor: &Reactor) -> Result<(), Error> {
     #[cfg(not(feature = "http"))]
     let builder = {
         use redis_entraid_wasi::entraid_core::secret::Secret;
-        use redis_entraid_wasi::entraid_core::source::Fixed;
+        use redis_entraid_wasi::entraid_core::source::StaticToken;
         use redis_entraid_wasi::entraid_core::token::Token;
         // From wherever the host gives it.
         let mut variables = wasip2::cli::environment::get_environment().into_iter();
         let token = variables.find(|(name, _)| name == "TOKEN").unwrap_or_default().1;
-        Builder::new(reactor, "localhost").source(Fixed::new(Token::new(Secret::new(token.leak()))))
+        Builder::new(reactor, "localhost").source(StaticToken::new(Token::new(Secret::new(token.leak()))))
     };
     #[cfg(not(feature = "tls-p256"))]
     let builder = builder.plain();
