@@ -1,5 +1,7 @@
 //! Writes the parts of a request into one buffer.
 
+use core::fmt;
+
 use super::error::SourceError;
 use crate::resp::Digits;
 use crate::span::Span;
@@ -7,7 +9,6 @@ use crate::storage::{Buffer, CapacityError};
 
 /// Appends text to the request memory of a [`Source`](super::Source). What doesn't fit is counted, so
 /// that the error can say how much room was needed.
-#[derive(Debug)]
 pub struct RequestWriter<'a> {
     buffer: &'a mut [u8],
     start: usize,
@@ -102,5 +103,12 @@ impl<'a> RequestWriter<'a> {
             return Err(SourceError::Capacity(error));
         }
         Ok(self.part())
+    }
+}
+
+// What is written may be secret.
+impl fmt::Debug for RequestWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestWriter({} of {} bytes)", self.len, self.buffer.len())
     }
 }
