@@ -1,29 +1,40 @@
-//! A loop of one's own: plain blocking sockets, no async, no runtime. It drives the token manager
-//! and the connection of `redis-entraid-core` by hand. Commands come from standard input, a line
-//! each; replies go to standard output, all else to standard error. The sockets are without TLS,
-//! to keep this short: put yours into `dial`. It looks for lines 20 times a second.
+//! A client of one's own that stays logged in: plain blocking sockets, no async, no runtime. Of
+//! `redis-entraid-core` it has the token manager and a login schedule; its pipeline, its time limits
+//! and its loop are its own. Commands come from standard input, a line each; replies go to standard
+//! output, all else to standard error. The sockets are without TLS, to keep this short: put yours into
+//! `dial`.
 #![allow(clippy::print_stdout)]
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-use redis_entraid_core::connection::{CloseReason, Config, Connection, Output, Pending};
+use redis_entraid_core::args;
+use redis_entraid_core::auth::{Handshake, Protocol, Verdict};
+use redis_entraid_core::command::{Class, classify};
+use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::{Action, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
-use redis_entraid_core::resp::{Arg, Kind, Value};
+use redis_entraid_core::resp::{Arg, Framer, Kind, Value, encode};
+use redis_entraid_core::schedule::{Attempt, Can, Due, LoginSchedule};
 use redis_entraid_core::source::{
     Input, IoFailure, ManagedIdentity, Selector, Source, SourceError, Start, Step, TokenResponse,
 };
 use redis_entraid_core::time::{Clock, Instant, StdClock};
 
+/// How long a reply may take, beyond what its command may block.
+const LIMIT: Duration = Duration::from_secs(5);
+
+type Tokens = TokenManager<[u8; 4096]>;
+
 fn main() {
     let clock = StdClock::new();
-    let mut tokens = TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]);
+    let mut tokens: Tokens = TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]);
     let mut reconnect = Reconnect::new(ReconnectPolicy::default());
     tokens.seed(std::process::id().into());
     reconnect.seed(std::process::id().into());
@@ -40,59 +51,228 @@ fn main() {
             eprintln!("{}", tokens.answered(clock.now(), request, token));
         }
         // The connection, if there is a token for it.
-        let Some((stream, connection)) = &mut link else {
-            if tokens.login(now).is_some() && reconnect.poll(now, true) == Dial::Now {
-                link = dial().inspect_err(|_| _ = reconnect.failed(now)).ok().map(|stream| {
-                    let ring = [Pending::default(); 64];
-                    (stream, Connection::new(Config::default(), [0; 4096], [0; 4096], ring))
-                });
+        let Some(open) = &mut link else {
+            if tokens.is_worth_a_login(now) && reconnect.poll(now, true) == Dial::Now {
+                link = dial().inspect_err(|_| _ = reconnect.failed(now)).ok().map(Link::new);
+            } else {
+                std::thread::sleep(Duration::from_millis(50));
             }
-            std::thread::sleep(Duration::from_millis(50));
             continue;
         };
-        connection.look(now, &mut tokens);
-        while connection.is_ready() && connection.health(now).waiting < 32 {
+        let mut tell = |event: Event| {
+            eprintln!("{event}");
+            reconnect.observe(now, &event);
+        };
+        match open.turn(&clock, &mut tokens, &lines, &mut tell) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(reason) => {
+                // Nobody knows whether these were executed.
+                let lost = open.waiting.iter().filter(|(class, _)| class.is_some());
+                lost.for_each(|_| println!("(lost) Unknown"));
+                tell(Event::Disconnected { reason });
+                link = None;
+            }
+        }
+    }
+}
+
+/// A connection with its pipeline.
+struct Link {
+    stream: TcpStream,
+    /// When to log in, with which token, and what a refusal means.
+    schedule: LoginSchedule,
+    /// The login that was sent, and until when its answer is waited for.
+    login: Option<(Handshake, Attempt, Instant)>,
+    /// The commands that were sent, and until when their replies are waited for. What the client itself
+    /// has sent has no class.
+    waiting: VecDeque<(Option<Class>, Instant)>,
+    in_transaction: bool,
+    introduced: bool,
+    received: Vec<u8>,
+}
+
+impl Link {
+    fn new(stream: TcpStream) -> Self {
+        let schedule = LoginSchedule::new(std::process::id().into());
+        let (login, waiting, received) = Default::default();
+        let (in_transaction, introduced) = (false, false);
+        Self { stream, schedule, login, waiting, in_transaction, introduced, received }
+    }
+
+    /// Sends what is due and takes what has come. Says whether to go on.
+    fn turn(
+        &mut self,
+        clock: &StdClock,
+        tokens: &mut Tokens,
+        lines: &Receiver<String>,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<bool, CloseReason> {
+        let now = clock.now();
+        let login_is_due = match self.schedule.poll(now, tokens, Can::Login) {
+            // No command is in its way: none is under way, and none of ours goes into a transaction.
+            Due::Login(attempt) if self.waiting.is_empty() && !self.in_transaction => {
+                let handshake = match attempt.first {
+                    true => Handshake::first(Protocol::Resp3),
+                    false => Handshake::again(Protocol::Resp3),
+                };
+                self.schedule.sent(now, attempt);
+                self.log_in(now, handshake, attempt, tokens)?;
+                true
+            }
+            Due::Login(_) => true,
+            Due::Wait { .. } => false,
+            // It can't log in again, or was refused too often: another one can.
+            _ => return Err(CloseReason::LoginExpired),
+        };
+        while self.login.is_none() && (!login_is_due || self.in_transaction) {
             match lines.try_recv() {
-                Ok(line) => {
-                    let words: Vec<Arg<'_>> = line.split_whitespace().map(Arg::from).collect();
-                    if let Err(error) = connection.submit(now, 0, &words) {
-                        println!("(refused) {error}");
-                    }
-                }
-                Err(TryRecvError::Disconnected) if connection.health(now).waiting == 0 => return,
+                Ok(line) => self.send(now, &line)?,
+                Err(TryRecvError::Disconnected) if self.waiting.is_empty() => return Ok(false),
                 Err(_) => break,
             }
         }
-        // Bytes out and in. A read that times out, or that a pause of the process ends, is no news.
-        match stream.write(connection.transmit()) {
-            Ok(len) => connection.sent(len),
-            Err(error) => connection.closed(CloseReason::Broken(error.kind().into())),
+        self.receive()?;
+        let now = clock.now();
+        let mut framer = Framer::new();
+        while let framed = framer.feed(&self.received).map_err(|_| CloseReason::Protocol)?
+            && framed.complete
+        {
+            let reply: Vec<u8> = self.received.drain(..framed.used).collect();
+            self.take(now, Value::framed(&reply), tokens, tell)?;
         }
-        match stream.read(connection.receive_space()) {
-            Ok(0) => connection.end_of_stream(),
-            Ok(len) => connection.received(clock.now(), len),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => connection.closed(CloseReason::Broken(error.kind().into())),
+        match (&self.login, self.waiting.front()) {
+            (Some((.., by)), _) if now >= *by => Err(CloseReason::LoginTimeout),
+            (_, Some((_, by))) if now >= *by => Err(CloseReason::Unresponsive),
+            _ => Ok(true),
         }
-        // What came of it.
-        let mut ended = false;
-        while let Some(output) = connection.next(clock.now()) {
-            match output {
-                Output::Reply { reply, .. } => {
-                    println!("{}", reply.map_or_else(|error| error.to_string(), shown));
-                }
-                Output::Lost { lost, .. } => println!("(lost) {:?}", lost.outcome),
-                Output::Event(event) => {
-                    eprintln!("{event}");
-                    reconnect.observe(clock.now(), &event);
-                    ended |= matches!(event, Event::Disconnected { .. });
-                }
-                _ => {}
+    }
+
+    /// Sends a login, whose answer comes before all others: nothing else is under way.
+    fn log_in(
+        &mut self,
+        now: Instant,
+        mut handshake: Handshake,
+        attempt: Attempt,
+        tokens: &Tokens,
+    ) -> Result<(), CloseReason> {
+        let login = tokens.get(attempt.generation).ok_or(CloseReason::TokenReplaced)?;
+        let mut frame = [0; 8192];
+        let len = handshake.write(login.user(), login.expose(), None, &mut frame);
+        self.login = Some((handshake, attempt, now + LIMIT));
+        self.stream.write_all(&frame[..len]).map_err(broke)
+    }
+
+    fn send(&mut self, now: Instant, line: &str) -> Result<(), CloseReason> {
+        let words: Vec<Arg<'_>> = line.split_whitespace().map(Arg::from).collect();
+        let class = match classify(&words) {
+            Ok(class) => class,
+            // Logging in is not for users, and what takes the replies away is for nobody.
+            Err(error) => {
+                println!("(refused) {error}");
+                return Ok(());
+            }
+        };
+        let blocks = match class {
+            Class::Blocking(time) => time.unwrap_or(Duration::from_secs(3600)),
+            _ => Duration::ZERO,
+        };
+        self.in_transaction |= class == Class::Multi;
+        self.write(&words, Some(class), now + blocks + LIMIT)?;
+        // Who this is stands behind the first command, so that nobody waits for it.
+        if class == Class::Plain && !self.in_transaction && !self.introduced {
+            self.introduced = true;
+            for (what, value) in [("LIB-NAME", "byo-loop"), ("LIB-VER", "1")] {
+                self.write(args!["CLIENT", "SETINFO", what, value], None, now + LIMIT)?;
             }
         }
-        link.take_if(|_| ended);
+        Ok(())
     }
+
+    fn write(
+        &mut self,
+        words: &[Arg<'_>],
+        class: Option<Class>,
+        by: Instant,
+    ) -> Result<(), CloseReason> {
+        self.waiting.push_back((class, by));
+        let mut frame = Vec::new();
+        encode(words, &mut |piece| frame.extend_from_slice(piece));
+        self.stream.write_all(&frame).map_err(broke)
+    }
+
+    /// Waits for bytes, but not for long. A pause of the process is no news.
+    fn receive(&mut self) -> Result<(), CloseReason> {
+        let mut room = [0; 4096];
+        match self.stream.read(&mut room) {
+            Ok(0) => return Err(CloseReason::ByServer),
+            Ok(len) => self.received.extend_from_slice(&room[..len]),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(broke(error)),
+        }
+        Ok(())
+    }
+
+    /// Takes a reply: to the login, or else to the oldest command.
+    fn take(
+        &mut self,
+        now: Instant,
+        reply: Value<'_>,
+        tokens: &mut Tokens,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), CloseReason> {
+        if let Some((mut handshake, attempt, _)) = self.login.take() {
+            return match handshake.reply(reply) {
+                // An old server doesn't know HELLO.
+                Verdict::Again => self.log_in(now, handshake, attempt, tokens),
+                verdict => self.answered(now, attempt, verdict, tokens, tell),
+            };
+        }
+        let (class, _) = self.waiting.pop_front().ok_or(CloseReason::Protocol)?;
+        let Some(class) = class else { return Ok(()) };
+        // Whatever the answer is, the transaction is over; and none is open if MULTI was refused.
+        let ends = matches!(class, Class::Exec | Class::Discard);
+        self.in_transaction &= !(ends || class == Class::Multi && reply.error().is_some());
+        if reply.error().is_some_and(|error| error.code() == "NOAUTH") {
+            self.schedule.lost(now);
+        }
+        println!("{}", shown(reply));
+        Ok(())
+    }
+
+    /// The server has answered a login: the schedule is told, and through it the token manager.
+    fn answered(
+        &mut self,
+        now: Instant,
+        attempt: Attempt,
+        verdict: Verdict,
+        tokens: &mut Tokens,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), CloseReason> {
+        let Attempt { generation, first, .. } = attempt;
+        match verdict {
+            Verdict::LoggedIn { protocol, .. } => {
+                self.schedule.accepted(tokens);
+                tell(match first {
+                    true => Event::LoggedIn { generation, protocol },
+                    false => Event::Reauthenticated { generation },
+                });
+                Ok(())
+            }
+            Verdict::Refused(error) => {
+                // A refused token is fetched anew. The login before serves on, if there is one.
+                self.schedule.refused(now, error, tokens);
+                tell(Event::Rejected { generation, error, serving: !first });
+                if first { Err(CloseReason::Refused(error)) } else { Ok(()) }
+            }
+            _ => Err(CloseReason::Protocol),
+        }
+    }
+}
+
+fn broke(error: std::io::Error) -> CloseReason {
+    CloseReason::Broken(error.kind().into())
 }
 
 fn var((name, otherwise): (&str, &str)) -> String {
@@ -122,11 +302,11 @@ fn fetch(
     body: &mut [u8],
 ) -> Result<TokenResponse, SourceError> {
     let failed = |_| SourceError::Io(IoFailure::Connect);
-    let mut out = [0; 1024];
-    let step = source.next(Input::Start(Start::new(by)), &mut out)?;
-    let Step::Http(ask) = step else { return Err(SourceError::NoToken) };
-    let url = ask.url.text(&out).unwrap_or_default();
-    let (host, path) = url[7..].split_once('/').unwrap_or_default();
+    let mut memory = [0; 1024];
+    let step = source.next(Input::Start(Start::new(by)), &mut memory)?;
+    let Step::Http(ask) = step else { return Err(SourceError::ORDER) };
+    let url = ask.url.text(&memory).unwrap_or_default();
+    let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap_or_default();
     let mut stream = TcpStream::connect(host).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(failed)?;
     let head = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nMetadata: true\r\n\r\n");
@@ -137,7 +317,7 @@ fn fetch(
     let mut response = ResponseWriter::new(body);
     response.status(if head.contains(" 200 ") { 200 } else { 500 });
     let _ = response.body_chunk(content.as_bytes()); // an error page may be cut
-    match source.next(Input::Response(response.finish()), &mut out)? {
+    match source.next(Input::Response(response.finish()), &mut memory)? {
         Step::Done(issued) => Ok(issued),
         _ => Err(SourceError::NoToken),
     }
