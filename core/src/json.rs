@@ -1,9 +1,8 @@
 //! The members of one JSON object (RFC 8259), in constant memory.
 //!
-//! A [`Scanner`] takes the text in pieces of any size and says where each member of the
-//! *top-level* object lies. It doesn't recurse, keeps no copy, and refuses what is nested deeper
-//! than [`MAX_DEPTH`]. What it finds is read a scalar at a time, strings with `serde-json-core`:
-//! see [`text`] and [`number`].
+//! [`members`] finds each member of the *top-level* object. It doesn't recurse, keeps no copy, and
+//! refuses what is nested deeper than [`MAX_DEPTH`]. What it finds is read a scalar at a time, strings
+//! with `serde-json-core`: see [`text`] and [`number`].
 //!
 //! ```
 //! use redis_entraid_core::json;

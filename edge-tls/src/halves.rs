@@ -41,7 +41,7 @@ impl<R, W> Halves<R, W> {
     }
 
     /// Whether the keys are nearly worn out: another connection should take the place of this one
-    /// before [`Error::WornOut`]. There is time for 4,096 records more, or for half of what there
+    /// before [`Error::WornOut`](crate::Error::WornOut). There is time for 4,096 records more, or for half of what there
     /// were, if that is less.
     pub fn is_wearing_out(&self) -> bool {
         self.shared.left.get() < MARGIN.min(self.shared.most.get() / 2)

@@ -115,7 +115,7 @@ pub enum Replacement {
     /// is published in between; for commands there is no harm but the wait.
     #[default]
     BreakThenMake,
-    /// The host is told, makes another one, and then has this one [retire](super::Machine::retire).
+    /// The host is told, makes another one, and then has this one [retire](super::Connection::retire).
     /// A subscriber hears what is published in between twice.
     Overlap,
 }

@@ -1,9 +1,9 @@
 //! The seams of the tokio host: back-pressure, a slow token source, and a source of one's own.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 #[cfg(feature = "http")]
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 #[cfg(feature = "http")]

@@ -11,7 +11,9 @@ use redis_entraid_core::connection::{CloseReason, Config, Connection, Output, Pe
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::{Action, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
-use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step, Start};
+use redis_entraid_core::source::{
+    Input, ManagedIdentity, Selector, Source, SourceError, Start, Step,
+};
 use redis_entraid_core::time::{Instant, UnixTime};
 
 #[cfg(feature = "tls-p256")]

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use redis_entraid_wasi::entraid_core::http::{Headers, Method, Request, ResponseWriter, Route};
-use redis_entraid_wasi::entraid_core::source::{SourceIo};
+use redis_entraid_wasi::entraid_core::source::SourceIo;
 use redis_entraid_wasi::entraid_core::time::Instant;
 use redis_entraid_wasi::http::Http;
 

@@ -11,8 +11,8 @@ use core::time::Duration;
 
 use conformance::replies::{write_delivery, write_failure, write_replies};
 use conformance::{Options, Subject, commands, words};
-use redis_entraid_wasi::entraid_core::auth::Protocol;
 use redis_entraid_wasi::Error;
+use redis_entraid_wasi::entraid_core::auth::Protocol;
 use redis_entraid_wasi::entraid_core::command::Topic;
 use redis_entraid_wasi::entraid_core::connection::{Idle, Replacement};
 use redis_entraid_wasi::entraid_core::drive::within;

@@ -2,7 +2,7 @@
 
 use js_sys::{Array, Uint8Array};
 use redis_entraid_core::http::{Request, ResponseWriter, Route};
-use redis_entraid_core::source::{SourceIo, IoError, IoFailure};
+use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::host::{Answer, Host, Problem};

@@ -10,11 +10,11 @@ use core::fmt;
 use core::time::Duration;
 
 use js_sys::{Array, Promise};
+use redis_entraid_client::Growable;
 use redis_entraid_client::{Error, FetchError};
 use redis_entraid_core::drive::{Refresh, Tokens, refresh};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Generation, TokenManager};
-use redis_entraid_client::Growable;
 use redis_entraid_core::time::{Clock, Instant};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;

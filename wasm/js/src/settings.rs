@@ -4,10 +4,10 @@ use alloc::string::String;
 use core::time::Duration;
 
 #[cfg(feature = "client")]
-use redis_entraid_core::auth::Protocol;
-#[cfg(feature = "client")]
 use redis_entraid_client::{ConfigError, Settings};
 use redis_entraid_client::{EnvSource, Environment, Error, Text};
+#[cfg(feature = "client")]
+use redis_entraid_core::auth::Protocol;
 #[cfg(feature = "client")]
 use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 #[cfg(feature = "client")]

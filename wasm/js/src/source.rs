@@ -7,7 +7,7 @@ use core::time::Duration;
 use redis_entraid_client::{EnvSource, Growable};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{
-    HttpSource, HttpSourceError, ErrorKind, SourceError, SourceFailure, Start, TokenSource,
+    ErrorKind, HttpSource, HttpSourceError, SourceError, SourceFailure, Start, TokenSource,
 };
 use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::UnixTime;

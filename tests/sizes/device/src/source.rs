@@ -5,7 +5,9 @@ use core::hint::black_box;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::Action;
-use redis_entraid_core::source::{Input, ManagedIdentity, Selector, Source, SourceError, Step, Start};
+use redis_entraid_core::source::{
+    Input, ManagedIdentity, Selector, Source, SourceError, Start, Step,
+};
 use redis_entraid_core::time::Instant;
 
 use crate::tokens::{Manager, RESPONSES};

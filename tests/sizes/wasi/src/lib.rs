@@ -28,7 +28,8 @@ async fn hit(reactor: &Reactor) -> Result<(), Error> {
         // From wherever the host gives it.
         let mut variables = wasip2::cli::environment::get_environment().into_iter();
         let token = variables.find(|(name, _)| name == "TOKEN").unwrap_or_default().1;
-        Builder::new(reactor, "localhost").source(StaticToken::new(Token::new(Secret::new(token.leak()))))
+        Builder::new(reactor, "localhost")
+            .source(StaticToken::new(Token::new(Secret::new(token.leak()))))
     };
     #[cfg(not(feature = "tls-p256"))]
     let builder = builder.plain();
