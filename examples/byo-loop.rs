@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{Handshake, Protocol, Verdict};
-use redis_entraid_core::command::{Class, classify};
+use redis_entraid_core::command::{CommandClass, classify};
 use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::ResponseWriter;
@@ -86,7 +86,7 @@ struct Link {
     login: Option<(Handshake, Attempt, Instant)>,
     /// The commands that were sent, and until when their replies are waited for. What the client itself
     /// has sent has no class.
-    waiting: VecDeque<(Option<Class>, Instant)>,
+    waiting: VecDeque<(Option<CommandClass>, Instant)>,
     in_transaction: bool,
     introduced: bool,
     received: Vec<u8>,
@@ -174,13 +174,13 @@ impl Link {
             }
         };
         let blocks = match class {
-            Class::Blocking(time) => time.unwrap_or(Duration::from_secs(3600)),
+            CommandClass::Blocking(time) => time.unwrap_or(Duration::from_secs(3600)),
             _ => Duration::ZERO,
         };
-        self.in_transaction |= class == Class::Multi;
+        self.in_transaction |= class == CommandClass::Multi;
         self.write(&words, Some(class), now + blocks + LIMIT)?;
         // Who this is stands behind the first command, so that nobody waits for it.
-        if class == Class::Plain && !self.in_transaction && !self.introduced {
+        if class == CommandClass::Plain && !self.in_transaction && !self.introduced {
             self.introduced = true;
             for (what, value) in [("LIB-NAME", "byo-loop"), ("LIB-VER", "1")] {
                 self.write(args!["CLIENT", "SETINFO", what, value], None, now + LIMIT)?;
@@ -192,7 +192,7 @@ impl Link {
     fn write(
         &mut self,
         words: &[Arg<'_>],
-        class: Option<Class>,
+        class: Option<CommandClass>,
         by: Instant,
     ) -> Result<(), CloseReason> {
         self.waiting.push_back((class, by));
@@ -232,8 +232,8 @@ impl Link {
         let (class, _) = self.waiting.pop_front().ok_or(CloseReason::Protocol)?;
         let Some(class) = class else { return Ok(()) };
         // Whatever the answer is, the transaction is over; and none is open if MULTI was refused.
-        let ends = matches!(class, Class::Exec | Class::Discard);
-        self.in_transaction &= !(ends || class == Class::Multi && reply.error().is_some());
+        let ends = matches!(class, CommandClass::Exec | CommandClass::Discard);
+        self.in_transaction &= !(ends || class == CommandClass::Multi && reply.error().is_some());
         if reply.error().is_some_and(|error| error.code() == "NOAUTH") {
             self.schedule.lost(now);
         }

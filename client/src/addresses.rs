@@ -12,7 +12,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use redis_entraid_core::drive::within;
+use redis_entraid_core::drive::timeout_at;
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::transport::{Endpoint, Stage, Unanswered};
 
@@ -22,7 +22,7 @@ pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to the first of `addresses` of `endpoint` that answers, by its deadline.
 ///
-/// They are tried in their order, but families take turns, and one where nobody could log in the last
+/// They are tried in their order, but families take turns, and one where no login succeeded the last
 /// time comes last, if the endpoint has a [`Progress`](redis_entraid_core::transport::Progress). The next one
 /// begins when the last one has had [`ATTEMPT_DELAY`], or as soon as one fails; all go on side by
 /// side. The first success wins, and the others are dropped.
@@ -55,7 +55,7 @@ where
         }
         let next = begun.plus(ATTEMPT_DELAY);
         let by = if race.waiting.is_empty() { until } else { until.min(next) };
-        match within(timer, by, poll_fn(|cx| race.poll(cx))).await {
+        match timeout_at(timer, by, poll_fn(|cx| race.poll(cx))).await {
             Some(Some((address, stream))) => {
                 endpoint.reached(&address.ip().to_canonical().to_string());
                 return Ok(stream);

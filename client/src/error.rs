@@ -8,7 +8,7 @@ use core::error::Error as StdError;
 use core::fmt;
 
 use redis_entraid_core::auth::LoginError;
-use redis_entraid_core::command::Refused;
+use redis_entraid_core::command::CommandRefused;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, ReplyTooLarge};
 use redis_entraid_core::resp::{ErrorReply, Redirect, TypeError};
 use redis_entraid_core::source::{self, ErrorKind, SourceError};
@@ -60,8 +60,8 @@ pub enum Error {
     /// The transaction that was open, or the `WATCH`, is gone: with its connection, with its login,
     /// or with a command of it that was withdrawn. This command was not executed; begin again.
     StateLost,
-    /// The command can't be had.
-    Refused(Refused),
+    /// The command isn't for users of a client, or not here.
+    Refused(CommandRefused),
     /// The command is larger than may be sent.
     TooLarge(CapacityError),
     /// The reply was larger than may be received.
@@ -214,8 +214,8 @@ impl From<TypeError> for Error {
     }
 }
 
-impl From<Refused> for Error {
-    fn from(error: Refused) -> Self {
+impl From<CommandRefused> for Error {
+    fn from(error: CommandRefused) -> Self {
         Self::Refused(error)
     }
 }

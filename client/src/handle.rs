@@ -7,17 +7,17 @@ use core::fmt;
 use core::future::poll_fn;
 use core::time::Duration;
 
+use super::command_queue::{Batch, CommandQueue, Failure, Repeat, Replies, Sent, State, Ticket};
 use super::error::{Error, ServerError};
-use super::exchange::{Batch, Exchange, Failure, Repeat, Replies, Sent, State, Ticket};
-use super::share::Share;
-use redis_entraid_core::command::{Class, Refused, Slices, TimeText, newest};
+use super::lock::Lock;
+use redis_entraid_core::command::{CommandClass, CommandRefused, Slices, TimeText, newest};
 use redis_entraid_core::connection::{Lost, Outcome};
 use redis_entraid_core::resp::{Arg, Redirect, Value};
 use redis_entraid_core::time::{Clock, Instant};
 
 /// One task's access to a connection.
-pub struct Handle<L: Share<State>> {
-    exchange: Arc<Exchange<L>>,
+pub struct Handle<L: Lock<State>> {
+    exchange: Arc<CommandQueue<L>>,
     slot: u32,
     batch: Batch,
     replies: Replies,
@@ -25,9 +25,9 @@ pub struct Handle<L: Share<State>> {
     wait: Option<Instant>,
 }
 
-impl<L: Share<State>> Handle<L> {
+impl<L: Lock<State>> Handle<L> {
     /// The first one on a connection.
-    pub fn new(exchange: Arc<Exchange<L>>) -> Self {
+    pub fn new(exchange: Arc<CommandQueue<L>>) -> Self {
         let slot = exchange.enter();
         Self { exchange, slot, batch: Batch::default(), replies: Replies::default(), wait: None }
     }
@@ -38,7 +38,7 @@ impl<L: Share<State>> Handle<L> {
     }
 
     /// Where it meets what drives the connection.
-    pub(super) const fn exchange(&self) -> &Arc<Exchange<L>> {
+    pub(super) const fn exchange(&self) -> &Arc<CommandQueue<L>> {
         &self.exchange
     }
 
@@ -68,7 +68,7 @@ impl<L: Share<State>> Handle<L> {
         let now = clock.now();
         self.batch.clear();
         let (mut slices, mut ids, mut part) = (None, Vec::new(), Vec::new());
-        if let Class::Blocking(time) = self.batch.push(args)? {
+        if let CommandClass::Blocking(time) = self.batch.push(args)? {
             part.extend_from_slice(args);
             slices = Slices::of(now, args);
             let is_long = time.is_none_or(|time| time > self.exchange.max_block());
@@ -120,7 +120,9 @@ impl<L: Share<State>> Handle<L> {
         self.send(clock, limit).await?;
         for at in 0..self.replies() {
             let id = match self.pick(at) {
-                Ok(stream) => last_id(stream).ok_or(Error::Refused(Refused::Blocking))?.to_vec(),
+                Ok(stream) => {
+                    last_id(stream).ok_or(Error::Refused(CommandRefused::Blocking))?.to_vec()
+                }
                 Err(Error::Server(error)) if error.message == "no such key" => b"0-0".to_vec(),
                 Err(Error::Server(ServerError { code, .. })) if code == "NOPERM" => {
                     let message = "XREAD from $ on takes XINFO STREAM if it blocks for long, which \
@@ -260,15 +262,15 @@ fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
     None
 }
 
-/// Withdraws what nobody waits for any more.
-struct Waiting<'h, L: Share<State>> {
-    exchange: &'h Exchange<L>,
+/// Withdraws what no caller waits for any more.
+struct Waiting<'h, L: Lock<State>> {
+    exchange: &'h CommandQueue<L>,
     batch: &'h mut Batch,
     /// Nothing when the waiting is over.
     ticket: Option<Ticket>,
 }
 
-impl<L: Share<State>> Drop for Waiting<'_, L> {
+impl<L: Lock<State>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.exchange.withdraw(ticket);
@@ -278,13 +280,13 @@ impl<L: Share<State>> Drop for Waiting<'_, L> {
     }
 }
 
-impl<L: Share<State>> Drop for Handle<L> {
+impl<L: Lock<State>> Drop for Handle<L> {
     fn drop(&mut self) {
         self.exchange.leave(self.slot);
     }
 }
 
-impl<L: Share<State>> fmt::Debug for Handle<L> {
+impl<L: Lock<State>> fmt::Debug for Handle<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("slot", &self.slot).finish_non_exhaustive()
     }

@@ -20,32 +20,32 @@ extern crate alloc;
 extern crate std;
 
 mod addresses;
-mod desk;
+mod command_dispatcher;
+mod command_queue;
+mod connection_status;
 mod dialed;
 mod environment;
 mod error;
-mod exchange;
 mod growable;
 mod handle;
 mod local;
-mod mail;
+mod lock;
 mod nodes;
 mod recent;
-mod share;
-mod standing;
+mod subscriptions;
 
 pub use addresses::{ATTEMPT_DELAY, Missed, Unreached, reach};
-pub use desk::{Deliveries, Demand, Desk, Ended, Submit};
+pub use command_dispatcher::{CommandDispatcher, Deliveries, Demand, Ended, Submit};
+pub use command_queue::{CommandQueue, MAX_COMMAND, State, wake};
+pub use connection_status::{ConnectionStatus, Health};
 pub use environment::{Chosen, EnvSource, Environment, Text};
 pub use error::{Cause, ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
-pub use exchange::{Exchange, MAX_COMMAND, State, wake};
 pub use growable::Growable;
 pub use handle::Handle;
-pub use local::{Door, Hook, Local, PushHook, Settings, Subscriber};
-pub use mail::{Delivery, Line, Mail, Mailbox, Message, Reader};
+pub use local::{Hook, Local, PushHook, Settings, Subscriber, WeakClient};
+pub use lock::Lock;
 pub use nodes::{Follower, NodeAddress, Nodes};
-pub use share::Share;
-pub use standing::{Health, Standing};
+pub use subscriptions::{Delivery, Mail, Message, Reader, SubscriberConnection, SubscriptionHub};
 
 #[cfg(test)]
 #[path = "../../core/tests/drive/world.rs"]

@@ -1,12 +1,12 @@
 //! A client for hosts with one thread.
 
-mod door;
 mod identity;
 mod keeper;
 mod nodes;
 mod settings;
 mod shared;
 mod subscriber;
+mod weak_client;
 
 use alloc::rc::Rc;
 use alloc::sync::Arc;
@@ -20,7 +20,6 @@ use core::future::Future;
 use core::pin::pin;
 use core::time::Duration;
 
-pub use door::Door;
 use identity::Identity;
 #[cfg(feature = "postcard")]
 use identity::RESPONSE;
@@ -29,11 +28,12 @@ use nodes::Nodes;
 pub use settings::{Hook, PushHook, Settings};
 use shared::Shared;
 pub use subscriber::Subscriber;
+pub use weak_client::WeakClient;
 #[cfg(feature = "postcard")]
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::{Desk, Exchange, Follower, Handle, Health, Standing, State};
+use super::{CommandDispatcher, CommandQueue, ConnectionStatus, Follower, Handle, Health, State};
 use redis_entraid_core::manager::{Pull, TokenHealth, TokenManager};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::source::TokenSource;
@@ -68,12 +68,12 @@ impl<T: Timer + 'static> Local<T> {
         let config = config.for_commands();
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(Exchange::new(&config, queue_timeout));
+        let exchange = Arc::new(CommandQueue::new(&config, queue_timeout));
         let follower = Follower::new(Handle::new(exchange.clone()));
         let nodes = Rc::new(Nodes::new(exchange.clone()));
-        let desk = Desk::new(exchange);
+        let dispatcher = CommandDispatcher::new(exchange);
         let (led_to, is_idle) = (Some(nodes.clone()), false);
-        let keeper = Keeper { desk, shared: shared.clone(), is_idle, nodes: led_to };
+        let keeper = Keeper { dispatcher, shared: shared.clone(), is_idle, nodes: led_to };
         let driver = keeper::run(config, keeper, nodes.clone(), connector, source);
         (Self { follower, shared, nodes }, driver)
     }
@@ -205,7 +205,7 @@ impl<T: Timer + 'static> Local<T> {
     fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
         self.follower.pick(at).map_err(|error| {
             // Why there is no login is a better answer than that there is none.
-            match self.shared.standing.borrow().problem() {
+            match self.shared.status.borrow().problem() {
                 Some(login @ Error::Login(_)) if error.code() == Some("NOAUTH") => login.clone(),
                 _ => error,
             }
@@ -217,7 +217,7 @@ impl<T: Timer + 'static> Local<T> {
         self.shared.identity.tokens.peek(|manager| manager.pull(self.shared.now()))
     }
 
-    /// Fetches the next token if it is due: to be called when nobody waits for an answer any more,
+    /// Fetches the next token if it is due: to be called when no caller waits for an answer any more,
     /// where tokens are only fetched [on demand](redis_entraid_core::drive::Refresh::OnDemand).
     ///
     /// # Errors
@@ -262,21 +262,21 @@ impl<T: Timer + 'static> Local<T> {
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::new(self.shared.now(), self.token_health(), &self.shared.standing.borrow())
+        Health::new(self.shared.now(), self.token_health(), &self.shared.status.borrow())
     }
 
     /// How the connection stands, and has stood.
-    pub fn standing(&self) -> Standing {
-        self.shared.standing.borrow().clone()
+    pub fn status(&self) -> ConnectionStatus {
+        self.shared.status.borrow().clone()
     }
 }
 
 impl<T> Local<T> {
     /// A way in for more clones, which is none itself: while it is kept, a handle that is alone can
     /// still have a transaction, and the driver ends with the last clone.
-    pub fn door(&self) -> Door<T> {
+    pub fn downgrade(&self) -> WeakClient<T> {
         let exchange = self.follower.home().exchange().clone();
-        Door { exchange, shared: self.shared.clone(), nodes: self.nodes.clone() }
+        WeakClient { exchange, shared: self.shared.clone(), nodes: self.nodes.clone() }
     }
 }
 
@@ -289,7 +289,7 @@ impl<T> Clone for Local<T> {
 
 impl<T> fmt::Debug for Local<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Local").field(&self.shared.standing.borrow()).finish()
+        f.debug_tuple("Local").field(&self.shared.status.borrow()).finish()
     }
 }
 

@@ -9,11 +9,11 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
+use super::command_queue::{CommandQueue, State};
 use super::error::Error;
-use super::exchange::{Exchange, State};
 use super::handle::Handle;
-use super::share::Share;
-use redis_entraid_core::command::{Class, classify};
+use super::lock::Lock;
+use redis_entraid_core::command::{CommandClass, classify};
 use redis_entraid_core::resp::{Arg, Redirect, Value};
 use redis_entraid_core::time::{Clock, Timer};
 use redis_entraid_core::transport::Endpoint;
@@ -47,28 +47,28 @@ impl NodeAddress {
 
 /// The nodes that a client has connections to, for all of its handles. Each connection is kept as
 /// long as this is: the handles of a client may come and go with every command.
-pub struct Nodes<L: Share<State>> {
-    home: Arc<Exchange<L>>,
+pub struct Nodes<L: Lock<State>> {
+    home: Arc<CommandQueue<L>>,
     /// By what connection of the client's own these were learnt.
     learnt: u32,
     known: Vec<(NodeAddress, Handle<L>)>,
 }
 
-impl<L: Share<State>> Nodes<L> {
+impl<L: Lock<State>> Nodes<L> {
     /// None yet, of a client whose own connection is `home`'s: commands have the same limits there.
-    pub fn new(home: Arc<Exchange<L>>) -> Self {
+    pub fn new(home: Arc<CommandQueue<L>>) -> Self {
         Self { home, learnt: 0, known: Vec::new() }
     }
 
-    /// A handle on the connection to `node`. If there is none, `start` sees to it that one is kept
+    /// A handle on the connection to `node`. If there is none, `start` keeps one
     /// for the exchange that it is given, and dialed when there is a command: nodes come and go.
     ///
     /// When the client's own connection has been made anew, so are those to nodes: what has ended the
     /// one may have been a failover, which leaves others open that nobody answers on any more.
     pub fn handle(
-        nodes: &impl Share<Self>,
+        nodes: &impl Lock<Self>,
         node: &NodeAddress,
-        start: impl FnOnce(Arc<Exchange<L>>),
+        start: impl FnOnce(Arc<CommandQueue<L>>),
     ) -> Handle<L> {
         let mut locked = nodes.lock();
         let Self { home, learnt, known } = &mut *locked;
@@ -91,7 +91,7 @@ impl<L: Share<State>> Nodes<L> {
         }
         let full = (known.len() >= MAX_NODES).then_some(0);
         let ended = found.or(full).map(|at| known.remove(at));
-        let exchange = Arc::new(Exchange::with(home.limits()));
+        let exchange = Arc::new(CommandQueue::with(home.limits()));
         // It ends without a handle: there is one before it begins.
         let kept = Handle::new(exchange.clone());
         let handle = kept.another();
@@ -104,14 +104,14 @@ impl<L: Share<State>> Nodes<L> {
     }
 }
 
-impl<L: Share<State>> fmt::Debug for Nodes<L> {
+impl<L: Lock<State>> fmt::Debug for Nodes<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.known.iter().map(|(node, _)| node)).finish()
     }
 }
 
 /// A handle whose commands go where redirections send them.
-pub struct Follower<L: Share<State>> {
+pub struct Follower<L: Lock<State>> {
     home: Handle<L>,
     /// Where the last command has gone, if it was redirected.
     away: Option<(Handle<L>, NodeAddress)>,
@@ -128,7 +128,7 @@ enum Goal {
     Node(NodeAddress),
 }
 
-impl<L: Share<State>> Follower<L> {
+impl<L: Lock<State>> Follower<L> {
     /// One on the client's own connection.
     pub const fn new(home: Handle<L>) -> Self {
         Self { home, away: None }
@@ -212,7 +212,8 @@ impl<L: Share<State>> Follower<L> {
                 return Ok(());
             };
             // What belongs to a transaction or begins one is all on one connection.
-            let alone = matches!(classify(args), Ok(Class::Plain | Class::Blocking(_)));
+            let alone =
+                matches!(classify(args), Ok(CommandClass::Plain | CommandClass::Blocking(_)));
             if !alone || self.last().has_session() {
                 return Ok(());
             }
@@ -303,7 +304,7 @@ impl<L: Share<State>> Follower<L> {
     }
 }
 
-impl<L: Share<State>> fmt::Debug for Follower<L> {
+impl<L: Lock<State>> fmt::Debug for Follower<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let away = self.away.as_ref().map(|(node, _)| node);
         f.debug_struct("Follower").field("home", &self.home).field("away", &away).finish()

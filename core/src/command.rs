@@ -6,11 +6,11 @@
 //!
 //! ```
 //! use redis_entraid_core::args;
-//! use redis_entraid_core::command::{Class, Refused, classify};
+//! use redis_entraid_core::command::{CommandClass, CommandRefused, classify};
 //!
-//! assert_eq!(classify(args!["GET", "key"]), Ok(Class::Plain));
-//! assert_eq!(classify(args!["multi"]), Ok(Class::Multi));
-//! assert_eq!(classify(args!["AUTH", "me", "token"]), Err(Refused::Login));
+//! assert_eq!(classify(args!["GET", "key"]), Ok(CommandClass::Plain));
+//! assert_eq!(classify(args!["multi"]), Ok(CommandClass::Multi));
+//! assert_eq!(classify(args!["AUTH", "me", "token"]), Err(CommandRefused::Login));
 //! ```
 
 mod block;
@@ -27,7 +27,7 @@ use crate::resp::Arg;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Class {
+pub enum CommandClass {
     /// Nothing.
     #[default]
     Plain,
@@ -87,7 +87,7 @@ impl Topic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Refused {
+pub enum CommandRefused {
     /// There are no words.
     Empty,
     /// `AUTH`, `HELLO` and `RESET`: logging in is the connection's own business.
@@ -107,7 +107,7 @@ pub enum Refused {
     Shared,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for CommandRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "a command needs at least one word",
@@ -127,7 +127,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl core::error::Error for Refused {}
+impl core::error::Error for CommandRefused {}
 
 /// What a command does that begins with a known word.
 #[derive(Clone, Copy)]
@@ -141,7 +141,7 @@ enum Effect {
     Subscribe(Topic),
     Unsubscribe(Topic),
     Block(Shape),
-    Refused(Refused),
+    Refused(CommandRefused),
 }
 
 /// The known words. A table takes less of a device's flash than comparisons.
@@ -151,12 +151,12 @@ const WORDS: [(&str, Effect); 31] = [
     ("DISCARD", Effect::Discard),
     ("WATCH", Effect::Watch),
     ("UNWATCH", Effect::Unwatch),
-    ("AUTH", Effect::Refused(Refused::Login)),
-    ("HELLO", Effect::Refused(Refused::Login)),
-    ("RESET", Effect::Refused(Refused::Login)),
-    ("MONITOR", Effect::Refused(Refused::Replies)),
-    ("SYNC", Effect::Refused(Refused::Replies)),
-    ("PSYNC", Effect::Refused(Refused::Replies)),
+    ("AUTH", Effect::Refused(CommandRefused::Login)),
+    ("HELLO", Effect::Refused(CommandRefused::Login)),
+    ("RESET", Effect::Refused(CommandRefused::Login)),
+    ("MONITOR", Effect::Refused(CommandRefused::Replies)),
+    ("SYNC", Effect::Refused(CommandRefused::Replies)),
+    ("PSYNC", Effect::Refused(CommandRefused::Replies)),
     ("CLIENT", Effect::Client),
     ("SUBSCRIBE", Effect::Subscribe(Topic::Channel)),
     ("PSUBSCRIBE", Effect::Subscribe(Topic::Pattern)),
@@ -176,7 +176,7 @@ const WORDS: [(&str, Effect); 31] = [
     ("XREADGROUP", Effect::Block(Shape::Streams)),
     ("WAIT", Effect::Block(Shape::Replicas { at: 2 })),
     ("WAITAOF", Effect::Block(Shape::Replicas { at: 3 })),
-    ("", Effect::Refused(Refused::Empty)),
+    ("", Effect::Refused(CommandRefused::Empty)),
 ];
 
 /// The letters that known words begin with, a bit each, by the length of the word: so that others,
@@ -229,24 +229,25 @@ fn same(text: &[u8], word: &str) -> bool {
 /// Says what the command `args` does to its connection.
 ///
 /// # Errors
-/// [`Refused`] if it would take the connection out of our hands.
-pub fn classify(args: &[Arg<'_>]) -> Result<Class, Refused> {
+/// [`CommandRefused`] if it would take the connection out of our hands.
+pub fn classify(args: &[Arg<'_>]) -> Result<CommandClass, CommandRefused> {
     let others = u32::try_from(args.len().saturating_sub(1)).unwrap_or(u32::MAX);
     Ok(match Effect::of(args) {
-        None => Class::Plain,
-        Some(Effect::Multi) => Class::Multi,
-        Some(Effect::Exec) => Class::Exec,
-        Some(Effect::Discard) => Class::Discard,
-        Some(Effect::Watch) => Class::Watch,
-        Some(Effect::Unwatch) => Class::Unwatch,
-        Some(Effect::Client) if is(args, 1, "REPLY") => return Err(Refused::Replies),
-        Some(Effect::Client) if is(args, 1, "TRACKING") => Class::Tracking(is(args, 2, "ON")),
-        Some(Effect::Client) => Class::Plain,
-        Some(Effect::Subscribe(topic)) => Class::Subscribe(topic, others),
-        Some(Effect::Unsubscribe(topic)) => Class::Unsubscribe(topic, others),
-        Some(Effect::Block(shape)) => {
-            Block::of(shape, args).map_or(Class::Plain, |block| Class::Blocking(block.time))
+        None => CommandClass::Plain,
+        Some(Effect::Multi) => CommandClass::Multi,
+        Some(Effect::Exec) => CommandClass::Exec,
+        Some(Effect::Discard) => CommandClass::Discard,
+        Some(Effect::Watch) => CommandClass::Watch,
+        Some(Effect::Unwatch) => CommandClass::Unwatch,
+        Some(Effect::Client) if is(args, 1, "REPLY") => return Err(CommandRefused::Replies),
+        Some(Effect::Client) if is(args, 1, "TRACKING") => {
+            CommandClass::Tracking(is(args, 2, "ON"))
         }
+        Some(Effect::Client) => CommandClass::Plain,
+        Some(Effect::Subscribe(topic)) => CommandClass::Subscribe(topic, others),
+        Some(Effect::Unsubscribe(topic)) => CommandClass::Unsubscribe(topic, others),
+        Some(Effect::Block(shape)) => Block::of(shape, args)
+            .map_or(CommandClass::Plain, |block| CommandClass::Blocking(block.time)),
         Some(Effect::Refused(refused)) => return Err(refused),
     })
 }
@@ -259,32 +260,32 @@ mod tests {
     #[test]
     fn commands_that_take_the_connection_away_are_refused() {
         for (args, refused) in [
-            (args!["auth", "a", "b"] as &[_], Refused::Login),
-            (args!["Hello", 3], Refused::Login),
-            (args!["RESET"], Refused::Login),
-            (args!["monitor"], Refused::Replies),
-            (args!["psync", "?", -1], Refused::Replies),
-            (args!["client", "reply", "off"], Refused::Replies),
-            (args![""], Refused::Empty),
-            (&[], Refused::Empty),
+            (args!["auth", "a", "b"] as &[_], CommandRefused::Login),
+            (args!["Hello", 3], CommandRefused::Login),
+            (args!["RESET"], CommandRefused::Login),
+            (args!["monitor"], CommandRefused::Replies),
+            (args!["psync", "?", -1], CommandRefused::Replies),
+            (args!["client", "reply", "off"], CommandRefused::Replies),
+            (args![""], CommandRefused::Empty),
+            (&[], CommandRefused::Empty),
         ] {
             assert_eq!(classify(args), Err(refused), "{args:?}");
         }
-        assert_eq!(classify(args!["client", "id"]), Ok(Class::Plain));
-        assert_eq!(classify(args!["AUTHENTICATE-WITH-A-VERY-LONG-WORD"]), Ok(Class::Plain));
-        assert_eq!(classify(args!["discard"]), Ok(Class::Discard));
+        assert_eq!(classify(args!["client", "id"]), Ok(CommandClass::Plain));
+        assert_eq!(classify(args!["AUTHENTICATE-WITH-A-VERY-LONG-WORD"]), Ok(CommandClass::Plain));
+        assert_eq!(classify(args!["discard"]), Ok(CommandClass::Discard));
     }
 
     #[test]
     fn commands_that_open_a_state_are_known() {
         for (args, class) in [
-            (args!["watch", "k"], Class::Watch),
-            (args!["UNWATCH"], Class::Unwatch),
-            (args!["CLIENT", "tracking", "on"], Class::Tracking(true)),
-            (args!["client", "TRACKING", "off"], Class::Tracking(false)),
-            (args!["SUBSCRIBE", "a", "b"], Class::Subscribe(Topic::Channel, 2)),
-            (args!["punsubscribe"], Class::Unsubscribe(Topic::Pattern, 0)),
-            (args!["SSUBSCRIBE", "a"], Class::Subscribe(Topic::Shard, 1)),
+            (args!["watch", "k"], CommandClass::Watch),
+            (args!["UNWATCH"], CommandClass::Unwatch),
+            (args!["CLIENT", "tracking", "on"], CommandClass::Tracking(true)),
+            (args!["client", "TRACKING", "off"], CommandClass::Tracking(false)),
+            (args!["SUBSCRIBE", "a", "b"], CommandClass::Subscribe(Topic::Channel, 2)),
+            (args!["punsubscribe"], CommandClass::Unsubscribe(Topic::Pattern, 0)),
+            (args!["SSUBSCRIBE", "a"], CommandClass::Subscribe(Topic::Shard, 1)),
         ] {
             assert_eq!(classify(args), Ok(class), "{args:?}");
         }

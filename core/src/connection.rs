@@ -25,7 +25,7 @@
 //! # };
 //! let mut greeting = None;
 //! while greeting.is_none() {
-//!     connection.look(now, &mut manager);
+//!     connection.update(now, &mut manager);
 //!     if connection.is_ready() {
 //!         connection.submit(now, 7, args!["GET", "greeting"]).unwrap();
 //!     }
@@ -69,7 +69,7 @@ pub(crate) use machine::Machine;
 pub use output::{Lost, Outcome, Output, ReplyTooLarge, SubmitError};
 pub use ring::{Pending, Tag};
 
-use crate::command::Class;
+use crate::command::CommandClass;
 use crate::manager::TokenManager;
 use crate::resp::Arg;
 use crate::storage::Storage;
@@ -108,26 +108,26 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
 
     /// Looks what the time and the tokens ask for: logging in, again or for the first time, a
     /// `PING`, giving up. To be called at first, whenever the manager has news, at
-    /// [`next_deadline`](Self::next_deadline), and when [`wants_look`](Self::wants_look) says so.
+    /// [`next_deadline`](Self::next_deadline), and when [`needs_update`](Self::needs_update) says so.
     /// More often is harmless.
-    pub fn look<M: Storage<u8>>(&mut self, now: Instant, manager: &mut TokenManager<M>) {
-        self.machine.look(now, &mut self.transmitter, manager);
+    pub fn update<M: Storage<u8>>(&mut self, now: Instant, manager: &mut TokenManager<M>) {
+        self.machine.update(now, &mut self.transmitter, manager);
         if B::GROWS {
             let quiet_at = self.machine.quiet_at();
             if now >= quiet_at {
                 self.receiver.give_back();
             } else if self.receiver.has_grown() {
-                self.machine.look_by(quiet_at);
+                self.machine.update_by(quiet_at);
             }
         }
     }
 
-    /// Whether [`look`](Self::look) should be called now.
-    pub fn wants_look(&self) -> bool {
-        self.machine.wants_look()
+    /// Whether [`update`](Self::update) should be called now.
+    pub fn needs_update(&self) -> bool {
+        self.machine.needs_update()
     }
 
-    /// When [`look`](Self::look) should be called next, at the latest.
+    /// When [`update`](Self::update) should be called next, at the latest.
     pub const fn next_deadline(&self) -> Instant {
         self.machine.next_deadline()
     }
@@ -165,16 +165,16 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         now: Instant,
         by: Instant,
         tag: Tag,
-        class: Class,
+        class: CommandClass,
         command: &[u8],
     ) -> Result<(), SubmitError> {
         self.machine.submit_encoded(now, by, &mut self.transmitter, tag, class, command)
     }
 
-    /// What is to be sent; empty if there is nothing, and when the connection has ended.
+    /// Returns the bytes to send; empty if there are none, and when the connection has ended.
     ///
-    /// Whoever asks is taken to send it: of these bytes nobody knows any more whether they
-    /// reached the server, should the connection end.
+    /// From this call on they count as offered: if the connection ends, the outcome of their commands
+    /// is [`Unknown`](Outcome::Unknown).
     pub fn transmit(&mut self) -> &[u8] {
         if self.machine.has_ended() {
             return &[];
@@ -199,7 +199,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.receiver.received(len);
         self.machine.heard(now);
         if self.receiver.has_grown() {
-            self.machine.look_by(now.plus(QUIET));
+            self.machine.update_by(now.plus(QUIET));
         }
     }
 

@@ -2,24 +2,24 @@
 //! thread. They hold no rule.
 //!
 //! A host spawns [`refresh`] once for each identity and [`keep`] for each connection; they meet
-//! at the [`Tokens`] that they share. [`serve`] is one connection, from its beginning to its end,
+//! at the [`SharedTokenManager`] that they share. [`serve`] is one connection, from its beginning to its end,
 //! for hosts that dial themselves. Hosts with threads, or with a poll loop of their own, drive
 //! the machines themselves.
 //!
 //! ```
 //! use core::time::Duration;
-//! use redis_entraid_core::drive::Tokens;
+//! use redis_entraid_core::drive::SharedTokenManager;
 //! use redis_entraid_core::manager::TokenManager;
 //! use redis_entraid_core::policy::RefreshPolicy;
 //!
-//! let tokens: Tokens<_> = Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]));
+//! let tokens: SharedTokenManager<_> = SharedTokenManager::new(TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]));
 //! tokens.with(|manager| manager.seed(7));
 //! ```
 
 mod keep;
 mod refresh;
 mod serve;
-mod tokens;
+mod shared_token_manager;
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -29,7 +29,7 @@ use core::time::Duration;
 pub use keep::{DialError, Owner, Wanted, dial_time, keep};
 pub use refresh::{Refresh, refresh};
 pub use serve::{Handler, Submit, serve};
-pub use tokens::{Tokens, Waiting};
+pub use shared_token_manager::{SharedTokenManager, Waiting};
 
 use crate::time::{Instant, Timer};
 
@@ -40,7 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 /// That of `future`.
-pub async fn within<C: Timer, F: Future>(
+pub async fn timeout_at<C: Timer, F: Future>(
     timer: &C,
     deadline: Instant,
     future: F,

@@ -123,7 +123,7 @@ impl<'a> Listener<'a> {
         self.trust != Trust::Silent
     }
 
-    /// Hears what a connection has to say, and tells `hear` what comes of it.
+    /// Is told what a connection has to say, and tells `hear` what comes of it.
     pub fn output(&mut self, output: &Output<'_>, hear: &mut dyn FnMut(Heard<'_>)) {
         match output {
             Output::Push(Ok(value)) => match Notice::of(*value) {
@@ -199,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Protocol;
-    use crate::command::Refused;
+    use crate::command::CommandRefused;
     use crate::connection::{CloseReason, ReplyTooLarge};
     use crate::event::LostState;
     use crate::manager::Generation;
@@ -348,7 +348,8 @@ mod tests {
         let (mut listener, mut world) =
             (Listener::new(WANTED), World { room: 100, ..World::default() });
         listener.connected();
-        let mut tell = |_: Tag, _: &[Arg<'_>]| Err(SubmitError::Refused(Refused::Subscription));
+        let mut tell =
+            |_: Tag, _: &[Arg<'_>]| Err(SubmitError::Refused(CommandRefused::Subscription));
         listener.submit(&mut tell, &mut |it| world.heard.push(written(it)));
         assert!(world.heard.is_empty());
         world.submit(&mut listener);

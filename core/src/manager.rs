@@ -80,7 +80,7 @@ pub use health::TokenHealth;
 pub use login::Login;
 pub use request::RequestId;
 use request::{Failure, InFlight};
-use slot::{Facts, Slot};
+use slot::{Slot, TokenMeta};
 #[cfg(feature = "postcard")]
 pub use snapshot::{Fingerprint, SnapshotError};
 
@@ -104,7 +104,7 @@ pub struct TokenManager<M: Storage<u8>> {
     newest_is_second: bool,
     last: Generation,
     in_flight: Option<InFlight>,
-    /// No request before then, even if somebody waits.
+    /// No request before then, even if a caller waits.
     not_before: Instant,
     /// Why the last request failed, if it did.
     failure: Option<Failure>,
@@ -157,8 +157,8 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// Gives it chance, for jitter: any number that differs from process to process. Without it
-    /// there is none, and a fleet asks in step.
+    /// Seeds the jitter with any number that differs from process to process. Without a seed there is
+    /// no jitter, and all processes of a fleet fetch at the same time.
     pub const fn seed(&mut self, seed: u64) {
         self.jitter.seed(seed);
     }
@@ -235,7 +235,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.wanted_after = Some(self.last);
     }
 
-    /// Learns whether somebody waits for a token. While somebody does and there is no live one, the
+    /// Says whether a caller waits for a token. While one does and there is no live one, the
     /// wait after a failure is at most [`max_delay`](crate::policy::RetryPolicy::max_delay),
     /// whatever the failure was. The floors stay, and so does what the endpoint asked for.
     ///

@@ -150,7 +150,7 @@ impl Default for RefreshPolicy {
 /// | replication | as transient |
 /// | configuration | `slow_delay` |
 ///
-/// While somebody waits for a token and there is no live one, each wait is at most `max_delay`, but
+/// While a caller waits for a token and there is no live one, each wait is at most `max_delay`, but
 /// for what the endpoint asked for: see [`set_demand`](crate::manager::TokenManager::set_demand).
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -159,7 +159,7 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// The wait before the first quick attempt.
     pub initial_delay: Duration,
-    /// The longest wait between quick attempts, and after any failure while somebody waits and there
+    /// The longest wait between quick attempts, and after any failure while a caller waits and there
     /// is no live token.
     pub max_delay: Duration,
     /// What the wait is multiplied by from one attempt to the next, as a whole number.

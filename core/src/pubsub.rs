@@ -23,7 +23,7 @@ pub enum Notice<'a> {
     Confirmation(Confirmation<'a>),
 }
 
-/// What somebody published.
+/// A published message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     /// By which kind of subscription it came.

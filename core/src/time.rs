@@ -137,7 +137,7 @@ pub trait Timer: Clock {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    async fn turn(&self) {
+    async fn yield_now(&self) {
         let mut had_a_turn = false;
         poll_fn(|cx| {
             if replace(&mut had_a_turn, true) {
@@ -166,8 +166,8 @@ impl<T: Timer + ?Sized> Timer for &T {
         (**self).sleep_until(deadline).await;
     }
 
-    async fn turn(&self) {
-        (**self).turn().await;
+    async fn yield_now(&self) {
+        (**self).yield_now().await;
     }
 }
 

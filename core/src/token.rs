@@ -95,7 +95,7 @@ impl<'a> Token<'a> {
     ///
     /// `unix_time` is the wall clock when the token was asked for, where there is one. It counts
     /// only if neither a life nor the server's clock is known, since it may be wrong.
-    pub(crate) fn examine(&self, unix_time: Option<UnixTime>) -> Result<Facts, TokenError> {
+    pub(crate) fn examine(&self, unix_time: Option<UnixTime>) -> Result<Examined, TokenError> {
         let visible = |byte: &u8| (0x21..0x7f).contains(byte);
         if self.secret.is_empty() || !self.secret.expose().as_bytes().iter().all(visible) {
             return Err(TokenError::NotText);
@@ -121,13 +121,13 @@ impl<'a> Token<'a> {
         if life.is_zero() {
             return Err(TokenError::Expired);
         }
-        Ok(Facts { oid: user, life, ends, audience: claims.audience })
+        Ok(Examined { oid: user, life, ends, audience: claims.audience })
     }
 }
 
 /// What was found out about a token.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct Examined {
     /// The user name, if the token names it and not the source.
     pub(crate) oid: Option<Guid>,
     /// From when it was asked for.

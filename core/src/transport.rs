@@ -68,7 +68,7 @@ impl<'a> Endpoint<'a> {
         Self { progress: Some(progress), ..self }
     }
 
-    /// It is of no use any more after `deadline`. Whoever dials is given up then; but one that knows
+    /// It is of no use any more after `deadline`. Who dials is given up then; but one that knows
     /// it can end a moment earlier and say what happened at each address, as
     /// `reach` of `redis-entraid-client` does.
     #[must_use]
@@ -99,7 +99,7 @@ impl<'a> Endpoint<'a> {
     }
 
     /// By how many places the addresses of the name are turned for this attempt, modulo 256. It is one
-    /// more after each attempt on which a server was [connected](Self::connected) and nobody could log in,
+    /// more after each attempt on which a server was [connected](Self::connected) and no login succeeded,
     /// so that another address comes first. For connectors that choose among them, once for each attempt.
     pub fn next_turn(&self) -> usize {
         self.progress.map_or(0, |progress| progress.turn.next().into())

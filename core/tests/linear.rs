@@ -60,7 +60,7 @@ fn asked<B: Storage<u8>>(memory: B, transmit: B) -> Connection<B, [Pending; 4]> 
     manager.push(now, &token.with_expires_in(core::time::Duration::from_secs(3600))).unwrap();
     let config = Config { set_info: false, ..Config::default() };
     let mut connection = Connection::new(config, memory, transmit, [Pending::default(); 4]);
-    connection.look(now, &mut manager);
+    connection.update(now, &mut manager);
     let len = connection.transmit().len();
     connection.sent(len);
     assert_eq!(hear(&mut connection, b"%1\r\n+proto\r\n:3\r\n"), []);
@@ -116,7 +116,7 @@ fn commands_that_take_too_long_together_are_reported_in_linear_time() {
         let mut receive = vec![0; 256];
         let mut connection =
             Connection::new(config, &mut receive[..], &mut transmit[..], &mut ring[..]);
-        connection.look(now, &mut manager);
+        connection.update(now, &mut manager);
         let len = connection.transmit().len();
         connection.sent(len);
         let hello = b"%1\r\n+proto\r\n:3\r\n";
@@ -127,7 +127,7 @@ fn commands_that_take_too_long_together_are_reported_in_linear_time() {
             connection.submit(now, tag, redis_entraid_core::args!["GET", "k"]).unwrap();
         }
         let late = now.plus(core::time::Duration::from_secs(6));
-        connection.look(late, &mut manager);
+        connection.update(late, &mut manager);
         let mut lost = 0;
         while let Some(output) = connection.next(late) {
             lost += usize::from(matches!(output, Output::Lost { .. }));

@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use redis_entraid_core::connection::Pending;
-use redis_entraid_core::drive::Tokens;
+use redis_entraid_core::drive::SharedTokenManager;
 use redis_entraid_core::manager::TokenManager;
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::source::TokenSource;
@@ -48,7 +48,7 @@ pub fn new<
     let ring: &'static mut [Pending] = ring.init_with(|| [Pending::default(); _]);
     let shared = &*shared.init(Shared {
         desk: Desk::new(command, answer, clock, Limits { queue, reply }),
-        tokens: Tokens::new(manager),
+        tokens: SharedTokenManager::new(manager),
         receive: core::cell::Cell::new(receive),
         transmit: core::cell::Cell::new(transmit),
         ring: core::cell::Cell::new(ring),

@@ -10,7 +10,7 @@ use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::transport::{Endpoint, PORT};
 
-/// Hears what happens, for logs and watchdogs; and of what failed the error itself, where there is
+/// Is told what happens, for logs and watchdogs; and of what failed the error itself, where there is
 /// more to say of it than the event does. It must not wait for anything.
 pub type Hook = fn(&Event, Option<&dyn fmt::Display>);
 
@@ -24,10 +24,10 @@ pub struct Config {
     pub address: Option<&'static str>,
     /// The port. The default is that of Azure Managed Redis.
     pub port: u16,
-    /// Chance, for jitter: a number that differs from device to device and from boot to boot.
+    /// The seed for jitter: a number that differs from device to device and from boot to boot.
     pub seed: u64,
     /// How a connection behaves. By default it speaks RESP3 and is kept; with
-    /// [`Idle::LetGo`](connection::Idle::LetGo) it is only there while there are commands.
+    /// [`Idle::Close`](connection::Idle::Close) it is only there while there are commands.
     pub connection: connection::Config,
     /// How tokens are renewed.
     pub policy: RefreshPolicy,
@@ -38,12 +38,12 @@ pub struct Config {
     /// How long a command may wait for its turn and while there is no connection: as long as for its
     /// reply, if nothing else is said.
     pub queue_timeout: Option<Duration>,
-    /// Hears what happens.
+    /// Is told what happens.
     pub on_event: Option<Hook>,
 }
 
 impl Config {
-    /// The server's name, and chance.
+    /// Connects to `host`, with `seed` for jitter.
     pub fn new(host: &'static str, seed: u64) -> Self {
         Self {
             host,

@@ -13,7 +13,7 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::waitqueue::WakerRegistration;
 use mail::Mail;
 use redis_entraid_core::connection::Output;
-use redis_entraid_core::drive::{Submit, within};
+use redis_entraid_core::drive::{Submit, timeout_at};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Clock, Instant};
 use turns::Turns;
@@ -84,13 +84,13 @@ impl Desk {
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
         let by = self.clock.now().plus(limit.unwrap_or(self.limits.queue));
-        let _turn = within(self.clock, by, self.turn()).await.ok_or(Error::Busy)??;
+        let _turn = timeout_at(self.clock, by, self.turn()).await.ok_or(Error::Busy)??;
         self.with(|state| state.mail.put(args, limit.map(|_| by)))?;
         // Whoever gives up takes his command back.
         let _abandoned = Abandoned(self);
         self.with(|state| state.runner.wake());
         let mut answer = core::pin::pin!(poll_fn(|cx| self.poll_answer(cx, by, room)));
-        let len = match within(self.clock, by, answer.as_mut()).await {
+        let len = match timeout_at(self.clock, by, answer.as_mut()).await {
             Some(answer) => answer?,
             // What was sent has its own time, which may be longer: it may block.
             None => answer.await?,
@@ -160,7 +160,7 @@ impl Desk {
         self.with(|state| state.mail.is_waiting())
     }
 
-    /// Takes in what came of a command, if it is one that somebody waits for.
+    /// Takes in what came of a command, if it is one that a caller waits for.
     pub(crate) fn output(&self, output: &Output<'_>) {
         self.with(|state| {
             if state.mail.output(output) {
@@ -203,7 +203,7 @@ impl Desk {
     }
 }
 
-/// Takes a command back that nobody waits for any more.
+/// Takes a command back that no caller waits for any more.
 struct Abandoned<'d>(&'d Desk);
 
 impl Drop for Abandoned<'_> {
@@ -241,7 +241,7 @@ mod tests {
     use std::boxed::Box;
 
     use redis_entraid_core::args;
-    use redis_entraid_core::command::Class;
+    use redis_entraid_core::command::CommandClass;
     use redis_entraid_core::connection::{CloseReason, Lost, Outcome, SubmitError, Tag};
     use redis_entraid_core::time::UnixTime;
 
@@ -259,7 +259,7 @@ mod tests {
             &mut self,
             _: Instant,
             tag: Tag,
-            _: Class,
+            _: CommandClass,
             _: &[u8],
         ) -> Result<(), SubmitError> {
             self.0 = Some(tag);

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use redis_entraid_core::auth::LoginError;
-use redis_entraid_core::command::Refused;
+use redis_entraid_core::command::CommandRefused;
 use redis_entraid_core::connection::{CloseReason, Outcome};
 use redis_entraid_core::resp::ErrorReply;
 use redis_entraid_core::source::SourceError;
@@ -15,8 +15,8 @@ use redis_entraid_core::transport::ConnectErrorKind;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
-    /// The command can't be had.
-    Refused(Refused),
+    /// The command isn't for users of a client, or not here.
+    Refused(CommandRefused),
     /// The command, or the reply, doesn't fit into a buffer.
     TooLarge(CapacityError),
     /// The reply was larger than may be received. It was read to its end and dropped.

@@ -34,7 +34,7 @@ impl<K: Connector> Http<K> {
         Self { connector, head, secure: false, clock: None }
     }
 
-    /// Sets `clock` by the `Date` of each response. Whoever can answer the requests can set the
+    /// Sets `clock` by the `Date` of each response. Who can answer the requests can set the
     /// clock then, but not to before the program was built.
     #[must_use]
     pub const fn setting(mut self, clock: &'static EmbassyClock) -> Self {

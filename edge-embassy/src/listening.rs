@@ -7,7 +7,7 @@ use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::drive::Submit;
 use redis_entraid_core::listener::{Heard, Listener};
 
-/// Hears what is published. It must not wait for anything.
+/// Is told what is published. It must not wait for anything.
 pub type Hear = fn(&Heard<'_>);
 
 /// What a runner does for subscriptions: [`Listening`] has some, `()` none.
@@ -23,7 +23,7 @@ pub trait Listen {
         let _ = connection;
     }
 
-    /// Hears what the connection has to say.
+    /// Is told what the connection has to say.
     fn output(&mut self, output: &Output<'_>) {
         let _ = output;
     }

@@ -3,13 +3,13 @@
 use core::fmt;
 
 use redis_entraid_core::connection::Pending;
-use redis_entraid_core::drive::Tokens;
+use redis_entraid_core::drive::SharedTokenManager;
 use static_cell::StaticCell;
 
 use crate::desk::Desk;
 use crate::lent::Home;
 
-/// How many commands may wait for their replies. One does, but for those that nobody waits for any
+/// How many commands may wait for their replies. One does, but for those that no caller waits for any
 /// more, and the connection's own.
 const RING: usize = 8;
 
@@ -54,7 +54,7 @@ pub struct Storage<
 /// What the runner, and partly its clients, share.
 pub(crate) struct Shared {
     pub(crate) desk: Desk,
-    pub(crate) tokens: Tokens<&'static mut [u8]>,
+    pub(crate) tokens: SharedTokenManager<&'static mut [u8]>,
     pub(crate) receive: Home<u8>,
     pub(crate) transmit: Home<u8>,
     pub(crate) ring: Home<Pending>,

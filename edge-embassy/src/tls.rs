@@ -66,7 +66,7 @@ impl<K, R: CryptoRngCore> Tls<K, R> {
     /// of `clock`.
     ///
     /// `buffers` are for records: one of [`RECORDS_IN`](tls::RECORDS_IN) bytes, and a kilobyte or
-    /// more for those to send. `rng` makes the keys: it must be a true source of chance, or be
+    /// more for those to send. `rng` makes the keys: it must be a true random number generator, or be
     /// seeded by one.
     pub const fn new(
         inner: K,

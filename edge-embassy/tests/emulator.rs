@@ -82,7 +82,7 @@ fn each_caller_gets_its_own_reply_whoever_gives_up() {
 #[test]
 fn an_idle_connection_is_let_go_and_made_again_for_a_command() {
     on_board("rsa", 3600, |board| async move {
-        let let_go = Idle::LetGo(Duration::from_secs(1));
+        let let_go = Idle::Close(Duration::from_secs(1));
         let client = board.client_of(board.source(true), |config| config.connection.idle = let_go);
         let mut room = [0; 64];
         client.command(args!["SET", "k", 1], &mut room).await.unwrap();

@@ -56,7 +56,7 @@ fn what_is_refused_is_heard_on_each_connection_and_commands_go_on() {
 #[test]
 fn who_listens_is_never_idle_and_may_not_sleep() {
     on_board("rsa", 3600, |board| async move {
-        let let_go = Idle::LetGo(Duration::from_millis(200));
+        let let_go = Idle::Close(Duration::from_millis(200));
         let change = |config: &mut Config| config.connection.idle = let_go;
         let (client, runner) = board.made_of(board.source(true), change);
         let mut runner = runner.listening(Listening::new(&[(Topic::Channel, "news")], hear));

@@ -15,7 +15,7 @@ use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::PORT;
 use tokio::sync::oneshot;
 
-use crate::client::{Client, Exchange, Follower, Handle, PushHook};
+use crate::client::{Client, CommandQueue, Follower, Handle, PushHook};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::Dialer;
@@ -208,7 +208,7 @@ impl<C> Builder<C> {
         self
     }
 
-    /// Hears what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
+    /// Is told what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
     #[must_use]
     pub fn on_push(mut self, hook: impl Fn(Value<'_>) + Send + Sync + 'static) -> Self {
         self.shared.on_push = Some(Arc::new(hook));
@@ -229,7 +229,7 @@ impl<C> Builder<C> {
         self
     }
 
-    /// Hears what happens, for logs and metrics.
+    /// Is told what happens, for logs and metrics.
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.shared.settings.hook = Some(Arc::new(hook));
@@ -276,7 +276,7 @@ impl<C: Connect> Builder<C> {
         let queue_timeout = self.shared.queue_timeout;
         let Parts { dialer, start, on_push, started } = self.prepare()?;
         let dialer = Arc::new(dialer);
-        let exchange = Arc::new(Exchange::new(&dialer.config, queue_timeout));
+        let exchange = Arc::new(CommandQueue::new(&dialer.config, queue_timeout));
         let handle = Handle::new(exchange.clone());
         let (identity, standing) = (dialer.identity.clone(), dialer.standing.clone());
         let (template, node_push) = (dialer.clone(), on_push.clone());

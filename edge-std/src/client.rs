@@ -16,7 +16,7 @@ use crate::nodes::Nodes;
 use crate::standing::Standing;
 
 /// What the handles of this host share.
-pub(crate) type Exchange = core::Exchange<Mutex<core::State>>;
+pub(crate) type CommandQueue = core::CommandQueue<Mutex<core::State>>;
 
 /// A handle of this host.
 pub(crate) type Handle = core::Handle<Mutex<core::State>>;
@@ -25,9 +25,9 @@ pub(crate) type Handle = core::Handle<Mutex<core::State>>;
 pub(crate) type Follower = core::Follower<Mutex<core::State>>;
 
 /// What a driver of this host has of its handles.
-pub(crate) type Desk = core::Desk<Mutex<core::State>>;
+pub(crate) type CommandDispatcher = core::CommandDispatcher<Mutex<core::State>>;
 
-/// Hears what a server sends unasked.
+/// Is told what a server sends unasked.
 pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
 
 /// A Redis client that logs in with Entra ID and stays logged in.

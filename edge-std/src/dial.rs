@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redis_entraid_client::NodeAddress;
 use redis_entraid_core::connection::Config;
-use redis_entraid_core::drive::{dial_time, within};
+use redis_entraid_core::drive::{dial_time, timeout_at};
 use redis_entraid_core::reconnect::Dial;
 use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::{Clock, Instant, Timer};
@@ -102,7 +102,7 @@ impl<C: Connect> Dialer<C> {
             if let Dial::Wait { .. } = self.standing.dial(now) {
                 let time = dial_time(&TokioClock, |now| self.standing.dial(now));
                 // A token may have ended meanwhile, or the time to start in.
-                within(&TokioClock, until, time).await;
+                timeout_at(&TokioClock, until, time).await;
                 continue;
             }
             match self.dial(now.plus(self.standing.connect_timeout()).min(until)).await {

@@ -11,7 +11,7 @@ use redis_entraid_core::event::Event;
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use tokio::sync::oneshot;
 
-use crate::client::{Desk, Exchange, PushHook};
+use crate::client::{CommandDispatcher, CommandQueue, PushHook};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::dial::{Dialer, Unstartable};
@@ -46,7 +46,7 @@ impl Start {
 
 /// Tells who waits when the task ends in whatever way, as when its runtime is shut down before it
 /// has begun.
-struct End(Arc<Exchange>);
+struct End(Arc<CommandQueue>);
 
 impl Drop for End {
     fn drop(&mut self) {
@@ -55,11 +55,11 @@ impl Drop for End {
 }
 
 impl<C: Connect> Driver<C> {
-    /// Connects for the handles of `exchange`: at once if somebody waits for the `start`, else when
+    /// Connects for the handles of `exchange`: at once if a caller waits for the `start`, else when
     /// there is something to send.
     pub(crate) fn new(
         dialer: Arc<Dialer<C>>,
-        exchange: Arc<Exchange>,
+        exchange: Arc<CommandQueue>,
         on_push: Option<PushHook>,
         start: Option<Start>,
     ) -> Box<Self> {
@@ -76,7 +76,7 @@ impl<C: Connect> Driver<C> {
     async fn keep(&mut self) -> Result<(), Unneeded> {
         let Self { dialer, end: End(exchange), on_push, start, on_demand } = self;
         let mut commands = Commands {
-            desk: Desk::new(exchange.clone()),
+            dispatcher: CommandDispatcher::new(exchange.clone()),
             identity: &dialer.identity,
             standing: &dialer.standing,
             on_push: on_push.as_ref(),
@@ -93,16 +93,16 @@ impl<C: Connect> Driver<C> {
                 Some(Err(Unstartable)) => return commands.give_up(),
                 None => continue,
             };
-            commands.desk.connected(&dialer.endpoint());
+            commands.dispatcher.connected(&dialer.endpoint());
             let reason = commands.serve(&mut pump).await?;
             drop(pump);
-            commands.desk.disconnected(reason);
+            commands.dispatcher.disconnected(reason);
             demanded = *on_demand || reason == CloseReason::Idle;
             if let CloseReason::Refused(error) = reason
                 && !error.is_transient()
             {
                 // Waiting won't help those who wait.
-                commands.desk.refuse(|| dialer.standing.problem());
+                commands.dispatcher.refuse(|| dialer.standing.problem());
                 if commands.start.is_some() {
                     return commands.give_up();
                 }
@@ -113,7 +113,7 @@ impl<C: Connect> Driver<C> {
 
 /// The commands of a client's handles, and what they wait for.
 struct Commands<'d> {
-    desk: Desk,
+    dispatcher: CommandDispatcher,
     identity: &'d Identity,
     standing: &'d Standing,
     on_push: Option<&'d PushHook>,
@@ -143,7 +143,7 @@ impl Commands<'_> {
         let mut future = pin!(future);
         let mut waiting = None;
         loop {
-            let known = self.desk.demand();
+            let known = self.dispatcher.demand();
             let waits = self.start.is_some() || known.waits;
             self.standing.set_wanted(waits);
             if waits != waiting.is_some() {
@@ -152,12 +152,12 @@ impl Commands<'_> {
             let until = known.until.unwrap_or(Instant::FAR_FUTURE);
             tokio::select! {
                 output = &mut future => return Ok(Some(output)),
-                more = poll_fn(|cx| self.desk.poll_demand(cx, known)) => more.map_err(|_| Unneeded)?,
+                more = poll_fn(|cx| self.dispatcher.poll_demand(cx, known)) => more.map_err(|_| Unneeded)?,
                 () = TokioClock.sleep_until(until) => {
-                    self.desk.expire(TokioClock.now(), || self.standing.problem());
+                    self.dispatcher.expire(TokioClock.now(), || self.standing.problem());
                 }
             }
-            if demanded && self.desk.demand().until.is_none() {
+            if demanded && self.dispatcher.demand().until.is_none() {
                 return Ok(None);
             }
         }
@@ -166,7 +166,7 @@ impl Commands<'_> {
     /// Waits for the next command.
     async fn demand(&mut self) -> Result<(), Unneeded> {
         let nothing = Demand::default();
-        poll_fn(|cx| self.desk.poll_demand(cx, nothing)).await.map_err(|_| Unneeded)
+        poll_fn(|cx| self.dispatcher.poll_demand(cx, nothing)).await.map_err(|_| Unneeded)
     }
 
     fn give_up(&mut self) -> Result<(), Unneeded> {
@@ -180,7 +180,7 @@ impl Commands<'_> {
 impl Owner for Commands<'_> {
     fn submit(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Result<bool, Unneeded> {
         let now = TokioClock.now();
-        let submitted = self.desk.submit(cx, now, &mut |by, tag, class, command| {
+        let submitted = self.dispatcher.submit(cx, now, &mut |by, tag, class, command| {
             wire.submit_encoded(now, by, tag, class, command)
         });
         match submitted {
@@ -198,17 +198,17 @@ impl Owner for Commands<'_> {
     }
 
     fn deadline(&self) -> Instant {
-        self.desk.deadline()
+        self.dispatcher.deadline()
     }
 
     fn broke(&mut self, cause: Cause) {
         self.standing.broke(cause.clone());
-        self.desk.broke(cause);
+        self.dispatcher.broke(cause);
     }
 
     fn outputs(&mut self, wire: &mut Wire) {
         let now = TokioClock.now();
-        let mut deliveries = self.desk.deliver();
+        let mut deliveries = self.dispatcher.deliver();
         while let Some(output) = wire.next(now) {
             let Some(output) = deliveries.output(output) else { continue };
             // No hook may be called with the slots locked.
@@ -229,7 +229,7 @@ impl Owner for Commands<'_> {
                 }
                 _ => {}
             }
-            deliveries = self.desk.deliver();
+            deliveries = self.dispatcher.deliver();
         }
         if wire.has_ended() {
             return;

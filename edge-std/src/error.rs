@@ -2,7 +2,7 @@
 
 pub use redis_entraid_client::{ConfigError, ConnectError, Error, Kind, ServerError};
 pub use redis_entraid_core::auth::LoginError;
-pub use redis_entraid_core::command::Refused;
+pub use redis_entraid_core::command::CommandRefused;
 pub use redis_entraid_core::connection::{CloseReason, Outcome, ReplyTooLarge};
 pub use redis_entraid_core::resp::{Node, Redirect, TypeError};
 pub use redis_entraid_core::storage::CapacityError;

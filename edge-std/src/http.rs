@@ -154,7 +154,7 @@ async fn exchange(
         }
         Ok(())
     };
-    // Whoever drops us drops both: there is no task of its own that could outlive the request.
+    // Who drops us drops both: there is no task of its own that could outlive the request.
     let drive = async {
         let _ = connection.await;
         core::future::pending::<()>().await;

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use crate::clock::TokioClock;
 use crate::source::{FetchError, Request, TokenSource};
 
-/// Hears what happens.
+/// Is told what happens.
 pub(crate) type Hook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// One identity and its token, shared by all who log in with it.
@@ -113,7 +113,7 @@ impl Identity {
         self.shared.wanted.send_replace(());
     }
 
-    /// Says that somebody waits for a token, until what this gives is dropped.
+    /// Says that a caller waits for a token, until what this gives is dropped.
     pub(crate) fn waiting(&self) -> Waiting {
         let mut manager = self.manager();
         let is_first = self.shared.waiting.fetch_add(1, Ordering::Relaxed) == 0;
@@ -170,7 +170,7 @@ impl<S: TokenSource> IdentityBuilder<S> {
         self
     }
 
-    /// Hears what comes of each request.
+    /// Is told what comes of each request.
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.hook = Some(Arc::new(hook));

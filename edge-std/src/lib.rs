@@ -53,7 +53,7 @@ pub use subscriber::Subscriber;
 #[cfg(feature = "tls")]
 pub use tls::Roots;
 
-/// Chance that differs from process to process and from call to call, for jitter.
+/// Returns a number that differs from process to process and from call to call, for jitter.
 fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()

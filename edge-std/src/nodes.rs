@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use redis_entraid_client::{NodeAddress, State};
 
-use crate::client::{Exchange, Handle};
+use crate::client::{CommandQueue, Handle};
 
 /// Starts the task that keeps a connection to a node, for the handles of an exchange.
-type Start = Box<dyn Fn(&NodeAddress, Arc<Exchange>) + Send + Sync>;
+type Start = Box<dyn Fn(&NodeAddress, Arc<CommandQueue>) + Send + Sync>;
 
 /// Connections to nodes, shared by the handles of a client.
 pub(crate) struct Nodes {
@@ -17,7 +17,7 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn new(home: Arc<Exchange>, start: Start) -> Arc<Self> {
+    pub(crate) fn new(home: Arc<CommandQueue>, start: Start) -> Arc<Self> {
         Arc::new(Self { start, known: Mutex::new(redis_entraid_client::Nodes::new(home)) })
     }
 

@@ -29,10 +29,10 @@ pub(crate) trait Owner {
     /// When something of its own is due, that [`submit`](Self::submit) sees to.
     fn deadline(&self) -> Instant;
 
-    /// Hears why the connection breaks, before its last outputs.
+    /// Is told why the connection breaks, before its last outputs.
     fn broke(&mut self, cause: Cause);
 
-    /// Hears what came, until there is nothing more.
+    /// Is told what came, until there is nothing more.
     fn outputs(&mut self, wire: &mut Wire);
 }
 
@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
         &mut self,
         owner: &mut impl Owner,
     ) -> Result<Option<CloseReason>, Unneeded> {
-        self.look(owner);
+        self.update(owner);
         if let Some(reason) = self.wire.close_reason() {
             return Ok(Some(reason));
         }
@@ -100,11 +100,11 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
     }
 
     /// Lets the connection look at the time and the tokens.
-    fn look(&mut self, owner: &mut impl Owner) {
+    fn update(&mut self, owner: &mut impl Owner) {
         let earlier = {
             let mut manager = self.identity.manager();
             let before = manager.next_deadline();
-            self.wire.look(TokioClock.now(), &mut manager);
+            self.wire.update(TokioClock.now(), &mut manager);
             manager.next_deadline() < before
         };
         if earlier {
@@ -143,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite> Io<'_, S> {
             progress |= self.write(cx, owner);
             progress |= self.read(cx, owner);
             let due = self.wire.next_deadline().min(owner.deadline()) < deadline;
-            if self.wire.has_ended() || self.wire.wants_look() || due {
+            if self.wire.has_ended() || self.wire.needs_update() || due {
                 return Poll::Ready(Ok(()));
             }
             if !progress {

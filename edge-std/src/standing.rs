@@ -20,7 +20,7 @@ use crate::source::FetchError;
 pub(crate) struct Standing {
     policy: ReconnectPolicy,
     hook: Option<Hook>,
-    state: Mutex<redis_entraid_client::Standing>,
+    state: Mutex<redis_entraid_client::ConnectionStatus>,
     /// Whether a command waits for the connection.
     wanted: AtomicBool,
     /// How far the last dial has come, and where.
@@ -31,7 +31,7 @@ impl Standing {
     pub(crate) fn new(policy: ReconnectPolicy, hook: Option<Hook>) -> Arc<Self> {
         let mut reconnect = Reconnect::new(policy.clone());
         reconnect.seed(crate::random());
-        let state = Mutex::new(redis_entraid_client::Standing::new(reconnect));
+        let state = Mutex::new(redis_entraid_client::ConnectionStatus::new(reconnect));
         let (wanted, progress) = (AtomicBool::new(false), Progress::new());
         Arc::new(Self { policy, hook, state, wanted, progress })
     }
@@ -46,11 +46,11 @@ impl Standing {
         self.policy.connect_timeout
     }
 
-    fn lock(&self) -> MutexGuard<'_, redis_entraid_client::Standing> {
+    fn lock(&self) -> MutexGuard<'_, redis_entraid_client::ConnectionStatus> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn now(&self) -> redis_entraid_client::Standing {
+    pub(crate) fn now(&self) -> redis_entraid_client::ConnectionStatus {
         self.lock().clone()
     }
 
@@ -80,18 +80,18 @@ impl Standing {
         self.lock().dial(now, self.wanted.load(Ordering::Relaxed))
     }
 
-    /// Learns that dialing failed.
+    /// Notes that dialing failed.
     pub(crate) fn dial_failed(&self, error: ConnectError) {
         let event = self.lock().dial_failed(TokioClock.now(), error);
         report(self.hook.as_ref(), &event);
     }
 
-    /// Learns why a connection breaks.
+    /// Notes why a connection breaks.
     pub(crate) fn broke(&self, cause: redis_entraid_client::Cause) {
         self.lock().broke(cause);
     }
 
-    /// Learns what happened to a connection, and tells who wants to hear.
+    /// Takes in what happened to a connection, and tells who wants to hear.
     pub(crate) fn observe(&self, now: Instant, event: &Event) {
         self.progress.observe(event);
         self.lock().observe(now, event);

@@ -25,9 +25,9 @@ use crate::standing::Standing;
 use line::Line;
 
 /// Where who reads and the task meet.
-type Mailbox = redis_entraid_client::Mailbox<Mutex<Mail>>;
+type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<Mail>>;
 
-/// Hears what is published, and stays subscribed through all that happens to its connection.
+/// Is told what is published, and stays subscribed through all that happens to its connection.
 ///
 /// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
 /// replaced before its token ends: see
@@ -117,12 +117,12 @@ impl fmt::Debug for Subscriber {
 /// The task behind a subscriber.
 pub(crate) struct Driver<C> {
     dialer: Dialer<C>,
-    mailbox: End,
+    hub: End,
     start: Option<Start>,
 }
 
 /// Tells who reads when the task ends in whatever way.
-struct End(Arc<Mailbox>);
+struct End(Arc<SubscriptionHub>);
 
 impl Drop for End {
     fn drop(&mut self) {
@@ -136,14 +136,14 @@ pub(crate) fn subscriber<C>(
     start: Start,
     backlog: usize,
 ) -> (Subscriber, Box<Driver<C>>) {
-    let mailbox = Arc::new(Mailbox::new(backlog));
+    let hub = Arc::new(SubscriptionHub::new(backlog));
     let subscriber = Subscriber {
-        reader: Reader::new(mailbox.clone()),
+        reader: Reader::new(hub.clone()),
         identity: dialer.identity.clone(),
         standing: dialer.standing.clone(),
         patience: dialer.config.command_timeout,
     };
-    (subscriber, Box::new(Driver { dialer, mailbox: End(mailbox), start: Some(start) }))
+    (subscriber, Box::new(Driver { dialer, hub: End(hub), start: Some(start) }))
 }
 
 impl<C: Connect> Driver<C> {
@@ -154,7 +154,7 @@ impl<C: Connect> Driver<C> {
     }
 
     async fn keep(&mut self) -> Result<(), Unneeded> {
-        let mailbox = &self.mailbox.0;
+        let hub = &self.hub.0;
         // What is published without a connection is missed.
         self.dialer.standing.set_wanted(true);
         loop {
@@ -162,13 +162,13 @@ impl<C: Connect> Driver<C> {
             let open = self.dialer.open(until);
             // What is published meanwhile is missed.
             let waiting = self.dialer.identity.waiting();
-            let opened = wanted(mailbox, open).await?;
+            let opened = wanted(hub, open).await?;
             drop(waiting);
             let line = match opened {
-                Ok(pump) => Line::new(pump, mailbox, &self.dialer.standing),
+                Ok(pump) => Line::new(pump, hub, &self.dialer.standing),
                 Err(Unstartable) => break,
             };
-            let reason = serve(&self.dialer, mailbox, &mut self.start, line).await?;
+            let reason = serve(&self.dialer, hub, &mut self.start, line).await?;
             if let CloseReason::Refused(error) = reason
                 && !error.is_transient()
                 && self.start.is_some()
@@ -184,9 +184,9 @@ impl<C: Connect> Driver<C> {
 }
 
 /// Waits for `future` as long as there is a subscriber.
-async fn wanted<F: Future>(mailbox: &Mailbox, future: F) -> Result<F::Output, Unneeded> {
+async fn wanted<F: Future>(hub: &SubscriptionHub, future: F) -> Result<F::Output, Unneeded> {
     let mut future = pin!(future);
-    poll_fn(|cx| match mailbox.poll_changes(cx) {
+    poll_fn(|cx| match hub.poll_changes(cx) {
         None => Poll::Ready(Err(Unneeded)),
         Some(_) => future.as_mut().poll(cx).map(Ok),
     })
@@ -196,7 +196,7 @@ async fn wanted<F: Future>(mailbox: &Mailbox, future: F) -> Result<F::Output, Un
 /// Keeps `line`, and what takes its place, until there is none. Says why.
 async fn serve<'s, C: Connect>(
     dialer: &'s Dialer<C>,
-    mailbox: &'s Arc<Mailbox>,
+    hub: &'s Arc<SubscriptionHub>,
     start: &mut Option<Start>,
     mut line: Line<'s, C::Stream>,
 ) -> Result<CloseReason, Unneeded> {
@@ -218,7 +218,7 @@ async fn serve<'s, C: Connect>(
             loop {
                 tokio::select! {
                     opened = &mut open => match opened {
-                        Ok(pump) => break Line::replacing(pump, mailbox, &dialer.standing),
+                        Ok(pump) => break Line::replacing(pump, hub, &dialer.standing),
                         // Once started, it doesn't give up.
                         Err(Unstartable) => return Err(Unneeded),
                     },

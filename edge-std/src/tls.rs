@@ -116,7 +116,9 @@ async fn read_platform() -> Result<Arc<ClientConfig>> {
         let (added, _) = store.add_parsable_certificates(found.certs);
         if added == 0 {
             let why = found.errors.first().map(ToString::to_string).unwrap_or_default();
-            return Err(Error::other(format!("this machine trusts nobody: {why}")));
+            return Err(Error::other(format!(
+                "no trusted roots on this machine ({why}): install ca-certificates, or give roots with `Builder::roots`"
+            )));
         }
         trusting(store)
     });

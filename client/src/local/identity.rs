@@ -19,7 +19,7 @@ use crate::Growable;
 use crate::error::FetchError;
 use crate::{MAX_COMMAND, NodeAddress};
 use redis_entraid_core::connection::{Config, Connection, Pending};
-use redis_entraid_core::drive::{Refresh, Tokens, refresh};
+use redis_entraid_core::drive::{Refresh, SharedTokenManager, refresh};
 use redis_entraid_core::event::Event;
 #[cfg(feature = "postcard")]
 use redis_entraid_core::manager::Fingerprint;
@@ -39,7 +39,7 @@ const BUFFER: usize = 4 << 10;
 pub(super) const RESPONSE: usize = 32 << 10;
 
 /// Where to connect, and how.
-pub(super) struct Place {
+pub(super) struct Target {
     host: String,
     address: Option<String>,
     port: u16,
@@ -53,7 +53,7 @@ pub(super) struct Place {
     seed: u64,
 }
 
-impl Place {
+impl Target {
     pub(super) fn endpoint(&self) -> Endpoint<'_> {
         let endpoint = Endpoint::new(&self.host, self.port);
         match &self.address {
@@ -77,11 +77,11 @@ impl Place {
 
 /// What the connections of one identity share: its tokens, and all that was chosen.
 pub(super) struct Identity<T> {
-    pub(super) tokens: Tokens<Growable<u8>, WAITERS>,
+    pub(super) tokens: SharedTokenManager<Growable<u8>, WAITERS>,
     /// Why the last request for a token failed, if it did.
     pub(super) failure: RefCell<Option<Arc<FetchError>>>,
     pub(super) timer: T,
-    pub(super) place: Place,
+    pub(super) place: Target,
     /// When everything is over.
     pub(super) until: Instant,
     on_event: Option<Hook>,
@@ -122,7 +122,7 @@ impl<T: Timer> Identity<T> {
         #[cfg(not(feature = "postcard"))]
         let _ = (source, snapshot);
         let until = settings.deadline.map_or(Instant::FAR_FUTURE, |after| now.plus(after));
-        let place = Place {
+        let place = Target {
             host: settings.host,
             address: settings.address,
             port: settings.port,
@@ -136,7 +136,7 @@ impl<T: Timer> Identity<T> {
             seed: settings.seed,
         };
         Rc::new(Self {
-            tokens: Tokens::new(manager),
+            tokens: SharedTokenManager::new(manager),
             failure: RefCell::default(),
             timer,
             place,
@@ -158,15 +158,15 @@ impl<T: Timer> Identity<T> {
     /// connections.
     pub(super) fn share(self: &Rc<Self>, node: Option<NodeAddress>) -> (Rc<Shared<T>>, Config) {
         let number = self.count.replace(self.count.get() + 1);
-        // Each has chance of its own.
-        let chance = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // Each connection has a seed and an id of its own.
+        let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut reconnect = Reconnect::new(self.place.reconnect.clone());
-        reconnect.seed(self.place.seed ^ chance);
+        reconnect.seed(self.place.seed ^ spread);
         let start_until = self.until.min(self.timer.now().plus(self.place.start_timeout));
         let shared = Rc::new(Shared::new(self.clone(), node, reconnect, start_until));
         self.shares.borrow_mut().push(Rc::downgrade(&shared));
         let config = self.place.config.clone();
-        (shared, Config { id: config.id ^ chance, ..config })
+        (shared, Config { id: config.id ^ spread, ..config })
     }
 
     /// All that there are.
@@ -207,7 +207,7 @@ impl<T: Timer> Identity<T> {
             };
             let error = Arc::new(error);
             for share in self.shares() {
-                share.standing.borrow_mut().no_token(error.clone(), retryable);
+                share.status.borrow_mut().no_token(error.clone(), retryable);
             }
             *self.failure.borrow_mut() = Some(error);
         } else {

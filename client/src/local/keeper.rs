@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::{Demand, Desk, Ended, State};
+use crate::{CommandDispatcher, Demand, Ended, State};
 use redis_entraid_core::connection::{CloseReason, Config, ConnectionHealth, Output};
 use redis_entraid_core::drive::{DialError, Handler, Owner, Submit, Wanted, either};
 use redis_entraid_core::reconnect::Dial;
@@ -40,18 +40,19 @@ pub(super) async fn run<T: Timer, K: Connector + Clone, S: TokenSource>(
 
 /// Whose connection it is.
 pub(super) struct Keeper<T: Timer> {
-    pub(super) desk: Desk<RefCell<State>>,
+    pub(super) dispatcher: CommandDispatcher<RefCell<State>>,
     pub(super) shared: Rc<Shared<T>>,
     /// There need only be a connection when there is something to send.
     pub(super) is_idle: bool,
-    /// Those that it leads to. A node leads nowhere, and is only dialed for a command.
+    /// The nodes that redirections lead to. The connection to a node has none, and is dialed for a
+    /// command only.
     pub(super) nodes: Option<Rc<Nodes>>,
 }
 
 impl<T: Timer> Drop for Keeper<T> {
     fn drop(&mut self) {
         let error = self.shared.over();
-        self.desk.end(&error);
+        self.dispatcher.end(&error);
         if let Some(nodes) = &self.nodes {
             nodes.end(&error);
             self.shared.identity.end();
@@ -65,7 +66,7 @@ impl<T: Timer> Handler for Keeper<T> {
             connection.retire();
         }
         let now = self.shared.now();
-        let submitted = self.desk.submit(cx, now, &mut |by, tag, class, command| {
+        let submitted = self.dispatcher.submit(cx, now, &mut |by, tag, class, command| {
             connection.submit_encoded(by, tag, class, command)
         });
         match submitted {
@@ -76,7 +77,7 @@ impl<T: Timer> Handler for Keeper<T> {
     }
 
     fn output(&mut self, output: Output<'_>) {
-        let more = self.desk.deliver().output(output);
+        let more = self.dispatcher.deliver().output(output);
         match more {
             Some(Output::Event(event)) => {
                 self.shared.observe(&event);
@@ -92,52 +93,56 @@ impl<T: Timer> Handler for Keeper<T> {
 
     fn broke(&mut self, error: &dyn core::error::Error) {
         let cause = self.shared.broke(error);
-        self.desk.broke(cause);
+        self.dispatcher.broke(cause);
     }
 
     fn deadline(&self) -> Instant {
-        self.desk.deadline()
+        self.dispatcher.deadline()
     }
 
     fn expire(&mut self, now: Instant) {
-        self.desk.expire_behind(now);
+        self.dispatcher.expire_behind(now);
     }
 
     fn settle(&mut self, health: &ConnectionHealth) {
-        self.desk.deliver().settle(health);
-        self.shared.standing.borrow_mut().set_health(self.shared.now(), *health);
+        self.dispatcher.deliver().settle(health);
+        self.shared.status.borrow_mut().set_health(self.shared.now(), *health);
     }
 
     fn give_back(&mut self) {
-        self.desk.deliver().give_back();
+        self.dispatcher.deliver().give_back();
     }
 }
 
 impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted {
-        if let Poll::Ready(Err(_)) = self.desk.poll_demand(cx, Demand::default()) {
+        if let Poll::Ready(Err(_)) = self.dispatcher.poll_demand(cx, Demand::default()) {
             return Wanted::NeverAgain;
         }
-        let Self { desk, shared, .. } = self;
-        desk.expire(now, || shared.problem());
-        if self.is_idle && self.desk.demand().until.is_none() { Wanted::Later } else { Wanted::Now }
+        let Self { dispatcher, shared, .. } = self;
+        dispatcher.expire(now, || shared.problem());
+        if self.is_idle && self.dispatcher.demand().until.is_none() {
+            Wanted::Later
+        } else {
+            Wanted::Now
+        }
     }
 
     fn is_waited_for(&self) -> bool {
-        self.desk.demand().waits
+        self.dispatcher.demand().waits
     }
 
     fn dial(&self, now: Instant) -> Dial {
-        self.shared.dial(now, self.desk.demand().waits)
+        self.shared.dial(now, self.dispatcher.demand().waits)
     }
 
     fn connect_timeout(&self) -> Duration {
-        self.shared.standing.borrow().connect_timeout()
+        self.shared.status.borrow().connect_timeout()
     }
 
     fn connected(&mut self) {
         self.shared.dialed();
-        self.desk.connected(&self.shared.endpoint());
+        self.dispatcher.connected(&self.shared.endpoint());
         self.shared.connected.set(true);
         self.shared.identity.wake();
     }
@@ -147,12 +152,12 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<T> {
     }
 
     fn disconnected(&mut self, _: Instant, reason: CloseReason) {
-        self.desk.disconnected(reason);
+        self.dispatcher.disconnected(reason);
         self.shared.connected.set(false);
         self.is_idle = self.nodes.is_none() || reason == CloseReason::Idle;
         if matches!(reason, CloseReason::Refused(_)) && self.shared.is_hopeless() {
             // Waiting won't help those who wait.
-            self.desk.refuse(|| self.shared.problem());
+            self.dispatcher.refuse(|| self.shared.problem());
         }
     }
 }

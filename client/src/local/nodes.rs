@@ -11,14 +11,14 @@ use core::task::{Poll, Waker};
 
 use super::identity::Identity;
 use super::keeper::Keeper;
+use crate::command_queue::set_waker;
 use crate::error::Error;
-use crate::exchange::set_waker;
-use crate::{Desk, Exchange, Handle, NodeAddress, State, nodes, wake};
+use crate::{CommandDispatcher, CommandQueue, Handle, NodeAddress, State, nodes, wake};
 use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
 
 /// A node, and where its handles meet what drives its connection.
-type New = (NodeAddress, Arc<Exchange<RefCell<State>>>);
+type New = (NodeAddress, Arc<CommandQueue<RefCell<State>>>);
 
 /// See the [module](self).
 pub(super) struct Nodes {
@@ -31,7 +31,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(home: Arc<Exchange<RefCell<State>>>) -> Self {
+    pub(super) fn new(home: Arc<CommandQueue<RefCell<State>>>) -> Self {
         let (new, driver, is_over) = Default::default();
         Self { known: RefCell::new(nodes::Nodes::new(home)), new, driver, is_over }
     }
@@ -71,7 +71,7 @@ impl Nodes {
         .await
     }
 
-    /// Learns why nobody will drive them any more.
+    /// Notes why nobody will drive them any more.
     pub(super) fn end(&self, error: &Error) {
         self.is_over.set(true);
         for (_, exchange) in self.new.take() {
@@ -88,7 +88,7 @@ async fn keep<T: Timer, K: Connector>(
 ) {
     let (shared, config) = identity.share(Some(node));
     let config = config.for_commands();
-    let desk = Desk::new(exchange);
-    let mut keeper = Keeper { desk, shared: shared.clone(), is_idle: true, nodes: None };
+    let dispatcher = CommandDispatcher::new(exchange);
+    let mut keeper = Keeper { dispatcher, shared: shared.clone(), is_idle: true, nodes: None };
     shared.keep(&mut connector, &config, &mut keeper).await;
 }

@@ -13,10 +13,10 @@ use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::transport::PORT;
 
-/// Hears what happens.
+/// Is told what happens.
 pub type Hook = Box<dyn Fn(&Event)>;
 
-/// Hears what a server sends a client unasked.
+/// Is told what a server sends a client unasked.
 pub type PushHook = Box<dyn Fn(Value<'_>)>;
 
 /// What may be chosen of a [`Local`](super::Local) client.
@@ -53,9 +53,9 @@ pub struct Settings {
     /// Whether commands go where a cluster's `MOVED` sends them. It takes a connector that can dial
     /// more than once.
     pub follow_moved: bool,
-    /// Hears what happens.
+    /// Is told what happens.
     pub on_event: Option<Hook>,
-    /// Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports.
+    /// Is told what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports.
     pub on_push: Option<PushHook>,
 }
 

@@ -10,9 +10,9 @@ use core::task::Poll;
 
 use super::identity::Identity;
 use crate::error::{Cause, ConnectError, Error};
-use crate::{NodeAddress, Standing};
+use crate::{ConnectionStatus, NodeAddress};
 use redis_entraid_core::connection::{Config, Lost, Outcome};
-use redis_entraid_core::drive::{Owner, keep, within};
+use redis_entraid_core::drive::{Owner, keep, timeout_at};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::Pull;
 use redis_entraid_core::reconnect::{Dial, Reconnect};
@@ -25,7 +25,7 @@ pub(super) struct Shared<T> {
     pub(super) identity: Rc<Identity<T>>,
     /// Where its connections go, if a redirection has led there.
     node: Option<NodeAddress>,
-    pub(super) standing: RefCell<Standing>,
+    pub(super) status: RefCell<ConnectionStatus>,
     /// How far the dial has come that began then.
     pub(super) progress: Progress,
     dialing: Cell<Option<Instant>>,
@@ -48,10 +48,10 @@ impl<T: Timer> Shared<T> {
         reconnect: Reconnect,
         start_until: Instant,
     ) -> Self {
-        let standing = RefCell::new(Standing::new(reconnect));
+        let status = RefCell::new(ConnectionStatus::new(reconnect));
         let (progress, dialing) = (Progress::new(), Cell::new(None));
         let connected = Cell::new(false);
-        Self { identity, node, standing, progress, dialing, connected, start_until }
+        Self { identity, node, status, progress, dialing, connected, start_until }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -59,7 +59,7 @@ impl<T: Timer> Shared<T> {
     }
 
     pub(super) fn problem(&self) -> Option<Error> {
-        self.standing.borrow().problem().cloned()
+        self.status.borrow().problem().cloned()
     }
 
     /// Waits for the first connection, or login.
@@ -80,22 +80,22 @@ impl<T: Timer> Shared<T> {
             self.identity.wait(cx);
             Poll::Pending
         });
-        match within(&self.identity.timer, self.start_until, started).await {
+        match timeout_at(&self.identity.timer, self.start_until, started).await {
             Some(started) => started,
             None => Err(self.too_late()),
         }
     }
 
     pub(super) async fn logged_in(&self) -> Result<(), Error> {
-        self.started(|shared| shared.standing.borrow().connects() > 0).await
+        self.started(|shared| shared.status.borrow().connects() > 0).await
     }
 
     /// Whether trying again soon can't help.
     pub(super) fn is_hopeless(&self) -> bool {
-        let standing = self.standing.borrow();
+        let status = self.status.borrow();
         let now = self.now();
-        standing.is_hopeless()
-            && match standing.problem() {
+        status.is_hopeless()
+            && match status.problem() {
                 // A token that nobody has refused yet may be better than the one that was, or than
                 // the one that there isn't; and so may one that is on its way.
                 Some(Error::Login(_) | Error::Token(_)) => self.identity.tokens.peek(|manager| {
@@ -134,7 +134,7 @@ impl<T: Timer> Shared<T> {
         &self,
         executed: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
-        match within(&self.identity.timer, self.identity.until, executed).await {
+        match timeout_at(&self.identity.timer, self.identity.until, executed).await {
             Some(executed) => executed,
             // Nobody knows how far it has come.
             None if self.connected.get() => Err(Lost::new(Outcome::Unknown, None).into()),
@@ -160,45 +160,45 @@ impl<T: Timer> Shared<T> {
         keep(connector, &self.endpoint(), connections, timer, tokens, owner).await;
     }
 
-    /// Learns why the connection breaks, of which only the words outlive it.
+    /// Notes why the connection breaks, of which only the words outlive it.
     pub(super) fn broke(&self, error: &dyn core::error::Error) -> Cause {
         let words: Box<dyn core::error::Error + Send + Sync> = error.to_string().into();
         let cause = Cause::from(words);
-        self.standing.borrow_mut().broke(cause.clone());
+        self.status.borrow_mut().broke(cause.clone());
         cause
     }
 
-    /// Learns what happened to the connection, and tells who wants to hear.
+    /// Takes in what happened to the connection, and tells who wants to hear.
     pub(super) fn observe(&self, event: &Event) {
         self.progress.observe(event);
-        self.standing.borrow_mut().observe(self.now(), event);
+        self.status.borrow_mut().observe(self.now(), event);
         if let Event::Disconnected { .. } = event
             && let Some((error, retryable)) = self.identity.no_token()
         {
             // It ended for want of a token: the reason is why there is none.
-            self.standing.borrow_mut().no_token(error, retryable);
+            self.status.borrow_mut().no_token(error, retryable);
         }
         self.identity.report(event);
     }
 
     /// When to dial.
     pub(super) fn dial(&self, now: Instant, wanted: bool) -> Dial {
-        let dial = self.standing.borrow().dial(now, wanted);
+        let dial = self.status.borrow().dial(now, wanted);
         if dial == Dial::Now {
             self.dialing.set(Some(now));
         }
         dial
     }
 
-    /// Learns that there is a transport.
+    /// Notes that there is a transport.
     pub(super) fn dialed(&self) {
         self.dialing.set(None);
     }
 
-    /// Learns that no connection could be made.
+    /// Notes that no connection could be made.
     pub(super) fn dial_failed(&self, now: Instant, error: impl transport::ConnectError) {
         self.dialing.set(None);
-        let event = self.standing.borrow_mut().dial_failed(now, self.undialed(&error));
+        let event = self.status.borrow_mut().dial_failed(now, self.undialed(&error));
         self.identity.report(&event);
     }
 

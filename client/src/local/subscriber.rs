@@ -16,14 +16,14 @@ use super::identity::Identity;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::error::Error;
-use crate::{Delivery, Health, Mail, Mailbox, Reader, Standing};
+use crate::{ConnectionStatus, Delivery, Health, Mail, Reader, SubscriptionHub};
 use redis_entraid_core::command::Topic;
-use redis_entraid_core::drive::{either, within};
+use redis_entraid_core::drive::{either, timeout_at};
 use redis_entraid_core::source::TokenSource;
 use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
 
-/// Hears what is published, and stays subscribed through all that happens to its connection, which
+/// Is told what is published, and stays subscribed through all that happens to its connection, which
 /// its driver keeps.
 ///
 /// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
@@ -87,10 +87,10 @@ impl<T: Timer + 'static> Subscriber<T> {
         let config = config.for_subscriptions();
         // It is the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
-        let mailbox = Arc::new(Mailbox::new(identity.place.backlog));
-        let reader = Reader::new(mailbox.clone());
+        let hub = Arc::new(SubscriptionHub::new(identity.place.backlog));
+        let reader = Reader::new(hub.clone());
         let patience = config.command_timeout;
-        (Self { reader, shared: shared.clone(), patience }, Lines::new(shared, mailbox, config))
+        (Self { reader, shared: shared.clone(), patience }, Lines::new(shared, hub, config))
     }
 
     /// Waits until the server has accepted the login.
@@ -119,8 +119,8 @@ impl<T: Timer + 'static> Subscriber<T> {
     ) -> Result<(), Error> {
         let timer = &self.shared.identity.timer;
         let by = timer.now().plus(self.patience);
-        let known = within(timer, by, self.reader.subscribe(topic, names)).await;
-        known.unwrap_or_else(|| Err(self.shared.standing.borrow().unconfirmed()))
+        let known = timeout_at(timer, by, self.reader.subscribe(topic, names)).await;
+        known.unwrap_or_else(|| Err(self.shared.status.borrow().unconfirmed()))
     }
 
     /// Ends the subscription to `names`. What was published before may still come.
@@ -145,12 +145,12 @@ impl<T: Timer + 'static> Subscriber<T> {
     pub fn health(&self) -> Health {
         let now = self.shared.now();
         let token = self.shared.identity.tokens.peek(|manager| manager.health(now));
-        Health::new(self.shared.now(), token, &self.shared.standing.borrow())
+        Health::new(self.shared.now(), token, &self.shared.status.borrow())
     }
 
     /// How the connection stands, and has stood.
-    pub fn standing(&self) -> Standing {
-        self.shared.standing.borrow().clone()
+    pub fn status(&self) -> ConnectionStatus {
+        self.shared.status.borrow().clone()
     }
 
     /// Why there is no connection at the moment, as far as that is known.
@@ -161,6 +161,6 @@ impl<T: Timer + 'static> Subscriber<T> {
 
 impl<T> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subscriber").field(&self.shared.standing.borrow()).finish()
+        f.debug_tuple("Subscriber").field(&self.shared.status.borrow()).finish()
     }
 }

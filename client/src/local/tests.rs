@@ -277,7 +277,7 @@ fn who_waits_when_the_login_has_ended_is_told_why_there_is_no_token() {
     let (fetches, world) = (bench.fetches.clone(), bench.world.clone());
     bench.run(async |mut client| {
         client.command(args!["GET", "k"]).await.unwrap();
-        // With its token. The next attempt to get one would be many seconds away, but somebody waits.
+        // With its token. The next attempt to get one would be many seconds away, but a caller waits.
         world.sleep_until(Instant::from_millis(3_600_200)).await;
         let asked = fetches.get();
         let error = client.command(args!["GET", "k"]).await.map(|_| ()).unwrap_err();
@@ -370,7 +370,7 @@ fn the_driver_ends_with_the_last_handle() {
 fn a_door_is_no_handle() {
     let (answers, _) =
         Bench::new(Server { window: 1 << 20, ..Server::default() }).run(async |mut client| {
-            let door = client.door();
+            let door = client.downgrade();
             let mut other = door.enter();
             let shared = client.command(args!["MULTI"]).await.map(|_| ()).unwrap_err();
             other.command(args!["GET", "k"]).await.unwrap();

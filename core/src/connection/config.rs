@@ -69,7 +69,7 @@ impl Config {
     #[must_use]
     pub fn for_subscriptions(self) -> Self {
         let idle = match self.idle {
-            Idle::LetGo(_) => Idle::default(),
+            Idle::Close(_) => Idle::default(),
             kept @ Idle::Keep(_) => kept,
         };
         Self { idle, ..self }
@@ -88,13 +88,13 @@ pub enum Idle {
     /// It is kept: after so much silence a `PING` is sent. The default, with four minutes.
     Keep(Duration),
     /// It is let go after so long without a command, and made again for the next one.
-    LetGo(Duration),
+    Close(Duration),
 }
 
 impl Idle {
     /// After how long something is done about it. No choice makes a hot loop.
     pub(super) fn after(self) -> Duration {
-        let (Self::Keep(after) | Self::LetGo(after)) = self;
+        let (Self::Keep(after) | Self::Close(after)) = self;
         after.max(LEAST_IDLE)
     }
 }

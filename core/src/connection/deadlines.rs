@@ -14,7 +14,7 @@ pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
 impl<R: Storage<Pending>> Machine<R> {
     /// Sees to what needs neither tokens nor room to write: what has taken too long. A part of
-    /// [`look`](Self::look), for pumps whose writer is busy.
+    /// [`update`](Self::update), for pumps whose writer is busy.
     pub(crate) fn tick(&mut self, now: Instant) {
         match &self.phase {
             Phase::LoggingIn { deadline, .. } if now >= *deadline => {
@@ -120,8 +120,8 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// Has [`look`](Self::look) called at `at`, if not earlier.
-    pub(super) fn look_by(&mut self, at: Instant) {
+    /// Has [`update`](Self::update) called at `at`, if not earlier.
+    pub(super) fn update_by(&mut self, at: Instant) {
         self.look_at = self.look_at.min(at);
     }
 }

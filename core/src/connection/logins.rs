@@ -156,7 +156,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.send_own(now, out, args!["PING"]);
                 now.plus(after)
             }
-            Idle::LetGo(_) => {
+            Idle::Close(_) => {
                 let kept = self.session.lost().is_some();
                 let let_go_at = self.asked.max(self.logged_in).plus(after);
                 if now >= let_go_at && !kept {

@@ -136,8 +136,8 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
-    /// See [`Connection::look`](super::Connection::look).
-    pub(crate) fn look<B: Storage<u8>, M: Storage<u8>>(
+    /// See [`Connection::update`](super::Connection::update).
+    pub(crate) fn update<B: Storage<u8>, M: Storage<u8>>(
         &mut self,
         now: Instant,
         out: &mut Transmitter<B>,
@@ -169,8 +169,8 @@ impl<R: Storage<Pending>> Machine<R> {
         self.ring.back().is_some_and(|entry| matches!(entry.role, Role::Blocking))
     }
 
-    /// See [`Connection::wants_look`](super::Connection::wants_look).
-    pub(crate) fn wants_look(&self) -> bool {
+    /// See [`Connection::needs_update`](super::Connection::needs_update).
+    pub(crate) fn needs_update(&self) -> bool {
         self.verdict.is_some()
             || match &self.phase {
                 Phase::Fresh | Phase::Ended { .. } => false,

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::ring::Tag;
 use crate::close::CloseReason;
-use crate::command::Refused;
+use crate::command::CommandRefused;
 use crate::event::Event;
 use crate::resp::Value;
 use crate::storage::CapacityError;
@@ -93,7 +93,7 @@ pub enum SubmitError {
     /// something was sent or has come.
     Full,
     /// Never: the command isn't for users.
-    Refused(Refused),
+    Refused(CommandRefused),
     /// Never: it doesn't fit into the transmit buffer.
     TooLarge(CapacityError),
     /// Never: the connection has ended.

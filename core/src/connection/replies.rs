@@ -209,7 +209,7 @@ impl<R: Storage<Pending>> Machine<R> {
         self.session.answered(entry.role, answer, others);
         if self.ring.is_empty() {
             // It may be idle from now on.
-            self.look_by(self.heard.plus(self.config.idle.after()));
+            self.update_by(self.heard.plus(self.config.idle.after()));
         }
     }
 
@@ -259,7 +259,7 @@ impl<R: Storage<Pending>> Machine<R> {
             return None;
         }
         // What is due now isn't what was due before.
-        self.look_by(Instant::default());
+        self.update_by(Instant::default());
         match verdict {
             Verdict::Again => None,
             Verdict::LoggedIn { protocol, client_id } => {
@@ -340,7 +340,7 @@ impl<R: Storage<Pending>> Machine<R> {
             }
         }
         if self.verdict.is_some() {
-            // The manager has to hear of it first: see `wants_look`.
+            // The manager has to hear of it first: see `needs_update`.
             return None;
         }
         self.phase = Phase::Ended { reason, reported: true, heard: true };

@@ -2,7 +2,7 @@
 
 use super::ring::Role;
 use crate::auth::Protocol;
-use crate::command::{Class, Refused, Topic};
+use crate::command::{CommandClass, CommandRefused, Topic};
 use crate::event::LostState;
 use crate::pubsub::Confirmation;
 use crate::resp::ErrorReply;
@@ -143,30 +143,35 @@ impl State {
 
 impl Session {
     /// Takes a command in that is about to be sent, and says what to expect of its reply.
-    pub(super) fn admit(&mut self, class: Class, protocol: Protocol) -> Result<Role, Refused> {
-        let about_subscriptions = matches!(class, Class::Subscribe(..) | Class::Unsubscribe(..));
+    pub(super) fn admit(
+        &mut self,
+        class: CommandClass,
+        protocol: Protocol,
+    ) -> Result<Role, CommandRefused> {
+        let about_subscriptions =
+            matches!(class, CommandClass::Subscribe(..) | CommandClass::Unsubscribe(..));
         let in_transaction = self.expects_transaction();
         if about_subscriptions && in_transaction {
-            return Err(Refused::Subscription);
+            return Err(CommandRefused::Subscription);
         }
         if !about_subscriptions && self.is_subscriber() && protocol == Protocol::Resp2 {
-            return Err(Refused::Subscriber);
+            return Err(CommandRefused::Subscriber);
         }
         let role = match class {
-            Class::Multi => Role::Multi,
-            Class::Exec => Role::Exec,
-            Class::Discard => Role::Discard,
-            Class::Watch => Role::Watch,
-            Class::Unwatch => Role::Unwatch,
-            Class::Tracking(on) => Role::Tracking(on),
-            Class::Subscribe(topic, count) | Class::Unsubscribe(topic, count) => {
+            CommandClass::Multi => Role::Multi,
+            CommandClass::Exec => Role::Exec,
+            CommandClass::Discard => Role::Discard,
+            CommandClass::Watch => Role::Watch,
+            CommandClass::Unwatch => Role::Unwatch,
+            CommandClass::Tracking(on) => Role::Tracking(on),
+            CommandClass::Subscribe(topic, count) | CommandClass::Unsubscribe(topic, count) => {
                 self.subscribing = self.subscribing.saturating_add(1);
-                let began = matches!(class, Class::Subscribe(..));
+                let began = matches!(class, CommandClass::Subscribe(..));
                 Role::Subscription { topic, began, left: count }
             }
             // In a transaction nothing blocks.
-            Class::Blocking(_) if !in_transaction => Role::Blocking,
-            Class::Blocking(_) | Class::Plain => Role::Plain,
+            CommandClass::Blocking(_) if !in_transaction => Role::Blocking,
+            CommandClass::Blocking(_) | CommandClass::Plain => Role::Plain,
         };
         self.expected.assume(role);
         Ok(role)

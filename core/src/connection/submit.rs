@@ -8,7 +8,7 @@ use super::machine::{Machine, Phase};
 use super::output::SubmitError;
 use super::ring::{Owner, Pending, Role, Tag};
 use crate::args;
-use crate::command::{Class, Refused, classify};
+use crate::command::{CommandClass, CommandRefused, classify};
 use crate::resp::{Arg, encoded_len};
 use crate::storage::{Buffer, CapacityError, Storage};
 use crate::time::Instant;
@@ -47,7 +47,7 @@ impl<R: Storage<Pending>> Machine<R> {
         by: Instant,
         out: &mut Transmitter<B>,
         tag: Tag,
-        class: Class,
+        class: CommandClass,
         command: &[u8],
     ) -> Result<(), SubmitError> {
         self.admit(now, by, out, tag, class, command.len())?;
@@ -64,7 +64,7 @@ impl<R: Storage<Pending>> Machine<R> {
         by: Instant,
         out: &mut Transmitter<B>,
         tag: Tag,
-        class: Class,
+        class: CommandClass,
         len: usize,
     ) -> Result<(), SubmitError> {
         if let Phase::Ended { .. } = self.phase {
@@ -75,13 +75,13 @@ impl<R: Storage<Pending>> Machine<R> {
             return Err(SubmitError::Full);
         }
         // What opens something on the connection has to know that there is one.
-        if self.schedule.have().is_none() && class != Class::Plain {
+        if self.schedule.have().is_none() && class != CommandClass::Plain {
             return Err(SubmitError::Full);
         }
         let block = match class {
-            Class::Blocking(time) if !self.session.expects_transaction() => {
+            CommandClass::Blocking(time) if !self.session.expects_transaction() => {
                 let time = time.filter(|time| *time <= self.config.max_block);
-                time.ok_or(SubmitError::Refused(Refused::Blocking))?
+                time.ok_or(SubmitError::Refused(CommandRefused::Blocking))?
             }
             _ => Duration::ZERO,
         };
@@ -97,7 +97,7 @@ impl<R: Storage<Pending>> Machine<R> {
             return Err(SubmitError::Full);
         }
         if out.has_grown() || self.ring.has_grown() {
-            self.look_by(now.plus(QUIET));
+            self.update_by(now.plus(QUIET));
         }
         let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
         self.counts.commands = self.counts.commands.wrapping_add(1);
@@ -107,8 +107,13 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     /// Tells the server who this is, behind the first command.
-    fn introduce<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>, class: Class) {
-        if class != Class::Plain
+    fn introduce<B: Storage<u8>>(
+        &mut self,
+        now: Instant,
+        out: &mut Transmitter<B>,
+        class: CommandClass,
+    ) {
+        if class != CommandClass::Plain
             || self.schedule.have().is_none()
             || !(self.set_info_due || self.set_name_due)
         {

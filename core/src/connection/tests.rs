@@ -13,7 +13,7 @@ mod transactions;
 use super::*;
 use crate::args;
 use crate::auth::{LoginError, Protocol};
-use crate::command::{Class, Refused};
+use crate::command::{CommandClass, CommandRefused};
 use crate::event::{Event, LostState};
 use crate::manager::Generation;
 use crate::policy::RefreshPolicy;
@@ -85,7 +85,7 @@ impl Bench {
     /// Logged in already.
     fn ready() -> Self {
         let mut bench = Self::new();
-        bench.look();
+        bench.update();
         bench.flush();
         bench.answer(HELLO);
         bench.heard.clear();
@@ -98,8 +98,8 @@ impl Bench {
         self.manager.push(self.now, &token).unwrap();
     }
 
-    fn look(&mut self) {
-        self.connection.look(self.now, &mut self.manager);
+    fn update(&mut self) {
+        self.connection.update(self.now, &mut self.manager);
     }
 
     /// Takes all that is to be sent, and looks when that is wanted.
@@ -110,10 +110,10 @@ impl Bench {
                 self.partial.extend_from_slice(bytes);
                 self.connection.sent(len);
             }
-            if !self.connection.wants_look() {
+            if !self.connection.needs_update() {
                 break;
             }
-            self.look();
+            self.update();
         }
         while let Ok(framed) = Framer::new().feed(&self.partial)
             && framed.complete
@@ -198,6 +198,6 @@ fn due(bench: &mut Bench, text: &str) {
     bench.now = bench.now.plus(Duration::from_secs(40));
     bench.token(text);
     bench.now = bench.now.plus(Duration::from_secs(40));
-    bench.look();
+    bench.update();
     bench.flush();
 }

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use embedded_io_async::{Read, Write};
 
-use super::{Handler, Tokens, serve};
+use super::{Handler, SharedTokenManager, serve};
 use crate::connection::{CloseReason, Connection, Pending};
 use crate::reconnect::Dial;
 use crate::storage::Storage;
@@ -66,7 +66,7 @@ pub trait Owner<E>: Handler {
     /// changes, and sees to what is due at its [`deadline`](Handler::deadline).
     fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted;
 
-    /// Whether somebody waits for a connection: failed requests for a token are repeated sooner then.
+    /// Whether a caller waits for a connection: failed requests for a token are repeated sooner then.
     fn is_waited_for(&self) -> bool;
 
     /// When to dial, as a [`Reconnect`](crate::reconnect::Reconnect) says: sooner if the connection
@@ -76,14 +76,14 @@ pub trait Owner<E>: Handler {
     /// What dialing and TLS may take together.
     fn connect_timeout(&self) -> Duration;
 
-    /// Hears that there is a transport. Who has waited for it gets a turn before the login is
+    /// Is told that there is a transport. Who has waited for it gets a turn before the login is
     /// written: commands that are there then may go out together with it.
     fn connected(&mut self) {}
 
-    /// Hears that no connection could be made, and why.
+    /// Is told that no connection could be made, and why.
     fn dial_failed(&mut self, now: Instant, error: DialError<E>);
 
-    /// Hears that a connection has ended, after its last output.
+    /// Is told that a connection has ended, after its last output.
     fn disconnected(&mut self, now: Instant, reason: CloseReason);
 }
 
@@ -99,7 +99,7 @@ pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
     endpoint: &Endpoint<'_>,
     mut connection: impl FnMut() -> Connection<B, R>,
     timer: &C,
-    tokens: &Tokens<M, WAITERS>,
+    tokens: &SharedTokenManager<M, WAITERS>,
     owner: &mut O,
 ) where
     K: Connector,
@@ -209,7 +209,7 @@ enum Unattended {
 async fn attend<E, C, M, O, F, const WAITERS: usize>(
     owner: &RefCell<&mut O>,
     timer: &C,
-    tokens: &Tokens<M, WAITERS>,
+    tokens: &SharedTokenManager<M, WAITERS>,
     until: Instant,
     connected: &Cell<bool>,
     mut future: Pin<&mut F>,
@@ -268,7 +268,7 @@ where
     connected: &'s Cell<bool>,
     connection: &'s mut Connection<B, R>,
     timer: &'s C,
-    tokens: &'s Tokens<M, WAITERS>,
+    tokens: &'s SharedTokenManager<M, WAITERS>,
     owner: &'s RefCell<&'o mut O>,
     errors: PhantomData<E>,
 }
@@ -289,7 +289,7 @@ where
         // Nobody else looks at it from now on, until the transport is gone.
         let mut owner = self.owner.borrow_mut();
         owner.connected();
-        self.timer.turn().await;
+        self.timer.yield_now().await;
         let halves = (reader, writer);
         serve(self.connection, halves, self.timer, self.tokens, &mut **owner).await
     }

@@ -4,7 +4,7 @@ use core::convert::Infallible;
 use core::pin::pin;
 use core::time::Duration;
 
-use super::{Tokens, within};
+use super::{SharedTokenManager, timeout_at};
 use crate::event::Event;
 use crate::manager::{Action, Pull, Reason, RequestId};
 use crate::secret::Wiped;
@@ -22,8 +22,8 @@ const CLOCK_EVERY: Duration = Duration::from_secs(60);
 pub enum Refresh {
     /// When the policy says so, for as long as the future lives.
     #[default]
-    InGoodTime,
-    /// When there is none that could be used, and when somebody [asks](Tokens::ask): for functions
+    Background,
+    /// When there is none that could be used, and when somebody [asks](SharedTokenManager::ask): for functions
     /// that live for one request, which must not begin what they won't end.
     OnDemand,
 }
@@ -36,7 +36,7 @@ pub enum Refresh {
 /// # Cancel safety
 /// May be dropped at any await, and called again.
 pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: usize>(
-    tokens: &Tokens<M, WAITERS>,
+    tokens: &SharedTokenManager<M, WAITERS>,
     source: &mut S,
     timer: &C,
     memory: &mut [u8],
@@ -46,7 +46,7 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
     loop {
         let now = timer.now();
         let wanted = || {
-            when == Refresh::InGoodTime
+            when == Refresh::Background
                 || tokens.is_asked()
                 || tokens.manager.borrow().pull(timer.now()) == Pull::FetchFirst
         };
@@ -81,7 +81,7 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
                 let start =
                     Start::new(deadline).with_unix_time(timer.unix_time()).with_fresh(fresh);
                 let fetch = pin!(source.fetch(start, memory.0));
-                let (answer, error) = match within(timer, deadline, fetch).await {
+                let (answer, error) = match timeout_at(timer, deadline, fetch).await {
                     Some(Ok(token)) => (Ok(token), None),
                     Some(Err(error)) => (Err(error.reason()), Some(error)),
                     None => (Err(SourceError::TimedOut), None),
@@ -102,7 +102,7 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
 
 /// Tells the manager if a request is dropped before its answer.
 struct Abandoned<'t, M: Storage<u8>, C: Timer, const WAITERS: usize> {
-    tokens: &'t Tokens<M, WAITERS>,
+    tokens: &'t SharedTokenManager<M, WAITERS>,
     timer: &'t C,
     request: RequestId,
 }

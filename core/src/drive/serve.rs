@@ -8,8 +8,8 @@ use core::time::Duration;
 
 use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 
-use super::{LOOK_EVERY, Tokens, either};
-use crate::command::Class;
+use super::{LOOK_EVERY, SharedTokenManager, either};
+use crate::command::CommandClass;
 use crate::connection::{
     CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, QUIET, SubmitError, Tag,
     Transmitter,
@@ -39,7 +39,7 @@ pub trait Submit {
         &mut self,
         by: Instant,
         tag: Tag,
-        class: Class,
+        class: CommandClass,
         command: &[u8],
     ) -> Result<(), SubmitError>;
 
@@ -66,7 +66,7 @@ impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
         &mut self,
         by: Instant,
         tag: Tag,
-        class: Class,
+        class: CommandClass,
         command: &[u8],
     ) -> Result<(), SubmitError> {
         self.machine.submit_encoded(self.now, by, self.transmitter, tag, class, command)
@@ -87,10 +87,10 @@ pub trait Handler {
     /// there are more. Called whenever something may have changed.
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit);
 
-    /// Hears what came of them, and all else that happens.
+    /// Is told what came of them, and all else that happens.
     fn output(&mut self, output: Output<'_>);
 
-    /// Hears why the transport broke, in its own words, before the connection ends for that.
+    /// Is told why the transport broke, in its own words, before the connection ends for that.
     fn broke(&mut self, error: &dyn core::error::Error) {
         let _ = error;
     }
@@ -131,7 +131,7 @@ pub async fn serve<I, O, C, B, R, M, H, const WAITERS: usize>(
     connection: &mut Connection<B, R>,
     (mut reader, mut writer): (I, O),
     timer: &C,
-    tokens: &Tokens<M, WAITERS>,
+    tokens: &SharedTokenManager<M, WAITERS>,
     handler: &mut H,
 ) -> CloseReason
 where
@@ -191,7 +191,7 @@ where
                 crowded.set(!tokens.register(cx));
                 let mut shared = shared.borrow_mut();
                 let Shared { machine, handler } = &mut *shared;
-                look(machine, timer, transmitter, tokens);
+                update(machine, timer, transmitter, tokens);
                 if !machine.has_ended() {
                     let now = timer.now();
                     if B::GROWS && machine.is_quiet(now) {
@@ -284,22 +284,22 @@ where
     // A last look: a login that was refused is to be known before the next one.
     let mut shared = shared.into_inner();
     shared.report_losses();
-    look(shared.machine, timer, transmitter, tokens);
+    update(shared.machine, timer, transmitter, tokens);
     shared.report_losses();
     shared.machine.close_reason().unwrap_or(CloseReason::Closed)
 }
 
 /// Looks, and wakes who fetches tokens if that became due earlier.
-fn look<M: Storage<u8>, B: Storage<u8>, R: Storage<Pending>, C: Timer, const WAITERS: usize>(
+fn update<M: Storage<u8>, B: Storage<u8>, R: Storage<Pending>, C: Timer, const WAITERS: usize>(
     machine: &mut Machine<R>,
     timer: &C,
     transmitter: &mut Transmitter<B>,
-    tokens: &Tokens<M, WAITERS>,
+    tokens: &SharedTokenManager<M, WAITERS>,
 ) {
     let earlier = {
         let mut manager = tokens.manager.borrow_mut();
         let before = manager.next_deadline();
-        machine.look(timer.now(), transmitter, &mut manager);
+        machine.update(timer.now(), transmitter, &mut manager);
         manager.next_deadline() < before
     };
     if earlier {

@@ -51,7 +51,7 @@ pub enum Reason {
 pub enum Pull {
     /// Use the token.
     Use,
-    /// Use the token, and fetch the next one when nobody waits for it.
+    /// Use the token, and fetch the next one when no caller waits for it.
     UseThenRefresh,
     /// There is no live token: fetch one first.
     FetchFirst,

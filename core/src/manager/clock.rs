@@ -9,7 +9,7 @@ use crate::time::{Instant, UnixTime};
 const CLOCK_JUMP: u64 = 5_000;
 
 impl<M: Storage<u8>> TokenManager<M> {
-    /// Learns what the wall clock says, the more often the better.
+    /// Takes in what the wall clock says, the more often the better.
     ///
     /// If it went further than the monotonic one, the machine slept and that stood still: what is
     /// due comes forward by the difference. A wall clock that was set, or set back, does no harm.

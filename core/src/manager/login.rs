@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::slot::{Facts, Slot};
+use super::slot::{Slot, TokenMeta};
 use super::{Generation, TokenManager};
 use crate::jwt::Audience;
 use crate::policy::mix;
@@ -15,7 +15,7 @@ use crate::time::{Instant, millis};
 pub struct Login<'a> {
     user: &'a str,
     secret: Secret<'a>,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a TokenMeta,
 }
 
 impl<'a> Login<'a> {
@@ -56,7 +56,7 @@ impl<'a> Login<'a> {
 }
 
 impl<M: Storage<u8>> TokenManager<M> {
-    /// Learns that a server said `+OK` to a token.
+    /// Notes that a server said `+OK` to a token.
     pub fn accepted(&mut self, generation: Generation) {
         if generation == self.last {
             self.rejections_in_a_row = 0;
@@ -72,7 +72,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// Learns that a server refused a token: a fresh one is fetched, once, and slower if that is
+    /// Notes that a server refused a token: a fresh one is fetched, once, and slower if that is
     /// refused too. A token that is not the newest any more is only not offered again.
     pub fn rejected(&mut self, now: Instant, generation: Generation) {
         let mut slots = self.slots.iter_mut().filter_map(|slot| slot.facts.as_mut());

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Facts, Generation, Refreshed, Slot, TokenManager};
+use super::{Generation, Refreshed, Slot, TokenManager, TokenMeta};
 use crate::event::Event;
 use crate::source::{ErrorKind, SourceError};
 use crate::storage::Storage;
@@ -39,12 +39,12 @@ pub(super) struct Failure {
     in_a_row: u32,
     /// No request before then.
     pub(super) until: Instant,
-    /// The same while there is no live token and somebody waits for one.
+    /// The same while there is no live token and a caller waits for one.
     quick_until: Instant,
 }
 
 impl Failure {
-    /// No request before then, if somebody waits and the last live token ends at `ends`.
+    /// No request before then, if a caller waits and the last live token ends at `ends`.
     pub(super) fn until_in_demand(&self, ends: Instant) -> Instant {
         self.until.min(self.quick_until.max(ends))
     }
@@ -164,7 +164,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         let wait = self.policy.refresh_after_millis(life, token.refresh_in);
         let wait = self.jitter.earlier(wait, self.policy.refresh_jitter).max(life / LEAST_USE);
         let generation = Generation(self.last.0.saturating_add(1));
-        let facts = Facts {
+        let facts = TokenMeta {
             generation,
             sent_at,
             #[cfg(feature = "postcard")]
@@ -190,7 +190,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         Ok(Refreshed::New(generation))
     }
 
-    /// Learns that `request` brought no token. The old one is served on. Only the request in
+    /// Notes that `request` brought no token. The old one is served on. Only the request in
     /// flight can fail: an older one has failed already, when it timed out.
     pub fn failed(&mut self, now: Instant, request: RequestId, error: SourceError) {
         if !self.is_in_flight(request) {
@@ -214,7 +214,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         });
     }
 
-    /// Learns that `request` was given up before there was an answer. It is no failure; the next
+    /// Notes that `request` was given up before there was an answer. It is no failure; the next
     /// one is due as if it had not been made, but for the floor.
     pub fn abandoned(&mut self, now: Instant, request: RequestId) {
         if self.is_in_flight(request) {

@@ -21,12 +21,12 @@ pub(super) struct Slot<M: Storage<u8>> {
     memory: M,
     user_len: usize,
     len: usize,
-    pub(super) facts: Option<Facts>,
+    pub(super) facts: Option<TokenMeta>,
 }
 
 /// What is known of a stored token.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
+pub(super) struct TokenMeta {
     pub(super) generation: Generation,
     pub(super) sent_at: Instant,
     /// From then to its end, as it was given out.
@@ -56,7 +56,7 @@ impl<M: Storage<u8>> Slot<M> {
         &mut self,
         user: &str,
         secret: Secret<'_>,
-        facts: Facts,
+        facts: TokenMeta,
     ) -> Result<(), CapacityError> {
         let needed = user.len().saturating_add(secret.len());
         if !self.memory.reserve(needed) {
@@ -116,7 +116,7 @@ impl<M: Storage<u8>> Slot<M> {
         }
     }
 
-    pub(super) fn live(&self, now: Instant) -> Option<&Facts> {
+    pub(super) fn live(&self, now: Instant) -> Option<&TokenMeta> {
         self.facts.as_ref().filter(|facts| now < facts.expires_at)
     }
 }

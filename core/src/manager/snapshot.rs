@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::slot::Facts;
+use super::slot::TokenMeta;
 use super::{Generation, TokenManager};
 use crate::jwt::Claims;
 use crate::policy::{Jitter, RefreshPolicy, mix};
@@ -191,7 +191,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
         let (life, ends) = (Duration::from_millis(kept.life), UnixTime(kept.ends));
         let generation = Generation(self.last.0.saturating_add(1));
-        let mut facts = Facts {
+        let mut facts = TokenMeta {
             generation,
             sent_at: now,
             life,
@@ -232,7 +232,7 @@ impl<M: Storage<u8>> TokenManager<M> {
 
 /// Finds out how much of a restored token's life is left, and when the next one is due.
 fn dated(
-    facts: &mut Facts,
+    facts: &mut TokenMeta,
     now: Instant,
     unix_time: UnixTime,
     policy: &RefreshPolicy,

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::close::CloseReason;
 use crate::event::Event;
 
-/// Another one after each connection on which nobody could log in, or that was given up: behind an
+/// Another one after each connection on which no login succeeded, or that was given up: behind an
 /// address that was swapped out there may be somebody who lets everybody connect and says nothing
 /// more.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use redis_entraid_core::args;
 use redis_entraid_core::connection::{Config, Connection, Output, Pending, SubmitError};
-use redis_entraid_core::drive::{Handler, Submit, Tokens};
+use redis_entraid_core::drive::{Handler, SharedTokenManager, Submit};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::TokenManager;
 use redis_entraid_core::policy::RefreshPolicy;
@@ -50,11 +50,11 @@ impl Handler for Load {
     }
 }
 
-pub(crate) fn tokens() -> Tokens<[u8; 64]> {
-    Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]))
+pub(crate) fn tokens() -> SharedTokenManager<[u8; 64]> {
+    SharedTokenManager::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]))
 }
 
-pub(crate) fn put(tokens: &Tokens<[u8; 64]>, text: &str, sent: Instant) {
+pub(crate) fn put(tokens: &SharedTokenManager<[u8; 64]>, text: &str, sent: Instant) {
     let token = Token::new(Secret::new(text)).with_user("oid");
     let token = token.with_expires_in(Duration::from_secs(3600));
     tokens.with(|manager| manager.push(sent, &token)).unwrap();

@@ -105,7 +105,7 @@ fn a_connection_stays_logged_in_through_refreshes_and_failures() {
     let both = async {
         let serve = serve(&mut connection, server.halves(), &world, &tokens, &mut load);
         let refresh =
-            refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |event, _| {
+            refresh(&tokens, &mut source, &world, &mut memory, Refresh::Background, |event, _| {
                 events.push(event)
             });
         either(async { _ = serve.await }, async { _ = refresh.await }).await;
@@ -139,7 +139,7 @@ fn a_refused_token_wakes_the_source_before_its_time() {
     let mut memory = [0; 64];
     let all = async {
         let refresh =
-            refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |_, _| {});
+            refresh(&tokens, &mut source, &world, &mut memory, Refresh::Background, |_, _| {});
         let refuse = async {
             world.sleep_until(Instant::from_millis(20_000)).await;
             tokens.with(|manager| manager.rejected(world.now(), Generation(1)));
@@ -219,8 +219,8 @@ fn a_refused_token_wakes_a_source_that_waits_in_another_task() {
 #[test]
 fn more_tasks_than_there_is_room_for_do_not_wake_each_other_for_ever() {
     let world = World::default();
-    let tokens: Tokens<[u8; 64], 1> =
-        Tokens::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]));
+    let tokens: SharedTokenManager<[u8; 64], 1> =
+        SharedTokenManager::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]));
     let token = Token::new(Secret::new("token")).with_user("oid");
     let token = token.with_expires_in(Duration::from_secs(3600));
     tokens.with(|manager| manager.push(world.now(), &token)).unwrap();
@@ -254,12 +254,12 @@ fn a_refresh_that_is_dropped_can_be_called_again_at_once() {
     let mut memory = [0; 64];
     let dropped = async {
         let refresh =
-            refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |_, _| {});
+            refresh(&tokens, &mut source, &world, &mut memory, Refresh::Background, |_, _| {});
         let tired = world.sleep_until(Instant::from_millis(2000));
         either(tired, async { _ = refresh.await }).await;
     };
     world.run(Instant::from_millis(10_000), dropped).unwrap();
-    let again = refresh(&tokens, &mut source, &world, &mut memory, Refresh::InGoodTime, |_, _| {});
+    let again = refresh(&tokens, &mut source, &world, &mut memory, Refresh::Background, |_, _| {});
     world.run(Instant::from_millis(10_000), again);
     tokens.with(|manager| {
         let health = manager.health(world.now());

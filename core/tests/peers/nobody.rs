@@ -38,7 +38,7 @@ fn n2_a_valid_token_is_served_and_no_connection_ended_while_the_endpoint_is_down
         if let Action::Fetch { request, .. } = server.manager.poll(server.now) {
             server.manager.failed(server.now, request, TRANSIENT);
         }
-        server.connection.look(server.now, &mut server.manager);
+        server.connection.update(server.now, &mut server.manager);
         assert_eq!(server.command(), Some("+OK".into()), "at {:?}", server.now);
     }
     assert_eq!(server.logins, ["one"]);
@@ -63,7 +63,7 @@ fn n3_the_same_token_again_and_again_is_no_storm() {
             }
             _ => unreachable!("there is nothing else to do"),
         }
-        server.connection.look(server.now, &mut server.manager);
+        server.connection.update(server.now, &mut server.manager);
         server.exchange();
     }
     assert_eq!(server.logins, ["same"], "not one more AUTH");
@@ -126,7 +126,7 @@ fn n6_a_connection_that_nobody_looks_after_holds_up_no_other() {
     }
     // And when it is looked after, it has ended, and says so.
     forgotten.now = now;
-    forgotten.connection.look(now, &mut forgotten.manager);
+    forgotten.connection.update(now, &mut forgotten.manager);
     assert!(forgotten.ended().contains(&CloseReason::LoginExpired));
 }
 
@@ -219,7 +219,7 @@ fn n11_whatever_becomes_of_a_login_the_connection_heals() {
     server.deaf = true;
     server.refresh("two");
     server.now = server.connection.next_deadline();
-    server.connection.look(server.now, &mut server.manager);
+    server.connection.update(server.now, &mut server.manager);
     assert_eq!(server.ended(), [CloseReason::LoginTimeout]);
     // Cut in the middle of it: the same, and the token is not to blame.
     let mut server = Server::new(at_once(), Config::default());
@@ -243,7 +243,7 @@ fn n12_long_commands_transactions_and_subscriptions_cross_a_rotation() {
     server.connection.submit(server.now, 1, args!["BLPOP", "queue", 10]).unwrap();
     server.token("two", 3_600_000);
     for _ in 0..10 {
-        server.connection.look(server.now, &mut server.manager);
+        server.connection.update(server.now, &mut server.manager);
         server.exchange();
         server.now = server.now.plus(Duration::from_secs(1));
     }

@@ -44,7 +44,7 @@ impl Server {
     }
 
     pub(super) fn log_in(&mut self) {
-        self.connection.look(self.now, &mut self.manager);
+        self.connection.update(self.now, &mut self.manager);
         self.exchange();
         assert!(self.connection.is_ready());
     }
@@ -52,10 +52,10 @@ impl Server {
     /// A newer token, and time for all to log in with it.
     pub(super) fn refresh(&mut self, text: &str) {
         self.now = self.now.plus(Duration::from_secs(60));
-        self.connection.look(self.now, &mut self.manager);
+        self.connection.update(self.now, &mut self.manager);
         self.token(text, 3_600_000);
         for _ in 0..40 {
-            self.connection.look(self.now, &mut self.manager);
+            self.connection.update(self.now, &mut self.manager);
             self.exchange();
             self.outputs();
             // Not so long that a server that was silenced is given up.
@@ -85,8 +85,8 @@ impl Server {
                     self.hear("+OK\r\n");
                 }
             }
-            if self.connection.wants_look() {
-                self.connection.look(self.now, &mut self.manager);
+            if self.connection.needs_update() {
+                self.connection.update(self.now, &mut self.manager);
             } else if self.connection.transmit().is_empty() {
                 return;
             }
@@ -95,7 +95,7 @@ impl Server {
 
     pub(super) fn say(&mut self, bytes: &str) {
         self.hear(bytes);
-        self.connection.look(self.now, &mut self.manager);
+        self.connection.update(self.now, &mut self.manager);
         self.exchange();
     }
 

@@ -1,6 +1,6 @@
 //! The mailbox: one command, and its reply.
 
-use redis_entraid_core::command::{Class, Refused, classify};
+use redis_entraid_core::command::{CommandClass, CommandRefused, classify};
 use redis_entraid_core::connection::{Outcome, Output, SubmitError, Tag};
 use redis_entraid_core::drive::Submit;
 use redis_entraid_core::resp::{Arg, encode, encoded_len};
@@ -24,7 +24,7 @@ pub(super) struct Mail {
 #[derive(Clone, Copy)]
 struct Letter {
     len: usize,
-    class: Class,
+    class: CommandClass,
     /// Until when its reply is waited for, if its caller said so.
     by: Option<Instant>,
     /// How long the reply is by which the server refused it for want of a login. It is sent again
@@ -42,7 +42,7 @@ enum Phase {
 
 impl Mail {
     pub(super) const fn new(command: &'static mut [u8], reply: &'static mut [u8]) -> Self {
-        let letter = Letter { len: 0, class: Class::Plain, by: None, refused: None };
+        let letter = Letter { len: 0, class: CommandClass::Plain, by: None, refused: None };
         Self { command, reply, ticket: 0, letter, phase: Phase::Empty, closed: false }
     }
 
@@ -51,10 +51,12 @@ impl Mail {
         let class = classify(args).map_err(Error::Refused)?;
         match class {
             // Each command may be another task's.
-            Class::Multi | Class::Watch => return Err(Error::Refused(Refused::Shared)),
+            CommandClass::Multi | CommandClass::Watch => {
+                return Err(Error::Refused(CommandRefused::Shared));
+            }
             // They are the runner's.
-            Class::Subscribe(..) | Class::Unsubscribe(..) => {
-                return Err(Error::Refused(Refused::Subscription));
+            CommandClass::Subscribe(..) | CommandClass::Unsubscribe(..) => {
+                return Err(Error::Refused(CommandRefused::Subscription));
             }
             _ => {}
         }
@@ -114,7 +116,7 @@ impl Mail {
         !self.is_sent()
     }
 
-    /// Hears what came of a command. Says whether somebody has waited for that.
+    /// Is told what came of a command. Says whether somebody has waited for that.
     pub(super) fn output(&mut self, output: &Output<'_>) -> bool {
         let (Output::Reply { tag, .. } | Output::Lost { tag, .. }) = output else { return false };
         if *tag != self.ticket || !self.is_sent() {
@@ -214,7 +216,7 @@ mod tests {
             &mut self,
             _: Instant,
             tag: Tag,
-            _: Class,
+            _: CommandClass,
             command: &[u8],
         ) -> Result<(), SubmitError> {
             if !self.open {
@@ -323,11 +325,11 @@ mod tests {
     fn what_needs_a_connection_of_its_own_is_refused() {
         let mut mail = mail();
         for (command, refused) in [
-            (args!["MULTI"], Refused::Shared),
-            (args!["WATCH", "k"], Refused::Shared),
-            (args!["SUBSCRIBE", "c"], Refused::Subscription),
-            (args!["UNSUBSCRIBE"], Refused::Subscription),
-            (args!["AUTH", "me", "token"], Refused::Login),
+            (args!["MULTI"], CommandRefused::Shared),
+            (args!["WATCH", "k"], CommandRefused::Shared),
+            (args!["SUBSCRIBE", "c"], CommandRefused::Subscription),
+            (args!["UNSUBSCRIBE"], CommandRefused::Subscription),
+            (args!["AUTH", "me", "token"], CommandRefused::Login),
         ] {
             assert_eq!(mail.put(command, None), Err(Error::Refused(refused)));
             assert!(mail.is_empty());

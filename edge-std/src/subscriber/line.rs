@@ -8,7 +8,7 @@ use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::time::{Clock, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Mailbox;
+use super::SubscriptionHub;
 use crate::clock::TokioClock;
 use crate::pump::{Owner, Pump, Unneeded, Wire};
 use crate::standing::Standing;
@@ -20,23 +20,27 @@ pub(super) struct Line<'s, S> {
 }
 
 impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
-    pub(super) fn new(pump: Box<Pump<S>>, mailbox: &Arc<Mailbox>, standing: &'s Standing) -> Self {
-        let line = redis_entraid_client::Line::new(mailbox.clone());
+    pub(super) fn new(
+        pump: Box<Pump<S>>,
+        hub: &Arc<SubscriptionHub>,
+        standing: &'s Standing,
+    ) -> Self {
+        let line = redis_entraid_client::SubscriberConnection::new(hub.clone());
         Self { pump, owned: Owned { line, standing } }
     }
 
     /// One that takes the place of another.
     pub(super) fn replacing(
         pump: Box<Pump<S>>,
-        mailbox: &Arc<Mailbox>,
+        hub: &Arc<SubscriptionHub>,
         standing: &'s Standing,
     ) -> Self {
-        let line = redis_entraid_client::Line::replacing(mailbox.clone());
+        let line = redis_entraid_client::SubscriberConnection::replacing(hub.clone());
         Self { pump, owned: Owned { line, standing } }
     }
 
     /// What it is subscribed to.
-    pub(super) const fn names(&self) -> &redis_entraid_client::Line<Mutex<Mail>> {
+    pub(super) const fn names(&self) -> &redis_entraid_client::SubscriberConnection<Mutex<Mail>> {
         &self.owned.line
     }
 
@@ -66,7 +70,7 @@ impl<'s, S: AsyncRead + AsyncWrite> Line<'s, S> {
 
 /// Whose connection it is.
 struct Owned<'s> {
-    line: redis_entraid_client::Line<Mutex<Mail>>,
+    line: redis_entraid_client::SubscriberConnection<Mutex<Mail>>,
     standing: &'s Standing,
 }
 

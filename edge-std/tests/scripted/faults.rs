@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::server::{Answer, Fresh, Server};
-use redis_entraid::error::{Outcome, Refused};
+use redis_entraid::error::{CommandRefused, Outcome};
 use redis_entraid::source::{AccessToken, FetchError, Request, TokenSource};
 use redis_entraid::{Client, Error, Event, args};
 use tokio::time::{Instant, sleep};
@@ -24,7 +24,7 @@ fn echo() -> Server {
 fn texts(replies: redis_entraid::Pipeline<'_>) -> Vec<String> {
     let text = |reply: Result<redis_entraid::Value<'_>, Error>| match reply {
         Ok(value) => value.str().unwrap().to_owned(),
-        Err(Error::Refused(Refused::Blocking)) => "refused".to_owned(),
+        Err(Error::Refused(CommandRefused::Blocking)) => "refused".to_owned(),
         Err(error) => format!("{:?}", error.outcome()),
     };
     replies.map(text).collect()

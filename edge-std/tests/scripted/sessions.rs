@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::server::{Answer, Heard, Server};
-use redis_entraid::error::{Outcome, Refused};
+use redis_entraid::error::{CommandRefused, Outcome};
 use redis_entraid::{Client, Error, Idle, args};
 
 fn usual() -> Server {
@@ -30,7 +30,7 @@ async fn a_transaction_that_is_sent_in_parts_needs_a_client_without_clones() {
     let mut other = redis.clone();
     for command in [args!["MULTI"], args!["WATCH", "k"]] {
         let error = redis.command(command).await.unwrap_err();
-        assert!(matches!(error, Error::Refused(Refused::Shared)), "{error}");
+        assert!(matches!(error, Error::Refused(CommandRefused::Shared)), "{error}");
     }
     redis.pipeline([args!["MULTI"], args!["SET", "k", 1], args!["EXEC"]]).await.unwrap();
     ok(&mut other, "GET k").await;
@@ -40,7 +40,7 @@ async fn a_transaction_that_is_sent_in_parts_needs_a_client_without_clones() {
     // A clone that came later has to wait for its end.
     let mut other = redis.clone();
     let error = other.command(args!["GET", "k"]).await.unwrap_err();
-    assert!(matches!(error, Error::Refused(Refused::Shared)), "{error}");
+    assert!(matches!(error, Error::Refused(CommandRefused::Shared)), "{error}");
     ok(&mut redis, "EXEC").await;
     ok(&mut other, "GET k").await;
     assert_eq!(
@@ -214,7 +214,7 @@ async fn a_redirection_in_a_circle_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_that_may_go_comes_back_with_the_next_command() {
     let server = usual();
-    let idle = Idle::LetGo(Duration::from_secs(60));
+    let idle = Idle::Close(Duration::from_secs(60));
     let mut redis = server.client().idle(idle).connect().await.unwrap();
     ok(&mut redis, "PING").await;
     tokio::time::sleep(Duration::from_secs(3600)).await;

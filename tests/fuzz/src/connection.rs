@@ -118,7 +118,7 @@ pub fn check(data: &[u8]) {
         protocol: if story.resp2 { Protocol::Resp2 } else { Protocol::Resp3 },
         set_info: story.set_info,
         eager: story.eager,
-        idle: if story.let_go { Idle::LetGo(hour) } else { Idle::default() },
+        idle: if story.let_go { Idle::Close(hour) } else { Idle::default() },
         replacement: if story.overlap { Replacement::Overlap } else { Replacement::BreakThenMake },
         ..Config::default()
     };
@@ -230,9 +230,9 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..50 {
             self.hear();
-            self.connection.look(self.now, &mut self.manager);
+            self.connection.update(self.now, &mut self.manager);
             self.hear();
-            if !self.connection.wants_look() {
+            if !self.connection.needs_update() {
                 assert!(
                     self.connection.has_ended() || self.connection.next_deadline() > self.now,
                     "it would be looked at again at once"

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use redis_entraid_client::Growable;
-use redis_entraid_client::{Desk, Ended, Error, Exchange, Handle, State};
+use redis_entraid_client::{CommandDispatcher, CommandQueue, Ended, Error, Handle, State};
 use redis_entraid_core::connection::{
     CloseReason, Config, Connection, Outcome, Output, Pending, SubmitError,
 };
@@ -74,7 +74,7 @@ struct World {
     manager: TokenManager<[u8; 64]>,
     tokens: u64,
     connection: Connection<Growable<u8>, Growable<Pending>>,
-    desk: Desk<Shared>,
+    desk: CommandDispatcher<Shared>,
     callers: Vec<Caller>,
     server: Server,
     /// Texts whose callers have gone, of commands that were not sent by then.
@@ -103,7 +103,7 @@ fn cx() -> Context<'static> {
 pub fn play(steps: &[Step]) -> Result<usize, Broken> {
     let config = Config { set_info: false, ..Config::default() }.for_commands();
     #[allow(clippy::arc_with_non_send_sync, reason = "handles are the same type with threads")]
-    let exchange = Arc::new(Exchange::new(&config, None));
+    let exchange = Arc::new(CommandQueue::new(&config, None));
     let caller =
         |_| Caller { handle: Rc::new(RefCell::new(Handle::new(exchange.clone()))), waiting: None };
     let mut world = World {
@@ -112,7 +112,7 @@ pub fn play(steps: &[Step]) -> Result<usize, Broken> {
         tokens: 0,
         connection: connection(&config),
         callers: (0..CALLERS).map(caller).collect(),
-        desk: Desk::new(exchange),
+        desk: CommandDispatcher::new(exchange),
         server: Server::new(Dialect::NEW, false),
         withdrawn: BTreeMap::new(),
         given: BTreeMap::new(),
@@ -252,7 +252,7 @@ impl World {
     fn settle(&mut self) -> Result<(), Broken> {
         for _ in 0..200 {
             self.hear();
-            self.connection.look(self.clock.now(), &mut self.manager);
+            self.connection.update(self.clock.now(), &mut self.manager);
             self.hear();
             if std::mem::take(&mut self.ended) {
                 self.connection = connection(&self.config);
@@ -264,7 +264,7 @@ impl World {
             let gave = self.submit()?;
             self.desk.expire_behind(self.clock.now());
             let heard = self.poll()?;
-            if !gave && !heard && !self.connection.wants_look() && !self.connection.has_ended() {
+            if !gave && !heard && !self.connection.needs_update() && !self.connection.has_ended() {
                 return Ok(());
             }
         }

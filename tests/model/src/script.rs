@@ -79,7 +79,7 @@ impl Settings {
             name: ClientName::new("model").filter(|_| self.named),
             set_info: self.set_info,
             eager: self.eager,
-            idle: if closes { Idle::LetGo(idle) } else { Idle::Keep(idle) },
+            idle: if closes { Idle::Close(idle) } else { Idle::Keep(idle) },
             max_block: Duration::from_secs(self.max_block),
             replacement: if self.overlap {
                 Replacement::Overlap

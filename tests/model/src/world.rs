@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use redis_entraid_client::Growable;
-use redis_entraid_core::command::{Class, classify};
+use redis_entraid_core::command::{CommandClass, classify};
 use redis_entraid_core::connection::{Connection, Outcome, Output, Pending, SubmitError, Tag};
 use redis_entraid_core::manager::{Generation, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
@@ -134,7 +134,7 @@ impl World {
         for step in steps {
             self.note(|| format!("{step:?}"));
             self.step(*step)?;
-            self.look()?;
+            self.update()?;
             self.check()?;
         }
         (self.server.silent_until, self.stalled_until) = (0, 0);
@@ -203,7 +203,7 @@ impl World {
         encode(&args, &mut |piece| bytes.extend_from_slice(piece));
         let Ok(class) = classify(&args) else { return Ok(()) };
         let block = match class {
-            Class::Blocking(Some(time)) => time.as_millis() as u64,
+            CommandClass::Blocking(Some(time)) => time.as_millis() as u64,
             _ => 0,
         };
         let usual = self.settings.config().command_timeout.as_millis() as u64;
@@ -220,7 +220,7 @@ impl World {
             Ok(()) => {
                 self.next_tag = tag;
                 self.open.insert(tag, by + block);
-                self.multi |= class == Class::Multi;
+                self.multi |= class == CommandClass::Multi;
                 // In a transaction nothing blocks.
                 let blocks = if self.multi { 0 } else { block };
                 self.unanswered.push_back((tag, by + blocks));
@@ -237,10 +237,10 @@ impl World {
         }
     }
 
-    fn look(&mut self) -> Result<(), Broken> {
+    fn update(&mut self) -> Result<(), Broken> {
         for _ in 0..50 {
             self.hear()?;
-            self.connection.look(self.time(), &mut self.manager);
+            self.connection.update(self.time(), &mut self.manager);
             self.hear()?;
             if std::mem::take(&mut self.replaces) {
                 self.connection.retire();
@@ -253,7 +253,7 @@ impl World {
                 self.replace()?;
                 continue;
             }
-            if !self.connection.wants_look() {
+            if !self.connection.needs_update() {
                 if self.connection.next_deadline() <= self.time() && !self.connection.has_ended() {
                     return Broken::new("no hot loop", "it would be looked at again at once");
                 }

@@ -123,7 +123,7 @@ impl Bench {
 
     /// Sends what is to be sent, and reads one answer.
     fn exchange(&mut self) -> Vec<u8> {
-        self.connection.look(NOW, &mut self.manager);
+        self.connection.update(NOW, &mut self.manager);
         let bytes = self.connection.transmit().to_vec();
         self.connection.sent(bytes.len());
         self.real.client().send(&bytes).expect("it can be sent");
@@ -131,7 +131,7 @@ impl Bench {
         self.connection.receive_space()[..answer.len()].copy_from_slice(&answer);
         self.connection.received(NOW, answer.len());
         self.hear();
-        self.connection.look(NOW, &mut self.manager);
+        self.connection.update(NOW, &mut self.manager);
         self.hear();
         answer
     }

@@ -54,7 +54,7 @@ pub extern "C" fn gateway(unix_time: u64) -> u32 {
                 Err(error) => manager.failed(now(), asked, error),
             }
         }
-        connection.look(now(), &mut manager);
+        connection.update(now(), &mut manager);
         if connection.is_ready() {
             let _ = connection.submit(now(), 1, args!["INCR", "readings"]);
         }

@@ -268,7 +268,7 @@ impl World {
                 // Only the latest plan counts.
                 if self.links[link].wake <= self.now {
                     self.links[link].wake = u64::MAX;
-                    self.look(link);
+                    self.update(link);
                 }
             }
             What::Dialed(link) => self.dialed(link),
@@ -278,7 +278,7 @@ impl World {
                 if let Some(connection) = &mut self.links[link].connection {
                     let _ = connection.submit(now, 1, args!["INCR", "n"]);
                 }
-                self.look(link);
+                self.update(link);
                 let next = self.chance.between(HOUR, 2 * DAY);
                 self.plan(next, What::Command(link));
             }

@@ -15,7 +15,7 @@ use redis_entraid_wasi::Error;
 use redis_entraid_wasi::entraid_core::auth::Protocol;
 use redis_entraid_wasi::entraid_core::command::Topic;
 use redis_entraid_wasi::entraid_core::connection::{Idle, Replacement};
-use redis_entraid_wasi::entraid_core::drive::within;
+use redis_entraid_wasi::entraid_core::drive::timeout_at;
 use redis_entraid_wasi::entraid_core::resp::Arg;
 use redis_entraid_wasi::entraid_core::source::{ManagedIdentity, Selector};
 use redis_entraid_wasi::entraid_core::time::{Clock, Timer};
@@ -121,7 +121,7 @@ impl Subject for Clients {
         let timer = WasiClock::new(self.reactor.clone());
         let mut said = String::new();
         let sending = self.send(name, text, &mut said);
-        match within(&timer, timer.now().plus(patience), sending).await {
+        match timeout_at(&timer, timer.now().plus(patience), sending).await {
             Some(sent) => sent.and(answer.write_str(&said)),
             None => answer.write_str("gone"),
         }
@@ -183,7 +183,7 @@ impl Subject for Clients {
         };
         let timer = WasiClock::new(self.reactor.clone());
         let until = timer.now().plus(Duration::from_secs(30));
-        match within(&timer, until, subscriber.next()).await {
+        match timeout_at(&timer, until, subscriber.next()).await {
             Some(heard) => write_delivery(heard, answer),
             None => answer.write_str("err timeout"),
         }

@@ -12,9 +12,9 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use js_sys::{Array, Promise, Uint8Array};
-use redis_entraid_client::{Door, Error, Health, Local, Standing};
+use redis_entraid_client::{ConnectionStatus, Error, Health, Local, WeakClient};
 use redis_entraid_core::connection::Outcome;
-use redis_entraid_core::drive::within;
+use redis_entraid_core::drive::timeout_at;
 use redis_entraid_core::manager::Pull;
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::time::{Clock, Instant};
@@ -47,11 +47,11 @@ impl RawClient {
         let (client, driver) = made(&host, &options, snapshot.as_deref())?;
         let ending = Rc::new(Ending::default());
         spawn_local(until(ending.clone(), driver));
-        let door = client.door();
-        let other = (!options.dedicated()).then(|| door.enter());
+        let weak = client.downgrade();
+        let other = (!options.dedicated()).then(|| weak.enter());
         let (first, waiting) = (RefCell::new(Some(client)), RefCell::default());
         let (gate, patience) = (Gate::default(), options.command_patience());
-        let handles = Handles { door, first, waiting, ending, gate, patience, _other: other };
+        let handles = Handles { weak, first, waiting, ending, gate, patience, _other: other };
         let handles = Rc::new(handles);
         Ok(Self { host, handles })
     }
@@ -79,7 +79,7 @@ impl RawClient {
     ) -> Promise {
         let (host, handles) = (self.host.clone(), self.handles.clone());
         promised(async move {
-            let done = waiting(&handles.door.enter()).await;
+            let done = waiting(&handles.weak.enter()).await;
             done.map(|()| JsValue::UNDEFINED).map_err(|error| thrown(&host, &error))
         })
     }
@@ -103,7 +103,7 @@ impl RawClient {
     /// What a host without a background task should do: 0 use the token, 1 fetch another one
     /// when nobody waits, 2 fetch one first.
     pub fn pull(&self) -> u8 {
-        match self.handles.door.enter().pull() {
+        match self.handles.weak.enter().pull() {
             Pull::Use => 0,
             Pull::UseThenRefresh => 1,
             _ => 2,
@@ -113,13 +113,13 @@ impl RawClient {
     /// The token as bytes, if it isn't the one that was given before.
     #[wasm_bindgen(js_name = changedSnapshot)]
     pub fn changed_snapshot(&self) -> Option<Uint8Array> {
-        self.handles.door.enter().changed_snapshot().map(|bytes| Uint8Array::from(&bytes[..]))
+        self.handles.weak.enter().changed_snapshot().map(|bytes| Uint8Array::from(&bytes[..]))
     }
 
     /// See [`health`].
     pub fn health(&self) -> Box<[f64]> {
-        let client = self.handles.door.enter();
-        health(&client.standing(), &client.health())
+        let client = self.handles.weak.enter();
+        health(&client.status(), &client.health())
     }
 
     /// A subscriber with the same tokens.
@@ -150,7 +150,7 @@ async fn execute(
     let by = limit.map_or(Instant::FAR_FUTURE, |limit| came.plus(limit));
     let visit = handles.gate.come();
     let late = came.plus(limit.unwrap_or(handles.patience));
-    if within(&clock, by, visit.entered()).await.is_none() || clock.now() >= late {
+    if timeout_at(&clock, by, visit.entered()).await.is_none() || clock.now() >= late {
         return Err(thrown(&host, &NOT_SENT));
     }
     // It is large: what waits before is not.
@@ -158,7 +158,7 @@ async fn execute(
     let entered: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = entered;
     // The core lets a command block for as long as it says by itself. Whoever says how long they
     // wait mean that, too.
-    let done = within(&clock, by.plus(GRACE), entered).await;
+    let done = timeout_at(&clock, by.plus(GRACE), entered).await;
     let late = || Error::Lost { outcome: Outcome::Unknown, reason: None, cause: None };
     done.unwrap_or_else(|| Err(thrown(&host, &late())))
 }
@@ -176,7 +176,7 @@ async fn enter(
     by: Instant,
 ) -> Result<JsValue, JsValue> {
     let clock = JsClock(host.clone());
-    let Some(mut client) = within(&clock, by, handles.take()).await else {
+    let Some(mut client) = timeout_at(&clock, by, handles.take()).await else {
         return Err(thrown(&host, &NOT_SENT));
     };
     let left = limit.map(|_| by.since(clock.now()));
@@ -205,7 +205,7 @@ async fn enter(
 
 impl fmt::Debug for RawClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handles.door.fmt(f)
+        self.handles.weak.fmt(f)
     }
 }
 
@@ -233,7 +233,7 @@ pub(crate) fn made(
 
 /// Whether there is a connection, and whether it is ready; logins on new ones and on live ones; token
 /// requests, new tokens, failures and refusals; the token's age and what is left of it in milliseconds.
-pub(crate) fn health(standing: &Standing, health: &Health) -> Box<[f64]> {
+pub(crate) fn health(standing: &ConnectionStatus, health: &Health) -> Box<[f64]> {
     let millis = |time: Option<Duration>| time.map_or(f64::NAN, |time| time.as_millis() as f64);
     let token = &health.token;
     Box::new([
@@ -253,7 +253,7 @@ pub(crate) fn health(standing: &Standing, health: &Health) -> Box<[f64]> {
 /// The handles of one client: the first, and others for calls that come while it is in use. It ends
 /// with the last call, and not before: JavaScript may have let go of the client and still wait.
 pub(crate) struct Handles {
-    door: Door<JsClock>,
+    weak: WeakClient<JsClock>,
     first: RefCell<Option<Local<JsClock>>>,
     waiting: RefCell<Vec<Waker>>,
     ending: Rc<Ending>,
@@ -273,7 +273,7 @@ impl Drop for Handles {
 impl Handles {
     /// One more handle.
     pub(crate) fn enter(&self) -> Local<JsClock> {
-        self.door.enter()
+        self.weak.enter()
     }
 
     /// A handle for one call. Within a transaction there is only the one that began it, for one
@@ -283,8 +283,8 @@ impl Handles {
             if let Some(first) = self.first.borrow_mut().take() {
                 return Poll::Ready((first, true));
             }
-            if !self.door.has_session() {
-                return Poll::Ready((self.door.enter(), false));
+            if !self.weak.has_session() {
+                return Poll::Ready((self.weak.enter(), false));
             }
             self.waiting.borrow_mut().push(cx.waker().clone());
             Poll::Pending

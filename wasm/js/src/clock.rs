@@ -36,7 +36,7 @@ impl Timer for JsClock {
         }
     }
 
-    async fn turn(&self) {
+    async fn yield_now(&self) {
         let _ = self.0.turn().done().await;
     }
 }

@@ -3,7 +3,7 @@
 use alloc::string::ToString;
 
 use redis_entraid_client::{Error, Kind};
-use redis_entraid_core::command::Refused;
+use redis_entraid_core::command::CommandRefused;
 use redis_entraid_core::connection::Outcome;
 use wasm_bindgen::JsValue;
 
@@ -25,7 +25,7 @@ pub(crate) fn thrown(host: &Host, error: &Error) -> JsValue {
         _ => "Unknown",
     };
     let mut message = error.to_string();
-    if matches!(error, Error::Refused(Refused::Shared)) {
+    if matches!(error, Error::Refused(CommandRefused::Shared)) {
         message.push_str(": connect({ dedicated: true })");
     }
     host.error(&message, error.code(), kind, outcome)

@@ -29,7 +29,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn turn(this: &Host) -> Task;
 
-    /// Comes to a [`Transport`].
+    /// Resolves to a [`Transport`].
     #[wasm_bindgen(method)]
     pub(crate) fn dial(
         this: &Host,
@@ -39,11 +39,11 @@ extern "C" {
         turn: usize,
     ) -> Task;
 
-    /// Comes to an [`Issued`].
+    /// Resolves to an [`Issued`].
     #[wasm_bindgen(method)]
     pub(crate) fn token(this: &Host) -> Task;
 
-    /// Comes to an [`Answer`]. `headers` has names and values in turn.
+    /// Resolves to an [`Answer`]. `headers` has names and values in turn.
     #[wasm_bindgen(method)]
     pub(crate) fn fetch(
         this: &Host,

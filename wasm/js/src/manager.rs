@@ -12,7 +12,7 @@ use core::time::Duration;
 use js_sys::{Array, Promise};
 use redis_entraid_client::Growable;
 use redis_entraid_client::{Error, FetchError};
-use redis_entraid_core::drive::{Refresh, Tokens, refresh};
+use redis_entraid_core::drive::{Refresh, SharedTokenManager, refresh};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Generation, TokenManager};
 use redis_entraid_core::time::{Clock, Instant};
@@ -48,7 +48,7 @@ struct Owned {
 }
 
 struct Shared {
-    tokens: Tokens<Growable<u8>, WAITERS>,
+    tokens: SharedTokenManager<Growable<u8>, WAITERS>,
     /// Why there is no first token, and whether asking again soon can't help.
     failure: RefCell<Option<(Error, bool)>>,
     is_over: Cell<bool>,
@@ -64,7 +64,7 @@ impl RawManager {
         let mut manager = TokenManager::new(options.policy(), [slot(), slot()]);
         manager.seed(options.seed());
         let (failure, is_over) = Default::default();
-        let shared = Rc::new(Shared { tokens: Tokens::new(manager), failure, is_over });
+        let shared = Rc::new(Shared { tokens: SharedTokenManager::new(manager), failure, is_over });
         let (ours, clock, hears) = (shared.clone(), JsClock(host.clone()), host.clone());
         let driver = async move {
             let mut memory = Zeroizing::new(vec![0; RESPONSE]);
@@ -73,7 +73,7 @@ impl RawManager {
                 report(&hears, &event);
             };
             let tokens = &ours.tokens;
-            let when = Refresh::InGoodTime;
+            let when = Refresh::Background;
             _ = refresh(tokens, &mut source, &clock, &mut memory, when, told).await;
         };
         let ending = Rc::new(Ending::default());
@@ -122,13 +122,13 @@ impl RawManager {
         })
     }
 
-    /// Hears that a server refused token number `have`: another one is fetched.
+    /// Is told that a server refused token number `have`: another one is fetched.
     pub fn rejected(&self, have: u32) {
         let now = JsClock(self.host.clone()).now();
         self.owned.shared.tokens.with(|manager| manager.rejected(now, Generation(have)));
     }
 
-    /// Hears that a server took token number `have`.
+    /// Is told that a server took token number `have`.
     pub fn accepted(&self, have: u32) {
         self.owned.shared.tokens.with(|manager| manager.accepted(Generation(have)));
     }

@@ -147,7 +147,7 @@ impl RawSubscriber {
     /// As that of a client.
     pub fn health(&self) -> Box<[f64]> {
         let subscriber = &self.owned.subscriber;
-        health(&subscriber.standing(), &subscriber.health())
+        health(&subscriber.status(), &subscriber.health())
     }
 
     /// Ends it, and its connection with it.

@@ -94,7 +94,7 @@ impl<S, C> Builder<S, C> {
         Builder { reactor, settings, source, connector, snapshot, chosen }
     }
 
-    /// Connects without TLS: for tests, and for a proxy beside the component that does TLS. Tokens
+    /// Connects without TLS: for tests, and for a proxy beside the component that does TLS. SharedTokenManager
     /// go out in clear.
     pub fn plain(self) -> Builder<S, Tcp> {
         let connector = Tcp::new(self.reactor.clone());
@@ -173,7 +173,7 @@ impl<S, C> Builder<S, C> {
         self
     }
 
-    /// Hears what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
+    /// Is told what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
     #[must_use]
     pub fn on_push(mut self, hook: impl Fn(Value<'_>) + 'static) -> Self {
         self.settings.on_push = Some(Box::new(hook));
@@ -187,7 +187,7 @@ impl<S, C> Builder<S, C> {
         self
     }
 
-    /// Hears what happens, for logs and metrics.
+    /// Is told what happens, for logs and metrics.
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&Event) + 'static) -> Self {
         self.settings.on_event = Some(Box::new(hook));

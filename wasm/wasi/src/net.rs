@@ -24,7 +24,7 @@ use crate::clock::WasiClock;
 use crate::reactor::Reactor;
 
 /// Opens TCP connections without TLS: for tests, and for a proxy beside the component that does
-/// TLS. Tokens go out in clear.
+/// TLS. SharedTokenManager go out in clear.
 #[derive(Clone, Debug)]
 pub struct Tcp(Reactor);
 

@@ -127,7 +127,7 @@ impl transport::ConnectError for ConnectError {
     }
 }
 
-/// Chance, from the host.
+/// Random numbers from the host.
 struct Random;
 
 impl RngCore for Random {

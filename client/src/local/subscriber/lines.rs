@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use super::Shared;
 use crate::error::Error;
-use crate::{Line, Mail, Mailbox};
+use crate::{Mail, SubscriberConnection, SubscriptionHub};
 use redis_entraid_core::connection::{CloseReason, Config, ConnectionHealth, Output};
 use redis_entraid_core::drive::{DialError, Handler, Owner, Submit, Wanted};
 use redis_entraid_core::reconnect::Dial;
@@ -21,7 +21,7 @@ use redis_entraid_core::transport::{ConnectError, Connector};
 /// See the [module](self).
 pub(super) struct Lines<T> {
     shared: Rc<Shared<T>>,
-    mailbox: Arc<Mailbox<RefCell<Mail>>>,
+    hub: Arc<SubscriptionHub<RefCell<Mail>>>,
     config: Config,
     slots: [RefCell<Option<Slot>>; 2],
     /// Which of them is the one that there has to be.
@@ -31,29 +31,29 @@ pub(super) struct Lines<T> {
 }
 
 struct Slot {
-    line: Line<RefCell<Mail>>,
+    line: SubscriberConnection<RefCell<Mail>>,
     health: Option<ConnectionHealth>,
 }
 
 impl<T> Drop for Lines<T> {
     fn drop(&mut self) {
-        self.mailbox.end(&Error::Closed);
+        self.hub.end(&Error::Closed);
     }
 }
 
 impl<T: Timer> Lines<T> {
     pub(super) fn new(
         shared: Rc<Shared<T>>,
-        mailbox: Arc<Mailbox<RefCell<Mail>>>,
+        hub: Arc<SubscriptionHub<RefCell<Mail>>>,
         config: Config,
     ) -> Self {
         let (slots, current, news) = Default::default();
-        Self { shared, mailbox, config, slots, current, news }
+        Self { shared, hub, config, slots, current, news }
     }
 
     /// Everything is over.
     pub(super) fn too_late(&self) {
-        self.mailbox.end(&self.shared.too_late());
+        self.hub.end(&self.shared.too_late());
     }
 
     /// Keeps them for as long as somebody reads, and tokens are fetched.
@@ -103,12 +103,12 @@ impl<T> Keeper<'_, T> {
     }
 
     /// What the other one says of itself, if there is one.
-    fn other(&self, says: impl FnOnce(&Line<RefCell<Mail>>) -> bool) -> bool {
+    fn other(&self, says: impl FnOnce(&SubscriberConnection<RefCell<Mail>>) -> bool) -> bool {
         self.other.borrow().as_ref().is_some_and(|slot| says(&slot.line))
     }
 
     /// Has the other one look, if there is something to see.
-    fn tell(&self, line: &mut Line<RefCell<Mail>>) {
+    fn tell(&self, line: &mut SubscriberConnection<RefCell<Mail>>) {
         if line.has_news() {
             line.seen();
             self.lines.news.set(true);
@@ -122,7 +122,7 @@ impl<T: Timer> Handler for Keeper<'_, T> {
     }
 
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
-        if self.is_current() && self.other(Line::is_settled) {
+        if self.is_current() && self.other(SubscriberConnection::is_settled) {
             connection.retire();
         }
         let mut slot = self.slot.borrow_mut();
@@ -154,16 +154,16 @@ impl<T: Timer> Handler for Keeper<'_, T> {
         if !self.is_current() {
             return;
         }
-        self.lines.shared.standing.borrow_mut().set_health(self.lines.shared.now(), *health);
+        self.lines.shared.status.borrow_mut().set_health(self.lines.shared.now(), *health);
     }
 }
 
 impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     fn poll_wanted(&mut self, cx: &mut Context<'_>, _: Instant) -> Wanted {
-        if self.lines.mailbox.poll_changes(cx).is_none() {
+        if self.lines.hub.poll_changes(cx).is_none() {
             return Wanted::NeverAgain;
         }
-        let wanted = self.is_current() || self.other(Line::is_to_be_replaced);
+        let wanted = self.is_current() || self.other(SubscriberConnection::is_to_be_replaced);
         if wanted { Wanted::Now } else { Wanted::Later }
     }
 
@@ -178,18 +178,18 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
     }
 
     fn connect_timeout(&self) -> Duration {
-        self.lines.shared.standing.borrow().connect_timeout()
+        self.lines.shared.status.borrow().connect_timeout()
     }
 
     fn connected(&mut self) {
         self.lines.shared.dialed();
-        let mailbox = self.lines.mailbox.clone();
+        let hub = self.lines.hub.clone();
         let line = if self.other.borrow().is_some() {
-            Line::replacing(mailbox)
+            SubscriberConnection::replacing(hub)
         } else {
             // Both may have been dialing: now there is one.
             self.lines.current.set(self.at);
-            Line::new(mailbox)
+            SubscriberConnection::new(hub)
         };
         *self.slot.borrow_mut() = Some(Slot { line, health: None });
         self.lines.news.set(true);
@@ -212,7 +212,7 @@ impl<T: Timer, E: ConnectError> Owner<E> for Keeper<'_, T> {
                 if let Some(health) = *health {
                     self.lines
                         .shared
-                        .standing
+                        .status
                         .borrow_mut()
                         .set_health(self.lines.shared.now(), health);
                 }

@@ -53,7 +53,7 @@ fn a_redirected_command_goes_to_the_address_under_the_configured_name() {
         // One connection for each, by all handles, and the certificate's name at each.
         let mut other = client.clone();
         assert_eq!(get(&mut other, "a").await, "at a");
-        assert_eq!(get(&mut client.door().enter(), "b").await, "at b");
+        assert_eq!(get(&mut client.downgrade().enter(), "b").await, "at b");
         let places = ["cache:10000 as cache", "10.0.0.1:8501 as cache", "cache:8502 as cache"];
         assert_eq!(
             (broker.dialed(), broker.world.now().as_millis()),
@@ -68,7 +68,7 @@ fn a_redirected_command_goes_to_the_address_under_the_configured_name() {
         // Who hears what happens hears it of all; health is that of the client's own connection.
         let logins =
             |events: &Vec<String>| events.iter().filter(|it| it.contains("logged in")).count();
-        assert_eq!((logins(&events.borrow()), client.standing().connects()), (3, 1));
+        assert_eq!((logins(&events.borrow()), client.status().connects()), (3, 1));
     });
 }
 
@@ -167,7 +167,7 @@ fn a_node_that_is_gone_is_dialed_for_a_command_and_no_earlier() {
     });
     // One that may go when it is idle does so.
     let mut settings = Broker::settings(false);
-    settings.config.idle = Idle::LetGo(Duration::from_secs(60));
+    settings.config.idle = Idle::Close(Duration::from_secs(60));
     // The own connection is number 2 then.
     let rule = |number, command: &str| cluster(if number == 2 { 0 } else { number }, command);
     with(&Broker::new(rule), settings, async |mut client, broker| {

@@ -4,7 +4,7 @@ use super::wire::{Bench, HELLO, Rule, Wire, usual};
 use std::vec;
 
 use super::*;
-use redis_entraid_core::drive::within;
+use redis_entraid_core::drive::timeout_at;
 
 /// Waits for a command for so many milliseconds. Says whether it was answered.
 async fn patient(
@@ -14,7 +14,7 @@ async fn patient(
     args: &[Arg<'_>],
 ) -> Option<Result<(), Error>> {
     let until = world.now().plus(Duration::from_millis(time));
-    within(world, until, async { client.command(args).await.map(|_| ()) }).await
+    timeout_at(world, until, async { client.command(args).await.map(|_| ()) }).await
 }
 
 fn said(wire: &Wire) -> Vec<std::string::String> {

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn nothing_of_ours_follows_a_discard_that_may_yet_be_refused() {
     let mut bench = Bench::with(Config::default(), 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.heard.clear();
@@ -49,7 +49,7 @@ fn who_retires_and_is_not_logged_in_any_more_waits_for_no_transaction() {
 #[test]
 fn a_confirmation_larger_than_the_buffer_counts_what_the_server_counts() {
     let mut bench = Bench::with(Config { set_info: false, ..Config::default() }, 96, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     let name = "z".repeat(100);

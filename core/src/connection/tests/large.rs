@@ -5,7 +5,7 @@ use super::*;
 /// A connection that is logged in, with a receive buffer of this size.
 fn ready(receive: usize) -> Bench {
     let mut bench = Bench::with(Config { set_info: false, ..Config::default() }, receive, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     let logged_in = Event::LoggedIn { generation: ONE, protocol: Protocol::Resp3 };
     assert_eq!(bench.answer(HELLO), [event(logged_in)]);
@@ -25,7 +25,7 @@ fn a_refusal_larger_than_the_buffer_is_the_same_refusal() {
         assert_eq!(bench.manager.health(bench.now).rejections, 1);
         // A server without HELLO quotes what it got.
         let mut bench = Bench::with(Config::default(), receive, 256, 8);
-        bench.look();
+        bench.update();
         bench.flush();
         bench.heard.clear();
         bench.answer(&format!("-ERR unknown command 'HELLO', with args {long}\r\n"));

@@ -6,7 +6,7 @@ use crate::time::UnixTime;
 #[test]
 fn a_login_is_one_hello_and_opens_the_connection() {
     let mut bench = Bench::new();
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["HELLO 3 AUTH oid token-1"]);
     assert_eq!(bench.connection.submit(bench.now, 1, args!["PING"]), Err(SubmitError::Full));
@@ -24,11 +24,11 @@ fn a_login_is_one_hello_and_opens_the_connection() {
 fn without_a_token_it_waits_for_one() {
     let mut bench = Bench::new();
     bench.manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&[]);
     bench.token("late");
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["HELLO 3 AUTH oid late"]);
 }
@@ -36,7 +36,7 @@ fn without_a_token_it_waits_for_one() {
 #[test]
 fn a_token_larger_than_the_transmit_buffer_goes_out_in_pieces_and_is_wiped() {
     let mut bench = Bench::with(Config::default(), 256, 16, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["HELLO 3 AUTH oid token-1"]);
     let (_, _, transmitter) = bench.connection.parts();
@@ -46,7 +46,7 @@ fn a_token_larger_than_the_transmit_buffer_goes_out_in_pieces_and_is_wiped() {
     let (mut receive, mut memory) = ([0_u8; 16], [0_u8; 64]);
     let ring = [Pending::default()];
     let mut small = Connection::new(Config::default(), &mut receive[..], &mut memory[..], ring);
-    small.look(secs(0), &mut bench.manager);
+    small.update(secs(0), &mut bench.manager);
     assert!(small.transmit().ends_with(b"token-1\r\n"));
     drop(small);
     assert_eq!(memory, [0; 64]);
@@ -56,14 +56,14 @@ fn a_token_larger_than_the_transmit_buffer_goes_out_in_pieces_and_is_wiped() {
 fn resp2_is_a_choice_and_a_way_out() {
     let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::default() };
     let mut bench = Bench::with(config, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["AUTH oid token-1"]);
     let logged_in = event(Event::LoggedIn { generation: ONE, protocol: Protocol::Resp2 });
     assert_eq!(bench.answer("+OK\r\n"), [&*logged_in]);
 
     let mut bench = Bench::new();
-    bench.look();
+    bench.update();
     bench.flush();
     assert!(bench.answer("-NOPROTO unsupported protocol version\r\n").is_empty());
     bench.hears(&["HELLO 3 AUTH oid token-1", "AUTH oid token-1"]);
@@ -75,12 +75,12 @@ fn a_name_goes_with_the_login_whatever_the_protocol() {
     let name = ClientName::new("gateway-7");
     let config = Config { name, set_info: false, ..Config::default() };
     let mut bench = Bench::with(config.clone(), 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["HELLO 3 AUTH oid token-1 SETNAME gateway-7"]);
 
     let mut bench = Bench::with(Config { protocol: Protocol::Resp2, ..config }, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer("+OK\r\n");
     bench.submit(1, args!["PING"]);
@@ -93,7 +93,7 @@ fn a_name_goes_with_the_login_whatever_the_protocol() {
 #[test]
 fn the_library_introduces_itself_behind_the_first_command_that_is_not_in_a_transaction() {
     let mut bench = Bench::with(Config::default(), 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.heard.clear();
@@ -118,7 +118,7 @@ fn the_library_introduces_itself_behind_the_first_command_that_is_not_in_a_trans
 #[test]
 fn a_refused_first_login_ends_the_connection_and_says_why() {
     let mut bench = Bench::new();
-    bench.look();
+    bench.update();
     bench.flush();
     let error = LoginError::WrongPass;
     let reason = CloseReason::Refused(error);
@@ -134,14 +134,14 @@ fn a_refused_first_login_ends_the_connection_and_says_why() {
 #[test]
 fn a_login_that_is_not_answered_is_given_up_at_its_deadline() {
     let mut bench = Bench::new();
-    bench.look();
+    bench.update();
     bench.flush();
     assert_eq!(bench.connection.next_deadline(), secs(5));
     bench.now = Instant::from_millis(4_999);
-    bench.look();
+    bench.update();
     assert!(bench.outputs().is_empty());
     bench.now = secs(5);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::LoginTimeout)]);
 }
 
@@ -150,16 +150,16 @@ fn another_login_goes_out_alone_when_all_replies_are_in() {
     let mut bench = Bench::ready();
     bench.now = secs(60);
     bench.token("token-2");
-    bench.look();
+    bench.update();
     let due = bench.connection.next_deadline();
     assert!(due > secs(60) && due < secs(90), "{due:?}");
     bench.now = due.minus(Duration::from_millis(1));
     bench.submit(1, args!["GET", "a"]);
     bench.submit(2, args!["GET", "b"]);
-    bench.look();
+    bench.update();
     bench.submit(3, args!["GET", "c"]);
     bench.now = due;
-    bench.look();
+    bench.update();
     assert_eq!(bench.connection.submit(bench.now, 4, args!["PING"]), Err(SubmitError::Full));
     bench.hears(&["GET a", "GET b", "GET c"]);
     assert_eq!(bench.answer("+A\r\n+B\r\n"), ["1 A", "2 B"]);
@@ -203,15 +203,15 @@ fn a_server_that_is_busy_is_asked_again_a_little_later() {
     bench.answer("-LOADING Redis is loading the dataset in memory\r\n");
     let at = bench.now;
     for wait in [1, 2, 4] {
-        bench.look();
+        bench.update();
         let due = bench.connection.next_deadline();
         assert_eq!(due.since(bench.now).as_secs(), wait);
         bench.now = due.minus(Duration::from_millis(1));
-        bench.look();
+        bench.update();
         bench.flush();
         bench.hears(&[]);
         bench.now = due;
-        bench.look();
+        bench.update();
         bench.flush();
         bench.hears(&["AUTH oid token-2"]);
         bench.answer("-LOADING Redis is loading the dataset in memory\r\n");
@@ -229,7 +229,7 @@ fn a_login_that_has_ended_is_never_written_to() {
     // Nobody has looked yet, and still nothing is taken.
     bench.now = secs(3600);
     assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "b"]), Err(SubmitError::Full));
-    bench.look();
+    bench.update();
     let reason = CloseReason::LoginExpired;
     assert_eq!(bench.outputs(), [format!("1 Unknown {:?}", Some(reason)), ended(reason)]);
     assert!(bench.connection.transmit().is_empty());
@@ -238,7 +238,7 @@ fn a_login_that_has_ended_is_never_written_to() {
 #[test]
 fn a_token_that_goes_away_while_it_is_sent_ends_the_connection() {
     let mut bench = Bench::with(Config::default(), 64, 8, 4);
-    bench.look();
+    bench.update();
     assert!(!bench.connection.transmit().is_empty());
     bench.token("token-2");
     bench.token("token-3");
@@ -255,7 +255,7 @@ fn a_token_for_another_service_is_called_so() {
     manager.push(secs(0), &token).unwrap();
     let ring = [Pending::default(); 2];
     let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
-    connection.look(secs(0), &mut manager);
+    connection.update(secs(0), &mut manager);
     let len = connection.transmit().len();
     connection.sent(len);
     let reply = b"-WRONGPASS invalid username-password pair\r\n";
@@ -271,7 +271,7 @@ fn a_token_for_another_service_is_called_so() {
 #[test]
 fn the_manager_hears_of_a_refused_first_login_before_the_connection_is_done() {
     let mut bench = Bench::new();
-    bench.look();
+    bench.update();
     let len = bench.connection.transmit().len();
     bench.connection.sent(len);
     let reply = b"-WRONGPASS no\r\n";
@@ -279,8 +279,8 @@ fn the_manager_hears_of_a_refused_first_login_before_the_connection_is_done() {
     bench.connection.received(bench.now, reply.len());
     // A pump that waits for the last word has to look first.
     assert_eq!(bench.outputs().len(), 1);
-    assert!(bench.connection.wants_look());
-    bench.look();
+    assert!(bench.connection.needs_update());
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::Refused(LoginError::WrongPass))]);
     assert_eq!(bench.manager.health(bench.now).rejections, 1);
 }
@@ -305,18 +305,18 @@ fn a_newer_token_in_the_middle_of_a_drain_holds_no_command_up() {
     bench.token("token-3");
     bench.submit(2, args!["EXEC"]);
     bench.answer("*0\r\n");
-    bench.look();
+    bench.update();
     if !bench.connection.is_ready() {
         bench.answer("+OK\r\n");
     }
-    assert!(bench.connection.is_ready() && !bench.connection.wants_look());
+    assert!(bench.connection.is_ready() && !bench.connection.needs_update());
 }
 
 /// A connection that sends commands behind its first login.
 fn eager(protocol: Protocol) -> Bench {
     let config = Config { eager: true, set_info: false, protocol, ..Config::default() };
     let mut bench = Bench::with(config, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench
 }
 
@@ -341,7 +341,7 @@ fn commands_may_follow_the_first_login_in_the_same_flight() {
     }
     // Else they wait.
     let mut bench = Bench::new();
-    bench.look();
+    bench.update();
     let early = bench.connection.submit(bench.now, 1, args!["INCR", "n"]);
     assert_eq!(early, Err(SubmitError::Full));
 }
@@ -367,7 +367,7 @@ fn what_followed_a_login_that_is_refused_is_answered_before_the_end() {
     bench.flush();
     bench.answer("-WRONGPASS no\r\n");
     bench.now = bench.connection.next_deadline();
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs()[0], "1 Unknown None");
 }
 
@@ -400,9 +400,9 @@ fn a_refusal_stays_the_reason_whatever_ends_the_connection_then() {
         bench.submit(1, args!["INCR", "n"]);
         bench.answer("-WRONGPASS no\r\n");
         end(&mut bench);
-        bench.look();
+        bench.update();
         bench.answer("-NOAUTH no\r\n");
-        bench.look();
+        bench.update();
         let reason = bench.connection.parts().0.close_reason();
         assert_eq!(reason, Some(CloseReason::Refused(LoginError::WrongPass)));
     }
@@ -413,11 +413,11 @@ fn what_follows_a_login_has_its_time_and_no_more() {
     let config =
         Config { eager: true, command_timeout: Duration::from_secs(1), ..Config::default() };
     let mut bench = Bench::with(config, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.submit(1, args!["INCR", "n"]);
     assert_eq!(bench.connection.next_deadline(), secs(1));
     bench.now = secs(1);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), ["1 Unknown None"]);
 }
 
@@ -426,7 +426,7 @@ fn a_connection_is_ready_while_it_logs_in_again_and_until_a_reply_is_overdue() {
     let mut bench = Bench::new();
     let ready = |bench: &Bench| bench.connection.health(bench.now).ready;
     assert!(!ready(&bench));
-    bench.look();
+    bench.update();
     bench.flush();
     assert!(!ready(&bench), "nobody is logged in");
     bench.answer(HELLO);
@@ -439,7 +439,7 @@ fn a_connection_is_ready_while_it_logs_in_again_and_until_a_reply_is_overdue() {
     bench.now = bench.now.plus(Duration::from_millis(4999));
     assert!(ready(&bench));
     bench.now = bench.now.plus(Duration::from_millis(1));
-    bench.look();
+    bench.update();
     assert!(!ready(&bench), "a reply is overdue");
     bench.answer("+late\r\n");
     assert!(ready(&bench));
@@ -454,11 +454,11 @@ fn a_token_that_ended_while_the_machine_slept_ends_the_login_and_says_so() {
     let mut token = Token::new(Secret::new("dated")).with_user("oid");
     token.expires_on = Some(wall(3600));
     bench.manager.push(bench.now, &token).unwrap();
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.now = bench.now.plus(Duration::from_secs(1));
     bench.manager.unix_time(bench.now, wall(4000));
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::LoginExpired)]);
 }

@@ -21,20 +21,20 @@ impl Grower {
         let ring = Grows::new(8, 1 << 20);
         let connection = Connection::new(config, memory(), memory(), ring);
         let mut grower = Self { now: secs(0), manager, connection };
-        grower.look();
+        grower.update();
         grower.send();
         grower.receive(HELLO.as_bytes());
         grower
     }
 
-    fn look(&mut self) {
-        self.connection.look(self.now, &mut self.manager);
+    fn update(&mut self) {
+        self.connection.update(self.now, &mut self.manager);
     }
 
     fn at(&mut self, now: Instant) {
         self.now = now;
         if now >= self.connection.next_deadline() {
-            self.look();
+            self.update();
         }
     }
 
@@ -126,7 +126,7 @@ fn what_a_long_pipeline_took_is_given_back() {
 fn memory_is_given_back_after_seconds_of_quiet_and_nobody_is_woken_any_more() {
     let mut grower = Grower::new();
     grower.at(secs(10));
-    grower.look();
+    grower.update();
     let ping_at = grower.connection.next_deadline();
     assert!(ping_at > secs(200), "there is nothing to give back yet");
     for _ in 0..12 {
@@ -178,12 +178,12 @@ fn what_is_under_way_stays() {
     let reply = bulk(5000);
     assert_eq!(grower.receive(&reply[..3000]), 0);
     grower.at(secs(4));
-    grower.look();
+    grower.update();
     assert_eq!(grower.receive(&reply[3000..]), 1);
     // A command that nobody sends.
     grower.connection.submit(grower.now, 7, args!["SET", "k", &"x".repeat(5000)]).unwrap();
     grower.at(secs(8));
-    grower.look();
+    grower.update();
     let sent = grower.connection.transmit().to_vec();
     let mut expected = Vec::new();
     encode(args!["SET", "k", &"x".repeat(5000)], &mut |piece| expected.extend_from_slice(piece));
@@ -196,7 +196,7 @@ fn a_reply_that_is_skipped_is_reported_with_the_limit() {
     let mut grower = Grower::new();
     let config = Config { set_info: false, ..Config::default() };
     grower.connection = Connection::new(config, memory(), memory(), Grows::new(8, 64));
-    grower.look();
+    grower.update();
     grower.send();
     grower.receive(HELLO.as_bytes());
     grower.connection.submit(grower.now, 7, args!["GET", "k"]).unwrap();
@@ -226,14 +226,14 @@ fn a_reply_that_is_skipped_is_reported_with_the_limit() {
 fn a_command_without_a_time_limit_keeps_no_memory_when_it_is_answered() {
     let mut grower = Grower::new();
     grower.at(secs(10));
-    grower.look();
+    grower.update();
     assert!(grower.least());
     let value = "x".repeat(5000);
     let args = args!["SET", "k", value.as_str()];
     let mut command = Vec::new();
     encode(args, &mut |piece| command.extend_from_slice(piece));
     let (now, by) = (grower.now, Instant::FAR_FUTURE);
-    grower.connection.submit_encoded(now, by, 7, Class::Plain, &command).unwrap();
+    grower.connection.submit_encoded(now, by, 7, CommandClass::Plain, &command).unwrap();
     grower.send();
     // It is looked at when something is due, and only then.
     for second in 11..=100 {

@@ -57,7 +57,7 @@ fn a_login_that_is_forgotten_where_none_can_be_sent_ends_the_connection() {
 fn the_side_that_failed_is_named_when_a_login_ends() {
     let ends = |bench: &mut Bench| {
         bench.now = secs(3600);
-        bench.look();
+        bench.update();
         bench.outputs().pop()
     };
     // Nobody had a newer token.
@@ -67,7 +67,7 @@ fn the_side_that_failed_is_named_when_a_login_ends() {
     let mut bench = Bench::ready();
     let command = b"*1\r\n$4\r\nSLOW\r\n";
     let (now, by) = (bench.now, Instant::FAR_FUTURE);
-    bench.connection.submit_encoded(now, by, 1, Class::Plain, command).unwrap();
+    bench.connection.submit_encoded(now, by, 1, CommandClass::Plain, command).unwrap();
     due(&mut bench, "token-2");
     assert_eq!(ends(&mut bench), Some(ended(CloseReason::Unresponsive)));
     // A transaction was left open.

@@ -57,7 +57,7 @@ fn a_command_that_takes_too_long_is_given_up_and_its_reply_dropped() {
     bench.submit(2, args!["GET", "next"]);
     assert_eq!(bench.connection.next_deadline(), secs(5));
     bench.now = secs(5);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), ["1 Unknown None"]);
     bench.submit(3, args!["PING"]);
     assert_eq!(bench.answer("+SLOW\r\n+NEXT\r\n+PONG\r\n"), ["2 NEXT", "3 PONG"]);
@@ -69,15 +69,15 @@ fn a_silent_server_is_given_up() {
     bench.now = secs(100);
     bench.submit(1, args!["GET", "a"]);
     bench.now = secs(105);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), ["1 Unknown None"]);
     assert_eq!(bench.connection.next_deadline(), secs(115));
     bench.now = secs(114);
     bench.answer("$5\r\n");
-    bench.look();
+    bench.update();
     assert_eq!(bench.connection.next_deadline(), secs(124), "a byte is a sign of life");
     bench.now = secs(124);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::Unresponsive)]);
 }
 
@@ -86,14 +86,14 @@ fn a_command_that_may_take_long_makes_no_server_unresponsive() {
     let mut bench = Bench::ready();
     let slow = b"*2\r\n$4\r\nEVAL\r\n$4\r\nslow\r\n";
     let by = secs(60);
-    let (now, class) = (bench.now, Class::Plain);
+    let (now, class) = (bench.now, CommandClass::Plain);
     bench.connection.submit_encoded(now, by, 1, class, slow).unwrap();
     bench.submit(2, args!["GET", "a"]);
     bench.now = secs(5);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), ["2 Unknown None"], "its own time is over");
     bench.now = Instant::from_millis(59_999);
-    bench.look();
+    bench.update();
     assert_eq!(bench.answer("+done\r\n+late\r\n"), ["1 done"]);
     assert!(bench.connection.is_ready());
 }
@@ -101,14 +101,14 @@ fn a_command_that_may_take_long_makes_no_server_unresponsive() {
 #[test]
 fn an_idle_connection_is_kept_and_a_refused_ping_is_a_sign_of_life() {
     let mut bench = Bench::ready();
-    bench.look();
+    bench.update();
     assert_eq!(bench.connection.next_deadline(), secs(240));
     bench.now = secs(240);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["PING"]);
     assert!(bench.answer("-NOPERM User oid has no permissions to run 'ping'\r\n").is_empty());
-    bench.look();
+    bench.update();
     assert_eq!(bench.connection.next_deadline(), secs(480));
     assert!(bench.connection.is_ready());
 }
@@ -125,7 +125,7 @@ fn a_reply_larger_than_the_buffer_is_skipped_and_reported() {
     let push = format!(">1\r\n$300\r\n{}\r\n", "x".repeat(300));
     assert_eq!(bench.answer(&push), ["push the reply has 312 bytes, the receive buffer 256"]);
     let mut bench = Bench::with(Config::default(), 32, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     let hello = format!("%1\r\n+modules\r\n${}\r\n{}\r\n", 200, "m".repeat(200));
     let logged_in = Event::LoggedIn { generation: ONE, protocol: Protocol::Resp3 };
@@ -135,7 +135,7 @@ fn a_reply_larger_than_the_buffer_is_skipped_and_reported() {
 #[test]
 fn full_buffers_push_back_and_nothing_is_lost() {
     let mut bench = Bench::with(Config { set_info: false, ..Config::default() }, 64, 64, 3);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.heard.clear();
@@ -155,7 +155,7 @@ fn full_buffers_push_back_and_nothing_is_lost() {
     let submitted = bench.connection.submit(bench.now, 5, args!["GET", &*long]);
     assert_eq!(submitted, Err(SubmitError::TooLarge(error)));
     let submitted = bench.connection.submit(bench.now, 5, args!["AUTH", "x"]);
-    assert_eq!(submitted, Err(SubmitError::Refused(Refused::Login)));
+    assert_eq!(submitted, Err(SubmitError::Refused(CommandRefused::Login)));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn an_answer_to_nothing_ends_the_connection() {
     }
     // What a server says instead of a greeting is the answer to the login.
     let mut bench = Bench::new();
-    bench.look();
+    bench.update();
     bench.flush();
     let error = LoginError::MaxClients;
     assert_eq!(
@@ -203,32 +203,32 @@ fn replies_in_single_bytes_cost_no_more_than_in_one_piece() {
 
 #[test]
 fn an_idle_connection_may_be_let_go() {
-    let idle = Idle::LetGo(Duration::from_secs(60));
+    let idle = Idle::Close(Duration::from_secs(60));
     let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.now = secs(30);
     bench.submit(1, args!["GET", "k"]);
     bench.answer("_\r\n");
     bench.now = secs(40);
-    bench.look();
+    bench.update();
     assert_eq!(bench.connection.next_deadline(), secs(90));
     bench.now = Instant::from_millis(89_999);
-    bench.look();
+    bench.update();
     assert!(bench.outputs().is_empty());
     bench.now = secs(90);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::Idle)]);
     // What the server keeps for it keeps it.
     let mut bench = Bench::with(Config { idle, ..Config::default() }, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.submit(1, args!["WATCH", "k"]);
     bench.answer("+OK\r\n+OK\r\n+OK\r\n");
     bench.now = secs(1000);
-    bench.look();
+    bench.update();
     assert!(bench.outputs().is_empty());
 }
 
@@ -254,7 +254,7 @@ fn a_late_command_may_still_be_executed() {
     // The transport takes nothing.
     bench.connection.submit(bench.now, 1, args!["INCR", "n"]).unwrap();
     bench.now = secs(5);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), ["1 Unknown None"]);
     bench.flush();
     bench.hears(&["INCR n"]);
@@ -267,15 +267,15 @@ fn an_idle_connection_is_pinged_also_while_a_login_waits_for_its_turn() {
     let mut bench = Bench::new();
     bench.manager = TokenManager::new(policy, [[0; 64]; 2]);
     bench.token("token-1");
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.heard.clear();
     bench.token("token-2");
-    bench.look();
+    bench.update();
     assert_eq!(bench.connection.next_deadline(), secs(240));
     bench.now = secs(240);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["PING"]);
 }

@@ -8,10 +8,10 @@ fn a_blocking_command_has_its_time_and_holds_others_back_here() {
     bench.submit(1, args!["BLPOP", "queue", 8]);
     assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "a"]), Err(SubmitError::Full));
     // Neither late nor unresponsive while it blocks, and for as long as any command behind that.
-    bench.look();
+    bench.update();
     assert_eq!(bench.connection.next_deadline(), secs(13));
     bench.now = Instant::from_millis(12_999);
-    bench.look();
+    bench.update();
     assert!(bench.outputs().is_empty());
     assert_eq!(bench.answer("*2\r\n+queue\r\n+job\r\n"), ["1 ?"]);
     bench.submit(2, args!["GET", "a"]);
@@ -19,7 +19,7 @@ fn a_blocking_command_has_its_time_and_holds_others_back_here() {
     // Longer than a login could wait is refused, but in a transaction nothing blocks.
     for long in [args!["BLPOP", "queue", "10.001"], args!["XREAD", "BLOCK", 0, "STREAMS", "s", "0"]]
     {
-        let refused = Err(SubmitError::Refused(Refused::Blocking));
+        let refused = Err(SubmitError::Refused(CommandRefused::Blocking));
         assert_eq!(bench.connection.submit(bench.now, 3, long), refused);
     }
     bench.submit(4, args!["MULTI"]);
@@ -33,11 +33,11 @@ fn a_login_waits_for_a_blocking_command_and_comes_before_the_next() {
     let mut bench = Bench::ready();
     bench.now = secs(60);
     bench.token("token-2");
-    bench.look();
+    bench.update();
     let due = bench.connection.next_deadline();
     bench.submit(1, args!["BLPOP", "queue", 10]);
     bench.now = due.max(secs(61));
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["BLPOP queue 10"]);
     assert_eq!(bench.answer("_\r\n").len(), 1);
@@ -81,7 +81,7 @@ fn a_subscription_is_done_when_all_of_it_is_confirmed() {
     bench.submit(6, args!["SUBSCRIBE", "secret"]);
     assert_eq!(bench.answer("-NOPERM no access\r\n"), ["6 error NOPERM"]);
     bench.submit(7, args!["MULTI"]);
-    let refused = Err(SubmitError::Refused(Refused::Subscription));
+    let refused = Err(SubmitError::Refused(CommandRefused::Subscription));
     assert_eq!(bench.connection.submit(bench.now, 8, args!["SUBSCRIBE", "a"]), refused);
 }
 
@@ -104,7 +104,7 @@ fn resp2_subscriber(replacement: Replacement) -> Bench {
     let config =
         Config { protocol: Protocol::Resp2, set_info: false, replacement, ..Config::default() };
     let mut bench = Bench::with(config, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer("+OK\r\n");
     bench.submit(1, args!["SUBSCRIBE", "a"]);
@@ -116,12 +116,12 @@ fn resp2_subscriber(replacement: Replacement) -> Bench {
 #[test]
 fn a_resp2_subscriber_takes_only_what_resp2_allows() {
     let mut bench = resp2_subscriber(Replacement::default());
-    let refused = Err(SubmitError::Refused(Refused::Subscriber));
+    let refused = Err(SubmitError::Refused(CommandRefused::Subscriber));
     assert_eq!(bench.connection.submit(bench.now, 2, args!["GET", "k"]), refused);
     assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
     // The connection's own PING is answered in the subscriber's way.
     bench.now = secs(240);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["PING"]);
     assert!(bench.answer("*2\r\n+pong\r\n+\r\n").is_empty());
@@ -144,7 +144,7 @@ fn a_resp2_subscriber_is_replaced_before_its_login_ends() {
     due(&mut bench, "token-2");
     let ends_in = secs(3600).since(bench.now);
     assert_eq!(bench.outputs(), [event(Event::ReplacementDue { ends_in })]);
-    bench.look();
+    bench.update();
     assert!(bench.outputs().is_empty(), "it is said once");
     assert_eq!(bench.answer("*3\r\n+message\r\n+a\r\n+x\r\n"), ["push message a x"]);
 }
@@ -155,12 +155,12 @@ fn a_subscriber_that_retires_hands_out_what_was_under_way_and_its_subscriptions_
     due(&mut bench, "token-2");
     bench.outputs();
     bench.connection.retire();
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["PING"]);
     // It was said once, and nothing else is taken.
     bench.connection.retire();
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&[]);
     let full = bench.connection.submit(bench.now, 2, args!["SUBSCRIBE", "b"]);
@@ -176,13 +176,13 @@ fn a_subscriber_that_retires_waits_behind_what_it_has_said_before() {
     // No room for a PING.
     let config = Config { set_info: false, replacement: Replacement::Overlap, ..Config::default() };
     let mut bench = Bench::with(config, 256, 256, 1);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.submit(1, args!["SUBSCRIBE", "a"]);
     bench.heard.clear();
     bench.connection.retire();
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&[]);
     assert_eq!(bench.answer(">3\r\n+subscribe\r\n+a\r\n:1\r\n"), ["1 ?"]);
@@ -202,7 +202,7 @@ fn a_subscriber_that_retires_while_it_logs_in_again_loses_nothing_either() {
         bench.heard.clear();
         let answer = format!(">3\r\n+message\r\n+a\r\n+x\r\n{reply}");
         assert_eq!(bench.answer(&answer)[0], "push message a x");
-        bench.look();
+        bench.update();
         bench.flush();
         bench.hears(&["PING"]);
         let last = ">3\r\n+message\r\n+a\r\n+y\r\n+PONG\r\n";
@@ -214,13 +214,13 @@ fn a_subscriber_that_retires_while_it_logs_in_again_loses_nothing_either() {
 fn a_subscriber_that_retires_and_is_not_answered_says_so() {
     let mut bench = resp2_subscriber(Replacement::Overlap);
     bench.connection.retire();
-    bench.look();
+    bench.update();
     bench.flush();
     bench.now = Instant::from_millis(14_999);
-    bench.look();
+    bench.update();
     assert!(bench.outputs().is_empty());
     bench.now = secs(15);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::Unresponsive)]);
 }
 
@@ -234,7 +234,7 @@ fn a_connection_whose_logins_are_refused_again_and_again_is_replaced_before_it_d
         bench.answer("-LOADING Redis is loading the dataset in memory\r\n");
         attempts += 1;
         loop {
-            bench.look();
+            bench.update();
             bench.flush();
             if !bench.heard.is_empty() || bench.connection.parts().0.has_ended() {
                 break;
@@ -277,15 +277,15 @@ fn what_is_lost_with_a_connection_is_said() {
 fn who_is_retired_while_logging_in_ends_at_once() {
     let mut fresh = Bench::new();
     let mut greeting = Bench::new();
-    greeting.look();
+    greeting.update();
     greeting.flush();
     let mut again = Bench::ready();
     due(&mut again, "token-2");
     for bench in [&mut fresh, &mut greeting, &mut again] {
         bench.connection.retire();
-        bench.look();
+        bench.update();
         assert_eq!(bench.outputs(), [ended(CloseReason::Replaced)]);
-        assert!(!bench.connection.wants_look());
+        assert!(!bench.connection.needs_update());
     }
 }
 
@@ -294,12 +294,12 @@ fn a_silent_server_behind_a_blocking_command_is_given_up() {
     let mut bench = Bench::ready();
     bench.submit(1, args!["BLPOP", "queue", 8]);
     bench.now = secs(13);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), ["1 Unknown None"]);
     // What the server holds back may still come, but not for ever.
     assert_eq!(bench.connection.next_deadline(), secs(23));
     bench.now = secs(23);
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::Unresponsive)]);
 }
 
@@ -309,7 +309,7 @@ fn a_confirmation_larger_than_the_buffer_is_a_confirmation() {
     for protocol in [Protocol::Resp3, Protocol::Resp2] {
         let mut bench =
             Bench::with(Config { protocol, set_info: false, ..Config::default() }, 256, 1024, 8);
-        bench.look();
+        bench.update();
         bench.flush();
         let (hello, first) =
             if protocol == Protocol::Resp3 { (HELLO, '>') } else { ("+OK\r\n", '*') };
@@ -335,7 +335,7 @@ fn a_confirmation_larger_than_the_buffer_is_a_confirmation() {
 fn a_large_reply_before_a_subscription_is_a_reply() {
     let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::default() };
     let mut bench = Bench::with(config, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer("+OK\r\n");
     bench.submit(1, args!["LRANGE", "a", 0, -1]);

@@ -11,10 +11,10 @@ fn settles(bench: &mut Bench) {
         while let len @ 1.. = bench.connection.transmit().len() {
             bench.connection.sent(len);
         }
-        if !bench.connection.wants_look() {
+        if !bench.connection.needs_update() {
             return;
         }
-        bench.look();
+        bench.update();
     }
     panic!("it wants to be looked at for ever: {:?}", bench.connection);
 }
@@ -40,20 +40,20 @@ fn a_forgotten_login_that_is_refused_then_leaves_none_to_serve() {
 fn a_replacement_that_becomes_due_in_the_middle_of_a_drain_is_said_and_holds_nothing_up() {
     let config = Config { replacement: Replacement::Overlap, ..Config::default() };
     let mut bench = Bench::with(Config { set_info: false, ..config }, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     due(&mut bench, "token-2");
     bench.answer(LOADING);
-    bench.look();
+    bench.update();
     bench.now = bench.connection.next_deadline();
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(LOADING);
     // The next attempt waits for a reply until only half of the lead is left.
     bench.now = secs(3600 - 100);
     bench.submit(1, args!["GET", "a"]);
-    bench.look();
+    bench.update();
     bench.flush();
     assert!(!bench.connection.is_ready());
     bench.now = secs(3600 - 60);
@@ -71,7 +71,7 @@ fn a_connection_is_kept_until_its_replacement_is_there() {
     let replacement = Replacement::Overlap;
     let config = Config { protocol: Protocol::Resp2, replacement, ..Config::default() };
     let mut bench = Bench::with(Config { set_info: false, ..config }, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer("+OK\r\n");
     bench.submit(1, args!["SUBSCRIBE", "a"]);
@@ -82,11 +82,11 @@ fn a_connection_is_kept_until_its_replacement_is_there() {
     // Nobody can make another one, and nobody publishes anything.
     for _ in 0..3 {
         bench.now = bench.connection.next_deadline();
-        bench.look();
+        bench.update();
         bench.flush();
         bench.hears(&["PING"]);
         bench.answer("*2\r\n+pong\r\n+\r\n");
-        bench.look();
+        bench.update();
         assert!(bench.connection.next_deadline() <= bench.now.plus(Duration::from_secs(240)));
     }
 }
@@ -102,9 +102,9 @@ fn a_server_that_answers_a_command_and_does_not_take_the_rest_of_it_is_given_up(
         assert!(!bench.connection.has_ended());
         assert_eq!(bench.connection.next_deadline(), secs(at));
         bench.now = secs(at);
-        bench.look();
+        bench.update();
     }
-    bench.look();
+    bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::Unresponsive)]);
 }
 
@@ -112,7 +112,7 @@ fn a_server_that_answers_a_command_and_does_not_take_the_rest_of_it_is_given_up(
 fn after_a_refused_login_the_next_one_is_due_in_time_whoever_looks() {
     let config = Config { login_timeout: Duration::MAX, set_info: false, ..Config::default() };
     let mut bench = Bench::with(config, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     due(&mut bench, "token-2");
@@ -122,7 +122,7 @@ fn after_a_refused_login_the_next_one_is_due_in_time_whoever_looks() {
     // Only when it asks for it.
     for _ in 0..5 {
         bench.now = bench.now.max(bench.connection.next_deadline());
-        bench.look();
+        bench.update();
         bench.flush();
         if !bench.heard.is_empty() {
             break;
@@ -136,7 +136,7 @@ fn after_a_refused_login_the_next_one_is_due_in_time_whoever_looks() {
 fn a_command_without_a_time_limit_forgets_no_ping() {
     for end in [args!["GET", "a"] as &[_], args!["EXEC"]] {
         let mut bench = Bench::ready();
-        bench.look();
+        bench.update();
         bench.submit(1, args!["MULTI"]);
         bench.answer("+OK\r\n");
         bench.submit(2, args!["DISCARD"]);
@@ -150,13 +150,13 @@ fn a_command_without_a_time_limit_forgets_no_ping() {
         bench.heard.clear();
         // It is looked at while there is no reply, and never after.
         bench.now = secs(239);
-        bench.look();
+        bench.update();
         bench.now = secs(241);
-        bench.look();
+        bench.update();
         bench.answer("+v\r\n");
         assert_eq!(bench.connection.next_deadline(), secs(481));
         bench.now = secs(481);
-        bench.look();
+        bench.update();
         bench.flush();
         bench.hears(&["PING"]);
     }
@@ -166,24 +166,24 @@ fn a_command_without_a_time_limit_forgets_no_ping() {
 fn no_choice_makes_a_hot_loop_of_idleness() {
     let idle = Idle::Keep(Duration::ZERO);
     let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.heard.clear();
     bench.answer(HELLO);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&[]);
     bench.now = secs(1);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["PING"]);
     // It isn't let go before anybody could use it either.
-    let idle = Idle::LetGo(Duration::ZERO);
+    let idle = Idle::Close(Duration::ZERO);
     let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
-    bench.look();
+    bench.update();
     assert!(bench.connection.is_ready());
 }
 
@@ -193,13 +193,13 @@ fn an_answer_to_half_a_login_ends_the_connection() {
     for reply in ["+OK\r\n", LOADING] {
         let config = Config { set_info: false, ..Config::default() };
         let mut bench = Bench::with(config, 256, room, 8);
-        bench.look();
+        bench.update();
         bench.flush();
         bench.answer(HELLO);
         bench.now = bench.now.plus(Duration::from_secs(40));
         bench.token("token-2");
         bench.now = bench.now.plus(Duration::from_secs(40));
-        bench.look();
+        bench.update();
         let len = bench.connection.transmit().len();
         assert_eq!(len, room);
         bench.connection.sent(len);
@@ -208,7 +208,7 @@ fn an_answer_to_half_a_login_ends_the_connection() {
     }
     // Who is turned away at the door hears why.
     let mut bench = Bench::with(Config::default(), 256, room, 8);
-    bench.look();
+    bench.update();
     bench.connection.transmit();
     let error = LoginError::MaxClients;
     let rejected = event(Event::Rejected { generation: ONE, error, serving: false });
@@ -246,7 +246,7 @@ fn a_multi_that_is_refused_among_others_holds_no_login_up() {
     bench.now = secs(80);
     bench.submit(1, args!["MULTI"]);
     bench.submit(2, args!["GET", "a"]);
-    bench.look();
+    bench.update();
     assert_eq!(bench.answer("-OOM no\r\n"), ["1 error OOM"]);
     // Nothing opens a transaction: what came would go on without end.
     assert_eq!(bench.connection.submit(bench.now, 3, args!["GET", "b"]), Err(SubmitError::Full));
@@ -255,7 +255,7 @@ fn a_multi_that_is_refused_among_others_holds_no_login_up() {
     bench.submit(1, args!["MULTI"]);
     bench.submit(2, args!["GET", "a"]);
     bench.answer("-OOM no\r\n");
-    let refused = Err(SubmitError::Refused(Refused::Blocking));
+    let refused = Err(SubmitError::Refused(CommandRefused::Blocking));
     assert_eq!(bench.connection.submit(bench.now, 3, args!["BLPOP", "q", 0]), refused);
     // What follows an EXEC that was refused is still a part of the transaction.
     let mut bench = Bench::ready();

@@ -174,7 +174,7 @@ fn an_answer_that_says_nothing_of_the_transaction_ends_the_connection_at_the_nex
 #[test]
 fn nothing_of_ours_goes_between_multi_and_exec() {
     let mut bench = Bench::with(Config::default(), 256, 512, 8);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.answer(HELLO);
     bench.heard.clear();
@@ -182,13 +182,13 @@ fn nothing_of_ours_goes_between_multi_and_exec() {
     bench.submit(2, args!["GET", "a"]);
     bench.answer("+OK\r\n+QUEUED\r\n");
     bench.now = secs(240);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["MULTI", "GET a"]);
     bench.submit(3, args!["EXEC"]);
     bench.answer("*1\r\n_\r\n");
     bench.now = secs(480);
-    bench.look();
+    bench.update();
     bench.flush();
     bench.hears(&["EXEC", "PING"]);
 }

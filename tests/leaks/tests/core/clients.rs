@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 
 use leaks::Shown;
 use redis_entraid_client::{
-    ConfigError, ConnectError, Delivery, Desk, Ended, Environment, Error, Exchange, FetchError,
-    Follower, Handle, Line, Local, Mail, Mailbox, NodeAddress, Nodes, Reader, ServerError,
-    Settings, Standing, State, reach,
+    CommandDispatcher, CommandQueue, ConfigError, ConnectError, ConnectionStatus, Delivery, Ended,
+    Environment, Error, FetchError, Follower, Handle, Local, Mail, NodeAddress, Nodes, Reader,
+    ServerError, Settings, State, SubscriberConnection, SubscriptionHub, reach,
 };
 use redis_entraid_core::connection::{Config, Output};
 use redis_entraid_core::drive::{Refresh, Wanted};
@@ -40,7 +40,7 @@ pub(super) fn clients(shown: &mut Shown) {
         shown.value(&environment.source);
         shown.value(&environment.chosen);
     }
-    let exchange = Arc::new(Exchange::<Mutex<State>>::new(&Config::default(), None));
+    let exchange = Arc::new(CommandQueue::<Mutex<State>>::new(&Config::default(), None));
     shown.value(&*exchange);
     shown.value(&State::default());
     shown.value(&Handle::new(exchange.clone()));
@@ -50,7 +50,7 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&Follower::new(Handle::new(exchange.clone())));
     shown.value(&*nodes.lock().unwrap());
     shown.value(&node);
-    let mut desk = Desk::new(exchange);
+    let mut desk = CommandDispatcher::new(exchange);
     shown.value(&desk);
     shown.value(&desk.deliver());
     shown.value(&desk.demand());
@@ -62,11 +62,11 @@ pub(super) fn clients(shown: &mut Shown) {
     let (local, _) = Local::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
     shown.value(&local);
     shown.value(&local.clone());
-    shown.value(&local.door());
+    shown.value(&local.downgrade());
     shown.value(&local.health());
     shown.value(&local.subscriber(Nowhere).0);
     mail(shown);
-    let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+    let mut standing = ConnectionStatus::new(Reconnect::new(ReconnectPolicy::default()));
     let failed = || ConnectError::new(ConnectErrorKind::Unreachable, "cache", "nobody is there");
     shown.value(&standing.dial_failed(NOW, failed()));
     shown.value(&standing);
@@ -87,10 +87,10 @@ pub(super) fn clients(shown: &mut Shown) {
 
 /// What a subscriber hears.
 fn mail(shown: &mut Shown) {
-    let mailbox = Arc::new(Mailbox::<Mutex<Mail>>::new(1000));
+    let mailbox = Arc::new(SubscriptionHub::<Mutex<Mail>>::new(1000));
     shown.value(&*mailbox);
     shown.value(&Mail::default());
-    let mut line = Line::new(mailbox.clone());
+    let mut line = SubscriberConnection::new(mailbox.clone());
     let message = Value::new(b">3\r\n+message\r\n+a\r\n+b\r\n").unwrap();
     line.output(Output::Push(Ok(message)));
     shown.value(&line);

@@ -11,9 +11,9 @@ use leaks::{Secrets, Shown};
 use redis_entraid_client::Growable;
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
-use redis_entraid_core::command::{Class, Refused, Slices, TimeText, Topic};
+use redis_entraid_core::command::{CommandClass, CommandRefused, Slices, TimeText, Topic};
 use redis_entraid_core::connection::*;
-use redis_entraid_core::drive::{DialError, Tokens};
+use redis_entraid_core::drive::{DialError, SharedTokenManager};
 use redis_entraid_core::event::{Event, LostState};
 use redis_entraid_core::http::*;
 use redis_entraid_core::json::JsonError;
@@ -110,7 +110,7 @@ fn tokens(shown: &mut Shown) {
     shown.error(&restored.restore(kept, Fingerprint::new(), NOW, None).unwrap_err());
     shown.value(&restored.restore(kept, identity, NOW, None).unwrap());
     shown.value(&restored);
-    let tokens = Tokens::<_, 4>::new(manager);
+    let tokens = SharedTokenManager::<_, 4>::new(manager);
     shown.value(&tokens);
     shown.value(&tokens.waiting());
     // What can't be used is not shown either.
@@ -235,12 +235,12 @@ fn connections(shown: &mut Shown) {
     shown.value(&config.name.unwrap());
     // The login goes out in pieces, and is looked at in each.
     let mut connection = Connection::new(config, [0; 256], [0; 256], [Pending::default(); 4]);
-    connection.look(NOW, &mut manager);
+    connection.update(NOW, &mut manager);
     while !connection.transmit().is_empty() {
         shown.value(&connection);
         connection.sent(50);
-        if connection.wants_look() {
-            connection.look(NOW, &mut manager);
+        if connection.needs_update() {
+            connection.update(NOW, &mut manager);
         }
     }
     // A server that gives back what it was sent.
@@ -320,9 +320,9 @@ fn plain(shown: &mut Shown) {
     shown.value(&Verdict::Again);
     shown.error(&LoginError::WrongPass);
     shown.value(&ErrorCode::new("ERR"));
-    shown.value(&Class::Plain);
+    shown.value(&CommandClass::Plain);
     shown.value(&Topic::Channel);
-    shown.error(&Refused::Login);
+    shown.error(&CommandRefused::Login);
     let args = args!["BLPOP", "k", "0"];
     shown.value(&args[1]);
     shown.value(&Slices::of(NOW, args).unwrap());
@@ -368,11 +368,11 @@ fn too_large(shown: &mut Shown) {
     manager.push(NOW, &token.with_expires_in(Duration::from_secs(60))).unwrap();
     let config = Config { set_info: false, ..Config::default() };
     let mut connection = Connection::new(config, [0; 34], [0; 34], [Pending::default(); 4]);
-    connection.look(NOW, &mut manager);
+    connection.update(NOW, &mut manager);
     while !connection.transmit().is_empty() {
         let len = connection.transmit().len();
         connection.sent(len);
-        connection.look(NOW, &mut manager);
+        connection.update(NOW, &mut manager);
     }
     for reply in ["%1\r\n+proto\r\n:3\r\n", "$40\r\n0123456789012345678901234567890123456789\r\n"] {
         for byte in reply.bytes() {

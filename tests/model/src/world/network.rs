@@ -8,7 +8,7 @@ use crate::server::Broken;
 impl World {
     /// Lets up to so many bytes flow in each direction. Says whether any did.
     pub(super) fn flow(&mut self, out: usize, back: usize) -> Result<bool, Broken> {
-        self.look()?;
+        self.update()?;
         let bytes = self.connection.transmit();
         let out = if self.now < self.stalled_until { 0 } else { out };
         let len = bytes.len().min(out);
@@ -42,7 +42,7 @@ impl World {
             self.note(|| format!("  < {}", bytes.escape_ascii()));
             self.hear()?;
         }
-        self.look()?;
+        self.update()?;
         Ok(len > 0 || came)
     }
 
@@ -66,7 +66,7 @@ impl World {
             });
         }
         self.connection.closed(CloseReason::ByServer);
-        self.look()
+        self.update()
     }
 
     pub(super) fn drain(&mut self) -> Result<(), Broken> {

@@ -3,14 +3,14 @@
 use super::*;
 
 impl World {
-    pub(super) fn look(&mut self, link: usize) {
+    pub(super) fn update(&mut self, link: usize) {
         let now = at(self.now);
         if self.links[link].connection.is_none() {
             return self.dial(link);
         }
         let before = self.manager.next_deadline();
         if let Some(connection) = &mut self.links[link].connection {
-            connection.look(now, &mut self.manager);
+            connection.update(now, &mut self.manager);
         }
         if self.manager.next_deadline() < before {
             self.wake_manager(self.now);
@@ -72,10 +72,10 @@ impl World {
             }
             self.outputs(link);
             let Some(connection) = &mut self.links[link].connection else { return };
-            if !connection.wants_look() {
+            if !connection.needs_update() {
                 return;
             }
-            connection.look(at(self.now), &mut self.manager);
+            connection.update(at(self.now), &mut self.manager);
         }
     }
 
@@ -133,7 +133,7 @@ impl World {
             connection.received(now, 1);
         }
         self.outputs(link);
-        self.look(link);
+        self.update(link);
     }
 
     fn outputs(&mut self, link: usize) {

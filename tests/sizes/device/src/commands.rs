@@ -134,7 +134,7 @@ fn exchange(
     (expected, answer): &(&str, &str),
     wanted: fn(&Output<'_>) -> bool,
 ) -> Option<()> {
-    redis.look(now, manager);
+    redis.update(now, manager);
     let bytes = redis.transmit();
     let len = bytes.len();
     bytes.starts_with(expected.as_bytes()).then_some(())?;
@@ -147,6 +147,6 @@ fn exchange(
             found |= wanted(&output);
         }
     }
-    redis.look(now, manager);
+    redis.update(now, manager);
     found.then_some(())
 }

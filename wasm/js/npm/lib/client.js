@@ -129,7 +129,7 @@ export class Client {
     return executeOne(this.#raw, all, true);
   }
 
-  /** Sends commands one behind the other, and comes to all replies; an error is one of them. */
+  /** Sends commands one behind the other, and resolves to all replies; an error is one of them. */
   pipeline(commands, options = NO_OPTIONS) {
     return execute(this.#raw, commands, false, !!options.bytes, options);
   }

@@ -23,7 +23,7 @@ const LATER = 5_000;
 // For so long, a failure is everybody's who waits.
 const FAILED = 1_000;
 
-/** Keeps an identity's token fresh where all that runs belongs to a request: whoever asks when one is
+/** Keeps an identity's token fresh where all that runs belongs to a request: the first caller when one is
  * due fetches it, and the others use the one that there is, or wait for it. */
 export class TokenManager {
   #options;

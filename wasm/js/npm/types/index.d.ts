@@ -268,7 +268,7 @@ export declare class Client {
   /** The same, with strings as bytes. */
   commandBytes(...args: Argument[]): Promise<Reply>;
   commandBytes(...args: [...Argument[], CallOptions]): Promise<Reply>;
-  /** Sends commands one behind the other, and comes to all replies; an error is one of them. A
+  /** Sends commands one behind the other, and resolves to all replies; an error is one of them. A
    * `timeout` is for all of them together. What lies between `MULTI` and `EXEC` is sent as a whole or
    * not at all. */
   pipeline(commands: Argument[][], options?: CallOptions & { bytes?: boolean }): Promise<Reply[]>;

@@ -16,7 +16,7 @@ export interface ManagedToken {
 }
 
 /** Keeps an identity's token fresh, from the first call on, until it is closed. In Workers it may be at
- * module scope: whoever asks when another one is due fetches it, within that request, and the others
+ * module scope: the first caller for whom another one is due fetches it, within its request, and the others
  * use the one that there is or wait for it. */
 export declare class TokenManager {
   constructor(options: TokenOptions);

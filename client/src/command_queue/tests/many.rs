@@ -45,7 +45,7 @@ fn a_long_pipeline_that_fails_behind_its_first_command_costs_linear_time() {
         let get = "GET a-key-of-some-length";
         let mut waiting = long(&mut handle, &clock, Some(LIMIT), get, count);
         line.take(1).unwrap();
-        line.desk.expire_behind(Instant::from_millis(1000));
+        line.dispatcher.expire_behind(Instant::from_millis(1000));
         line.answer(0, "+OK\r\n");
         assert!(waiting.as_mut().poll(&mut cx()).is_ready());
         drop(waiting);
@@ -60,8 +60,8 @@ fn a_long_pipeline_that_the_connection_refuses_costs_linear_time() {
         let clock = Stopped::default();
         let pop = "BLPOP a-key-of-some-length 0";
         let mut waiting = long(&mut handle, &clock, None, pop, count);
-        let refuses = &mut |_, _, _, _: &[u8]| Err(SubmitError::Refused(Refused::Blocking));
-        line.desk.submit(&cx(), clock.now(), refuses).unwrap();
+        let refuses = &mut |_, _, _, _: &[u8]| Err(SubmitError::Refused(CommandRefused::Blocking));
+        line.dispatcher.submit(&cx(), clock.now(), refuses).unwrap();
         assert!(waiting.as_mut().poll(&mut cx()).is_ready());
         drop(waiting);
         assert_eq!(handle.replies(), count);
@@ -81,7 +81,7 @@ fn handles_that_give_up_one_by_one_cost_linear_time() {
         for waiting in waiting {
             drop(waiting);
             // There is no connection.
-            let _ = line.desk.poll_demand(&cx(), Demand::default());
+            let _ = line.dispatcher.poll_demand(&cx(), Demand::default());
         }
         line.take(usize::MAX / 2).unwrap();
         assert_eq!(line.said.len(), count);

@@ -35,18 +35,18 @@ fn each_command_has_its_own_time_wherever_it_stands_in_line() {
     let mut left = [1000, 5000, 60_000].map(Instant::from_millis).into_iter();
     for waiting in [&mut third, &mut first, &mut second] {
         let due = left.next().unwrap();
-        line.desk.expire(due.minus(Duration::from_millis(1)), || None);
-        assert!(line.desk.deadline() <= due && waiting.as_mut().poll(&mut cx()).is_pending());
-        line.desk.expire(due, || None);
-        assert!(line.desk.deadline() > due && waiting.as_mut().poll(&mut cx()).is_ready());
+        line.dispatcher.expire(due.minus(Duration::from_millis(1)), || None);
+        assert!(line.dispatcher.deadline() <= due && waiting.as_mut().poll(&mut cx()).is_pending());
+        line.dispatcher.expire(due, || None);
+        assert!(line.dispatcher.deadline() > due && waiting.as_mut().poll(&mut cx()).is_ready());
     }
-    assert_eq!(line.desk.demand(), Demand::default());
+    assert_eq!(line.dispatcher.demand(), Demand::default());
     drop((first, second, third));
     assert_eq!(outcomes(&hasty), [Outcome::NotSent]);
 }
 
 fn is_news(line: &Line, known: Demand) -> bool {
-    line.desk.poll_demand(&cx(), known).is_ready()
+    line.dispatcher.poll_demand(&cx(), known).is_ready()
 }
 
 #[test]
@@ -57,23 +57,23 @@ fn what_is_not_known_of_those_who_wait_is_news() {
     let nothing = Demand::default();
     assert!(!is_news(&line, nothing));
     let first = begun(&mut usual, &clock, "GET usual");
-    let usual = line.desk.demand();
+    let usual = line.dispatcher.demand();
     assert!(is_news(&line, nothing) && !is_news(&line, usual));
     // Less time than all others have.
     let second = limited(&mut hasty, &clock, Duration::from_secs(1), "GET hasty");
-    assert!(is_news(&line, usual) && !is_news(&line, line.desk.demand()));
+    assert!(is_news(&line, usual) && !is_news(&line, line.dispatcher.demand()));
     // Who has gone may come again, for as long as he might have waited: till then a connection is
     // wanted.
     drop((first, second));
     let (waits, until) = (false, Some(Instant::from_millis(5000)));
-    assert!(is_news(&line, usual) && line.desk.demand() == Demand { waits, until });
-    let gone = line.desk.demand();
-    // He does, and it is until the same time that somebody waits now.
+    assert!(is_news(&line, usual) && line.dispatcher.demand() == Demand { waits, until });
+    let gone = line.dispatcher.demand();
+    // He does, and it is until the same time that a caller waits now.
     let again = begun(&mut third, &clock, "GET usual");
-    assert!(is_news(&line, gone) && line.desk.demand().waits);
+    assert!(is_news(&line, gone) && line.dispatcher.demand().waits);
     drop(again);
-    line.desk.expire(Instant::from_millis(5000), || None);
-    assert!(is_news(&line, gone) && line.desk.demand() == nothing);
+    line.dispatcher.expire(Instant::from_millis(5000), || None);
+    assert!(is_news(&line, gone) && line.dispatcher.demand() == nothing);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn waiting_for_a_connection_takes_nothing_from_the_time_for_the_reply() {
     let first = begun(&mut usual, &clock, "GET usual");
     let second = limited(&mut patient, &clock, PATIENT, "GET patient");
     let (mut deadlines, late) = (Vec::new(), Instant::from_millis(4999));
-    line.desk
+    line.dispatcher
         .submit(&cx(), late, &mut |by, _, _, _| {
             deadlines.push(by);
             Ok(())
@@ -101,7 +101,7 @@ fn the_limit_of_a_pipeline_holds_for_what_was_not_submitted_too() {
     let clock = Stopped::default();
     let mut waiting = limited(&mut handle, &clock, Duration::from_secs(1), "A | B | C");
     line.take(1).unwrap();
-    line.desk.expire_behind(Instant::from_millis(1000));
+    line.dispatcher.expire_behind(Instant::from_millis(1000));
     line.take(100).unwrap();
     line.answer(0, "+one\r\n");
     assert!(waiting.as_mut().poll(&mut cx()).is_ready());
@@ -111,7 +111,7 @@ fn the_limit_of_a_pipeline_holds_for_what_was_not_submitted_too() {
     // Without one each has its time from when its turn comes.
     let mut waiting = begun(&mut handle, &clock, "A | B");
     line.take(1).unwrap();
-    line.desk.expire_behind(Instant::from_millis(60_000));
+    line.dispatcher.expire_behind(Instant::from_millis(60_000));
     line.take(1).unwrap();
     line.answer_all(1, "+OK\r\n");
     assert!(waiting.as_mut().poll(&mut cx()).is_ready());
@@ -124,7 +124,7 @@ fn a_transaction_that_has_begun_is_ended_when_its_time_is_over() {
     let mut waiting = limited(&mut handle, &clock, Duration::from_secs(1), "MULTI | A | EXEC | B");
     line.take(1).unwrap();
     line.answer(0, "+OK\r\n");
-    line.desk.expire_behind(Instant::from_millis(1000));
+    line.dispatcher.expire_behind(Instant::from_millis(1000));
     assert!(waiting.as_mut().poll(&mut cx()).is_ready());
     drop(waiting);
     // Nobody knows what the server makes of it.
@@ -141,8 +141,8 @@ fn a_transaction_that_has_begun_is_ended_when_its_time_is_over() {
 
 #[test]
 fn who_hears_that_nothing_of_a_transaction_was_sent_may_go_on_at_once() {
-    let late = |line: &mut Line| line.desk.expire(Instant::from_millis(60_000), || None);
-    let hopeless = |line: &mut Line| line.desk.refuse(|| None);
+    let late = |line: &mut Line| line.dispatcher.expire(Instant::from_millis(60_000), || None);
+    let hopeless = |line: &mut Line| line.dispatcher.refuse(|| None);
     for fails in [late as fn(&mut Line), hopeless] {
         let (mut line, mut handle) = Line::new();
         let clock = Stopped::default();

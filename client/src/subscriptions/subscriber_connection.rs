@@ -8,18 +8,18 @@ use core::fmt;
 use core::task::Context;
 
 use super::Message;
-use super::mailbox::{Mail, Mailbox, Name};
+use super::subscription_hub::{Mail, Name, SubscriptionHub};
 use super::tasks::{Task, Tasks};
-use crate::desk::Ended;
+use crate::command_dispatcher::Ended;
 use crate::error::ServerError;
-use crate::share::Share;
+use crate::lock::Lock;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, Output, SubmitError, Tag};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::listener::Tell;
 use redis_entraid_core::pubsub::{Confirmation, Notice};
 use redis_entraid_core::resp::{Arg, Value};
 
-/// The tag of what ends: nobody waits for the answer.
+/// The tag of what ends: no caller waits for the answer.
 const ENDS: Tag = Tag::MAX;
 
 /// The tag of what is told once more, for the sake of what comes before the answer.
@@ -53,13 +53,13 @@ enum Granted {
 /// There is one, or two while one takes the place of the other. Who drives them says so when one
 /// ends: it was [`lost`](Self::lost), another one [`outlives`](Self::outlives) it, whose place it
 /// was to take, or another one [`succeeds`](Self::succeeds) it.
-pub struct Line<L: Share<Mail>> {
-    mailbox: Arc<Mailbox<L>>,
+pub struct SubscriberConnection<L: Lock<Mail>> {
+    hub: Arc<SubscriptionHub<L>>,
     tasks: Tasks,
     /// What is to end, and how much of that was told and not yet answered.
     ends: VecDeque<Name>,
     ending: usize,
-    /// Up to which change of the mailbox all was seen, and up to which wish there are tasks.
+    /// Up to which change of the hub all was seen, and up to which wish there are tasks.
     changes: u64,
     wishes: u64,
     granted: Granted,
@@ -69,11 +69,11 @@ pub struct Line<L: Share<Mail>> {
     news: bool,
 }
 
-impl<L: Share<Mail>> Line<L> {
+impl<L: Lock<Mail>> SubscriberConnection<L> {
     /// A connection over a transport that was just opened.
-    pub const fn new(mailbox: Arc<Mailbox<L>>) -> Self {
+    pub const fn new(hub: Arc<SubscriptionHub<L>>) -> Self {
         Self {
-            mailbox,
+            hub,
             tasks: Tasks::new(),
             ends: VecDeque::new(),
             ending: 0,
@@ -90,8 +90,8 @@ impl<L: Share<Mail>> Line<L> {
     /// The same, to take the place of one that is [to be replaced](Self::is_to_be_replaced). That
     /// one is to [retire](redis_entraid_core::connection::Connection::retire) when this one
     /// [is settled](Self::is_settled).
-    pub fn replacing(mailbox: Arc<Mailbox<L>>) -> Self {
-        Self { place: Place::Replaces { said: false }, ..Self::new(mailbox) }
+    pub fn replacing(hub: Arc<SubscriptionHub<L>>) -> Self {
+        Self { place: Place::Replaces { said: false }, ..Self::new(hub) }
     }
 
     /// Whether the server has accepted the login.
@@ -133,7 +133,7 @@ impl<L: Share<Mail>> Line<L> {
     /// It has ended, and there is no other one.
     pub fn lost(&self) {
         if let Place::Settles { .. } = self.place {
-            self.mailbox.overlap_ends();
+            self.hub.overlap_ends();
         }
         self.begin_gap();
     }
@@ -146,7 +146,7 @@ impl<L: Share<Mail>> Line<L> {
     /// `earlier` has ended for `reason`, and this one takes its place.
     pub fn succeeds(&mut self, earlier: &Self, reason: CloseReason) {
         if let Place::Settles { .. } = earlier.place {
-            self.mailbox.overlap_ends();
+            self.hub.overlap_ends();
         }
         let place = core::mem::replace(&mut self.place, Place::First);
         self.stays(place);
@@ -159,10 +159,10 @@ impl<L: Share<Mail>> Line<L> {
 
     /// There is no other connection any more, of which the later one had this `place`.
     fn stays(&mut self, place: Place) {
-        self.mailbox.set_heir(false);
+        self.hub.set_heir(false);
         if place == (Place::Replaces { said: true }) {
             if let Place::Settles { .. } = self.place {
-                self.mailbox.overlap_ends();
+                self.hub.overlap_ends();
             }
             self.place = Place::Settles { asked: false };
         }
@@ -171,16 +171,16 @@ impl<L: Share<Mail>> Line<L> {
     /// Finds out what has to be told.
     fn plan(&mut self, changes: u64) {
         let before = core::mem::replace(&mut self.changes, changes);
-        let Self { mailbox, tasks, ends, wishes, .. } = self;
-        if mailbox.has_removed(before) {
-            tasks.keep(|id, name| mailbox.wants(id, name), |name| ends.push_back(name.clone()));
+        let Self { hub, tasks, ends, wishes, .. } = self;
+        if hub.has_removed(before) {
+            tasks.keep(|id, name| hub.wants(id, name), |name| ends.push_back(name.clone()));
         }
-        if mailbox.has_heir() && !matches!(self.place, Place::Replaces { .. }) {
+        if hub.has_heir() && !matches!(self.place, Place::Replaces { .. }) {
             return;
         }
         // All others were seen before.
         let seen = core::mem::replace(wishes, changes);
-        mailbox.wanted(|wish| {
+        hub.wanted(|wish| {
             if wish.id > seen {
                 tasks.add(wish.id, wish.name.clone());
             }
@@ -198,9 +198,9 @@ impl<L: Share<Mail>> Line<L> {
         }
         if !core::mem::replace(&mut self.logged_in, true) {
             if self.replaces() {
-                self.mailbox.set_heir(true);
+                self.hub.set_heir(true);
             }
-            self.plan(self.mailbox.changes());
+            self.plan(self.hub.changes());
             self.tasks.complete_here();
         }
     }
@@ -208,7 +208,7 @@ impl<L: Share<Mail>> Line<L> {
     /// What it was subscribed to has ended.
     fn begin_gap(&self) {
         if self.tasks.confirmed() > 0 {
-            self.mailbox.gap_begins();
+            self.hub.gap_begins();
         }
     }
 
@@ -234,7 +234,7 @@ impl<L: Share<Mail>> Line<L> {
     /// # Errors
     /// [`Ended::Unneeded`] if nobody reads any more.
     pub fn submit(&mut self, cx: &Context<'_>, tell: &mut Tell<'_>) -> Result<bool, Ended> {
-        let changes = self.mailbox.poll_changes(cx).ok_or(Ended::Unneeded)?;
+        let changes = self.hub.poll_changes(cx).ok_or(Ended::Unneeded)?;
         let planned = changes != self.changes;
         if planned {
             self.plan(changes);
@@ -280,11 +280,11 @@ impl<L: Share<Mail>> Line<L> {
     pub fn output(&mut self, output: Output<'_>) -> Option<Event> {
         match output {
             Output::Push(Ok(value)) => match Notice::of(value) {
-                Some(Notice::Message(_)) => self.mailbox.message(Some(Message::new(value))),
+                Some(Notice::Message(_)) => self.hub.message(Some(Message::new(value))),
                 Some(Notice::Confirmation(confirmation)) => self.confirmation(&confirmation),
                 None => {}
             },
-            Output::Push(Err(_)) => self.mailbox.message(None),
+            Output::Push(Err(_)) => self.hub.message(None),
             Output::Reply { tag, reply } => {
                 self.reply(tag, reply.ok());
                 self.settle();
@@ -348,14 +348,14 @@ impl<L: Share<Mail>> Line<L> {
         if let Confirmation { topic, began: false, name: Some(name), .. } = *confirmation
             && self.tasks.ended(topic, name)
         {
-            self.mailbox.gap_begins();
+            self.hub.gap_begins();
         }
     }
 
     fn overlap_ends(&mut self) {
         if let Place::Settles { .. } = self.place {
             self.place = Place::First;
-            self.mailbox.overlap_ends();
+            self.hub.overlap_ends();
         }
     }
 
@@ -371,7 +371,7 @@ impl<L: Share<Mail>> Line<L> {
 
     fn refused(&mut self, number: u64, error: ServerError) {
         if let Some(Task { id, name, .. }) = self.tasks.refuse(number) {
-            self.mailbox.refused(id, &name, error);
+            self.hub.refused(id, &name, error);
         }
     }
 
@@ -379,23 +379,23 @@ impl<L: Share<Mail>> Line<L> {
         let Some(Task { id, name, .. }) = self.tasks.confirm(number) else { return };
         if self.place == (Place::Replaces { said: false }) {
             self.place = Place::Replaces { said: true };
-            self.mailbox.overlap_begins();
+            self.hub.overlap_begins();
         }
-        self.mailbox.confirmed(*id, name);
+        self.hub.confirmed(*id, name);
     }
 
     /// Tells if that is all. What comes from here on is complete.
     fn settle(&mut self) {
         if self.is_settled() {
-            self.mailbox.settled();
+            self.hub.settled();
             self.news = true;
         }
     }
 }
 
-impl<L: Share<Mail>> fmt::Debug for Line<L> {
+impl<L: Lock<Mail>> fmt::Debug for SubscriberConnection<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line")
+        f.debug_struct("SubscriberConnection")
             .field("subscriptions", &self.tasks.confirmed())
             .field("to_be_replaced", &self.to_be_replaced)
             .finish_non_exhaustive()

@@ -7,7 +7,7 @@ use core::task::Waker;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, SubmitError};
 use redis_entraid_core::time::Instant;
 
-use super::super::desk::{Ended, Submit};
+use super::super::command_dispatcher::{Ended, Submit};
 use super::super::dialed::Dialed;
 use super::super::error::{Cause, Error};
 use super::batch::{Failure, Ticket};
@@ -16,7 +16,7 @@ use super::renewal::Renewal;
 use super::session::{Held, Open};
 use super::slot::{Slot, waits};
 
-/// What an [`Exchange`](super::Exchange) shares.
+/// What an [`CommandQueue`](super::CommandQueue) shares.
 pub struct State {
     pub(super) limits: Limits,
     pub(super) queue: Queue,
@@ -27,7 +27,7 @@ pub struct State {
     pub(super) session: Option<Open>,
     /// What is open on the connection, by what it was given.
     held: Held,
-    /// So many commands in the queue, at most, are such that nobody waits for.
+    /// So many commands in the queue, at most, are such that no caller waits for.
     withdrawn: usize,
     /// Where its connections lead, when there has been one.
     pub(super) dialed: Option<Dialed>,
@@ -127,7 +127,7 @@ impl State {
         its.fold(open, |open, queued| Open::after(open, slot, queued.class))
     }
 
-    /// Takes those out of the queue that nobody waits for, if they are most of it: it takes as long
+    /// Takes those out of the queue that no caller waits for, if they are most of it: it takes as long
     /// as the queue is.
     pub(super) fn tidy(&mut self) {
         if self.withdrawn > self.queue.len() / 2 {
@@ -135,7 +135,7 @@ impl State {
         }
     }
 
-    /// Takes those out of the queue that nobody waits for.
+    /// Takes those out of the queue that no caller waits for.
     fn purge(&mut self) -> Vec<Queued> {
         if core::mem::take(&mut self.withdrawn) == 0 {
             return Vec::new();
@@ -144,11 +144,11 @@ impl State {
         self.queue.withdraw(|at, queued| at >= rest && !waits(slots, queued))
     }
 
-    /// Takes those out of the front of the queue that nobody waits for.
+    /// Takes those out of the front of the queue that no caller waits for.
     fn purge_front(&mut self) {
         let in_transaction = self.held.open().is_some_and(|open| open.multi);
         let Self { slots, queue, .. } = self;
-        // The rest of a transaction is sent even if nobody waits for it.
+        // The rest of a transaction is sent even if no caller waits for it.
         let goes = |queue: &Queue, queued: &Queued| {
             waits(slots, queued) || in_transaction && queue.is_begun(queued)
         };
@@ -299,7 +299,7 @@ impl State {
         }
     }
 
-    /// Learns that a command of the batch was not executed for want of a login. What of it wasn't
+    /// Notes that a command of the batch was not executed for want of a login. What of it wasn't
     /// sent would overtake it.
     pub(super) fn hold_back(&mut self, ticket: Ticket, wakers: &mut Vec<Waker>) {
         let gone = self.queue.take(|_, queued| queued.ticket.batch() == ticket.batch());
@@ -318,7 +318,7 @@ impl State {
         }
     }
 
-    /// Learns that there is no connection any more. What is left of a batch of which a part was sent
+    /// Notes that there is no connection any more. What is left of a batch of which a part was sent
     /// does not go to another one: it would be torn. Nor does what relies on a session that was open.
     pub(super) fn disconnected(&mut self, reason: CloseReason, wakers: &mut Vec<Waker>) {
         self.purge();

@@ -13,7 +13,7 @@ use std::string::{String, ToString};
 use std::sync::Arc;
 use std::vec::Vec;
 
-use super::super::desk::{Demand, Desk};
+use super::super::command_dispatcher::{CommandDispatcher, Demand};
 use super::super::handle::Handle;
 use super::*;
 use redis_entraid_core::connection::{Output, SubmitError, Tag};
@@ -36,9 +36,9 @@ impl Clock for Stopped {
     }
 }
 
-/// A desk, and what its connection was given.
+/// A dispatcher, and what its connection was given.
 struct Line {
-    desk: Desk<Shared>,
+    dispatcher: CommandDispatcher<Shared>,
     clock: Stopped,
     tags: Vec<Tag>,
     said: Vec<String>,
@@ -51,17 +51,17 @@ fn cx() -> Context<'static> {
 impl Line {
     fn new() -> (Self, Handle<Shared>) {
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(Exchange::new(&Config::default(), None));
+        let exchange = Arc::new(CommandQueue::new(&Config::default(), None));
         let handle = Handle::new(exchange.clone());
         let (clock, tags, said) = Default::default();
-        (Self { desk: Desk::new(exchange), clock, tags, said }, handle)
+        (Self { dispatcher: CommandDispatcher::new(exchange), clock, tags, said }, handle)
     }
 
     /// Takes so many commands.
     fn take(&mut self, count: usize) -> Result<bool, Ended> {
-        let Self { desk, clock, tags, said } = self;
+        let Self { dispatcher, clock, tags, said } = self;
         let end = said.len() + count;
-        desk.submit(&cx(), clock.now(), &mut |_, tag, _, command| {
+        dispatcher.submit(&cx(), clock.now(), &mut |_, tag, _, command| {
             if said.len() == end {
                 return Err(SubmitError::Full);
             }
@@ -76,7 +76,7 @@ impl Line {
     /// Answers the command number `at`.
     fn answer(&mut self, at: usize, reply: &str) {
         let reply = Ok(Value::new(reply.as_bytes()).unwrap());
-        self.desk.deliver().output(Output::Reply { tag: self.tags[at], reply });
+        self.dispatcher.deliver().output(Output::Reply { tag: self.tags[at], reply });
     }
 
     /// Answers all from number `at` on.

@@ -14,7 +14,7 @@ use redis_entraid_core::transport::ConnectErrorKind;
 
 /// Hears all that happens to the connections of one client, one after the other.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct ConnectionStatus {
     reconnect: Reconnect,
     /// How the connection stood, and when that was.
     connection: Option<(Instant, ConnectionHealth)>,
@@ -26,7 +26,7 @@ pub struct Standing {
     cause: Option<Cause>,
 }
 
-impl Standing {
+impl ConnectionStatus {
     /// Before the first connection.
     pub const fn new(reconnect: Reconnect) -> Self {
         let (connection, problem, cause) = (None, None, None);
@@ -81,14 +81,14 @@ impl Standing {
         self.reconnect.connect_timeout()
     }
 
-    /// Learns why there is no token. `retryable` is the
+    /// Notes why there is no token. `retryable` is the
     /// [manager's](redis_entraid_core::manager::TokenManager::is_retryable) word.
     pub fn no_token(&mut self, error: Arc<FetchError>, retryable: bool) {
         self.problem = Some(Error::Token(error));
         self.hopeless = !retryable;
     }
 
-    /// Learns that dialing failed. Says what to tell who wants to hear.
+    /// Notes that dialing failed. Says what to tell who wants to hear.
     pub fn dial_failed(&mut self, now: Instant, error: ConnectError) -> Event {
         self.hopeless = match error.kind() {
             // One front end of many may have left a part of its chain out: the next one is heard.
@@ -105,7 +105,7 @@ impl Standing {
         error.kind() == ConnectErrorKind::Tls
     }
 
-    /// Learns how the connection stands.
+    /// Takes in how the connection stands.
     pub fn set_health(&mut self, now: Instant, health: ConnectionHealth) {
         self.connection = Some((now, health));
         // It may take commands before it has logged in.
@@ -117,12 +117,12 @@ impl Standing {
         }
     }
 
-    /// Learns why the connection breaks, in the words of the network, before it has ended.
+    /// Notes why the connection breaks, in the words of the network, before it has ended.
     pub fn broke(&mut self, cause: Cause) {
         self.cause = Some(cause);
     }
 
-    /// Learns what happened to the connection.
+    /// Takes in what happened to the connection.
     pub fn observe(&mut self, now: Instant, event: &Event) {
         self.reconnect.observe(now, event);
         match event {
@@ -163,8 +163,8 @@ pub struct Health {
 
 impl Health {
     /// As token and connection stand at `now`.
-    pub fn new(now: Instant, token: TokenHealth, standing: &Standing) -> Self {
-        let Standing { connection, connects, reauths, .. } = *standing;
+    pub fn new(now: Instant, token: TokenHealth, status: &ConnectionStatus) -> Self {
+        let ConnectionStatus { connection, connects, reauths, .. } = *status;
         let connection = connection.map(|(at, health)| health.after(now.since(at)));
         Self { token, connection, reconnects: connects.saturating_sub(1), reauths }
     }
@@ -199,18 +199,18 @@ mod tests {
         manager.push(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
         let ring = [Pending::default(); 1];
         let mut connection = Connection::new(Config::default(), [0; 256], [0; 256], ring);
-        connection.look(secs(0), &mut manager);
+        connection.update(secs(0), &mut manager);
         let len = connection.transmit().len();
         connection.sent(len);
         let answer = b"%1\r\n+proto\r\n:3\r\n";
         connection.receive_space()[..answer.len()].copy_from_slice(answer);
         connection.received(secs(0), answer.len());
         while connection.next(secs(0)).is_some() {}
-        let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
-        standing.set_health(secs(0), connection.health(secs(0)));
+        let mut status = ConnectionStatus::new(Reconnect::new(ReconnectPolicy::default()));
+        status.set_health(secs(0), connection.health(secs(0)));
         for (passed, ready) in [(0, true), (3599, true), (3600, false), (9999, false)] {
             let now = secs(passed);
-            let health = Health::new(now, manager.health(now), &standing);
+            let health = Health::new(now, manager.health(now), &status);
             let ends_in = health.connection.unwrap().login_ends_in;
             assert_eq!((ends_in, health.is_ready()), (health.token.expires_in, ready), "{passed}");
         }
@@ -218,10 +218,10 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_not_good_enough_is_final_when_the_next_one_is_not_either() {
-        let mut standing = Standing::new(Reconnect::new(ReconnectPolicy::default()));
+        let mut status = ConnectionStatus::new(Reconnect::new(ReconnectPolicy::default()));
         let mut fails = |kind| {
-            standing.dial_failed(Instant::default(), ConnectError::new(kind, "cache", "no"));
-            standing.is_hopeless()
+            status.dial_failed(Instant::default(), ConnectError::new(kind, "cache", "no"));
+            status.is_hopeless()
         };
         let (tls, unreachable) = (ConnectErrorKind::Tls, ConnectErrorKind::Unreachable);
         assert!(!fails(tls) && fails(tls) && fails(tls));

@@ -17,11 +17,11 @@ use core::fmt;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use super::desk::{Demand, Ended, Submit};
+use super::command_dispatcher::{Demand, Ended, Submit};
 use super::dialed::Dialed;
 use super::error::{Cause, Error};
-use super::share::Share;
-use redis_entraid_core::command::Refused;
+use super::lock::Lock;
+use redis_entraid_core::command::CommandRefused;
 use redis_entraid_core::connection::{CloseReason, Config, Lost};
 use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::Instant;
@@ -37,11 +37,11 @@ use slot::Slot;
 pub use state::State;
 
 /// Where the handles of a client and what drives its connection meet.
-pub struct Exchange<L>(L);
+pub struct CommandQueue<L>(L);
 
-impl<L> fmt::Debug for Exchange<L> {
+impl<L> fmt::Debug for CommandQueue<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Exchange")
+        f.write_str("CommandQueue")
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Sent {
     pub(super) session: Option<Open>,
 }
 
-impl<L: Share<State>> Exchange<L> {
+impl<L: Lock<State>> CommandQueue<L> {
     /// For connections that behave by `config`. While there is none, and behind others, a command
     /// waits as long as `queue_timeout` says, or else as for its reply.
     pub fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
@@ -183,7 +183,7 @@ impl<L: Share<State>> Exchange<L> {
         if before.is_some_and(|open| open.slot != slot)
             || (before.is_none() && after.is_some() && state.handles > 1)
         {
-            return Err(Refused::Shared.into());
+            return Err(CommandRefused::Shared.into());
         }
         let State { queue, slots, session, limits, .. } = &mut *state;
         let Some(place) = slots.get_mut(slot as usize) else {
@@ -243,7 +243,7 @@ impl<L: Share<State>> Exchange<L> {
 
     /// Has `cx` woken when there are more commands. Says what they want; or that there are no handles
     /// left, and will be none.
-    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Demand, Ended> {
+    pub(super) fn update(&self, cx: &Context<'_>) -> Result<Demand, Ended> {
         let mut state = self.lock();
         Self::attend(&mut state, cx)?;
         Ok(state.queue.demand())
@@ -300,12 +300,12 @@ impl<L: Share<State>> Exchange<L> {
         (state.dialed, state.cause) = (Some(Dialed::new(endpoint)), None);
     }
 
-    /// Learns why the connection breaks.
+    /// Notes why the connection breaks.
     pub(super) fn broke(&self, cause: Cause) {
         self.lock().cause = Some(cause);
     }
 
-    /// Learns that there is no connection any more.
+    /// Notes that there is no connection any more.
     pub(super) fn disconnected(&self, reason: CloseReason, wakers: &mut Vec<Waker>) {
         self.woken(wakers, |state, wakers| state.disconnected(reason, wakers));
     }
@@ -337,13 +337,13 @@ impl<L: Share<State>> Exchange<L> {
 const NOWHERE: u32 = u32::MAX;
 
 /// The slots, open for replies.
-pub(super) struct Delivery<'e, L: Share<State> + 'e> {
+pub(super) struct Delivery<'e, L: Lock<State> + 'e> {
     state: Option<L::Guard<'e>>,
     /// Who is to be woken when the lock is free again.
     wakers: &'e mut Vec<Waker>,
 }
 
-impl<L: Share<State>> Delivery<'_, L> {
+impl<L: Lock<State>> Delivery<'_, L> {
     pub(super) fn reply(&mut self, tag: u64, raw: &[u8]) {
         self.put(tag, Ok(raw));
     }
@@ -388,7 +388,7 @@ impl<L: Share<State>> Delivery<'_, L> {
     }
 }
 
-impl<L: Share<State>> Drop for Delivery<'_, L> {
+impl<L: Lock<State>> Drop for Delivery<'_, L> {
     fn drop(&mut self) {
         self.state = None;
         self.wakers.drain(..).for_each(Waker::wake);

@@ -1,6 +1,6 @@
 //! Transactions, and what else belongs to one handle and to one connection.
 
-use redis_entraid_core::command::Class;
+use redis_entraid_core::command::CommandClass;
 
 /// What commands have opened on a connection: a transaction, a `WATCH`, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,26 +15,27 @@ pub(in super::super) struct Open {
 
 impl Open {
     /// What is open behind a command of `slot`, if something is.
-    pub(super) fn after(open: Option<Self>, slot: u32, class: Class) -> Option<Self> {
+    pub(super) fn after(open: Option<Self>, slot: u32, class: CommandClass) -> Option<Self> {
         let (multi, watch) = open.map_or((false, false), |open| (open.multi, open.watch));
         let (multi, watch) = match class {
-            Class::Multi => (true, watch),
-            Class::Watch => (multi, true),
-            Class::Exec | Class::Discard => (false, false),
-            Class::Unwatch => (multi, false),
+            CommandClass::Multi => (true, watch),
+            CommandClass::Watch => (multi, true),
+            CommandClass::Exec | CommandClass::Discard => (false, false),
+            CommandClass::Unwatch => (multi, false),
             _ => return open,
         };
         (multi || watch).then_some(Self { slot, multi, watch })
     }
 
     /// Whether a command of this class ends a transaction.
-    pub(super) const fn is_closed_by(class: Class) -> bool {
-        matches!(class, Class::Exec | Class::Discard)
+    pub(super) const fn is_closed_by(class: CommandClass) -> bool {
+        matches!(class, CommandClass::Exec | CommandClass::Discard)
     }
 
     /// Whether a command of this class opens or closes something.
-    pub(super) const fn is_changed_by(class: Class) -> bool {
-        Self::is_closed_by(class) || matches!(class, Class::Multi | Class::Watch | Class::Unwatch)
+    pub(super) const fn is_changed_by(class: CommandClass) -> bool {
+        Self::is_closed_by(class)
+            || matches!(class, CommandClass::Multi | CommandClass::Watch | CommandClass::Unwatch)
     }
 }
 
@@ -59,7 +60,7 @@ impl Held {
     }
 
     /// What it is behind a command of `slot`.
-    pub(super) fn after(self, slot: u32, class: Class) -> Self {
+    pub(super) fn after(self, slot: u32, class: CommandClass) -> Self {
         match self {
             Self::Abandoned => self,
             _ => Open::after(self.open(), slot, class).map_or(Self::Nothing, Self::Open),

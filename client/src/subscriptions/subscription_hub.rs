@@ -7,9 +7,9 @@ use core::fmt;
 use core::task::{Context, Poll, Waker};
 
 use super::{Delivery, Message};
+use crate::command_queue::{set_waker, wake};
 use crate::error::{Error, ServerError};
-use crate::exchange::{set_waker, wake};
-use crate::share::Share;
+use crate::lock::Lock;
 use redis_entraid_core::command::Topic;
 
 /// What is subscribed to.
@@ -27,7 +27,7 @@ impl Name {
 
 /// Something that is wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Wish {
+pub(super) struct DesiredSubscription {
     pub(super) name: Name,
     /// Its number. Later wishes have higher ones, of the same thing too.
     pub(super) id: u64,
@@ -39,17 +39,17 @@ pub(super) struct Wish {
 
 /// A wish that the server refused, until all who wait for it have gone.
 struct Refusal {
-    wish: Wish,
+    wish: DesiredSubscription,
     error: ServerError,
     /// One of them has heard it.
     heard: bool,
 }
 
-/// What a [`Mailbox`] shares.
+/// What a [`SubscriptionHub`] shares.
 #[derive(Default)]
 pub struct Mail {
     /// By name.
-    wishes: Vec<Wish>,
+    wishes: Vec<DesiredSubscription>,
     refusals: Vec<Refusal>,
     /// Counts the changes of what is wanted, and which one took something away last.
     changes: u64,
@@ -84,7 +84,7 @@ impl Mail {
     }
 
     /// The wish for `name`, if it has this number.
-    fn wish(&mut self, id: u64, name: &Name) -> Option<&mut Wish> {
+    fn wish(&mut self, id: u64, name: &Name) -> Option<&mut DesiredSubscription> {
         let at = self.find(name).ok()?;
         self.wishes.get_mut(at).filter(|wish| wish.id == id)
     }
@@ -119,8 +119,8 @@ impl Mail {
         });
     }
 
-    /// A wish has come to nothing, and nobody waits for it.
-    fn tell_refused(&mut self, wish: Wish, error: ServerError) {
+    /// A wish has come to nothing, and no caller waits for it.
+    fn tell_refused(&mut self, wish: DesiredSubscription, error: ServerError) {
         let Name { topic, name } = wish.name;
         self.deliveries.push_back(Delivery::Refused { topic, name: name.to_vec(), error });
     }
@@ -140,19 +140,19 @@ impl fmt::Debug for Mail {
 }
 
 /// Where who reads and what drives the connections meet.
-pub struct Mailbox<L> {
+pub struct SubscriptionHub<L> {
     mail: L,
     /// How many bytes of messages it keeps.
     limit: usize,
 }
 
-impl<L> fmt::Debug for Mailbox<L> {
+impl<L> fmt::Debug for SubscriptionHub<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mailbox({} bytes)", self.limit)
+        write!(f, "SubscriptionHub({} bytes)", self.limit)
     }
 }
 
-impl<L: Share<Mail>> Mailbox<L> {
+impl<L: Lock<Mail>> SubscriptionHub<L> {
     /// One that keeps up to `limit` bytes of messages.
     pub fn new(limit: usize) -> Self {
         Self { mail: L::new(Mail::default()), limit }
@@ -174,7 +174,8 @@ impl<L: Share<Mail>> Mailbox<L> {
                     mail.changes += 1;
                     let (name, id) = (name.clone(), mail.changes);
                     let at = if many { mail.wishes.len() } else { at };
-                    mail.wishes.insert(at, Wish { name, id, known: false, waiting: 0 });
+                    mail.wishes
+                        .insert(at, DesiredSubscription { name, id, known: false, waiting: 0 });
                 }
             }
             if many {
@@ -296,7 +297,7 @@ impl<L: Share<Mail>> Mailbox<L> {
     }
 
     /// Shows all that is wanted.
-    pub(super) fn wanted(&self, show: impl FnMut(&Wish)) {
+    pub(super) fn wanted(&self, show: impl FnMut(&DesiredSubscription)) {
         self.mail.lock().wishes.iter().for_each(show);
     }
 
@@ -327,7 +328,7 @@ impl<L: Share<Mail>> Mailbox<L> {
         });
     }
 
-    /// The server refused `name`. If nobody waits for it, it is news.
+    /// The server refused `name`. If no caller waits for it, it is news.
     pub(super) fn refused(&self, id: u64, name: &Name, error: ServerError) {
         // Another connection may have been granted it.
         self.change(|mail| {

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::recent::clear;
-use redis_entraid_core::command::{Class, Refused, classify};
+use redis_entraid_core::command::{CommandClass, CommandRefused, classify};
 use redis_entraid_core::connection::{Lost, ReplyTooLarge};
 use redis_entraid_core::resp::{Arg, encode, encoded_len};
 use redis_entraid_core::storage::Recent;
@@ -54,7 +54,7 @@ impl Ticket {
 #[derive(Debug, Default)]
 pub(in super::super) struct Batch {
     pub(super) bytes: Vec<u8>,
-    pub(super) commands: Vec<(Class, usize)>,
+    pub(super) commands: Vec<(CommandClass, usize)>,
     recent: Recent,
 }
 
@@ -68,10 +68,10 @@ impl Batch {
 
     /// Takes a command, and says what it does to its connection. What will not be sent is refused
     /// here, before anything is: what was to be executed together isn't torn.
-    pub(in super::super) fn push(&mut self, args: &[Arg<'_>]) -> Result<Class, Error> {
+    pub(in super::super) fn push(&mut self, args: &[Arg<'_>]) -> Result<CommandClass, Error> {
         let class = classify(args)?;
-        if let Class::Subscribe(..) | Class::Unsubscribe(..) = class {
-            return Err(Refused::Subscription.into());
+        if let CommandClass::Subscribe(..) | CommandClass::Unsubscribe(..) = class {
+            return Err(CommandRefused::Subscription.into());
         }
         let len = encoded_len(args);
         if len > MAX_COMMAND {
@@ -107,7 +107,7 @@ pub(in super::super) enum Failure {
     NoLogin,
     ReplyTooLarge(ReplyTooLarge),
     TooLarge(CapacityError),
-    Refused(Refused),
+    Refused(CommandRefused),
 }
 
 impl From<Failure> for Error {

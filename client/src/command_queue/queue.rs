@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::recent::{clear, clear_queue};
-use redis_entraid_core::command::Class;
+use redis_entraid_core::command::CommandClass;
 use redis_entraid_core::connection::Config;
 use redis_entraid_core::storage::Recent;
 use redis_entraid_core::time::Instant;
 
-use super::super::desk::Demand;
+use super::super::command_dispatcher::Demand;
 use super::batch::{Batch, Ticket};
 use super::session::Open;
 
@@ -23,7 +23,7 @@ pub(in super::super) struct Limits {
     pub(super) reply: Duration,
     /// The longest that one may block at the server.
     pub(super) max_block: Duration,
-    /// Chance, for jitter.
+    /// The seed for jitter.
     pub(super) seed: u64,
 }
 
@@ -43,7 +43,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queued {
     pub(super) ticket: Ticket,
-    pub(super) class: Class,
+    pub(super) class: CommandClass,
     /// Until when it waits: for a connection, and also for its reply if the caller said so.
     pub(super) by: Instant,
     /// Whether the caller said so. Else the reply has a time of its own, and each of a batch has its

@@ -5,7 +5,7 @@ use core::ops::DerefMut;
 
 /// Lends something to one at a time: a `RefCell` where there is one thread, a `Mutex` where there
 /// are several.
-pub trait Share<T> {
+pub trait Lock<T> {
     /// As long as it lives, nobody else has it.
     type Guard<'g>: DerefMut<Target = T>
     where
@@ -18,7 +18,7 @@ pub trait Share<T> {
     fn lock(&self) -> Self::Guard<'_>;
 }
 
-impl<T> Share<T> for RefCell<T> {
+impl<T> Lock<T> for RefCell<T> {
     type Guard<'g>
         = RefMut<'g, T>
     where
@@ -34,7 +34,7 @@ impl<T> Share<T> for RefCell<T> {
 }
 
 #[cfg(feature = "std")]
-impl<T> Share<T> for std::sync::Mutex<T> {
+impl<T> Lock<T> for std::sync::Mutex<T> {
     type Guard<'g>
         = std::sync::MutexGuard<'g, T>
     where
@@ -45,7 +45,7 @@ impl<T> Share<T> for std::sync::Mutex<T> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, T> {
-        // Whoever panicked did so in code that leaves the value whole.
+        // Who panicked did so in code that leaves the value whole.
         Self::lock(self).unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

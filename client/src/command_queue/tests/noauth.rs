@@ -75,7 +75,7 @@ fn a_transaction_is_repeated_as_a_whole() {
         line.take(5).unwrap();
         said.iter().enumerate().for_each(|(at, reply)| line.answer(at, reply));
         assert!(waiting.as_mut().poll(&mut cx()).is_ready());
-        assert!(!line.desk.demand().waits);
+        assert!(!line.dispatcher.demand().waits);
     }
 }
 
@@ -125,7 +125,7 @@ fn who_is_not_heard_again_knows_what_the_server_said() {
     line.answer(0, NOAUTH);
     assert!(waiting.as_mut().poll(&mut cx()).is_pending());
     // No login comes.
-    line.desk.expire_behind(Instant::from_millis(5000));
+    line.dispatcher.expire_behind(Instant::from_millis(5000));
     assert!(waiting.as_mut().poll(&mut cx()).is_ready());
     drop(waiting);
     assert_eq!(replies(&handle), ["NOAUTH Authentication required."]);
@@ -141,7 +141,7 @@ fn what_was_executed_before_keeps_its_reply_when_the_rest_cannot_be_repeated() {
     line.answer(1, NOAUTH);
     line.answer(2, NOAUTH);
     // The task ends before its caller has looked.
-    line.desk.end(&Error::Closed);
+    line.dispatcher.end(&Error::Closed);
     assert!(matches!(waiting.as_mut().poll(&mut cx()), Poll::Ready(Ok(()))));
     drop(waiting);
     let not_executed = "NOAUTH Authentication required.";

@@ -8,16 +8,16 @@ use core::fmt;
 use super::Local;
 use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::{Exchange, Follower, Handle, State};
+use crate::{CommandQueue, Follower, Handle, State};
 
-/// Makes [`Local`]s of one connection: see [`Local::door`].
-pub struct Door<T> {
-    pub(super) exchange: Arc<Exchange<RefCell<State>>>,
+/// Makes [`Local`]s of one connection: see [`Local::downgrade`].
+pub struct WeakClient<T> {
+    pub(super) exchange: Arc<CommandQueue<RefCell<State>>>,
     pub(super) shared: Rc<Shared<T>>,
     pub(super) nodes: Rc<Nodes>,
 }
 
-impl<T> Door<T> {
+impl<T> WeakClient<T> {
     /// A client like the others. When the driver has ended, all that it does fails.
     pub fn enter(&self) -> Local<T> {
         let follower = Follower::new(Handle::new(self.exchange.clone()));
@@ -30,8 +30,8 @@ impl<T> Door<T> {
     }
 }
 
-impl<T> fmt::Debug for Door<T> {
+impl<T> fmt::Debug for WeakClient<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Door").field(&self.shared.standing.borrow()).finish()
+        f.debug_tuple("WeakClient").field(&self.shared.status.borrow()).finish()
     }
 }

@@ -5,25 +5,25 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 
-use super::mailbox::{Mail, Mailbox, Name};
+use super::subscription_hub::{Mail, Name, SubscriptionHub};
 use super::{Delivery, Error};
-use crate::share::Share;
+use crate::lock::Lock;
 use redis_entraid_core::command::Topic;
 
 /// Reads what comes, and says what is wanted. What drives the connections ends when it is
 /// dropped.
-pub struct Reader<L: Share<Mail>> {
-    mailbox: Arc<Mailbox<L>>,
+pub struct Reader<L: Lock<Mail>> {
+    hub: Arc<SubscriptionHub<L>>,
 }
 
 fn named<N: AsRef<[u8]>>(topic: Topic, names: impl IntoIterator<Item = N>) -> Vec<Name> {
     names.into_iter().map(|name| Name::new(topic, name.as_ref())).collect()
 }
 
-impl<L: Share<Mail>> Reader<L> {
-    /// The one who reads what comes to `mailbox`.
-    pub const fn new(mailbox: Arc<Mailbox<L>>) -> Self {
-        Self { mailbox }
+impl<L: Lock<Mail>> Reader<L> {
+    /// The one who reads what comes to `hub`.
+    pub const fn new(hub: Arc<SubscriptionHub<L>>) -> Self {
+        Self { hub }
     }
 
     /// Subscribes to `names`, and waits until the server has confirmed it, however long that takes.
@@ -40,15 +40,15 @@ impl<L: Share<Mail>> Reader<L> {
         names: impl IntoIterator<Item = N>,
     ) -> Result<(), Error> {
         let names = named(topic, names);
-        let ids = self.mailbox.want(&names);
-        let waiting = Waiting { mailbox: &self.mailbox, ids, names };
-        poll_fn(|cx| self.mailbox.poll_known(cx, waiting.wishes())).await
+        let ids = self.hub.want(&names);
+        let waiting = Waiting { hub: &self.hub, ids, names };
+        poll_fn(|cx| self.hub.poll_known(cx, waiting.wishes())).await
     }
 
     /// Ends the subscription to `names`, and who waits for its confirmation waits no more. What was
     /// published before may still come.
     pub fn unsubscribe<N: AsRef<[u8]>>(&self, topic: Topic, names: impl IntoIterator<Item = N>) {
-        self.mailbox.unwant(&mut named(topic, names));
+        self.hub.unwant(&mut named(topic, names));
     }
 
     /// Waits for what comes next.
@@ -59,37 +59,37 @@ impl<L: Share<Mail>> Reader<L> {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&self) -> Result<Delivery, Error> {
-        poll_fn(|cx| self.mailbox.poll_next(cx)).await
+        poll_fn(|cx| self.hub.poll_next(cx)).await
     }
 }
 
-impl<L: Share<Mail>> Drop for Reader<L> {
+impl<L: Lock<Mail>> Drop for Reader<L> {
     fn drop(&mut self) {
-        self.mailbox.leave();
+        self.hub.leave();
     }
 }
 
-impl<L: Share<Mail>> fmt::Debug for Reader<L> {
+impl<L: Lock<Mail>> fmt::Debug for Reader<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reader")
     }
 }
 
 /// Somebody waits for a confirmation.
-struct Waiting<'m, L: Share<Mail>> {
-    mailbox: &'m Mailbox<L>,
+struct Waiting<'m, L: Lock<Mail>> {
+    hub: &'m SubscriptionHub<L>,
     ids: Vec<u64>,
     names: Vec<Name>,
 }
 
-impl<L: Share<Mail>> Waiting<'_, L> {
+impl<L: Lock<Mail>> Waiting<'_, L> {
     fn wishes(&self) -> impl Iterator<Item = (u64, &Name)> {
         self.ids.iter().copied().zip(&self.names)
     }
 }
 
-impl<L: Share<Mail>> Drop for Waiting<'_, L> {
+impl<L: Lock<Mail>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
-        self.mailbox.stop_waiting(self.wishes());
+        self.hub.stop_waiting(self.wishes());
     }
 }

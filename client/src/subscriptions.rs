@@ -1,12 +1,12 @@
-//! What a subscriber hears, and how it stays subscribed: the rules, for hosts with threads and
+//! What a subscriber receives, and how it stays subscribed: the rules, for hosts with threads and
 //! without.
 //!
-//! Who reads and what drives the connections meet at a [`Mailbox`]: there is a [`Reader`] on one
-//! side, and a [`Line`] for each connection on the other.
+//! Who reads and what drives the connections meet at a [`SubscriptionHub`]: there is a [`Reader`] on one
+//! side, and a [`SubscriberConnection`] for each connection on the other.
 
-mod line;
-mod mailbox;
 mod reader;
+mod subscriber_connection;
+mod subscription_hub;
 mod tasks;
 
 use alloc::boxed::Box;
@@ -14,16 +14,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-pub use line::Line;
-pub use mailbox::{Mail, Mailbox};
 pub use reader::Reader;
+pub use subscriber_connection::SubscriberConnection;
+pub use subscription_hub::{Mail, SubscriptionHub};
 
 use super::error::{Error, ServerError};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::pubsub::{self, Notice};
 use redis_entraid_core::resp::Value;
 
-/// What a subscriber hears.
+/// What a subscriber receives.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery {
@@ -39,7 +39,7 @@ pub enum Delivery {
     Settled,
     /// So many messages were dropped here, since too many wait to be read or one was too large.
     Missed(u64),
-    /// The server refuses what it granted before, or what nobody waits for any more: that
+    /// The server refuses what it granted before, or what no caller waits for any more: that
     /// subscription has ended.
     Refused {
         /// Of which kind it was.
@@ -51,7 +51,7 @@ pub enum Delivery {
     },
 }
 
-/// What somebody published.
+/// A published message.
 #[derive(Clone)]
 pub struct Message {
     raw: Box<[u8]>,

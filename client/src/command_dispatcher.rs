@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
+use super::command_queue::{CommandQueue, Delivery, Failure, State};
 use super::error::{Cause, Error};
-use super::exchange::{Delivery, Exchange, Failure, State};
-use super::share::Share;
-use redis_entraid_core::command::Class;
+use super::lock::Lock;
+use redis_entraid_core::command::CommandClass;
 use redis_entraid_core::connection::{
     CloseReason, ConnectionHealth, Lost, Outcome, Output, SubmitError, Tag,
 };
@@ -17,8 +17,8 @@ use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::Endpoint;
 
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
-pub struct Desk<L: Share<State>> {
-    exchange: Arc<Exchange<L>>,
+pub struct CommandDispatcher<L: Lock<State>> {
+    exchange: Arc<CommandQueue<L>>,
     /// Kept for its room.
     wakers: Vec<Waker>,
 }
@@ -46,11 +46,11 @@ pub enum Ended {
 
 /// Gives an encoded command to a connection, by which time its reply is waited for: see
 /// [`Connection::submit_encoded`](redis_entraid_core::connection::Connection::submit_encoded).
-pub type Submit<'s> = dyn FnMut(Instant, Tag, Class, &[u8]) -> Result<(), SubmitError> + 's;
+pub type Submit<'s> = dyn FnMut(Instant, Tag, CommandClass, &[u8]) -> Result<(), SubmitError> + 's;
 
-impl<L: Share<State>> Desk<L> {
+impl<L: Lock<State>> CommandDispatcher<L> {
     /// For the handles of `exchange`.
-    pub fn new(exchange: Arc<Exchange<L>>) -> Self {
+    pub fn new(exchange: Arc<CommandQueue<L>>) -> Self {
         Self { exchange, wakers: Vec::new() }
     }
 
@@ -64,7 +64,7 @@ impl<L: Share<State>> Desk<L> {
     /// # Errors
     /// [`Ended::Unneeded`] when there are no handles left.
     pub fn poll_demand(&self, cx: &Context<'_>, known: Demand) -> Poll<Result<(), Ended>> {
-        match self.exchange.look(cx)? {
+        match self.exchange.update(cx)? {
             demand if demand == known => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
@@ -92,18 +92,18 @@ impl<L: Share<State>> Desk<L> {
         self.exchange.refuse(&mut self.wakers, || Failure::Unavailable(problem()));
     }
 
-    /// Learns that there is a connection, which was dialed as `endpoint`: redirections to there mean
+    /// Notes that there is a connection, which was dialed as `endpoint`: redirections to there mean
     /// that it leads to the wrong server.
     pub fn connected(&self, endpoint: &Endpoint<'_>) {
         self.exchange.connected(endpoint);
     }
 
-    /// Learns why the connection breaks, in the words of the network, before its last outputs.
+    /// Notes why the connection breaks, in the words of the network, before its last outputs.
     pub fn broke(&self, cause: Cause) {
         self.exchange.broke(cause);
     }
 
-    /// Learns that the connection has ended.
+    /// Notes that the connection has ended.
     pub fn disconnected(&mut self, reason: CloseReason) {
         self.exchange.disconnected(reason, &mut self.wakers);
     }
@@ -134,9 +134,9 @@ impl<L: Share<State>> Desk<L> {
     }
 }
 
-impl<L: Share<State>> fmt::Debug for Desk<L> {
+impl<L: Lock<State>> fmt::Debug for CommandDispatcher<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk").finish_non_exhaustive()
+        f.debug_struct("CommandDispatcher").finish_non_exhaustive()
     }
 }
 
@@ -146,9 +146,9 @@ pub(super) fn says_noauth(value: Value<'_>) -> bool {
 }
 
 /// The slots of the handles, open for replies. No code of a user's may be called meanwhile.
-pub struct Deliveries<'d, L: Share<State> + 'd>(Delivery<'d, L>);
+pub struct Deliveries<'d, L: Lock<State> + 'd>(Delivery<'d, L>);
 
-impl<L: Share<State>> Deliveries<'_, L> {
+impl<L: Lock<State>> Deliveries<'_, L> {
     /// Takes `output`, and gives back what is for no handle: pushes and events.
     pub fn output<'o>(&mut self, output: Output<'o>) -> Option<Output<'o>> {
         match output {
@@ -180,7 +180,7 @@ impl<L: Share<State>> Deliveries<'_, L> {
     }
 }
 
-impl<L: Share<State>> fmt::Debug for Deliveries<'_, L> {
+impl<L: Lock<State>> fmt::Debug for Deliveries<'_, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deliveries").finish_non_exhaustive()
     }

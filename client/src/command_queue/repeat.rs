@@ -1,10 +1,10 @@
 //! What is to be repeated of a batch when a server says `NOAUTH`.
 
-use redis_entraid_core::command::Class;
+use redis_entraid_core::command::CommandClass;
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::resp::Value;
 
-use super::super::desk::says_noauth;
+use super::super::command_dispatcher::says_noauth;
 use super::batch::{Batch, Failure, Replies};
 use super::session::Open;
 
@@ -62,7 +62,7 @@ impl Repeat {
         let classes = || batch.commands.iter().map(|(class, _)| *class).enumerate();
         for (at, class) in classes().take(refused) {
             match class {
-                Class::Multi => multi = Some(at),
+                CommandClass::Multi => multi = Some(at),
                 class if Open::is_closed_by(class) => (open, multi) = (None, None),
                 _ => open = Open::after(open, 0, class),
             }
@@ -74,12 +74,12 @@ impl Repeat {
         for (at, class) in classes().skip(first) {
             let said = Said::of(replies, at);
             let not_executed = match (class, begun) {
-                (Class::Multi, None) => {
+                (CommandClass::Multi, None) => {
                     begun = Some(said == Said::Done);
                     true
                 }
-                (Class::Discard, Some(_)) => begun.take().is_some(),
-                (Class::Exec, Some(_)) => begun.take().is_some() && said != Said::Done,
+                (CommandClass::Discard, Some(_)) => begun.take().is_some(),
+                (CommandClass::Exec, Some(_)) => begun.take().is_some() && said != Said::Done,
                 (_, Some(true)) => true,
                 _ => said == Said::NotExecuted,
             };

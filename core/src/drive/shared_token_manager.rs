@@ -13,7 +13,7 @@ use crate::time::{Instant, Timer};
 
 /// A token manager that the futures of one thread share.
 #[derive(Debug)]
-pub struct Tokens<M: Storage<u8>, const WAITERS: usize = 4> {
+pub struct SharedTokenManager<M: Storage<u8>, const WAITERS: usize = 4> {
     pub(super) manager: RefCell<TokenManager<M>>,
     wakers: RefCell<[Option<Waker>; WAITERS]>,
     /// Somebody wants a token who doesn't need it yet.
@@ -22,7 +22,7 @@ pub struct Tokens<M: Storage<u8>, const WAITERS: usize = 4> {
     waiting: Cell<u32>,
 }
 
-impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
+impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
     /// Shares `manager`. There should be a waiter for each connection, and one for
     /// [`refresh`](super::refresh); what
     /// finds no place among them hears news up to a second late.
@@ -58,7 +58,7 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
         self.asked.get()
     }
 
-    /// Says that somebody waits for a token, until what this gives is dropped: see
+    /// Says that a caller waits for a token, until what this gives is dropped: see
     /// [`TokenManager::set_demand`].
     pub fn waiting(&self) -> Waiting<'_, M, WAITERS> {
         let others = self.waiting.get();
@@ -136,7 +136,7 @@ impl<M: Storage<u8>, const WAITERS: usize> Tokens<M, WAITERS> {
 /// Somebody waits for a token, until this is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Waiting<'t, M: Storage<u8>, const WAITERS: usize>(&'t Tokens<M, WAITERS>);
+pub struct Waiting<'t, M: Storage<u8>, const WAITERS: usize>(&'t SharedTokenManager<M, WAITERS>);
 
 impl<M: Storage<u8>, const WAITERS: usize> Drop for Waiting<'_, M, WAITERS> {
     fn drop(&mut self) {

@@ -23,7 +23,7 @@ fn what_was_not_submitted_is_withdrawn_command_by_command() {
     let rest = withdrawn(&mut line, &mut handle, 2, "SET a 1 | SET b 2 | SET c 3");
     assert_eq!(rest, Ok(Vec::new()));
     assert_eq!(line.said, ["SET a 1", "SET b 2"]);
-    assert!(!line.desk.demand().waits);
+    assert!(!line.dispatcher.demand().waits);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_transaction_of_many_calls_of_which_one_is_withdrawn_comes_to_nothing() {
         drop(waiting);
         // The connection must not serve anybody else.
         assert_eq!(withdrawn(&mut line, &mut handle, 0, text), Err(Ended::Abandoned), "{text}");
-        line.desk.disconnected(CloseReason::Closed);
+        line.dispatcher.disconnected(CloseReason::Closed);
         let error = refused(&mut handle, "SET b 2 | EXEC");
         assert!(matches!(error, Error::StateLost), "{error}");
         // It was told, and begins again.
@@ -156,7 +156,7 @@ fn who_has_gone_for_good_has_withdrawn_too() {
         let taken = line.take(100).map(|_| line.said.len() - before);
         assert_eq!(taken, rest, "{text}");
         if taken.is_err() {
-            line.desk.disconnected(CloseReason::Closed);
+            line.dispatcher.disconnected(CloseReason::Closed);
         }
         let _next = begun(&mut other, &clock, "GET a");
         line.take(1).unwrap();
@@ -175,7 +175,7 @@ fn what_many_handles_took_is_given_back_when_they_have_gone() {
     }
     let many = first.exchange().room();
     drop(others);
-    line.desk.deliver().give_back();
+    line.dispatcher.deliver().give_back();
     let few = first.exchange().room();
     assert!(few < many / 5, "{few} of {many}");
     // All that are there have a slot of their own.

@@ -86,7 +86,7 @@ impl Slot {
     }
 }
 
-/// Whether somebody waits for the reply.
+/// Whether a caller waits for the reply.
 pub(super) fn waits(slots: &[Slot], queued: &Queued) -> bool {
     let Queued { ticket, .. } = queued;
     let slot = slots.get(ticket.slot as usize);
