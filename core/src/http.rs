@@ -17,8 +17,12 @@
 //! assert_eq!(response.body, b"{}");
 //! ```
 
+mod url;
+
 use core::fmt;
 use core::time::Duration;
+
+pub use url::Url;
 
 use crate::date;
 use crate::number::unsigned;

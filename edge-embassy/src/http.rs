@@ -7,7 +7,7 @@ use core::fmt;
 
 use answer::Answer;
 use embedded_io_async::{Read, Write};
-use redis_entraid_core::http::{Request, ResponseWriter, Route};
+use redis_entraid_core::http::{Request, ResponseWriter, Route, Url};
 use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
 use redis_entraid_core::storage::CapacityError;
 use redis_entraid_core::transport::{ConnectError, ConnectErrorKind, Connector, Endpoint, Session};
@@ -145,33 +145,6 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &str {
     core::str::from_utf8(digits.get(start..).unwrap_or_default()).unwrap_or_default()
 }
 
-/// The parts of a URL that a request is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Url<'u> {
-    secure: bool,
-    authority: &'u str,
-    host: &'u str,
-    port: u16,
-    path: &'u str,
-}
-
-impl<'u> Url<'u> {
-    fn parse(url: &'u str) -> Option<Self> {
-        let (secure, rest) = match url.strip_prefix("https://") {
-            Some(rest) => (true, rest),
-            None => (false, url.strip_prefix("http://")?),
-        };
-        // What has no path can't be written in the form that servers want.
-        let (authority, path) = rest.split_at(rest.find('/')?);
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().ok()?),
-            None => (authority, if secure { 443 } else { 80 }),
-        };
-        let visible = authority.bytes().chain(path.bytes()).all(|byte| byte.is_ascii_graphic());
-        (!host.is_empty() && visible).then_some(Self { secure, authority, host, port, path })
-    }
-}
-
 /// What can become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -250,28 +223,6 @@ impl<E: ConnectError + 'static> IoError for Error<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_taken_apart_where_a_request_wants_it() {
-        let url = Url::parse("http://10.0.2.101:8080/msi/token?a=b").unwrap();
-        assert_eq!((url.host, url.port, url.path), ("10.0.2.101", 8080, "/msi/token?a=b"));
-        assert_eq!(url.authority, "10.0.2.101:8080");
-        let url = Url::parse("https://login.example/t").unwrap();
-        assert_eq!((url.secure, url.host, url.port), (true, "login.example", 443));
-        for wrong in [
-            "http://h/a b",
-            "http://h/a\r\nb",
-            "http://h\n/",
-            "ftp://h/",
-            "h/",
-            "http://h",
-            "http:///",
-            "http://h:x/",
-            "http://h:99999/",
-        ] {
-            assert_eq!(Url::parse(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn lengths_are_written_in_decimal() {

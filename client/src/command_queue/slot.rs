@@ -69,8 +69,9 @@ impl Slot {
             Err(failure) => self.early.insert(place, (index, failure)),
         }
         let replies = &mut self.replies;
-        while let Some((_, failure)) =
-            self.early.pop_front_if(|(early, _)| *early as usize <= replies.len())
+        while let Some((early, _)) = self.early.front()
+            && *early as usize <= replies.len()
+            && let Some((_, failure)) = self.early.pop_front()
         {
             replies.fail(failure);
         }

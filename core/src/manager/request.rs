@@ -124,7 +124,7 @@ impl<M: Storage<u8>> TokenManager<M> {
     ) -> Result<Refreshed, TokenError> {
         let unix_time = self.unix_time_at(sent_at);
         if let (Some(here), Some(there)) = (unix_time, token.server_time) {
-            self.clock_skew = here.0.checked_signed_diff(there.0);
+            self.clock_skew = here.0.cast_signed().checked_sub(there.0.cast_signed());
         }
         let facts = token.examine(unix_time)?;
         let user = match (&facts.oid, token.user) {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use redis_entraid_core::drive::either;
-use redis_entraid_core::http::{Method as Verb, Request, ResponseWriter, Route};
+use redis_entraid_core::http::{Method as Verb, Request, ResponseWriter, Route, Url};
 use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
 use redis_entraid_core::storage::CapacityError;
 use wasip2::http::outgoing_handler::handle;
@@ -137,27 +137,6 @@ impl SourceIo for Http {
     }
 }
 
-/// The parts of a URL that a request is made of.
-struct Url<'u> {
-    secure: bool,
-    authority: &'u str,
-    path: &'u str,
-}
-
-impl<'u> Url<'u> {
-    fn parse(url: &'u str) -> Option<Self> {
-        let (secure, rest) = match url.split_once("://")? {
-            ("https", rest) => (true, rest),
-            ("http", rest) => (false, rest),
-            _ => return None,
-        };
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let path = if path.is_empty() { "/" } else { path };
-        Some(Self { secure, authority, path })
-    }
-}
-
 /// Why there is no response.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -249,21 +228,5 @@ impl IoError for Error {
 
     fn unsupported() -> Self {
         Self::Unsupported
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_taken_apart_where_a_request_wants_it() {
-        let parts = |url| Url::parse(url).map(|url| (url.secure, url.authority, url.path));
-        let all = parts("https://login.example:8443/t/token?x=1");
-        assert_eq!(all, Some((true, "login.example:8443", "/t/token?x=1")));
-        assert_eq!(parts("http://[::1]:80"), Some((false, "[::1]:80", "/")));
-        assert_eq!(parts("http://h?q"), Some((false, "h", "?q")));
-        assert_eq!(parts("ftp://h/"), None);
-        assert_eq!(parts("h/"), None);
     }
 }

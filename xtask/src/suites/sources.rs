@@ -7,7 +7,7 @@ use crate::devices::parts;
 use crate::fuzz::fuzz;
 use crate::npm;
 use crate::targets::{CORTEX_M3, cross};
-use crate::tools::{Result, attempt, cargo, cargo_tool, debian, root, run, toolchain};
+use crate::tools::{Result, attempt, cargo, cargo_tool, debian, quietly, root, run, toolchain};
 
 /// The packages outside the workspace.
 const OUTSIDE: [&str; 12] = [
@@ -68,7 +68,26 @@ pub(super) fn lints() -> Result<Counts> {
     let mut command = cross(npm::WASM, "core,alloc", &js)?;
     command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-Dwarnings");
     counts.add(check(&mut command)?);
+    counts.add(oldest_rust()?);
     Ok(counts)
+}
+
+/// Builds what people add to their services with the oldest Rust that it promises to need, where that
+/// can be had. Clippy's `incompatible_msrv` looks at the same.
+fn oldest_rust() -> Result<Counts> {
+    const OLDEST: &str = "1.88";
+    let install = ["toolchain", "install", OLDEST, "--profile", "minimal"];
+    if quietly(Command::new("rustup").args(install)).is_err() {
+        println!("Rust {OLDEST} can't be installed here: only clippy has looked");
+        return Ok(Counts::default());
+    }
+    let packages = ["client", "core", "tls"].map(|name| format!("--package=redis-entraid-{name}"));
+    let mut command = Command::new("rustup");
+    command.current_dir(root()).args(["run", OLDEST, "cargo", "check", "--locked"]);
+    command.args(packages).args(["--package=redis-entraid", "--all-features"]);
+    // The toolchain that runs this says where its own compiler is.
+    command.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    check(&mut command)
 }
 
 pub(super) fn unit() -> Result<Counts> {
