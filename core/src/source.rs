@@ -164,7 +164,7 @@ pub trait TokenSource {
     /// May be dropped at any await, and must then be callable again.
     async fn fetch<'b>(
         &'b mut self,
-        start: Start,
+        start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Self::Error>;
 
@@ -183,7 +183,7 @@ impl<T: TokenSource + ?Sized> TokenSource for &mut T {
 
     async fn fetch<'b>(
         &'b mut self,
-        start: Start,
+        start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Self::Error> {
         (**self).fetch(start, memory).await
@@ -212,7 +212,7 @@ impl TokenSource for StaticToken<'_> {
 
     async fn fetch<'b>(
         &'b mut self,
-        _start: Start,
+        _start: &Start,
         _memory: &'b mut [u8],
     ) -> Result<Token<'b>, SourceError> {
         Ok(self.0)

@@ -194,7 +194,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Head => f.write_str("the buffer for the head of a response is too small"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
-            Self::Unsupported => f.write_str("this host has no files and no keys for sources"),
+            Self::Unsupported => IoFailure::Unsupported.fmt(f),
         }
     }
 }

@@ -216,7 +216,7 @@ impl<S: TokenSource> TokenSource for Noted<'_, S> {
 
     async fn fetch<'b>(
         &'b mut self,
-        start: Start,
+        start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, S::Error> {
         self.desk.plan(|agenda| agenda.fetching = true);

@@ -180,14 +180,13 @@ impl fmt::Debug for AccessToken {
 #[cfg(feature = "http")]
 impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
     async fn fetch(&mut self, request: Request<'_>) -> Result<AccessToken, FetchError> {
-        use redis_entraid_core::source::{self, HttpSourceError, SourceFailure, SourceIo};
+        use redis_entraid_core::source::{self, HttpSourceError, SourceFailure};
         // The secret three times as long, by its encoding; the largest token, with its envelope.
         // Wiped even if we are dropped in the middle.
         let mut ask = Zeroizing::new(vec![0; 16 << 10]);
         let mut answer = Zeroizing::new(vec![0; 32 << 10]);
         let Request { start, http } = request;
-        let start = start.with_nonce(http.nonce());
-        match source::fetch(self, http, start, &mut ask, &mut answer).await {
+        match source::fetch(self, http, &start, &mut ask, &mut answer).await {
             Ok(token) => Ok(AccessToken::copy(&token)),
             Err(HttpSourceError::Io { reason, error }) => Err(FetchError::new(reason, error)),
             Err(HttpSourceError::Refused { reason, text }) if !text.is_empty() => {

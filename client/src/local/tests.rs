@@ -58,7 +58,7 @@ const NAMES: [&str; 4] = ["one", "two", "three", "four"];
 impl TokenSource for Tokens {
     type Error = SourceError;
 
-    async fn fetch<'b>(&'b mut self, _: Start, _: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
+    async fn fetch<'b>(&'b mut self, _: &Start, _: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
         let number = self.0.replace(self.0.get() + 1);
         self.3.sleep_until(self.3.now().plus(self.1)).await;
         match self.2 {

@@ -80,7 +80,7 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
                 // Pinned here: a future that is handed over has its room twice.
                 let start =
                     Start::new(deadline).with_unix_time(timer.unix_time()).with_fresh(fresh);
-                let fetch = pin!(source.fetch(start, memory.0));
+                let fetch = pin!(source.fetch(&start, memory.0));
                 let (answer, error) = match timeout_at(timer, deadline, fetch).await {
                     Some(Ok(token)) => (Ok(token), None),
                     Some(Err(error)) => (Err(error.reason()), Some(error)),

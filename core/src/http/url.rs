@@ -26,9 +26,14 @@ impl<'u> Url<'u> {
             Some(end) => rest.split_at(end),
             None => (rest, "/"),
         };
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-            _ => (authority, if secure { 443 } else { 80 }),
+        // The colons of an IPv6 address are in brackets.
+        let name = authority.find(']').map_or(0, |end| end + 1);
+        let (host, port) = match authority.get(name..)?.find(':') {
+            Some(colon) => {
+                let (host, port) = authority.split_at(name + colon);
+                (host, port.get(1..)?.parse().ok()?)
+            }
+            None => (authority, if secure { 443 } else { 80 }),
         };
         let visible = authority.bytes().chain(path.bytes()).all(|byte| byte.is_ascii_graphic());
         let is_host = !host.is_empty() && !host.contains('?');

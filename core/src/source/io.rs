@@ -162,11 +162,11 @@ pub trait IoError: core::error::Error + 'static {
 pub async fn fetch<'b, S: Source, I: SourceIo>(
     source: &mut S,
     io: &mut I,
-    start: Start,
+    start: &Start,
     request: &mut [u8],
     response: &'b mut [u8],
 ) -> Result<Token<'b>, HttpSourceError<I::Error>> {
-    let mut step = source.next(Input::Start(start), request)?;
+    let mut step = source.next(Input::Start(start.or_nonce(io.nonce())), request)?;
     loop {
         // What the service says of a refusal, and the host's own error.
         let (mut answer, mut cause) = (0, None);
@@ -251,11 +251,10 @@ impl<S: Source, I: SourceIo, M: Storage<u8>> TokenSource for HttpSource<S, I, M>
 
     async fn fetch<'b>(
         &'b mut self,
-        mut start: Start,
+        start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Self::Error> {
         let Self { source, io, request } = self;
-        start.nonce = start.nonce.or_else(|| io.nonce());
         let request = Wiped(request.room_mut());
         fetch(source, io, start, request.0, memory).await
     }

@@ -46,6 +46,11 @@ impl Start {
         self
     }
 
+    /// The same, with `nonce` if it has none.
+    pub(crate) fn or_nonce(self, nonce: Option<[u8; 16]>) -> Self {
+        Self { nonce: self.nonce.or(nonce), ..self }
+    }
+
     /// Says whether the token must not come from a cache.
     #[must_use]
     pub const fn with_fresh(mut self, fresh: bool) -> Self {

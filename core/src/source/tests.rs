@@ -359,11 +359,11 @@ fn a_driven_source_yields_a_token_or_says_why_not() {
     ]);
     let mut driven = HttpSource::new(imds(), script, [0; 512]);
     let mut memory = [0; 50];
-    let token = block_on(driven.fetch(Start::new(DEADLINE), &mut memory)).unwrap();
+    let token = block_on(driven.fetch(&Start::new(DEADLINE), &mut memory)).unwrap();
     assert_eq!((token.secret.expose(), token.expires_in), ("a.b.c", Some(Duration::from_secs(60))));
-    let error = block_on(driven.fetch(Start::new(DEADLINE), &mut memory)).unwrap_err();
+    let error = block_on(driven.fetch(&Start::new(DEADLINE), &mut memory)).unwrap_err();
     assert_eq!(error.reason().kind(), ErrorKind::Transient);
-    let error = block_on(driven.fetch(Start::new(DEADLINE), &mut memory)).unwrap_err();
+    let error = block_on(driven.fetch(&Start::new(DEADLINE), &mut memory)).unwrap_err();
     assert_eq!(error.reason().kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("response buffer too small: 56 bytes"), "{error}");
     assert!(driven.request().iter().all(|byte| *byte == 0), "the request is wiped");
@@ -412,6 +412,7 @@ impl SourceIo for Page {
 
 #[test]
 fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
+    let start = Start::new(DEADLINE);
     let page: &[u8] = std::format!("<html>Service {}", "x".repeat(36_343)).leak().as_bytes();
     let broken = IoFailure::Io;
     let wait = Some(Duration::from_secs(7));
@@ -420,8 +421,7 @@ fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
             let (mut request, mut response) = ([0; 1024], [0; 4096]);
             let mut http = Page(status, body, fails);
             let mut source = principal();
-            let fetched =
-                fetch(&mut source, &mut http, Start::new(DEADLINE), &mut request, &mut response);
+            let fetched = fetch(&mut source, &mut http, &start, &mut request, &mut response);
             let error = block_on(fetched).unwrap_err();
             assert_eq!(error.reason().kind(), ErrorKind::Throttled(wait), "{error}");
             // Devices keep no text.
@@ -434,6 +434,6 @@ fn the_head_of_a_refusal_holds_whatever_becomes_of_its_body() {
     let (mut request, mut response) = ([0; 1024], [0; 4096]);
     let mut http = Page(200, page, None);
     let mut source = principal();
-    let fetched = fetch(&mut source, &mut http, Start::new(DEADLINE), &mut request, &mut response);
+    let fetched = fetch(&mut source, &mut http, &start, &mut request, &mut response);
     assert!(matches!(block_on(fetched), Err(HttpSourceError::Io { .. })));
 }

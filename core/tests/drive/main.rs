@@ -69,7 +69,7 @@ impl TokenSource for Script {
 
     async fn fetch<'b>(
         &'b mut self,
-        start: Start,
+        start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, SourceError> {
         self.1.push(start.fresh);

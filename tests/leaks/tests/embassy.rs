@@ -56,7 +56,7 @@ impl<S: TokenSource> TokenSource for Watched<S> {
 
     async fn fetch<'b>(
         &'b mut self,
-        start: Start,
+        start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, S::Error> {
         let fetched = self.0.fetch(start, memory).await;

@@ -37,7 +37,7 @@ impl TokenSource for Source {
 
     async fn fetch<'b>(
         &'b mut self,
-        start: Start,
+        start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, Error> {
         match self {

@@ -164,7 +164,7 @@ impl fmt::Display for Error {
             Self::Body => f.write_str("the response broke off"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
-            Self::Unsupported => f.write_str("this host has no files and no keys for sources"),
+            Self::Unsupported => IoFailure::Unsupported.fmt(f),
         }
     }
 }

@@ -220,7 +220,7 @@ impl TokenSource for Many {
 
     async fn fetch<'b>(
         &'b mut self,
-        _: Start,
+        _: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, SourceError> {
         self.0.set(self.0.get() + 1);

@@ -271,7 +271,7 @@ struct Failing(Rc<Wire>, Rc<World>, bool);
 impl TokenSource for Failing {
     type Error = SourceError;
 
-    async fn fetch<'b>(&'b mut self, _: Start, _: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
+    async fn fetch<'b>(&'b mut self, _: &Start, _: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
         if core::mem::replace(&mut self.2, true) {
             self.1.sleep_until(self.1.now().plus(Duration::from_millis(100))).await;
             self.0.output.borrow_mut().extend(b"+OK\r\n");

@@ -102,7 +102,7 @@ impl SourceIo for Host {
 fn fetched(source: &mut impl Source, io: &mut impl SourceIo<Error = IoFailure>) -> String {
     let mut driven = HttpSource::new(source, io, [0; 512]);
     let mut memory = [0; 512];
-    match block_on(driven.fetch(Start::new(DEADLINE), &mut memory)) {
+    match block_on(driven.fetch(&Start::new(DEADLINE), &mut memory)) {
         Ok(token) => token.secret.expose().to_string(),
         Err(error) => error.to_string(),
     }
