@@ -76,6 +76,7 @@ fn tokens(shown: &mut Shown) {
     shown.value(&Start::new(NOW));
     shown.value(&Algorithm::Es256);
     shown.value(&TooManyHeaders);
+    shown.value(&Url::parse("https://login.example/token").unwrap());
     shown.value(&Jitter::new(1));
     shown.value(&Recent::default());
     let progress = Progress::new();
