@@ -18,11 +18,11 @@ use redis_entraid_core::transport::ConnectErrorKind;
 /// Why there is no connection, or no reply.
 ///
 /// Its text says all that is known, in one line. [`source`](StdError::source) is the error of the
-/// network, of TLS or of the token source behind it, for who wants to look at that.
+/// network, of TLS or of the token source behind it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration can't work.
+    /// The configuration can't work: change it.
     Config(ConfigError),
     /// There is no token.
     Token(Arc<FetchError>),
@@ -48,8 +48,7 @@ pub enum Error {
         /// What the network said, if the connection [broke](CloseReason::Broken).
         cause: Option<Cause>,
     },
-    /// The command was not sent, since there has been no connection for as long as a command may
-    /// take.
+    /// The command was not sent: there was no connection for as long as a command may wait.
     Unavailable {
         /// Why there is none, as far as that is known.
         cause: Option<Box<Self>>,
@@ -72,7 +71,7 @@ pub enum Error {
     Closed,
 }
 
-/// What an [`Error`] comes to.
+/// The kind of an [`Error`]: what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -93,7 +92,7 @@ pub enum Kind {
 }
 
 impl Error {
-    /// What it comes to.
+    /// Returns the kind of error.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Config(_) | Self::Refused(_) | Self::TooLarge(_) | Self::Type(_) => Kind::Usage,
@@ -113,7 +112,7 @@ impl Error {
         }
     }
 
-    /// Whether the command may have been executed. [`Outcome::NotSent`] may safely be repeated.
+    /// Returns whether the command may have been executed. [`Outcome::NotSent`] may safely be repeated.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Lost { outcome, .. } => *outcome,
@@ -127,7 +126,7 @@ impl Error {
         }
     }
 
-    /// The first word of what the server said, if it said something.
+    /// Returns the first word of the server's error, if it is one: `WRONGTYPE`, say.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Server(error) => Some(&error.code),
@@ -274,7 +273,7 @@ impl ConnectError {
         Self { kind, to: to.into(), details: details.into() }
     }
 
-    /// What it comes to.
+    /// Returns the kind of error.
     pub const fn kind(&self) -> ConnectErrorKind {
         self.kind
     }
@@ -360,7 +359,7 @@ impl FetchError {
         Self { reason, details: Some(error.into()) }
     }
 
-    /// What it comes to.
+    /// Returns the kind of error.
     pub const fn reason(&self) -> SourceError {
         self.reason
     }

@@ -26,13 +26,13 @@ pub struct Handle<L: Lock<State>> {
 }
 
 impl<L: Lock<State>> Handle<L> {
-    /// The first one on a connection.
+    /// Creates the first handle of a connection.
     pub fn new(exchange: Arc<CommandQueue<L>>) -> Self {
         let slot = exchange.enter();
         Self { exchange, slot, batch: Batch::default(), replies: Replies::default(), wait: None }
     }
 
-    /// Another one on the same connection.
+    /// Creates another handle of the same connection.
     pub fn another(&self) -> Self {
         Self::new(self.exchange.clone())
     }
@@ -52,9 +52,8 @@ impl<L: Lock<State>> Handle<L> {
         self.exchange.is_alive()
     }
 
-    /// Executes a command, in slices if it blocks for long. Its reply is number 0 then.
-    /// `slice` is the longest that it may block at the server then. It has `limit` besides the time
-    /// that it blocks, or else what the configuration says.
+    /// Executes a command, in slices of at most `slice` if it blocks for long. Its reply is number 0. It
+    /// has `limit` besides the time that it blocks, or else what the configuration says.
     ///
     /// # Errors
     /// [`Error`] if nothing was sent.
@@ -211,12 +210,12 @@ impl<L: Lock<State>> Handle<L> {
         matches!(first, Err(Some(Failure::Lost(lost))) if *lost == Lost::new(Outcome::NotSent, None))
     }
 
-    /// How many replies came to the last commands.
+    /// Returns how many replies came to the last commands.
     pub fn replies(&self) -> usize {
         self.replies.len()
     }
 
-    /// The reply number `at` of those that came last.
+    /// Returns the reply number `at` to the last commands.
     ///
     /// # Errors
     /// [`Error`] if there is none, or if it is one of the server's.

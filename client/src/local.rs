@@ -49,8 +49,8 @@ pub struct Local<T> {
 }
 
 impl<T: Timer + 'static> Local<T> {
-    /// Makes a client, and the future that drives it, which ends with the client's last clone and
-    /// its last [subscriber](Self::subscriber). With a `snapshot` of an earlier one's token, its
+    /// Returns a client and the future that drives it. The future ends with the client's last clone and
+    /// its last [subscriber](Self::subscriber). With a `snapshot` of an earlier client's token, that
     /// token serves as long as it lives.
     pub fn new<K, S>(
         settings: Settings,
@@ -78,7 +78,7 @@ impl<T: Timer + 'static> Local<T> {
         (Self { follower, shared, nodes }, driver)
     }
 
-    /// Makes a subscriber with the same identity, and the future that drives it, which ends with
+    /// Returns a subscriber with the same identity and the future that drives it, which ends with
     /// the subscriber. Tokens are fetched by the client's driver, which has to run as well; but the
     /// client itself may be dropped.
     pub fn subscriber<K>(
@@ -91,12 +91,12 @@ impl<T: Timer + 'static> Local<T> {
         Subscriber::of(&self.shared.identity, connector)
     }
 
-    /// Waits until there is a connection. Nothing was heard on it yet: commands go out in the flight
+    /// Waits until there is a connection. The server has not answered yet: commands go out in the flight
     /// of the login.
     ///
     /// # Errors
-    /// [`Error`] if there is none: at once if trying again can't help, and at the start timeout
-    /// else.
+    /// [`Error`] if there is no connection: at once if trying again can't help, else at the start
+    /// timeout.
     pub async fn connected(&self) -> Result<(), Error> {
         self.shared.started(|shared| shared.connected.get()).await
     }
@@ -125,9 +125,8 @@ impl<T: Timer + 'static> Local<T> {
         self.run(None, args).await
     }
 
-    /// The same with a time limit of its own, wherever the command is then: what was not sent by then
-    /// is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
-    /// `None` is the usual limit.
+    /// Sends a command with a time limit of its own. A command that was not sent by then is withdrawn.
+    /// The time that a command like `BLPOP` blocks comes on top. `None` is the usual limit.
     ///
     /// # Errors
     /// As [`command`](Self::command).
@@ -153,9 +152,8 @@ impl<T: Timer + 'static> Local<T> {
         self.pick(0)
     }
 
-    /// Sends commands one behind the other and waits for all replies, which
-    /// [`reply`](Self::reply) has then. Says how many there are. Each `MOVED` among them is an
-    /// error.
+    /// Sends commands one behind the other and waits for all replies, for [`reply`](Self::reply) to
+    /// return. Returns how many there are. A `MOVED` among them is an error.
     ///
     /// # Errors
     /// [`Error`] if nothing could be sent.
@@ -166,7 +164,7 @@ impl<T: Timer + 'static> Local<T> {
         self.run_all(None, commands.into_iter()).await
     }
 
-    /// The same with a time limit for all of them together.
+    /// Sends commands with a time limit for all of them together.
     ///
     /// # Errors
     /// As [`pipeline`](Self::pipeline).
@@ -194,7 +192,7 @@ impl<T: Timer + 'static> Local<T> {
         Ok(self.follower.replies())
     }
 
-    /// The reply number `at` of those that came last.
+    /// Returns the reply number `at` to the last commands.
     ///
     /// # Errors
     /// [`Error`] if there is none, or if the server reported one.
@@ -212,7 +210,7 @@ impl<T: Timer + 'static> Local<T> {
         })
     }
 
-    /// What a host without a background task should do about its token.
+    /// Returns what a host without a background task should do about its token.
     pub fn pull(&self) -> Pull {
         self.shared.identity.tokens.peek(|manager| manager.pull(self.shared.now()))
     }
@@ -236,8 +234,8 @@ impl<T: Timer + 'static> Local<T> {
         failure.map_or(Ok(()), |error| Err(Error::Token(error)))
     }
 
-    /// The token as bytes, if it isn't the one that the caller has: the one that was restored,
-    /// or that this gave before. It is a secret: see [`TokenManager::snapshot`].
+    /// Returns the token as bytes, unless it is the one that was restored or that this has returned
+    /// before. It is a secret: see [`TokenManager::snapshot`].
     #[cfg(feature = "postcard")]
     pub fn changed_snapshot(&self) -> Option<Zeroizing<Vec<u8>>> {
         let (now, identity) = (self.shared.now(), &*self.shared.identity);
@@ -254,26 +252,26 @@ impl<T: Timer + 'static> Local<T> {
         })
     }
 
-    /// How the token stands. Never shows it.
+    /// Returns the state of the token. Never shows it.
     pub fn token_health(&self) -> TokenHealth {
         let now = self.shared.now();
         self.shared.identity.tokens.peek(|manager| manager.health(now))
     }
 
-    /// How token and connection stand. Never shows the token.
+    /// Returns the state of token and connection. Never shows the token.
     pub fn health(&self) -> Health {
         Health::new(self.shared.now(), self.token_health(), &self.shared.status.borrow())
     }
 
-    /// How the connection stands, and has stood.
+    /// Returns the state of the connection, and what has gone wrong last.
     pub fn status(&self) -> ConnectionStatus {
         self.shared.status.borrow().clone()
     }
 }
 
 impl<T> Local<T> {
-    /// A way in for more clones, which is none itself: while it is kept, a handle that is alone can
-    /// still have a transaction, and the driver ends with the last clone.
+    /// Returns a weak client, which makes more clones and isn't one: while it is kept, a client that is
+    /// alone can still have a transaction, and the driver ends with the last clone.
     pub fn downgrade(&self) -> WeakClient<T> {
         let exchange = self.follower.home().exchange().clone();
         WeakClient { exchange, shared: self.shared.clone(), nodes: self.nodes.clone() }

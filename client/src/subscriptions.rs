@@ -1,8 +1,8 @@
 //! What a subscriber receives, and how it stays subscribed: the rules, for hosts with threads and
 //! without.
 //!
-//! Who reads and what drives the connections meet at a [`SubscriptionHub`]: there is a [`Reader`] on one
-//! side, and a [`SubscriberConnection`] for each connection on the other.
+//! A [`SubscriptionHub`] connects a [`Reader`], which the user has, with a [`SubscriberConnection`] for
+//! each connection.
 
 mod reader;
 mod subscriber_connection;
@@ -27,20 +27,20 @@ use redis_entraid_core::resp::Value;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// Somebody published something.
+    /// A message.
     Message(Message),
-    /// The connection was lost and made again: what was published in between is missing. From
-    /// here on nothing is: who reads now what he missed has all.
+    /// The connection was lost and made again: messages in between are missing. From here on none is:
+    /// read now what was missed, and nothing is lost.
     Gap,
     /// Another connection takes the place of this one: from here to
     /// [`Settled`](Self::Settled), messages may come twice.
     Overlap,
-    /// One of the two has ended, and what both were sent has come.
+    /// One of the two connections has ended, and all that both were sent has come.
     Settled,
-    /// So many messages were dropped here, since too many wait to be read or one was too large.
+    /// This many messages were dropped here: too many wait to be read, or one was too large.
     Missed(u64),
-    /// The server refuses what it granted before, or what no caller waits for any more: that
-    /// subscription has ended.
+    /// The server refuses a subscription that it granted before, or that no caller waits for any more.
+    /// It has ended.
     Refused {
         /// Of which kind it was.
         topic: Topic,

@@ -1,7 +1,7 @@
 //! A connection: one socket's login, commands and replies, without the socket.
 //!
-//! It is told which bytes came and how many went out, and asked for bytes to send and for what
-//! came of it all. Who has a loop of their own drives it like this, with any kind of socket:
+//! A host tells it which bytes came and how many went out, takes the bytes to send from it, and reads
+//! what happened. A loop of your own drives it like this, over any kind of socket:
 //!
 //! ```
 //! use core::time::Duration;
@@ -77,11 +77,11 @@ use crate::time::Instant;
 
 /// A connection with its buffers.
 ///
-/// `B` is the memory of its two buffers, `R` that of its ring. The receive buffer bounds the
-/// replies that are handed out whole (a subscriber's needs 32 bytes, to tell what it skips), the
-/// transmit buffer bounds the commands, and the ring bounds how many wait for their replies. A login needs no room of its own: it is written in
-/// pieces. What can grow is given back: when replies and commands are small again, and when there
-/// are none.
+/// `B` is the memory of its two buffers, `R` that of its ring. The receive buffer must hold the largest
+/// reply that is wanted whole (a subscriber's at least 32 bytes), the transmit buffer the largest
+/// command, the ring one entry for each command that waits for its reply. A login needs no room: it is
+/// written in pieces. Memory that has grown is given back when replies and commands are small again,
+/// and when there are none.
 pub struct Connection<B: Storage<u8>, R> {
     machine: Machine<R>,
     receiver: Receiver<B>,
@@ -89,7 +89,7 @@ pub struct Connection<B: Storage<u8>, R> {
 }
 
 impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
-    /// A connection over a transport that was just opened.
+    /// Creates a connection over a transport that was just opened.
     pub fn new(config: Config, receive: B, transmit: B, ring: R) -> Self {
         Self {
             machine: Machine::new(config, ring),
@@ -106,10 +106,11 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         (&mut self.machine, &mut self.receiver, &mut self.transmitter)
     }
 
-    /// Looks what the time and the tokens ask for: logging in, again or for the first time, a
-    /// `PING`, giving up. To be called at first, whenever the manager has news, at
-    /// [`next_deadline`](Self::next_deadline), and when [`needs_update`](Self::needs_update) says so.
-    /// More often is harmless.
+    /// Acts on the time and on the tokens: logs in, logs in again, sends a `PING`, gives up.
+    ///
+    /// Call it first of all, when the manager has a new token, at
+    /// [`next_deadline`](Self::next_deadline), and when [`needs_update`](Self::needs_update) returns
+    /// `true`. More often is harmless.
     pub fn update<M: Storage<u8>>(&mut self, now: Instant, manager: &mut TokenManager<M>) {
         self.machine.update(now, &mut self.transmitter, manager);
         if B::GROWS {
@@ -122,27 +123,27 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         }
     }
 
-    /// Whether [`update`](Self::update) should be called now.
+    /// Returns whether to call [`update`](Self::update) now. May change with each other call.
     pub fn needs_update(&self) -> bool {
         self.machine.needs_update()
     }
 
-    /// When [`update`](Self::update) should be called next, at the latest.
+    /// Returns when to call [`update`](Self::update) at the latest. May change with each other call.
     pub const fn next_deadline(&self) -> Instant {
         self.machine.next_deadline()
     }
 
-    /// Whether it has ended. There may still be something to hear, and to look at.
+    /// Returns whether it has ended. [`next`](Self::next) may still have outputs.
     pub const fn has_ended(&self) -> bool {
         self.machine.has_ended()
     }
 
-    /// Why it has ended, once it has. There may still be something to hear.
+    /// Returns why it has ended, once it has. [`next`](Self::next) may still have outputs.
     pub const fn close_reason(&self) -> Option<CloseReason> {
         self.machine.close_reason()
     }
 
-    /// Whether a command would be taken now, as far as the login is concerned.
+    /// Returns whether the login allows a command now. May change with each other call.
     pub fn is_ready(&self) -> bool {
         self.machine.is_ready()
     }
@@ -183,18 +184,18 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.transmitter.bytes()
     }
 
-    /// Says that the first `len` bytes of [`transmit`](Self::transmit) were sent.
+    /// Notes that the first `len` bytes of [`transmit`](Self::transmit) were sent.
     pub fn sent(&mut self, len: usize) {
         let len = self.transmitter.sent(len);
         self.machine.sent(len);
     }
 
-    /// Room to receive into; never empty if [`next`](Self::next) has said `None`.
+    /// Returns room to receive into; never empty after [`next`](Self::next) has returned `None`.
     pub fn receive_space(&mut self) -> &mut [u8] {
         self.receiver.space()
     }
 
-    /// Says that `len` bytes came into [`receive_space`](Self::receive_space).
+    /// Notes that `len` bytes came into [`receive_space`](Self::receive_space).
     pub fn received(&mut self, now: Instant, len: usize) {
         self.receiver.received(len);
         self.machine.heard(now);
@@ -203,36 +204,36 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         }
     }
 
-    /// Says that the transport is gone, and why.
+    /// Notes that the transport is gone, and why.
     pub const fn closed(&mut self, reason: CloseReason) {
         self.machine.close(reason);
     }
 
-    /// Says that nothing more will come: the server has closed the transport, or, in the middle of a
-    /// reply, it was cut.
+    /// Notes that nothing more will come: the server has closed the transport, or it was cut in the
+    /// middle of a reply.
     pub const fn end_of_stream(&mut self) {
         self.machine.close(self.receiver.ended());
     }
 
     /// Ends the connection when all replies are in, since another one has taken its place. A
-    /// subscriber says `PING` before: what is under way comes before the answer, and is handed out.
+    /// subscriber's sends `PING` first, and hands out the messages that come before the answer.
     /// If it ends with another reason than [`CloseReason::Replaced`], something may be missing.
     pub fn retire(&mut self) {
         self.machine.retire();
     }
 
-    /// The next thing that happened, if there is one. The last of all is
+    /// Returns the next thing that happened, if there is one. The last of all is
     /// [`Event::Disconnected`](crate::event::Event::Disconnected).
     pub fn next(&mut self, now: Instant) -> Option<Output<'_>> {
         self.machine.next(now, &mut self.receiver)
     }
 
-    /// Whether nothing was sent or received for a while, so that memory may be given back.
+    /// Returns whether nothing was sent or received for five seconds: time to give memory back.
     pub fn is_quiet(&self, now: Instant) -> bool {
         self.machine.is_quiet(now)
     }
 
-    /// How it stands. Never shows the token.
+    /// Returns the state of the connection at `now`. Never shows the token.
     pub fn health(&self, now: Instant) -> ConnectionHealth {
         self.machine.health(now)
     }

@@ -1,7 +1,7 @@
 //! The token manager: when to fetch, what to log in with. One for each identity, whatever the
 //! number of connections.
 //!
-//! It does no IO and holds no socket. It is told what happened and asked what to do:
+//! It does no IO and holds no socket. A host tells it what happened and polls what to do:
 //!
 //! ```text
 //!              poll: due                       token (new or same)
@@ -27,8 +27,8 @@
 //! With the feature `postcard`, a token can be kept as bytes and taken in again on the next boot or
 //! in the next instance of a function: see `snapshot` and `restore`.
 //!
-//! Nothing ends it, and no answer makes it ask more often than the policy's floors allow. An hour
-//! with it:
+//! No number of failures ends it, and no answer makes it fetch more often than the policy's floors
+//! allow. An hour with it:
 //!
 //! ```
 //! use core::time::Duration;
@@ -130,7 +130,7 @@ struct Counts {
 }
 
 impl<M: Storage<u8>> TokenManager<M> {
-    /// A manager without a token, with two slots of memory.
+    /// Creates a manager without a token, with two slots of memory.
     pub fn new(policy: RefreshPolicy, slots: [M; 2]) -> Self {
         let [first, second] = slots;
         Self {
@@ -163,10 +163,11 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.jitter.seed(seed);
     }
 
-    /// Says what to do now.
+    /// Returns what to do now.
     ///
-    /// Again without an answer to a `Fetch`, it says `Wait`: there is never a second one in
-    /// flight. Early calls are harmless; a late one makes a refresh late.
+    /// After a `Fetch` it returns `Wait` until the answer or the deadline: there is never a second
+    /// request in flight. Early calls are harmless; a late one makes a refresh late. The answer may
+    /// change with each other call, and with time.
     pub fn poll(&mut self, now: Instant) -> Action {
         if let Some(InFlight { request, deadline }) = self.in_flight {
             if now < deadline {
@@ -212,13 +213,14 @@ impl<M: Storage<u8>> TokenManager<M> {
         good.map(|facts| facts.expires_at).max().unwrap_or_default()
     }
 
-    /// When [`poll`](Self::poll) will have something to do, for hosts that keep their own timer.
+    /// Returns when [`poll`](Self::poll) will return something else than `Wait`. May change with each
+    /// other call.
     pub fn next_deadline(&self) -> Instant {
         self.in_flight.as_ref().map_or_else(|| self.due().0, |in_flight| in_flight.deadline)
     }
 
-    /// Whether to use the token that there is, for hosts without a background task. A `Fetch` is
-    /// still to be got from [`poll`](Self::poll).
+    /// Returns whether to use the token that there is, for hosts without a background task. Get the
+    /// request itself from [`poll`](Self::poll).
     pub fn pull(&self, now: Instant) -> Pull {
         let good = |slot: &Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
         if !self.slots.iter().any(good) {
@@ -230,7 +232,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// Wants a fresh token as soon as the floors allow, whatever the schedule says.
+    /// Makes a fresh token due as soon as the floors allow.
     pub const fn refresh_now(&mut self) {
         self.wanted_after = Some(self.last);
     }

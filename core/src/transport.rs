@@ -26,7 +26,7 @@ use crate::time::{Instant, millis};
 /// The port of Azure Managed Redis.
 pub const PORT: u16 = 10_000;
 
-/// Whom to connect to: where to dial, and whom to expect there.
+/// A server: where to dial, and which name to verify there.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -68,15 +68,14 @@ impl<'a> Endpoint<'a> {
         Self { progress: Some(progress), ..self }
     }
 
-    /// It is of no use any more after `deadline`. Who dials is given up then; but one that knows
-    /// it can end a moment earlier and say what happened at each address, as
-    /// `reach` of `redis-entraid-client` does.
+    /// Limits the attempt. It is dropped at `deadline`; a connector that knows the deadline can end a
+    /// moment earlier and say what happened at each address, as `reach` of `redis-entraid-client` does.
     #[must_use]
     pub const fn with_deadline(self, deadline: Instant) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Until when the connection is waited for.
+    /// Returns when the attempt is dropped.
     pub const fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -110,17 +109,16 @@ impl<'a> Endpoint<'a> {
         self.progress?.peer.get()
     }
 
-    /// Says that the transport should be replaced before it is worn out: for TLS whose keys are good for
-    /// so many records. The connection takes no more commands then, answers what it has, and another
-    /// one takes its place.
+    /// Asks for another transport before this one is worn out: for TLS whose keys are good for a number
+    /// of records. The connection takes no more commands, finishes those that it has, and another one
+    /// takes its place.
     pub fn wears_out(&self) {
         if let Some(progress) = self.progress {
             progress.worn.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Says what is waited for from now on: for connectors, so that who gives up can say what
-    /// nobody answered.
+    /// Notes what the connector waits for from now on, so that the error of a timeout can say it.
     pub fn begins(&self, stage: Stage) {
         if let Some(progress) = self.progress {
             progress.stage.store(stage as u8, Ordering::Relaxed);
@@ -132,7 +130,7 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    /// It was waited for so long, and nobody has answered.
+    /// Returns the error of a dial that took `waited` and got no answer.
     pub fn unanswered(&self, waited: Duration) -> Unanswered {
         let begun = self.progress.map_or(0, |progress| progress.stage.load(Ordering::Relaxed));
         let stages = [Stage::Name, Stage::Tcp, Stage::Tls];
@@ -227,7 +225,7 @@ impl defmt::Format for Progress {
     }
 }
 
-/// Nobody answered who dialed.
+/// A dial got no answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -309,7 +307,7 @@ pub trait ConnectError: core::error::Error {
     fn kind(&self) -> ConnectErrorKind;
 }
 
-/// What is done with a transport while it is there.
+/// Uses a transport while it is there.
 pub trait Session {
     /// What comes of it.
     type Output;
@@ -326,9 +324,9 @@ pub trait Connector {
     /// Why it couldn't.
     type Error: ConnectError;
 
-    /// Dials `endpoint`, verifies that its `server_name` is there, and gives `session` the
-    /// transport. When the session is over, so is the transport: it and its buffers may lie on the
-    /// stack of this function, or in `self`, for one after the other.
+    /// Dials `endpoint`, verifies its `server_name`, and runs `session` over the transport. The
+    /// transport ends with the session, so that it and its buffers may lie on the stack of this
+    /// function, or in `self`.
     ///
     /// # Errors
     /// [`ConnectError`] if there was no transport. What becomes of one is the session's to say.

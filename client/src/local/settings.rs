@@ -1,4 +1,4 @@
-//! What may be chosen.
+//! The settings of a client.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -13,13 +13,13 @@ use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::transport::PORT;
 
-/// Is told what happens.
+/// Called with each event.
 pub type Hook = Box<dyn Fn(&Event)>;
 
-/// Is told what a server sends a client unasked.
+/// Called with each push of a server.
 pub type PushHook = Box<dyn Fn(Value<'_>)>;
 
-/// What may be chosen of a [`Local`](super::Local) client.
+/// The settings of a [`Local`](super::Local) client.
 #[non_exhaustive]
 pub struct Settings {
     /// The server's name.
@@ -30,9 +30,9 @@ pub struct Settings {
     pub port: u16,
     /// How a connection behaves.
     pub config: Config,
-    /// How tokens are renewed.
+    /// How tokens are refreshed.
     pub policy: RefreshPolicy,
-    /// When.
+    /// When tokens are refreshed.
     pub refresh: Refresh,
     /// How a server is dialed again.
     pub reconnect: ReconnectPolicy,
@@ -43,8 +43,7 @@ pub struct Settings {
     pub max_reply: usize,
     /// What the first connection may take, with its token.
     pub start_timeout: Duration,
-    /// From when the client is made, everything is over after this long: tokens, connections and
-    /// commands together.
+    /// Ends everything after this long: tokens, connections and commands together.
     pub deadline: Option<Duration>,
     /// Any number that differs from process to process.
     pub seed: u64,
@@ -53,14 +52,14 @@ pub struct Settings {
     /// Whether commands go where a cluster's `MOVED` sends them. It takes a connector that can dial
     /// more than once.
     pub follow_moved: bool,
-    /// Is told what happens.
+    /// Called with each event.
     pub on_event: Option<Hook>,
-    /// Is told what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports.
+    /// Called with each push of the server: the keys that `CLIENT TRACKING` reports, say.
     pub on_push: Option<PushHook>,
 }
 
 impl Settings {
-    /// For the server `host`: commands in the flight of the first login, all else as usual.
+    /// The defaults for the server `host`, with commands in the flight of the first login.
     pub fn new(host: impl Into<String>) -> Self {
         Self {
             host: host.into(),

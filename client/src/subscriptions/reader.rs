@@ -10,8 +10,7 @@ use super::{Delivery, Error};
 use crate::lock::Lock;
 use redis_entraid_core::command::Topic;
 
-/// Reads what comes, and says what is wanted. What drives the connections ends when it is
-/// dropped.
+/// Reads messages, subscribes and unsubscribes. The driver of the connections ends when it is dropped.
 pub struct Reader<L: Lock<Mail>> {
     hub: Arc<SubscriptionHub<L>>,
 }
@@ -21,7 +20,7 @@ fn named<N: AsRef<[u8]>>(topic: Topic, names: impl IntoIterator<Item = N>) -> Ve
 }
 
 impl<L: Lock<Mail>> Reader<L> {
-    /// The one who reads what comes to `hub`.
+    /// Creates the reader of `hub`.
     pub const fn new(hub: Arc<SubscriptionHub<L>>) -> Self {
         Self { hub }
     }
@@ -32,8 +31,8 @@ impl<L: Lock<Mail>> Reader<L> {
     /// [`Error::Server`] if it is refused. [`Error::Closed`] if all is over.
     ///
     /// # Cancel safety
-    /// If the future is dropped, `names` are still wanted. What the server then says of them, if
-    /// it refuses, is a [`Delivery::Refused`].
+    /// If the future is dropped, `names` are still subscribed to. If the server refuses them, that is a
+    /// [`Delivery::Refused`].
     pub async fn subscribe<N: AsRef<[u8]>>(
         &self,
         topic: Topic,
@@ -45,16 +44,15 @@ impl<L: Lock<Mail>> Reader<L> {
         poll_fn(|cx| self.hub.poll_known(cx, waiting.wishes())).await
     }
 
-    /// Ends the subscription to `names`, and who waits for its confirmation waits no more. What was
-    /// published before may still come.
+    /// Ends the subscription to `names`. Messages that were published before may still come.
     pub fn unsubscribe<N: AsRef<[u8]>>(&self, topic: Topic, names: impl IntoIterator<Item = N>) {
         self.hub.unwant(&mut named(topic, names));
     }
 
-    /// Waits for what comes next.
+    /// Waits for the next delivery.
     ///
     /// # Errors
-    /// [`Error`] if nothing will.
+    /// [`Error`] if there will be none.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.

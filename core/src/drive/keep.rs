@@ -60,10 +60,10 @@ impl<E: ConnectError> ConnectError for DialError<E> {
     }
 }
 
-/// Whose connections they are, one after the other. `E` is why one couldn't be made.
+/// Owns the connections that [`keep`] makes, one after the other. `E` is the connector's error.
 pub trait Owner<E>: Handler {
-    /// While there is no connection: says whether there should be one, has `cx` woken when that
-    /// changes, and sees to what is due at its [`deadline`](Handler::deadline).
+    /// Returns whether there should be a connection, while there is none. Wakes `cx` when that changes,
+    /// and does what is due at the [`deadline`](Handler::deadline).
     fn poll_wanted(&mut self, cx: &mut Context<'_>, now: Instant) -> Wanted;
 
     /// Whether a caller waits for a connection: failed requests for a token are repeated sooner then.
@@ -76,14 +76,14 @@ pub trait Owner<E>: Handler {
     /// What dialing and TLS may take together.
     fn connect_timeout(&self) -> Duration;
 
-    /// Is told that there is a transport. Who has waited for it gets a turn before the login is
-    /// written: commands that are there then may go out together with it.
+    /// There is a transport. Tasks that wait for it run before the login is written, so that their
+    /// commands may go out together with it.
     fn connected(&mut self) {}
 
-    /// Is told that no connection could be made, and why.
+    /// No connection could be made.
     fn dial_failed(&mut self, now: Instant, error: DialError<E>);
 
-    /// Is told that a connection has ended, after its last output.
+    /// A connection has ended, after its last output.
     fn disconnected(&mut self, now: Instant, reason: CloseReason);
 }
 
@@ -92,8 +92,7 @@ pub trait Owner<E>: Handler {
 /// dial that takes too long say what it waited for.
 ///
 /// # Cancel safety
-/// Dropping the future gives the connection up, and what was under way on it: its owner hears no
-/// more of that.
+/// Dropping the future ends the connection without a word to its owner: what was under way is lost.
 pub async fn keep<K, C, B, R, M, O, const WAITERS: usize>(
     connector: &mut K,
     endpoint: &Endpoint<'_>,

@@ -83,35 +83,36 @@ impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
 
 /// What a connection's owner does for [`serve`].
 pub trait Handler {
-    /// Submits what commands there are, as long as `connection` takes them, and has `cx` woken when
-    /// there are more. Called whenever something may have changed.
+    /// Submits commands as long as `connection` takes them, and wakes `cx` when there are more. Called
+    /// whenever something may have changed.
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit);
 
-    /// Is told what came of them, and all else that happens.
+    /// Takes a reply, a push or an event.
     fn output(&mut self, output: Output<'_>);
 
-    /// Is told why the transport broke, in its own words, before the connection ends for that.
+    /// Takes the transport's own error, before the connection ends for it.
     fn broke(&mut self, error: &dyn core::error::Error) {
         let _ = error;
     }
 
-    /// When [`expire`](Self::expire) has something to do.
+    /// Returns when [`expire`](Self::expire) has something to do.
     fn deadline(&self) -> Instant {
         Instant::FAR_FUTURE
     }
 
-    /// Sees to what has waited for too long. It may be called while a write is stuck, when
+    /// Fails what has waited for too long. It may be called while a write is stuck, when
     /// [`poll_commands`](Self::poll_commands) is not.
     fn expire(&mut self, now: Instant) {
         let _ = now;
     }
 
-    /// There is something to say, which is written next; this is how the connection stands now.
+    /// Bytes are about to be written; `health` is the state of the connection.
     fn speaking(&mut self, health: &ConnectionHealth) {
         let _ = health;
     }
 
-    /// All that had come was heard, or something took too long; this is how the connection stands now.
+    /// All that had come was handed out, or something took too long; `health` is the state of the
+    /// connection.
     fn settle(&mut self, health: &ConnectionHealth) {
         let _ = health;
     }

@@ -23,23 +23,22 @@ pub struct SharedTokenManager<M: Storage<u8>, const WAITERS: usize = 4> {
 }
 
 impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
-    /// Shares `manager`. There should be a waiter for each connection, and one for
-    /// [`refresh`](super::refresh); what
-    /// finds no place among them hears news up to a second late.
+    /// Shares `manager`. `WAITERS` should be one for each connection and one for
+    /// [`refresh`](super::refresh); a task beyond them is woken up to a second late.
     pub const fn new(manager: TokenManager<M>) -> Self {
         let wakers = RefCell::new([const { None }; WAITERS]);
         let (asked, waiting) = (Cell::new(false), Cell::new(0));
         Self { manager: RefCell::new(manager), wakers, asked, waiting }
     }
 
-    /// Uses the manager, and wakes who waits for news of it.
+    /// Calls `use_it` with the manager, and wakes all tasks that wait for it.
     pub fn with<T>(&self, use_it: impl FnOnce(&mut TokenManager<M>) -> T) -> T {
         let result = use_it(&mut self.manager.borrow_mut());
         self.wake();
         result
     }
 
-    /// Looks at the manager. Nobody is woken: there is no news in looking.
+    /// Reads the manager, and wakes no task.
     pub fn peek<T>(&self, look: impl FnOnce(&TokenManager<M>) -> T) -> T {
         look(&self.manager.borrow())
     }
@@ -53,7 +52,7 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
         self.wake();
     }
 
-    /// Whether somebody has asked, and there was no answer yet.
+    /// Returns whether there was an [`ask`](Self::ask) without an answer so far.
     pub const fn is_asked(&self) -> bool {
         self.asked.get()
     }
@@ -91,7 +90,7 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
         free.map(|slot| *slot = Some(cx.waker().clone())).is_some()
     }
 
-    /// Waits until `ready` says so, or until `until`. Answers whether it did.
+    /// Waits until `ready` returns `true`, or until `until`. Returns whether it did.
     ///
     /// # Cancel safety
     /// May be dropped at any await.

@@ -94,8 +94,8 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// What a new connection should log in with: the newest token, or the one before while it
-    /// lives and the newest is refused.
+    /// Returns what a new connection should log in with: the newest token, or the one before while it
+    /// lives and the newest is refused. May change with each other call, and with time.
     pub fn login(&self, now: Instant) -> Option<Login<'_>> {
         let (newest, older) = self.slots_by_age();
         let good = |slot: &&Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
@@ -107,28 +107,28 @@ impl<M: Storage<u8>> TokenManager<M> {
             .and_then(Login::of)
     }
 
-    /// Whether it makes sense to log in now: there is a token, and if a server has refused it, no
-    /// other one is on its way.
+    /// Returns whether it makes sense to log in now: there is a token, and if a server has refused it,
+    /// no other one is on its way.
     pub fn is_worth_a_login(&self, now: Instant) -> bool {
         self.login(now).is_some_and(|login| {
             !login.facts.rejected || (self.in_flight.is_none() && self.due().0 > now)
         })
     }
 
-    /// What a connection should log in with anew that has token `have`, if there is anything.
+    /// Returns a newer token than `have` to log in with, if there is one.
     pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Login<'_>> {
         let newest = self.newest();
         let facts = newest.live(now)?;
         if facts.generation > have && !facts.rejected { Login::of(newest) } else { None }
     }
 
-    /// The token with this number, as long as it is kept, dead or alive.
+    /// Returns the token with this number as long as it is kept, even if it has ended.
     pub fn get(&self, generation: Generation) -> Option<Login<'_>> {
         let is = |slot: &&Slot<M>| slot.facts.is_some_and(|f| f.generation == generation);
         self.slots.iter().find(is).and_then(Login::of)
     }
 
-    /// When a connection should log in with the newest token, whose present login ends at `ends`.
+    /// Returns when a connection whose login ends at `ends` should log in with the newest token.
     ///
     /// The logins of many connections are spread, each at a time that its `id` decides, but never
     /// so late that the lead of the policy isn't kept.

@@ -72,11 +72,11 @@ const SETTLED_AFTER: u32 = 3;
 const LEAST_USE: u64 = 128;
 
 impl<M: Storage<u8>> TokenManager<M> {
-    /// Takes a token in that answers `request`. Its life counts from when that was sent.
+    /// Takes the token that answers `request`. Its life counts from when that was sent.
     ///
-    /// The answer to an older request than the one in flight is taken as if it was
-    /// [pushed](Self::push) in, if it outlives what is there: a source that is slower than the time
-    /// limit would never yield a token else.
+    /// The answer to an older request than the one in flight counts as [pushed](Self::push), if it
+    /// outlives the present token: else a source that is slower than the time limit would never yield
+    /// one.
     ///
     /// # Errors
     /// [`TokenError`] if it can't be used. If the request was in flight, that counts as a failure,
@@ -105,8 +105,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         taken
     }
 
-    /// Takes a token in that nobody was asked for. It serves as one from the source does; a
-    /// request that is in flight stays so, and its answer is still wanted.
+    /// Takes a token that was not requested. A request that is in flight stays so.
     ///
     /// # Errors
     /// [`TokenError`] if it can't be used. All is as it was then.
@@ -114,7 +113,7 @@ impl<M: Storage<u8>> TokenManager<M> {
         self.take(now, now, token, Origin::Pushed)
     }
 
-    /// Takes a token in that was asked for at `sent_at`.
+    /// Takes a token that was requested at `sent_at`.
     fn take(
         &mut self,
         now: Instant,
@@ -190,8 +189,8 @@ impl<M: Storage<u8>> TokenManager<M> {
         Ok(Refreshed::New(generation))
     }
 
-    /// Notes that `request` brought no token. The old one is served on. Only the request in
-    /// flight can fail: an older one has failed already, when it timed out.
+    /// Notes that `request` brought no token. The old token is served on. The failure of an older
+    /// request than the one in flight changes nothing: it has failed already, when it timed out.
     pub fn failed(&mut self, now: Instant, request: RequestId, error: SourceError) {
         if !self.is_in_flight(request) {
             return;
@@ -252,8 +251,8 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// Whether trying again soon may help against `error`, by the policy. Who waits for the first
-    /// token should give up if not.
+    /// Returns whether trying again soon may help against `error`, by the policy. If not, give up
+    /// waiting for the first token.
     pub fn is_retryable(&self, error: &SourceError) -> bool {
         let kind = error.kind();
         let is_settled = kind == ErrorKind::Replication && self.failures_in_a_row() > SETTLED_AFTER;
