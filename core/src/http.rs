@@ -84,18 +84,18 @@ pub struct Request<'a> {
 }
 
 /// Header lines by the places of their values.
-pub type Lines = [Option<(&'static str, Span)>; MAX_HEADERS];
+pub type HeaderSpans = [Option<(&'static str, Span)>; MAX_HEADERS];
 
 /// Up to [`MAX_HEADERS`] header lines, name and value.
 #[derive(Clone, Copy)]
 pub struct Headers<'a> {
-    lines: &'a Lines,
+    lines: &'a HeaderSpans,
     memory: &'a [u8],
 }
 
 impl<'a> Headers<'a> {
     /// These lines, whose values are in `memory`.
-    pub const fn new(lines: &'a Lines, memory: &'a [u8]) -> Self {
+    pub const fn new(lines: &'a HeaderSpans, memory: &'a [u8]) -> Self {
         Self { lines, memory }
     }
 

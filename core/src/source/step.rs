@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use super::error::SourceError;
 use super::io::IoFailure;
-use crate::http::{Headers, Lines, MAX_HEADERS, Method, Request, Response, Route, TooManyHeaders};
+use crate::http::{
+    HeaderSpans, Headers, MAX_HEADERS, Method, Request, Response, Route, TooManyHeaders,
+};
 use crate::secret::Secret;
 use crate::span::Span;
 use crate::time::{Instant, UnixTime};
@@ -125,7 +127,7 @@ pub struct HttpRequest {
     /// Where: an absolute URL, percent-encoded.
     pub url: Span,
     /// Header lines, name and value.
-    pub headers: Lines,
+    pub headers: HeaderSpans,
     /// The body; empty for `GET`.
     pub body: Span,
     /// The way that it may take.
