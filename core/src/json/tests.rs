@@ -35,6 +35,20 @@ proptest::proptest! {
 }
 
 #[test]
+fn what_fuzzing_has_found_comes_to_the_same_in_pieces() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/json");
+    let mut documents = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let document = std::fs::read(entry.unwrap().path()).unwrap();
+        // The first byte is the size of the pieces.
+        let Some((&size, text)) = document.split_first() else { continue };
+        assert_eq!(in_pieces(text, usize::from(size).max(1)), all(text));
+        documents += 1;
+    }
+    assert!(documents > 0, "{corpus} is empty");
+}
+
+#[test]
 fn members_are_found_on_the_top_level_only() {
     let text = br#" {"a":1, "b" : {"a":2,"c":[{"a":3}]} ,"c":[1,"]"],"d":null,"e":"x\"}" } "#;
     let found = all(text).unwrap();
