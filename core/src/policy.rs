@@ -285,7 +285,7 @@ impl Backoff {
 /// Random numbers from a seed that the host gives: SplitMix64 (Steele, Lea, Flood 2014).
 ///
 /// For jitter, not for secrets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Jitter {
     state: Option<u64>,
