@@ -1,6 +1,6 @@
-//! A client of one's own that stays logged in: plain blocking sockets, no async, no runtime. Of
-//! `redis-entraid-core` it has the token manager and a login schedule; its pipeline, its time limits
-//! and its loop are its own. Commands come from standard input, a line each; replies go to standard
+//! Keeps a client of your own logged in: plain blocking sockets, no async, no runtime. It takes the token
+//! manager and the login schedule from `redis-entraid-core`; its pipeline, its time limits and its loop
+//! are its own. Commands come from standard input, a line each; replies go to standard
 //! output, all else to standard error. The sockets are without TLS, to keep this short: put yours into
 //! `dial`.
 #![allow(clippy::print_stdout)]

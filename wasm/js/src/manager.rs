@@ -122,13 +122,13 @@ impl RawManager {
         })
     }
 
-    /// Is told that a server refused token number `have`: another one is fetched.
+    /// Notes that a server refused token number `have`: another one is fetched.
     pub fn rejected(&self, have: u32) {
         let now = JsClock(self.host.clone()).now();
         self.owned.shared.tokens.with(|manager| manager.rejected(now, Generation(have)));
     }
 
-    /// Is told that a server took token number `have`.
+    /// Notes that a server accepted token number `have`.
     pub fn accepted(&self, have: u32) {
         self.owned.shared.tokens.with(|manager| manager.accepted(Generation(have)));
     }

@@ -1,4 +1,4 @@
-//! Sources of one's own: files, signatures, chains.
+//! Sources that a user writes: files, signatures, chains.
 
 use super::*;
 use crate::http::{MAX_HEADERS, TooManyHeaders};
