@@ -43,6 +43,7 @@ pub mod secret;
 pub mod source;
 mod span;
 pub mod storage;
+pub mod supervisor;
 pub mod time;
 pub mod token;
 pub mod transport;

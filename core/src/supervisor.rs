@@ -1,0 +1,415 @@
+//! When to dial, which connection serves, and when another one takes its place.
+//!
+//! A [`Supervisor`] decides; a host dials and moves bytes. It compares what is wanted with what there
+//! is at each [`update`](Supervisor::update), so that an event that got lost heals at the next one.
+//! With two places it makes a connection before it breaks the old one; with one place, where there is
+//! memory for one connection, it breaks and then makes while commands wait.
+//!
+//! ```
+//! use redis_entraid_core::connection::CloseReason;
+//! use redis_entraid_core::reconnect::ReconnectPolicy;
+//! use redis_entraid_core::supervisor::{Demand, Handover, Reason, Role, Succession, Supervisor};
+//! use redis_entraid_core::time::Instant;
+//!
+//! let now = Instant::from_millis(0);
+//! let mut supervisor: Supervisor<2> = Supervisor::new(ReconnectPolicy::default(), 7);
+//! supervisor.update(now, true, Demand::Waiting);
+//! assert!(matches!(supervisor.role(0, now), Role::Dial(_)));
+//! supervisor.dialed(0);
+//! assert_eq!(supervisor.role(0, now), Role::Serve);
+//!
+//! // TLS has to begin anew: another connection is made, and gets commands when the old one has ended.
+//! supervisor.hand_over(Handover::new(Reason::Rekey));
+//! supervisor.update(now, true, Demand::None);
+//! assert!(matches!(supervisor.role(1, now), Role::Dial(_)));
+//! supervisor.dialed(1);
+//! supervisor.settled(1);
+//! assert_eq!((supervisor.role(0, now), supervisor.role(1, now)), (Role::Pause, Role::Prepare));
+//! supervisor.paused(0);
+//! assert_eq!((supervisor.role(0, now), supervisor.role(1, now)), (Role::Retire, Role::Prepare));
+//! let succession = supervisor.ended(0, CloseReason::Replaced);
+//! assert_eq!((succession, supervisor.role(1, now)), (Succession::By(1), Role::Serve));
+//! ```
+
+use core::time::Duration;
+
+use crate::auth::LoginError;
+use crate::connection::CloseReason;
+use crate::event::Event;
+use crate::manager::{Pull, TokenManager};
+use crate::reconnect::{Dial, Reconnect, ReconnectPolicy};
+use crate::storage::Storage;
+use crate::time::Instant;
+use crate::transport::ConnectErrorKind;
+
+/// Whether there should be a connection. Each is more than the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Demand {
+    /// Nobody needs one. There is one all the same, unless the last one was let go as
+    /// [idle](crate::connection::Idle::Close) or it is made [on demand](Supervisor::on_demand).
+    #[default]
+    None,
+    /// A caller needed one lately, and may come back.
+    Lately,
+    /// A caller waits for it: it is dialed sooner after failures.
+    Waiting,
+}
+
+/// What to do at a place. May change with each call that changes the supervisor, and with the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Role {
+    /// Nothing: drop what is dialed here.
+    Empty,
+    /// Dial. Drop an attempt of another number.
+    Dial(Attempt),
+    /// The connection logs in and gets what it needs to take over, but no commands.
+    Prepare,
+    /// The connection takes commands.
+    Serve,
+    /// As [`Serve`](Self::Serve), until it can pause: no transaction, `WATCH` or blocking command is
+    /// open. Then call [`paused`](Supervisor::paused).
+    Pause,
+    /// The connection takes no more commands and ends when those that it has are answered: see
+    /// [`Connection::retire`](crate::connection::Connection::retire).
+    Retire,
+    /// The time to hand over in is over: close the connection.
+    Close,
+}
+
+/// An attempt to dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Attempt {
+    /// Differs from attempt to attempt.
+    pub number: u32,
+    /// Until when: report [`dial_failed`](Supervisor::dial_failed) then.
+    pub until: Instant,
+}
+
+/// Why one connection takes the place of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Reason {
+    /// Its login ends and it can't log in again: a RESP2 subscriber, or its logins are refused.
+    LoginEnds,
+    /// TLS allows no more records with these keys.
+    Rekey,
+    /// The caller asked for it.
+    Asked,
+}
+
+/// A wish that another connection takes the place of the one that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Handover {
+    /// Why.
+    pub reason: Reason,
+    /// Until when the old one may finish, once the new one is there. What is still open then is lost.
+    pub by: Instant,
+}
+
+impl Handover {
+    /// For `reason`, and the old connection may take as long as it needs.
+    pub const fn new(reason: Reason) -> Self {
+        Self { reason, by: Instant::FAR_FUTURE }
+    }
+}
+
+/// What a connection that has ended leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Succession {
+    /// There is no other connection.
+    Nobody,
+    /// The connection at this place serves from now on.
+    By(usize),
+    /// It was to take the place of the one there, which stays.
+    Of(usize),
+}
+
+/// A place for a connection.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+enum Place {
+    Empty,
+    Dialing(Attempt),
+    /// Another one serves.
+    Preparing {
+        is_settled: bool,
+    },
+    Serving,
+    /// It answers what it has, until then.
+    Retiring {
+        by: Instant,
+    },
+}
+
+impl Place {
+    /// Whether it has commands or takes some.
+    const fn is_in_use(&self) -> bool {
+        matches!(self, Self::Serving | Self::Retiring { .. })
+    }
+
+    const fn is_coming(&self) -> bool {
+        matches!(self, Self::Dialing(_) | Self::Preparing { .. })
+    }
+}
+
+/// What went wrong last, as far as it decides whether waiting can help.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+enum Trouble {
+    None,
+    /// `again`: the attempt before failed in the same way.
+    Dial {
+        kind: ConnectErrorKind,
+        again: bool,
+    },
+    Login(LoginError),
+}
+
+/// Supervises the connections to one endpoint: `N` of them while one takes the place of another.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Supervisor<const N: usize> {
+    places: [Place; N],
+    reconnect: Reconnect,
+    handover: Option<Handover>,
+    trouble: Trouble,
+    /// A connection is made for a caller only, always or this time.
+    on_demand: bool,
+    is_dormant: bool,
+    attempts: u32,
+    /// When to dial, if it is too early.
+    dial_at: Instant,
+}
+
+impl<const N: usize> Supervisor<N> {
+    /// Before the first connection, which is dialed as soon as there is a token. `seed` is any number
+    /// that differs from process to process, for jitter.
+    pub const fn new(policy: ReconnectPolicy, seed: u64) -> Self {
+        let mut reconnect = Reconnect::new(policy);
+        reconnect.seed(seed);
+        Self {
+            places: [Place::Empty; N],
+            reconnect,
+            handover: None,
+            trouble: Trouble::None,
+            on_demand: false,
+            is_dormant: false,
+            attempts: 0,
+            dial_at: Instant::FAR_FUTURE,
+        }
+    }
+
+    /// Connections are made for callers only: those to the nodes of a cluster come and go.
+    #[must_use]
+    pub const fn on_demand(mut self) -> Self {
+        (self.on_demand, self.is_dormant) = (true, true);
+        self
+    }
+
+    /// Compares what is wanted with what there is. Call it when `demand` or the tokens have changed,
+    /// after each other call that changes something, and at [`next_deadline`](Self::next_deadline).
+    /// More often is harmless. `has_token` is
+    /// [`is_worth_a_login`](TokenManager::is_worth_a_login).
+    pub fn update(&mut self, now: Instant, has_token: bool, demand: Demand) {
+        self.dial_at = Instant::FAR_FUTURE;
+        let in_use = self.places.iter().any(Place::is_in_use);
+        if !in_use {
+            self.handover = None;
+        }
+        let is_wanted = match (in_use, self.handover) {
+            (true, handover) => N > 1 && handover.is_some(),
+            (false, _) => !self.is_dormant || demand > Demand::None,
+        };
+        if !is_wanted && !in_use {
+            // Nobody waits for what is dialed any more.
+            for place in self.places.iter_mut().filter(|place| place.is_coming()) {
+                *place = Place::Empty;
+            }
+        }
+        if is_wanted && has_token && !self.places.iter().any(Place::is_coming) {
+            self.dial(now, in_use || demand == Demand::Waiting);
+        }
+        if let Some(Handover { by, .. }) = self.handover
+            && now >= by
+            && self.is_replaceable()
+        {
+            for place in self.places.iter_mut().filter(|place| matches!(place, Place::Serving)) {
+                *place = Place::Retiring { by };
+            }
+        }
+    }
+
+    fn dial(&mut self, now: Instant, is_waited_for: bool) {
+        match self.reconnect.poll(now, is_waited_for) {
+            Dial::Now => {
+                if let Some(place) = self.places.iter_mut().find(|it| matches!(it, Place::Empty)) {
+                    self.attempts = self.attempts.wrapping_add(1);
+                    let until = now.plus(self.reconnect.connect_timeout());
+                    *place = Place::Dialing(Attempt { number: self.attempts, until });
+                }
+            }
+            Dial::Wait { until } => self.dial_at = until,
+        }
+    }
+
+    /// Whether what takes the place of the connection that serves is there, or nothing does before.
+    fn is_replaceable(&self) -> bool {
+        let is_ready = |place: &Place| matches!(place, Place::Preparing { is_settled: true });
+        N == 1 || self.places.iter().any(is_ready)
+    }
+
+    /// Returns what to do at the place of that number, from 0 on.
+    pub fn role(&self, place: usize, now: Instant) -> Role {
+        match self.places.get(place) {
+            None | Some(Place::Empty) => Role::Empty,
+            Some(Place::Dialing(attempt)) => Role::Dial(*attempt),
+            Some(Place::Preparing { .. }) => Role::Prepare,
+            Some(Place::Serving) if self.handover.is_some() && self.is_replaceable() => Role::Pause,
+            Some(Place::Serving) => Role::Serve,
+            Some(Place::Retiring { by }) if now >= *by => Role::Close,
+            Some(Place::Retiring { .. }) => Role::Retire,
+        }
+    }
+
+    /// Returns the place of the connection that takes commands, or answers the last ones.
+    pub fn serving(&self) -> Option<usize> {
+        self.places.iter().position(Place::is_in_use)
+    }
+
+    /// Returns when to call [`update`](Self::update) at the latest, and to look at each
+    /// [`role`](Self::role) again. Changes with each call that changes something.
+    pub fn next_deadline(&self) -> Instant {
+        let handover = match self.handover {
+            Some(Handover { by, .. }) if self.is_replaceable() => by,
+            _ => Instant::FAR_FUTURE,
+        };
+        let places = self.places.iter().map(|place| match place {
+            Place::Dialing(Attempt { until, .. }) => *until,
+            Place::Retiring { by } => *by,
+            _ => Instant::FAR_FUTURE,
+        });
+        places.fold(self.dial_at.min(handover), Instant::min)
+    }
+
+    /// There is a transport: the connection at `place` begins. Does nothing if none was dialed there.
+    pub fn dialed(&mut self, place: usize) {
+        let in_use = self.places.iter().any(Place::is_in_use);
+        if let Some(place @ Place::Dialing(_)) = self.places.get_mut(place) {
+            *place = if in_use { Place::Preparing { is_settled: false } } else { Place::Serving };
+        }
+    }
+
+    /// No transport could be made. Returns the event to report; `None` if none was dialed there.
+    pub fn dial_failed(
+        &mut self,
+        place: usize,
+        now: Instant,
+        kind: ConnectErrorKind,
+    ) -> Option<Event> {
+        let place = self.places.get_mut(place)?;
+        let Place::Dialing(_) = place else { return None };
+        *place = Place::Empty;
+        let again = matches!(self.trouble, Trouble::Dial { kind: before, .. } if before == kind);
+        self.trouble = Trouble::Dial { kind, again };
+        Some(Event::DialFailed { next_in: self.reconnect.failed(now) })
+    }
+
+    /// The connection at `place` has logged in, and has what it needs to take over: its subscriptions,
+    /// for example.
+    pub fn settled(&mut self, place: usize) {
+        if let Some(Place::Preparing { is_settled }) = self.places.get_mut(place) {
+            *is_settled = true;
+        }
+    }
+
+    /// The connection at `place` takes no more commands from now on.
+    pub fn paused(&mut self, place: usize) {
+        let by = self.handover.map_or(Instant::FAR_FUTURE, |handover| handover.by);
+        if let Some(place @ Place::Serving) = self.places.get_mut(place) {
+            *place = Place::Retiring { by };
+        }
+    }
+
+    /// Takes in what happened to a connection. Hand it each [`Event`] of each connection.
+    pub fn observe(&mut self, now: Instant, event: &Event) {
+        self.reconnect.observe(now, event);
+        match event {
+            Event::LoggedIn { .. } => self.trouble = Trouble::None,
+            Event::ReplacementDue { ends_in } => {
+                self.hand_over(Handover { by: now.plus(*ends_in), reason: Reason::LoginEnds });
+            }
+            Event::Disconnected { reason } => {
+                self.trouble = match reason {
+                    CloseReason::Refused(error) => Trouble::Login(*error),
+                    _ => Trouble::None,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// Wishes that another connection takes the place of the one that serves. Without one there is
+    /// nothing to do. Of two wishes the one with less time holds.
+    pub fn hand_over(&mut self, handover: Handover) {
+        let is_sooner = self.handover.is_none_or(|known| handover.by < known.by);
+        if is_sooner && self.places.iter().any(|place| matches!(place, Place::Serving)) {
+            self.handover = Some(handover);
+        }
+    }
+
+    /// The connection at `place` has ended.
+    pub fn ended(&mut self, place: usize, reason: CloseReason) -> Succession {
+        let Some(ended) = self.places.get_mut(place) else { return Succession::Nobody };
+        let was_in_use = core::mem::replace(ended, Place::Empty).is_in_use();
+        if !was_in_use {
+            return self.serving().map_or(Succession::Nobody, Succession::Of);
+        }
+        self.handover = None;
+        self.is_dormant = self.on_demand || reason == CloseReason::Idle;
+        let heir = self.places.iter().position(|place| matches!(place, Place::Preparing { .. }));
+        match heir.and_then(|at| Some((at, self.places.get_mut(at)?))) {
+            Some((at, heir)) => {
+                *heir = Place::Serving;
+                Succession::By(at)
+            }
+            None => Succession::Nobody,
+        }
+    }
+
+    /// Returns whether waiting can't help a caller that waits for the first connection: it is to be
+    /// told at once. May change whenever something fails or a token comes.
+    pub fn is_hopeless<M: Storage<u8>>(&self, now: Instant, manager: &TokenManager<M>) -> bool {
+        let no_better_token = || {
+            // A token that nobody has refused yet may be better than the one that was, and so may one
+            // that is on its way.
+            let is_coming = manager.login(now).is_some() && !manager.is_worth_a_login(now);
+            manager.pull(now) == Pull::FetchFirst && !is_coming
+        };
+        let is_refused = match self.trouble {
+            // One front end of many may have left a part of its chain out: the next one is tried.
+            Trouble::Dial { kind: ConnectErrorKind::Tls, again } => return again,
+            Trouble::Dial { kind, .. } if kind == ConnectErrorKind::Host => return true,
+            Trouble::Login(error) => !error.is_transient(),
+            _ => false,
+        };
+        let no_token = || {
+            let error = manager.health(now).last_error;
+            error.is_some_and(|error| !manager.is_retryable(&error))
+        };
+        (is_refused || no_token()) && no_better_token()
+    }
+
+    /// What dialing and TLS may take together.
+    pub const fn connect_timeout(&self) -> Duration {
+        self.reconnect.connect_timeout()
+    }
+}
+
+#[cfg(test)]
+mod tests;
