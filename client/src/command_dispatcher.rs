@@ -103,6 +103,16 @@ impl<L: Lock<State>> CommandDispatcher<L> {
         self.exchange.broke(cause);
     }
 
+    /// Returns whether a handle has asked for another connection since the last call.
+    pub fn take_handover(&self) -> bool {
+        self.exchange.take_handover()
+    }
+
+    /// Returns whether the next command may go to another connection: nothing is open on this one.
+    pub fn can_pause(&self) -> bool {
+        self.exchange.can_pause()
+    }
+
     /// Notes that the connection has ended.
     pub fn disconnected(&mut self, reason: CloseReason) {
         self.exchange.disconnected(reason, &mut self.wakers);

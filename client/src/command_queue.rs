@@ -14,6 +14,7 @@ mod state;
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
@@ -37,7 +38,11 @@ use slot::Slot;
 pub use state::State;
 
 /// Where the handles of a client and what drives its connection meet.
-pub struct CommandQueue<L>(L);
+pub struct CommandQueue<L> {
+    state: L,
+    /// Another connection is asked for.
+    handover: AtomicBool,
+}
 
 impl<L> fmt::Debug for CommandQueue<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,11 +66,11 @@ impl<L: Lock<State>> CommandQueue<L> {
     }
 
     pub(super) fn with(limits: Limits) -> Self {
-        Self(L::new(State::new(limits)))
+        Self { state: L::new(State::new(limits)), handover: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> L::Guard<'_> {
-        self.0.lock()
+        self.state.lock()
     }
 
     // The side of the handles.
@@ -303,6 +308,26 @@ impl<L: Lock<State>> CommandQueue<L> {
     /// Notes why the connection breaks.
     pub(super) fn broke(&self, cause: Cause) {
         self.lock().cause = Some(cause);
+    }
+
+    /// Asks for another connection in the place of the one that there is.
+    pub(super) fn hand_over(&self) {
+        self.handover.store(true, Ordering::Relaxed);
+        self.change(|_| {});
+    }
+
+    /// Whether that was asked for since the last call.
+    pub(super) fn take_handover(&self) -> bool {
+        let asked = self.handover.load(Ordering::Relaxed);
+        if asked {
+            self.handover.store(false, Ordering::Relaxed);
+        }
+        asked
+    }
+
+    /// Whether nothing is open on the connection that there is.
+    pub(super) fn can_pause(&self) -> bool {
+        self.lock().can_pause()
     }
 
     /// Notes that there is no connection any more.

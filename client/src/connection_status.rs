@@ -1,6 +1,8 @@
-//! How the connection of a client stands, and when the next one may be made.
+//! The status of a client's connection, and what went wrong last.
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -8,40 +10,50 @@ use super::error::{Cause, ConnectError, Error, FetchError};
 use redis_entraid_core::connection::{CloseReason, ConnectionHealth};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::TokenHealth;
-use redis_entraid_core::reconnect::{Dial, Reconnect};
+use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::Instant;
-use redis_entraid_core::transport::ConnectErrorKind;
+use redis_entraid_core::transport::{ConnectError as _, Endpoint};
 
 /// Hears all that happens to the connections of one client, one after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectionStatus {
-    reconnect: Reconnect,
     /// How the connection stood, and when that was.
     connection: Option<(Instant, ConnectionHealth)>,
     connects: u32,
     reauths: u32,
     problem: Option<Error>,
-    hopeless: bool,
+    /// When the dial began that is under way.
+    dialing: Option<Instant>,
     /// Why the connection breaks, which is said next.
     cause: Option<Cause>,
 }
 
 impl ConnectionStatus {
     /// Before the first connection.
-    pub const fn new(reconnect: Reconnect) -> Self {
-        let (connection, problem, cause) = (None, None, None);
-        Self { reconnect, connection, connects: 0, reauths: 0, problem, hopeless: false, cause }
+    pub const fn new() -> Self {
+        let (connection, problem, dialing, cause) = (None, None, None, None);
+        Self { connection, connects: 0, reauths: 0, problem, dialing, cause }
     }
 
-    /// Why there is no connection, as far as that is known.
+    /// Returns why there is no connection, as far as that is known.
     pub const fn problem(&self) -> Option<&Error> {
         self.problem.as_ref()
     }
 
-    /// Whether trying again soon can't help against the [`problem`](Self::problem): who waits for
-    /// the first connection should hear of it at once.
-    pub const fn is_hopeless(&self) -> bool {
-        self.hopeless
+    /// Returns why there was no connection in time. `has_token` is whether there is a token that lives.
+    pub fn too_late(&self, now: Instant, has_token: bool, endpoint: &Endpoint<'_>) -> Error {
+        match (&self.problem, self.dialing) {
+            (Some(problem), _) => problem.clone(),
+            // The source has been silent all the time.
+            (None, _) if !has_token => Error::Token(Arc::new(SourceError::TimedOut.into())),
+            (None, Some(since)) => {
+                let unanswered = endpoint.unanswered(now.since(since));
+                let to = format!("{}:{}", endpoint.address, endpoint.port);
+                let error = ConnectError::new(unanswered.kind(), to, unanswered.to_string());
+                Error::Connect(Arc::new(error))
+            }
+            (None, None) => Error::Unavailable { cause: None },
+        }
     }
 
     /// How the connection stood when it last had something to do, if there is one.
@@ -71,38 +83,25 @@ impl ConnectionStatus {
         self.reauths
     }
 
-    /// When to dial: sooner, if a command waits for the connection.
-    pub fn dial(&self, now: Instant, wanted: bool) -> Dial {
-        self.reconnect.poll(now, wanted)
-    }
-
-    /// What dialing and TLS may take together.
-    pub const fn connect_timeout(&self) -> Duration {
-        self.reconnect.connect_timeout()
-    }
-
-    /// Notes why there is no token. `retryable` is the
-    /// [manager's](redis_entraid_core::manager::TokenManager::is_retryable) word.
-    pub fn no_token(&mut self, error: Arc<FetchError>, retryable: bool) {
+    /// Notes why there is no token.
+    pub fn no_token(&mut self, error: Arc<FetchError>) {
         self.problem = Some(Error::Token(error));
-        self.hopeless = !retryable;
     }
 
-    /// Notes that dialing failed. Says what to tell who wants to hear.
-    pub fn dial_failed(&mut self, now: Instant, error: ConnectError) -> Event {
-        self.hopeless = match error.kind() {
-            // One front end of many may have left a part of its chain out: the next one is heard.
-            ConnectErrorKind::Tls => self.failed_in_tls(),
-            kind => kind == ConnectErrorKind::Host,
-        };
+    /// Notes that a dial begins.
+    pub const fn dials(&mut self, now: Instant) {
+        self.dialing = Some(now);
+    }
+
+    /// Notes that there is a transport.
+    pub const fn dialed(&mut self) {
+        self.dialing = None;
+    }
+
+    /// Notes that dialing failed.
+    pub fn dial_failed(&mut self, error: ConnectError) {
+        self.dialing = None;
         self.problem = Some(Error::Connect(Arc::new(error)));
-        Event::DialFailed { next_in: self.reconnect.failed(now) }
-    }
-
-    /// Whether the last dial has failed in TLS already.
-    fn failed_in_tls(&self) -> bool {
-        let Some(Error::Connect(error)) = &self.problem else { return false };
-        error.kind() == ConnectErrorKind::Tls
     }
 
     /// Takes in how the connection stands.
@@ -123,8 +122,7 @@ impl ConnectionStatus {
     }
 
     /// Takes in what happened to the connection.
-    pub fn observe(&mut self, now: Instant, event: &Event) {
-        self.reconnect.observe(now, event);
+    pub fn observe(&mut self, event: &Event) {
         match event {
             Event::LoggedIn { .. } => {
                 self.connects = self.connects.saturating_add(1);
@@ -136,11 +134,10 @@ impl ConnectionStatus {
             Event::Disconnected { reason } => {
                 self.connection = None;
                 let cause = self.cause.take();
-                let (problem, hopeless) = match *reason {
-                    CloseReason::Refused(error) => (Error::Login(error), !error.is_transient()),
-                    reason => (Error::Ended { reason, cause }, false),
-                };
-                (self.problem, self.hopeless) = (Some(problem), hopeless);
+                self.problem = Some(match *reason {
+                    CloseReason::Refused(error) => Error::Login(error),
+                    reason => Error::Ended { reason, cause },
+                });
             }
             _ => {}
         }
@@ -187,7 +184,6 @@ mod tests {
     use redis_entraid_core::connection::{Config, Connection, Pending};
     use redis_entraid_core::manager::TokenManager;
     use redis_entraid_core::policy::RefreshPolicy;
-    use redis_entraid_core::reconnect::ReconnectPolicy;
     use redis_entraid_core::secret::Secret;
     use redis_entraid_core::token::Token;
 
@@ -206,7 +202,7 @@ mod tests {
         connection.receive_space()[..answer.len()].copy_from_slice(answer);
         connection.received(secs(0), answer.len());
         while connection.next(secs(0)).is_some() {}
-        let mut status = ConnectionStatus::new(Reconnect::new(ReconnectPolicy::default()));
+        let mut status = ConnectionStatus::new();
         status.set_health(secs(0), connection.health(secs(0)));
         for (passed, ready) in [(0, true), (3599, true), (3600, false), (9999, false)] {
             let now = secs(passed);
@@ -214,18 +210,5 @@ mod tests {
             let ends_in = health.connection.unwrap().login_ends_in;
             assert_eq!((ends_in, health.is_ready()), (health.token.expires_in, ready), "{passed}");
         }
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_good_enough_is_final_when_the_next_one_is_not_either() {
-        let mut status = ConnectionStatus::new(Reconnect::new(ReconnectPolicy::default()));
-        let mut fails = |kind| {
-            status.dial_failed(Instant::default(), ConnectError::new(kind, "cache", "no"));
-            status.is_hopeless()
-        };
-        let (tls, unreachable) = (ConnectErrorKind::Tls, ConnectErrorKind::Unreachable);
-        assert!(!fails(tls) && fails(tls) && fails(tls));
-        assert!(!fails(unreachable) && !fails(tls) && fails(tls));
-        assert!(fails(ConnectErrorKind::Host));
     }
 }

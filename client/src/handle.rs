@@ -47,6 +47,12 @@ impl<L: Lock<State>> Handle<L> {
         self.wait = Some(wait);
     }
 
+    /// Has another connection take the place of the one that there is, without a command failing: see
+    /// [`Supervisor::hand_over`](redis_entraid_core::supervisor::Supervisor::hand_over).
+    pub fn hand_over(&self) {
+        self.exchange.hand_over();
+    }
+
     /// Whether its connection's task is still there.
     pub fn is_alive(&self) -> bool {
         self.exchange.is_alive()

@@ -33,6 +33,7 @@ mod lock;
 mod nodes;
 mod recent;
 mod subscriptions;
+mod workload;
 
 pub use addresses::{ATTEMPT_DELAY, Missed, Unreached, reach};
 pub use command_dispatcher::{CommandDispatcher, Deliveries, Demand, Ended, Submit};
@@ -46,6 +47,7 @@ pub use local::{Hook, Local, PushHook, Settings, Subscriber, WeakClient};
 pub use lock::Lock;
 pub use nodes::{Follower, NodeAddress, Nodes};
 pub use subscriptions::{Delivery, Mail, Message, Reader, SubscriberConnection, SubscriptionHub};
+pub use workload::{CommandWorkload, Reporter, SubscriberWorkload};
 
 #[cfg(test)]
 #[path = "../../core/tests/drive/world.rs"]

@@ -1,11 +1,12 @@
 //! A client for hosts with one thread.
 
+mod boxed;
 mod identity;
-mod keeper;
 mod nodes;
 mod settings;
 mod shared;
 mod subscriber;
+mod supervise;
 mod weak_client;
 
 use alloc::rc::Rc;
@@ -23,7 +24,6 @@ use core::time::Duration;
 use identity::Identity;
 #[cfg(feature = "postcard")]
 use identity::RESPONSE;
-use keeper::Keeper;
 use nodes::Nodes;
 pub use settings::{Hook, PushHook, Settings};
 use shared::Shared;
@@ -33,7 +33,7 @@ pub use weak_client::WeakClient;
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::{CommandDispatcher, CommandQueue, ConnectionStatus, Follower, Handle, Health, State};
+use super::{CommandQueue, ConnectionStatus, Follower, Handle, Health, State};
 use redis_entraid_core::manager::{Pull, TokenHealth, TokenManager};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::source::TokenSource;
@@ -71,10 +71,8 @@ impl<T: Timer + 'static> Local<T> {
         let exchange = Arc::new(CommandQueue::new(&config, queue_timeout));
         let follower = Follower::new(Handle::new(exchange.clone()));
         let nodes = Rc::new(Nodes::new(exchange.clone()));
-        let dispatcher = CommandDispatcher::new(exchange);
-        let (led_to, is_idle) = (Some(nodes.clone()), false);
-        let keeper = Keeper { dispatcher, shared: shared.clone(), is_idle, nodes: led_to };
-        let driver = keeper::run(config, keeper, nodes.clone(), connector, source);
+        let (driven, known) = (shared.clone(), nodes.clone());
+        let driver = supervise::run(config, exchange, driven, known, connector, source);
         (Self { follower, shared, nodes }, driver)
     }
 
@@ -208,6 +206,12 @@ impl<T: Timer + 'static> Local<T> {
                 _ => error,
             }
         })
+    }
+
+    /// Has another connection take the place of the one that there is: it logs in first, and gets the next
+    /// command when the old one has answered all that it has.
+    pub fn hand_over(&self) {
+        self.follower.home().hand_over();
     }
 
     /// Returns what a host without a background task should do about its token.

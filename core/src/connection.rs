@@ -215,6 +215,12 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.close(self.receiver.ended());
     }
 
+    /// Returns whether the next command may go to another connection: no transaction, `WATCH` or
+    /// blocking command is open here. May change with each command and reply.
+    pub fn can_pause(&self) -> bool {
+        self.machine.can_pause()
+    }
+
     /// Ends the connection when all replies are in, since another one has taken its place. A
     /// subscriber's sends `PING` first, and hands out the messages that come before the answer.
     /// If it ends with another reason than [`CloseReason::Replaced`], something may be missing.

@@ -1,10 +1,11 @@
 //! The asynchronous shell: small loops that join the state machines to IO, for hosts with one
 //! thread. They hold no rule.
 //!
-//! A host spawns [`refresh`] once for each identity and [`keep`] for each connection; they meet
-//! at the [`SharedTokenManager`] that they share. [`serve`] is one connection, from its beginning to its end,
-//! for hosts that dial themselves. Hosts with threads, or with a poll loop of their own, drive
-//! the machines themselves.
+//! A host spawns [`refresh`] once for each identity and [`supervise`] for each client or subscriber, or
+//! [`keep`] where there is memory for one connection; they meet at the [`SharedTokenManager`] that they
+//! share. [`serve`] is one connection, from its beginning to its end, for hosts that dial themselves.
+//! Hosts with threads, or with a poll loop of their own, drive the machines themselves:
+//! [`Supervised`] has what they need.
 //!
 //! ```
 //! use core::time::Duration;
@@ -20,6 +21,8 @@ mod keep;
 mod refresh;
 mod serve;
 mod shared_token_manager;
+mod supervise;
+mod supervised;
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -28,8 +31,10 @@ use core::time::Duration;
 
 pub use keep::{DialError, Owner, Wanted, dial_time, keep};
 pub use refresh::{Refresh, refresh};
-pub use serve::{Handler, Submit, serve};
+pub use serve::{Handler, Outputs, Submit, serve};
 pub use shared_token_manager::{SharedTokenManager, Waiting};
+pub use supervise::supervise;
+pub use supervised::{Supervised, Unneeded, Workload};
 
 use crate::time::{Instant, Timer};
 

@@ -31,7 +31,7 @@
 //! assert_eq!((succession, supervisor.role(1, now)), (Succession::By(1), Role::Serve));
 //! ```
 
-use core::time::Duration;
+mod role;
 
 use crate::auth::LoginError;
 use crate::connection::CloseReason;
@@ -42,93 +42,7 @@ use crate::storage::Storage;
 use crate::time::Instant;
 use crate::transport::ConnectErrorKind;
 
-/// Whether there should be a connection. Each is more than the one before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Demand {
-    /// Nobody needs one. There is one all the same, unless the last one was let go as
-    /// [idle](crate::connection::Idle::Close) or it is made [on demand](Supervisor::on_demand).
-    #[default]
-    None,
-    /// A caller needed one lately, and may come back.
-    Lately,
-    /// A caller waits for it: it is dialed sooner after failures.
-    Waiting,
-}
-
-/// What to do at a place. May change with each call that changes the supervisor, and with the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Role {
-    /// Nothing: drop what is dialed here.
-    Empty,
-    /// Dial. Drop an attempt of another number.
-    Dial(Attempt),
-    /// The connection logs in and gets what it needs to take over, but no commands.
-    Prepare,
-    /// The connection takes commands.
-    Serve,
-    /// As [`Serve`](Self::Serve), until it can pause: no transaction, `WATCH` or blocking command is
-    /// open. Then call [`paused`](Supervisor::paused).
-    Pause,
-    /// The connection takes no more commands and ends when those that it has are answered: see
-    /// [`Connection::retire`](crate::connection::Connection::retire).
-    Retire,
-    /// The time to hand over in is over: close the connection.
-    Close,
-}
-
-/// An attempt to dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Attempt {
-    /// Differs from attempt to attempt.
-    pub number: u32,
-    /// Until when: report [`dial_failed`](Supervisor::dial_failed) then.
-    pub until: Instant,
-}
-
-/// Why one connection takes the place of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Reason {
-    /// Its login ends and it can't log in again: a RESP2 subscriber, or its logins are refused.
-    LoginEnds,
-    /// TLS allows no more records with these keys.
-    Rekey,
-    /// The caller asked for it.
-    Asked,
-}
-
-/// A wish that another connection takes the place of the one that serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Handover {
-    /// Why.
-    pub reason: Reason,
-    /// Until when the old one may finish, once the new one is there. What is still open then is lost.
-    pub by: Instant,
-}
-
-impl Handover {
-    /// For `reason`, and the old connection may take as long as it needs.
-    pub const fn new(reason: Reason) -> Self {
-        Self { reason, by: Instant::FAR_FUTURE }
-    }
-}
-
-/// What a connection that has ended leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Succession {
-    /// There is no other connection.
-    Nobody,
-    /// The connection at this place serves from now on.
-    By(usize),
-    /// It was to take the place of the one there, which stays.
-    Of(usize),
-}
+pub use role::{Attempt, Demand, Handover, Reason, Role, Succession};
 
 /// A place for a connection.
 #[derive(Clone, Copy, Debug)]
@@ -321,10 +235,11 @@ impl<const N: usize> Supervisor<N> {
     }
 
     /// The connection at `place` has logged in, and has what it needs to take over: its subscriptions,
-    /// for example.
-    pub fn settled(&mut self, place: usize) {
-        if let Some(Place::Preparing { is_settled }) = self.places.get_mut(place) {
-            *is_settled = true;
+    /// for example. Returns whether that is new.
+    pub fn settled(&mut self, place: usize) -> bool {
+        match self.places.get_mut(place) {
+            Some(Place::Preparing { is_settled }) => !core::mem::replace(is_settled, true),
+            _ => false,
         }
     }
 
@@ -355,12 +270,14 @@ impl<const N: usize> Supervisor<N> {
     }
 
     /// Wishes that another connection takes the place of the one that serves. Without one there is
-    /// nothing to do. Of two wishes the one with less time holds.
-    pub fn hand_over(&mut self, handover: Handover) {
+    /// nothing to do. Of two wishes the one with less time holds. Returns whether this is the one.
+    pub fn hand_over(&mut self, handover: Handover) -> bool {
         let is_sooner = self.handover.is_none_or(|known| handover.by < known.by);
-        if is_sooner && self.places.iter().any(|place| matches!(place, Place::Serving)) {
+        let holds = is_sooner && self.places.iter().any(|place| matches!(place, Place::Serving));
+        if holds {
             self.handover = Some(handover);
         }
+        holds
     }
 
     /// The connection at `place` has ended.
@@ -394,7 +311,7 @@ impl<const N: usize> Supervisor<N> {
         let is_refused = match self.trouble {
             // One front end of many may have left a part of its chain out: the next one is tried.
             Trouble::Dial { kind: ConnectErrorKind::Tls, again } => return again,
-            Trouble::Dial { kind, .. } if kind == ConnectErrorKind::Host => return true,
+            Trouble::Dial { kind: ConnectErrorKind::Host, .. } => return true,
             Trouble::Login(error) => !error.is_transient(),
             _ => false,
         };
@@ -403,11 +320,6 @@ impl<const N: usize> Supervisor<N> {
             error.is_some_and(|error| !manager.is_retryable(&error))
         };
         (is_refused || no_token()) && no_better_token()
-    }
-
-    /// What dialing and TLS may take together.
-    pub const fn connect_timeout(&self) -> Duration {
-        self.reconnect.connect_timeout()
     }
 }
 

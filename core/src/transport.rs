@@ -118,6 +118,18 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// Returns whether the transport that was dialed last [should be replaced](Self::wears_out).
+    pub fn is_worn(&self) -> bool {
+        self.progress.is_some_and(Progress::is_worn)
+    }
+
+    /// Takes in what happened to the connection that was dialed: see [`Progress::observe`].
+    pub fn observe(&self, event: &Event) {
+        if let Some(progress) = self.progress {
+            progress.observe(event);
+        }
+    }
+
     /// Notes what the connector waits for from now on, so that the error of a timeout can say it.
     pub fn begins(&self, stage: Stage) {
         if let Some(progress) = self.progress {

@@ -42,7 +42,7 @@ pub fn new<
         TokenManager::new(config.policy.clone(), [first, second]);
     manager.seed(config.seed);
     let ([command, transmit], [answer, receive]) = (commands, replies);
-    config.connection = config.connection.for_commands();
+    config.connection = config.connection.for_commands_on_one();
     let reply = config.connection.command_timeout;
     let queue = config.queue_timeout.unwrap_or(reply);
     let ring: &'static mut [Pending] = ring.init_with(|| [Pending::default(); _]);

@@ -1,30 +1,30 @@
 //! Setting a client up.
 
 use core::fmt;
+use core::future::Future;
 use core::time::Duration;
 use std::sync::Arc;
 
-use redis_entraid_client::NodeAddress;
+use redis_entraid_client::{CommandWorkload, NodeAddress};
 use redis_entraid_core::auth::Protocol;
 use redis_entraid_core::connection::{ClientName, Config, Idle, Replacement};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
+use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::PORT;
-use tokio::sync::oneshot;
 
 use crate::client::{Client, CommandQueue, Follower, Handle, PushHook};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
-use crate::dial::Dialer;
-use crate::driver::{Driver, Start};
+use crate::engine::{Dialer, Engine};
 use crate::error::{ConfigError, Error};
 use crate::identity::{Hook, Identity};
 use crate::nodes::Nodes;
 use crate::source::TokenSource;
-use crate::standing::Standing;
+use crate::status::{Address, Status};
 use crate::subscriber::{Subscriber, subscriber};
 #[cfg(feature = "tls")]
 use crate::tls::Roots;
@@ -193,7 +193,7 @@ impl<C> Builder<C> {
     }
 
     /// How a subscriber's connection is replaced that can't log in again, as with RESP2. By default
-    /// it ends first, with a [`Gap`](crate::Delivery::Gap). A client's always ends first.
+    /// it ends first, with a [`Gap`](crate::Delivery::Gap). A client's commands are always handed over.
     #[must_use]
     pub fn replacement(mut self, replacement: Replacement) -> Self {
         self.shared.config.replacement = replacement;
@@ -271,25 +271,39 @@ impl<C: Connect> Builder<C> {
     /// # Errors
     /// [`Error`] if the first login doesn't work: at once if trying again can't help, and at
     /// the start timeout else.
-    pub async fn connect(mut self) -> Result<Client, Error> {
+    pub async fn connect(self) -> Result<Client, Error> {
+        let until = TokioClock.now() + self.shared.start_timeout;
+        let client = self.start()?;
+        client.started(until).await?;
+        Ok(client)
+    }
+
+    /// Returns a client at once, while a task gets a token, connects and logs in. Commands wait for
+    /// that as long as [`queue_timeout`](Self::queue_timeout) says; [`Client::problem`] says why there
+    /// is no connection. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoSource`] if there is nowhere to get tokens from.
+    pub fn start(mut self) -> Result<Client, Error> {
         self.shared.config = self.shared.config.for_commands();
         let queue_timeout = self.shared.queue_timeout;
-        let Parts { dialer, start, on_push, started } = self.prepare()?;
-        let dialer = Arc::new(dialer);
-        let exchange = Arc::new(CommandQueue::new(&dialer.config, queue_timeout));
-        let handle = Handle::new(exchange.clone());
-        let (identity, standing) = (dialer.identity.clone(), dialer.standing.clone());
-        let (template, node_push) = (dialer.clone(), on_push.clone());
-        let runtime = tokio::runtime::Handle::current();
-        let start_node = Box::new(move |address: &NodeAddress, exchange| {
-            let dialer = Arc::new(template.redirected(address));
-            // Nodes come and go: one is only dialed for a command.
-            runtime.spawn(Driver::new(dialer, exchange, node_push.clone(), None).run());
-        });
-        let nodes = Nodes::new(exchange.clone(), start_node);
-        let client = Client::new(Follower::new(handle), identity, standing, nodes);
-        tokio::spawn(Driver::new(dialer, exchange, on_push, Some(start)).run());
-        started.await.unwrap_or(Err(Error::Closed))?;
+        let (dialer, status) = self.prepare()?;
+        let queue = Arc::new(CommandQueue::new(&dialer.config, queue_timeout));
+        let handle = Handle::new(queue.clone());
+        let nodes = {
+            let (dialer, status) = (dialer.clone(), status.clone());
+            let runtime = tokio::runtime::Handle::current();
+            let start = Box::new(move |node: &NodeAddress, queue| {
+                let status = status.at(node.address.clone(), node.port);
+                // Nodes come and go: one is only dialed for a command.
+                let supervisor = dialer.supervisor().on_demand();
+                runtime.spawn(commands(dialer.clone(), status, supervisor, queue));
+            });
+            Nodes::new(queue.clone(), start)
+        };
+        let client = Client::new(Follower::new(handle), status.clone(), nodes);
+        let supervisor = dialer.supervisor();
+        tokio::spawn(commands(dialer, status, supervisor, queue));
         Ok(client)
     }
 
@@ -301,40 +315,56 @@ impl<C: Connect> Builder<C> {
     /// As [`connect`](Self::connect).
     pub async fn subscriber(mut self) -> Result<Subscriber, Error> {
         self.shared.config = self.shared.config.for_subscriptions();
+        let until = TokioClock.now() + self.shared.start_timeout;
         let backlog = self.shared.backlog;
-        let Parts { dialer, start, started, .. } = self.prepare()?;
-        let (subscriber, driver) = subscriber(dialer, start, backlog);
-        tokio::spawn(driver.run());
-        started.await.unwrap_or(Err(Error::Closed))?;
+        let (dialer, status) = self.prepare()?;
+        let supervisor = dialer.supervisor();
+        let (subscriber, driver) = subscriber(dialer, status, supervisor, backlog);
+        tokio::spawn(driver);
+        subscriber.started(until).await?;
         Ok(subscriber)
     }
 
-    fn prepare(self) -> Result<Parts<C>, Error> {
+    fn prepare(self) -> Result<(Arc<Dialer<C>>, Arc<Status>), Error> {
         let Self { connector, identity, shared } = self;
         let start_identity = identity.ok_or(ConfigError::NoSource)?;
-        let standing = Standing::new(shared.reconnect, shared.settings.hook.clone());
-        let (waiter, started) = oneshot::channel();
-        let start = Start { until: TokioClock.now() + shared.start_timeout, waiter };
-        let dialer = Dialer {
-            connector: Arc::new(connector),
-            identity: start_identity(shared.settings),
-            standing,
+        let hook = shared.settings.hook.clone();
+        let address = Address {
             host: shared.host.into(),
             address: shared.address.map(Into::into),
             port: shared.port,
-            config: shared.config,
-            max_reply: shared.max_reply,
         };
-        Ok(Parts { dialer, start, on_push: shared.on_push, started })
+        let identity = start_identity(shared.settings);
+        let status = Status::new(identity, address, hook, shared.on_push);
+        let Shared { config, max_reply, reconnect, .. } = shared;
+        Ok((Arc::new(Dialer { connector, config, max_reply, reconnect }), status))
     }
 }
 
-/// What a client or a subscriber is made of.
-struct Parts<C> {
-    dialer: Dialer<C>,
-    start: Start,
-    on_push: Option<PushHook>,
-    started: oneshot::Receiver<Result<(), Error>>,
+/// Keeps a connection for the handles of `queue`.
+fn commands<C: Connect>(
+    dialer: Arc<Dialer<C>>,
+    status: Arc<Status>,
+    supervisor: Supervisor<2>,
+    queue: Arc<CommandQueue>,
+) -> impl Future<Output = ()> + Send {
+    let workload = CommandWorkload::new(queue.clone(), status.clone());
+    let engine = Box::new(Engine::new(dialer, status, supervisor, workload));
+    let end = End(queue);
+    async move {
+        let _end = end;
+        engine.run().await;
+    }
+}
+
+/// Tells who waits when the task ends in whatever way, as when its runtime is shut down before it
+/// has begun.
+struct End(Arc<CommandQueue>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end(&Error::Closed);
+    }
 }
 
 impl<C> fmt::Debug for Builder<C> {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use redis_entraid_client as core;
 use redis_entraid_client::Health;
 use redis_entraid_core::resp::{Arg, Value};
-use redis_entraid_core::time::Clock;
+use redis_entraid_core::time::{Clock, Instant};
 
 use crate::clock::TokioClock;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::nodes::Nodes;
-use crate::standing::Standing;
+use crate::status::Status;
 
 /// What the handles of this host share.
 pub(crate) type CommandQueue = core::CommandQueue<Mutex<core::State>>;
@@ -23,9 +23,6 @@ pub(crate) type Handle = core::Handle<Mutex<core::State>>;
 
 /// A handle of this host that goes where redirections send its commands.
 pub(crate) type Follower = core::Follower<Mutex<core::State>>;
-
-/// What a driver of this host has of its handles.
-pub(crate) type CommandDispatcher = core::CommandDispatcher<Mutex<core::State>>;
 
 /// Is told what a server sends unasked.
 pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
@@ -49,19 +46,18 @@ pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
 /// ```
 pub struct Client {
     follower: Follower,
-    identity: Identity,
-    standing: Arc<Standing>,
+    status: Arc<Status>,
     nodes: Arc<Nodes>,
 }
 
 impl Client {
-    pub(crate) const fn new(
-        follower: Follower,
-        identity: Identity,
-        standing: Arc<Standing>,
-        nodes: Arc<Nodes>,
-    ) -> Self {
-        Self { follower, identity, standing, nodes }
+    pub(crate) const fn new(follower: Follower, status: Arc<Status>, nodes: Arc<Nodes>) -> Self {
+        Self { follower, status, nodes }
+    }
+
+    /// Waits for the first login.
+    pub(crate) async fn started(&self, until: Instant) -> Result<(), Error> {
+        self.status.started(until).await
     }
 
     /// Sends a command and waits for its reply, which is kept until the next one.
@@ -103,8 +99,8 @@ impl Client {
     }
 
     async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
-        let Self { follower, identity, nodes, .. } = self;
-        let slice = || identity.manager().slice();
+        let Self { follower, status, nodes } = self;
+        let slice = || status.identity.manager().slice();
         let visit = Some(|node: &_| nodes.handle(node));
         follower.execute(&TokioClock, slice, limit, args, visit).await?;
         follower.pick(0)
@@ -160,26 +156,32 @@ impl Client {
         Ok(Pipeline { follower: &self.follower, next: 0 })
     }
 
+    /// Has another connection take the place of the one that there is. It logs in first; the old one
+    /// then answers what it has, and the next command goes to the new one: none fails or waits longer
+    /// than those did that were under way, but for a transaction or `WATCH`, which is finished before.
+    pub fn hand_over(&self) {
+        self.follower.home().hand_over();
+    }
+
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::new(TokioClock.now(), self.identity.health(), &self.standing.now())
+        Health::new(TokioClock.now(), self.status.identity.health(), &self.status.lock())
     }
 
     /// Why there is no connection at the moment, as far as that is known.
     pub fn problem(&self) -> Option<Error> {
-        self.standing.problem()
+        self.status.problem()
     }
 
     /// The identity that it logs in with.
-    pub const fn identity(&self) -> &Identity {
-        &self.identity
+    pub fn identity(&self) -> &Identity {
+        &self.status.identity
     }
 }
 
 impl Clone for Client {
     fn clone(&self) -> Self {
-        let (identity, standing) = (self.identity.clone(), self.standing.clone());
-        Self::new(self.follower.another(), identity, standing, self.nodes.clone())
+        Self::new(self.follower.another(), self.status.clone(), self.nodes.clone())
     }
 }
 

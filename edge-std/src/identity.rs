@@ -294,7 +294,7 @@ impl<S: TokenSource> Fetcher<S> {
                         _ => None,
                     };
                     shared.news.send_replace(());
-                    crate::standing::report(self.hook.as_ref(), &event);
+                    crate::status::report(self.hook.as_ref(), &event);
                 }
                 // The core knows no other action today.
                 _ => return,

@@ -4,8 +4,7 @@ mod builder;
 mod client;
 mod clock;
 mod connect;
-mod dial;
-mod driver;
+mod engine;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod env;
 pub mod error;
@@ -17,7 +16,7 @@ pub mod net;
 mod nodes;
 mod pump;
 pub mod source;
-mod standing;
+mod status;
 mod subscriber;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -1,28 +1,20 @@
 //! A subscriber: a connection of its own, on which messages come.
 
-mod line;
-
 use core::fmt;
-use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+use core::future::Future;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
-use redis_entraid_client::{Delivery, Health, Mail, Reader};
+use redis_entraid_client::{Delivery, Health, Mail, Reader, SubscriberWorkload};
 use redis_entraid_core::command::Topic;
-use redis_entraid_core::connection::CloseReason;
-use redis_entraid_core::time::Clock;
+use redis_entraid_core::supervisor::Supervisor;
+use redis_entraid_core::time::{Clock, Instant};
 
 use crate::clock::TokioClock;
 use crate::connect::Connect;
-use crate::dial::{Dialer, Unstartable};
-use crate::driver::Start;
+use crate::engine::{Dialer, Engine};
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::pump::Unneeded;
-use crate::standing::Standing;
-use line::Line;
+use crate::status::Status;
 
 /// Where who reads and the task meet.
 type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<Mail>>;
@@ -50,12 +42,16 @@ type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<Mail>>;
 /// ```
 pub struct Subscriber {
     reader: Reader<Mutex<Mail>>,
-    identity: Identity,
-    standing: Arc<Standing>,
+    status: Arc<Status>,
     patience: Duration,
 }
 
 impl Subscriber {
+    /// Waits for the first login.
+    pub(crate) async fn started(&self, until: Instant) -> Result<(), Error> {
+        self.status.started(until).await
+    }
+
     /// Subscribes to `names`, and waits until the server has confirmed it.
     ///
     /// # Errors
@@ -73,7 +69,7 @@ impl Subscriber {
     ) -> Result<(), Error> {
         let known = self.reader.subscribe(topic, names);
         let known = tokio::time::timeout(self.patience, known).await;
-        known.unwrap_or_else(|_| Err(self.standing.now().unconfirmed()))
+        known.unwrap_or_else(|_| Err(self.status.lock().unconfirmed()))
     }
 
     /// Ends the subscription to `names`. What was published before may still come.
@@ -99,12 +95,12 @@ impl Subscriber {
 
     /// How token and connection stand. Never shows the token.
     pub fn health(&self) -> Health {
-        Health::new(TokioClock.now(), self.identity.health(), &self.standing.now())
+        Health::new(TokioClock.now(), self.status.identity.health(), &self.status.lock())
     }
 
     /// Why there is no connection at the moment, as far as that is known.
     pub fn problem(&self) -> Option<Error> {
-        self.standing.problem()
+        self.status.problem()
     }
 }
 
@@ -112,13 +108,6 @@ impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Subscriber").field(&self.health()).finish()
     }
-}
-
-/// The task behind a subscriber.
-pub(crate) struct Driver<C> {
-    dialer: Dialer<C>,
-    hub: End,
-    start: Option<Start>,
 }
 
 /// Tells who reads when the task ends in whatever way.
@@ -130,123 +119,23 @@ impl Drop for End {
     }
 }
 
-/// A subscriber and the task behind it, which keeps up to `backlog` bytes of messages.
-pub(crate) fn subscriber<C>(
-    dialer: Dialer<C>,
-    start: Start,
+/// A subscriber that keeps up to `backlog` bytes of messages, and the task behind it.
+pub(crate) fn subscriber<C: Connect>(
+    dialer: Arc<Dialer<C>>,
+    status: Arc<Status>,
+    supervisor: Supervisor<2>,
     backlog: usize,
-) -> (Subscriber, Box<Driver<C>>) {
+) -> (Subscriber, impl Future<Output = ()> + Send) {
     let hub = Arc::new(SubscriptionHub::new(backlog));
-    let subscriber = Subscriber {
-        reader: Reader::new(hub.clone()),
-        identity: dialer.identity.clone(),
-        standing: dialer.standing.clone(),
-        patience: dialer.config.command_timeout,
+    let patience = dialer.config.command_timeout;
+    let reader = Reader::new(hub.clone());
+    let subscriber = Subscriber { reader, status: status.clone(), patience };
+    let workload = SubscriberWorkload::new(hub.clone(), status.clone());
+    let engine = Box::new(Engine::new(dialer, status, supervisor, workload));
+    let end = End(hub);
+    let driver = async move {
+        let _end = end;
+        engine.run().await;
     };
-    (subscriber, Box::new(Driver { dialer, hub: End(hub), start: Some(start) }))
-}
-
-impl<C: Connect> Driver<C> {
-    /// Keeps a connection until the subscriber is dropped.
-    pub(crate) async fn run(mut self: Box<Self>) {
-        // Without the subscriber, all is over.
-        let _ = self.keep().await;
-    }
-
-    async fn keep(&mut self) -> Result<(), Unneeded> {
-        let hub = &self.hub.0;
-        // What is published without a connection is missed.
-        self.dialer.standing.set_wanted(true);
-        loop {
-            let until = self.start.as_ref().map(|start| start.until);
-            let open = self.dialer.open(until);
-            // What is published meanwhile is missed.
-            let waiting = self.dialer.identity.waiting();
-            let opened = wanted(hub, open).await?;
-            drop(waiting);
-            let line = match opened {
-                Ok(pump) => Line::new(pump, hub, &self.dialer.standing),
-                Err(Unstartable) => break,
-            };
-            let reason = serve(&self.dialer, hub, &mut self.start, line).await?;
-            if let CloseReason::Refused(error) = reason
-                && !error.is_transient()
-                && self.start.is_some()
-            {
-                break;
-            }
-        }
-        if let Some(start) = self.start.take() {
-            start.failed(&self.dialer.standing);
-        }
-        Ok(())
-    }
-}
-
-/// Waits for `future` as long as there is a subscriber.
-async fn wanted<F: Future>(hub: &SubscriptionHub, future: F) -> Result<F::Output, Unneeded> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match hub.poll_changes(cx) {
-        None => Poll::Ready(Err(Unneeded)),
-        Some(_) => future.as_mut().poll(cx).map(Ok),
-    })
-    .await
-}
-
-/// Keeps `line`, and what takes its place, until there is none. Says why.
-async fn serve<'s, C: Connect>(
-    dialer: &'s Dialer<C>,
-    hub: &'s Arc<SubscriptionHub>,
-    start: &mut Option<Start>,
-    mut line: Line<'s, C::Stream>,
-) -> Result<CloseReason, Unneeded> {
-    loop {
-        while !line.names().is_to_be_replaced() {
-            let ended = line.turn().await?;
-            if line.names().is_logged_in()
-                && let Some(start) = start.take()
-            {
-                let _ = start.waiter.send(Ok(()));
-            }
-            if let Some(reason) = ended {
-                line.names().lost();
-                return Ok(reason);
-            }
-        }
-        let mut next = {
-            let mut open = dialer.open(None);
-            loop {
-                tokio::select! {
-                    opened = &mut open => match opened {
-                        Ok(pump) => break Line::replacing(pump, hub, &dialer.standing),
-                        // Once started, it doesn't give up.
-                        Err(Unstartable) => return Err(Unneeded),
-                    },
-                    ended = line.turn() => if let Some(reason) = ended? {
-                        line.names().lost();
-                        return Ok(reason);
-                    },
-                }
-            }
-        };
-        loop {
-            tokio::select! {
-                ended = next.turn() => {
-                    if ended?.is_some() {
-                        // Another attempt, as long as this one lives.
-                        line.outlives(&next);
-                        break;
-                    }
-                    if next.names().is_settled() {
-                        line.retire();
-                    }
-                }
-                ended = line.turn() => if let Some(reason) = ended? {
-                    next.succeeds(&line, reason);
-                    line = next;
-                    break;
-                },
-            }
-        }
-    }
+    (subscriber, driver)
 }

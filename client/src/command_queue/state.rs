@@ -318,9 +318,19 @@ impl State {
         }
     }
 
+    /// Whether nothing is open on the connection, by what it was given.
+    pub(super) fn can_pause(&self) -> bool {
+        self.held == Held::Nothing
+    }
+
     /// Notes that there is no connection any more. What is left of a batch of which a part was sent
     /// does not go to another one: it would be torn. Nor does what relies on a session that was open.
+    /// But one that was replaced has answered all that it was given, and the next one goes on there.
     pub(super) fn disconnected(&mut self, reason: CloseReason, wakers: &mut Vec<Waker>) {
+        if reason == CloseReason::Replaced && self.can_pause() {
+            self.renewal.disconnected();
+            return;
+        }
         self.purge();
         let held = self.held.open();
         let queue = &mut self.queue;

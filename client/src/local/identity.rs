@@ -24,7 +24,7 @@ use redis_entraid_core::event::Event;
 #[cfg(feature = "postcard")]
 use redis_entraid_core::manager::Fingerprint;
 use redis_entraid_core::manager::TokenManager;
-use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
+use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::source::{SourceFailure, TokenSource};
 use redis_entraid_core::time::{Instant, Timer};
 use redis_entraid_core::transport::Endpoint;
@@ -47,7 +47,7 @@ pub(super) struct Target {
     max_reply: usize,
     pub(super) backlog: usize,
     pub(super) follow_moved: bool,
-    reconnect: ReconnectPolicy,
+    pub(super) reconnect: ReconnectPolicy,
     start_timeout: Duration,
     refresh: Refresh,
     seed: u64,
@@ -66,7 +66,7 @@ impl Target {
     pub(super) fn connections(
         &self,
         config: &Config,
-    ) -> impl FnMut() -> Connection<Growable<u8>, Growable<Pending>> {
+    ) -> impl Fn() -> Connection<Growable<u8>, Growable<Pending>> {
         || {
             let receive = Growable::new(BUFFER, self.max_reply);
             let transmit = Growable::new(BUFFER, MAX_COMMAND);
@@ -160,10 +160,9 @@ impl<T: Timer> Identity<T> {
         let number = self.count.replace(self.count.get() + 1);
         // Each connection has a seed and an id of its own.
         let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut reconnect = Reconnect::new(self.place.reconnect.clone());
-        reconnect.seed(self.place.seed ^ spread);
         let start_until = self.until.min(self.timer.now().plus(self.place.start_timeout));
-        let shared = Rc::new(Shared::new(self.clone(), node, reconnect, start_until));
+        let shared =
+            Rc::new(Shared::new(self.clone(), node, self.place.seed ^ spread, start_until));
         self.shares.borrow_mut().push(Rc::downgrade(&shared));
         let config = self.place.config.clone();
         (shared, Config { id: config.id ^ spread, ..config })
@@ -196,7 +195,6 @@ impl<T: Timer> Identity<T> {
 
     fn fetched<E: SourceFailure>(&self, event: Event, error: Option<E>) {
         if let Event::FetchFailed { error: reason, .. } = event {
-            let retryable = self.tokens.peek(|manager| manager.is_retryable(&reason));
             let details = error.map(|error| match error.service_text() {
                 Some(text) => text.to_string(),
                 None => error.to_string(),
@@ -207,7 +205,7 @@ impl<T: Timer> Identity<T> {
             };
             let error = Arc::new(error);
             for share in self.shares() {
-                share.status.borrow_mut().no_token(error.clone(), retryable);
+                share.status.borrow_mut().no_token(error.clone());
             }
             *self.failure.borrow_mut() = Some(error);
         } else {
@@ -216,14 +214,11 @@ impl<T: Timer> Identity<T> {
         self.report(&event);
     }
 
-    /// Why there is no token, if the source has said so, and whether trying again may help.
-    pub(super) fn no_token(&self) -> Option<(Arc<FetchError>, bool)> {
+    /// Why there is no token, if there is none and the source has said so.
+    pub(super) fn no_token(&self) -> Option<Arc<FetchError>> {
         let error = self.failure.borrow().clone()?;
-        let now = self.timer.now();
-        let retryable = self.tokens.peek(|manager| {
-            manager.login(now).is_none().then(|| manager.is_retryable(&error.reason()))
-        });
-        Some((error, retryable?))
+        let has_token = self.tokens.peek(|manager| manager.login(self.timer.now()).is_some());
+        (!has_token).then_some(error)
     }
 
     /// Runs `driving` until it ends, or everything does. Says whether it was everything.

@@ -10,10 +10,10 @@ use core::pin::Pin;
 use core::task::{Poll, Waker};
 
 use super::identity::Identity;
-use super::keeper::Keeper;
+use super::supervise::{Ends, commands};
 use crate::command_queue::set_waker;
 use crate::error::Error;
-use crate::{CommandDispatcher, CommandQueue, Handle, NodeAddress, State, nodes, wake};
+use crate::{CommandQueue, Handle, NodeAddress, State, nodes, wake};
 use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
 
@@ -81,14 +81,14 @@ impl Nodes {
 }
 
 /// Drives the connection to a node for as long as it has handles.
-async fn keep<T: Timer, K: Connector>(
+async fn keep<T: Timer, K: Connector + Clone>(
     identity: &Rc<Identity<T>>,
-    mut connector: K,
-    (node, exchange): New,
+    connector: K,
+    (node, queue): New,
 ) {
     let (shared, config) = identity.share(Some(node));
     let config = config.for_commands();
-    let dispatcher = CommandDispatcher::new(exchange);
-    let mut keeper = Keeper { dispatcher, shared: shared.clone(), is_idle: true, nodes: None };
-    shared.keep(&mut connector, &config, &mut keeper).await;
+    let _ends = Ends { queue: queue.clone(), shared: shared.clone(), nodes: None };
+    let supervisor = shared.supervisor().on_demand();
+    commands(&shared, &config, &queue, supervisor, connector).await;
 }

@@ -3,20 +3,20 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use core::cell::{Cell, RefCell};
+use core::error::Error as StdError;
 use core::future::{Future, poll_fn};
 use core::task::Poll;
 
+use super::boxed::Boxed;
 use super::identity::Identity;
 use crate::error::{Cause, ConnectError, Error};
-use crate::{ConnectionStatus, NodeAddress};
+use crate::{ConnectionStatus, NodeAddress, Reporter};
 use redis_entraid_core::connection::{Config, Lost, Outcome};
-use redis_entraid_core::drive::{Owner, keep, timeout_at};
+use redis_entraid_core::drive::{Supervised, Workload, supervise, timeout_at};
 use redis_entraid_core::event::Event;
-use redis_entraid_core::manager::Pull;
-use redis_entraid_core::reconnect::{Dial, Reconnect};
-use redis_entraid_core::source::SourceError;
+use redis_entraid_core::resp::Value;
+use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::{Instant, Timer};
 use redis_entraid_core::transport::{self, Connector, Endpoint, Progress};
 
@@ -26,11 +26,16 @@ pub(super) struct Shared<T> {
     /// Where its connections go, if a redirection has led there.
     node: Option<NodeAddress>,
     pub(super) status: RefCell<ConnectionStatus>,
-    /// How far the dial has come that began then.
+    /// The seed of its supervisor.
+    seed: u64,
+    /// How far the last dial has come.
     pub(super) progress: Progress,
-    dialing: Cell<Option<Instant>>,
     /// There is a transport.
     pub(super) connected: Cell<bool>,
+    /// Waiting for one can't help.
+    is_hopeless: Cell<bool>,
+    /// How many wait for the first one.
+    starting: Cell<u32>,
     /// Until when the first one is waited for.
     start_until: Instant,
 }
@@ -42,37 +47,49 @@ impl<T> Drop for Shared<T> {
 }
 
 impl<T: Timer> Shared<T> {
-    pub(super) const fn new(
+    pub(super) fn new(
         identity: Rc<Identity<T>>,
         node: Option<NodeAddress>,
-        reconnect: Reconnect,
+        seed: u64,
         start_until: Instant,
     ) -> Self {
-        let status = RefCell::new(ConnectionStatus::new(reconnect));
-        let (progress, dialing) = (Progress::new(), Cell::new(None));
-        let connected = Cell::new(false);
-        Self { identity, node, status, progress, dialing, connected, start_until }
+        let (status, progress) = (RefCell::new(ConnectionStatus::new()), Progress::new());
+        let (connected, is_hopeless, starting) = (Cell::new(false), Cell::new(false), Cell::new(0));
+        Self {
+            identity,
+            node,
+            status,
+            seed,
+            progress,
+            connected,
+            is_hopeless,
+            starting,
+            start_until,
+        }
+    }
+
+    /// What supervises its connections.
+    pub(super) fn supervisor(&self) -> Supervisor<2> {
+        Supervisor::new(self.identity.place.reconnect.clone(), self.seed)
     }
 
     pub(super) fn now(&self) -> Instant {
         self.identity.timer.now()
     }
 
-    pub(super) fn problem(&self) -> Option<Error> {
-        self.status.borrow().problem().cloned()
-    }
-
     /// Waits for the first connection, or login.
     pub(super) async fn started(&self, is_there: impl Fn(&Self) -> bool) -> Result<(), Error> {
         let _waiting = self.identity.tokens.waiting();
+        let _starting = Starting::new(&self.starting);
+        self.identity.wake();
         let started = poll_fn(|cx| {
             if is_there(self) {
                 return Poll::Ready(Ok(()));
             }
-            if let Some(error) = self.problem()
-                && self.is_hopeless()
+            if let Some(error) = self.status.borrow().problem()
+                && self.is_hopeless.get()
             {
-                return Poll::Ready(Err(error));
+                return Poll::Ready(Err(error.clone()));
             }
             if self.identity.is_over() {
                 return Poll::Ready(Err(self.over()));
@@ -90,23 +107,6 @@ impl<T: Timer> Shared<T> {
         self.started(|shared| shared.status.borrow().connects() > 0).await
     }
 
-    /// Whether trying again soon can't help.
-    pub(super) fn is_hopeless(&self) -> bool {
-        let status = self.status.borrow();
-        let now = self.now();
-        status.is_hopeless()
-            && match status.problem() {
-                // A token that nobody has refused yet may be better than the one that was, or than
-                // the one that there isn't; and so may one that is on its way.
-                Some(Error::Login(_) | Error::Token(_)) => self.identity.tokens.peek(|manager| {
-                    let known = manager.pull(now) != Pull::FetchFirst;
-                    let coming = manager.login(now).is_some() && !manager.is_worth_a_login(now);
-                    !known && !coming
-                }),
-                _ => true,
-            }
-    }
-
     /// Why it has ended.
     pub(super) fn over(&self) -> Error {
         // What ends at the deadline ends for a reason.
@@ -114,19 +114,9 @@ impl<T: Timer> Shared<T> {
     }
 
     pub(super) fn too_late(&self) -> Error {
-        self.problem().unwrap_or_else(|| {
-            if self.identity.tokens.peek(|manager| manager.login(self.now()).is_none()) {
-                // The source has been silent all the time.
-                return Error::Token(Arc::new(SourceError::TimedOut.into()));
-            }
-            match self.dialing.get() {
-                Some(since) => {
-                    let unanswered = self.endpoint().unanswered(self.now().since(since));
-                    Error::Connect(Arc::new(self.undialed(&unanswered)))
-                }
-                None => Error::Unavailable { cause: None },
-            }
-        })
+        let now = self.now();
+        let has_token = self.identity.tokens.peek(|manager| manager.login(now).is_some());
+        self.status.borrow().too_late(now, has_token, &self.endpoint())
     }
 
     /// Waits for `executed` as long as there is time.
@@ -147,63 +137,87 @@ impl<T: Timer> Shared<T> {
         self.node.as_ref().map_or(endpoint, |node| node.endpoint(endpoint))
     }
 
-    /// Keeps a connection that behaves by `config` for as long as `owner` wants one. Whoever that is:
-    /// it is the same code for all of them.
+    /// Keeps connections that behave by `config`. Whatever they are for: it is the same code.
     pub(super) async fn keep<K: Connector>(
         &self,
-        connector: &mut K,
+        connectors: [K; 2],
         config: &Config,
-        owner: &mut dyn Owner<K::Error>,
+        supervised: &mut Supervised<dyn Workload + '_, 2>,
     ) {
         let Identity { place, timer, tokens, .. } = &*self.identity;
         let connections = place.connections(config);
-        keep(connector, &self.endpoint(), connections, timer, tokens, owner).await;
+        let connectors = &mut connectors.map(Boxed);
+        supervise(connectors, &self.endpoint(), connections, timer, tokens, supervised).await;
+    }
+}
+
+impl<T: Timer> Reporter for Shared<T> {
+    fn status<S>(&self, change: impl FnOnce(&mut ConnectionStatus) -> S) -> S {
+        change(&mut self.status.borrow_mut())
     }
 
-    /// Notes why the connection breaks, of which only the words outlive it.
-    pub(super) fn broke(&self, error: &dyn core::error::Error) -> Cause {
-        let words: Box<dyn core::error::Error + Send + Sync> = error.to_string().into();
-        let cause = Cause::from(words);
-        self.status.borrow_mut().broke(cause.clone());
-        cause
+    fn endpoint<S>(&self, use_it: impl FnOnce(&Endpoint<'_>) -> S) -> S {
+        use_it(&Self::endpoint(self))
     }
 
-    /// Takes in what happened to the connection, and tells who wants to hear.
-    pub(super) fn observe(&self, event: &Event) {
-        self.progress.observe(event);
-        self.status.borrow_mut().observe(self.now(), event);
+    fn observe(&self, _: Instant, event: &Event) {
+        self.status.borrow_mut().observe(event);
         if let Event::Disconnected { .. } = event
-            && let Some((error, retryable)) = self.identity.no_token()
+            && let Some(error) = self.identity.no_token()
         {
             // It ended for want of a token: the reason is why there is none.
-            self.status.borrow_mut().no_token(error, retryable);
+            self.status.borrow_mut().no_token(error);
         }
         self.identity.report(event);
     }
 
-    /// When to dial.
-    pub(super) fn dial(&self, now: Instant, wanted: bool) -> Dial {
-        let dial = self.status.borrow().dial(now, wanted);
-        if dial == Dial::Now {
-            self.dialing.set(Some(now));
+    fn push(&self, push: Value<'_>) {
+        if let Some(hook) = &self.identity.on_push {
+            hook(push);
         }
-        dial
     }
 
-    /// Notes that there is a transport.
-    pub(super) fn dialed(&self) {
-        self.dialing.set(None);
+    fn dial_failed(&self, _: Instant, error: &dyn transport::ConnectError, event: &Event) {
+        let Endpoint { address, port, .. } = Self::endpoint(self);
+        let to = alloc::format!("{address}:{port}");
+        let error = ConnectError::new(error.kind(), to, error.to_string());
+        self.status.borrow_mut().dial_failed(error);
+        self.identity.report(event);
     }
 
-    /// Notes that no connection could be made.
-    pub(super) fn dial_failed(&self, now: Instant, error: impl transport::ConnectError) {
-        self.dialing.set(None);
-        let event = self.status.borrow_mut().dial_failed(now, self.undialed(&error));
-        self.identity.report(&event);
+    /// Only the words outlive it.
+    fn cause(&self, error: &dyn StdError) -> Cause {
+        let words: Box<dyn StdError + Send + Sync> = error.to_string().into();
+        Cause::from(words)
     }
 
-    fn undialed(&self, error: &impl transport::ConnectError) -> ConnectError {
-        let Endpoint { address, port, .. } = self.endpoint();
-        ConnectError::new(error.kind(), alloc::format!("{address}:{port}"), error.to_string())
+    fn is_waited_for(&self) -> bool {
+        self.starting.get() > 0
+    }
+
+    fn set_connected(&self, is_connected: bool) {
+        self.connected.set(is_connected);
+        self.identity.wake();
+    }
+
+    fn set_hopeless(&self, is_hopeless: bool) {
+        self.is_hopeless.set(is_hopeless);
+        self.identity.wake();
+    }
+}
+
+/// A caller waits for the first connection, until this is dropped.
+struct Starting<'s>(&'s Cell<u32>);
+
+impl<'s> Starting<'s> {
+    fn new(count: &'s Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

@@ -1,24 +1,24 @@
 //! A subscriber for hosts with one thread.
 
-mod lines;
-
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::cell::RefCell;
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
-
-use lines::Lines;
 
 use super::identity::Identity;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::error::Error;
-use crate::{ConnectionStatus, Delivery, Health, Mail, Reader, SubscriptionHub};
+use crate::{
+    ConnectionStatus, Delivery, Health, Mail, Reader, Reporter, SubscriberWorkload, SubscriptionHub,
+};
 use redis_entraid_core::command::Topic;
-use redis_entraid_core::drive::{either, timeout_at};
+use redis_entraid_core::connection::Config;
+use redis_entraid_core::drive::{Supervised, either, timeout_at};
 use redis_entraid_core::source::TokenSource;
 use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
@@ -52,12 +52,12 @@ impl<T: Timer + 'static> Subscriber<T> {
         S: TokenSource,
     {
         let identity = Identity::new(settings, timer, &source, snapshot);
-        let (subscriber, lines) = Self::made(&identity);
+        let (subscriber, connections) = Self::made(&identity);
         let driver = async move {
             let fetching = identity.fetch(&mut source);
-            let driving = pin!(either(fetching, lines.keep(connector)));
+            let driving = pin!(either(fetching, connections.keep(connector)));
             if identity.in_time(driving).await {
-                lines.too_late();
+                connections.too_late();
             }
         };
         (subscriber, driver)
@@ -71,18 +71,18 @@ impl<T: Timer + 'static> Subscriber<T> {
     where
         K: Connector + Clone,
     {
-        let (subscriber, lines) = Self::made(identity);
+        let (subscriber, connections) = Self::made(identity);
         let identity = identity.clone();
         let driver = async move {
-            let driving = pin!(lines.keep(connector));
+            let driving = pin!(connections.keep(connector));
             if identity.in_time(driving).await {
-                lines.too_late();
+                connections.too_late();
             }
         };
         (subscriber, driver)
     }
 
-    fn made(identity: &Rc<Identity<T>>) -> (Self, Lines<T>) {
+    fn made(identity: &Rc<Identity<T>>) -> (Self, Connections<T>) {
         let (shared, config) = identity.share(None);
         let config = config.for_subscriptions();
         // It is the same type where there are threads.
@@ -90,7 +90,7 @@ impl<T: Timer + 'static> Subscriber<T> {
         let hub = Arc::new(SubscriptionHub::new(identity.place.backlog));
         let reader = Reader::new(hub.clone());
         let patience = config.command_timeout;
-        (Self { reader, shared: shared.clone(), patience }, Lines::new(shared, hub, config))
+        (Self { reader, shared: shared.clone(), patience }, Connections { shared, hub, config })
     }
 
     /// Waits until the server has accepted the login.
@@ -156,6 +156,43 @@ impl<T: Timer + 'static> Subscriber<T> {
     /// Why there is no connection at the moment, as far as that is known.
     pub fn problem(&self) -> Option<Error> {
         self.shared.problem()
+    }
+}
+
+/// The connections of a subscriber: one, and a second one while that takes the first one's place.
+struct Connections<T> {
+    shared: Rc<Shared<T>>,
+    hub: Arc<SubscriptionHub<RefCell<Mail>>>,
+    config: Config,
+}
+
+impl<T: Timer> Connections<T> {
+    /// Everything is over.
+    fn too_late(&self) {
+        self.hub.end(&self.shared.too_late());
+    }
+
+    /// Keeps them for as long as somebody reads, and tokens are fetched.
+    async fn keep<K: Connector + Clone>(&self, connector: K) {
+        let workload = SubscriberWorkload::new(self.hub.clone(), self.shared.clone());
+        let mut supervised = Supervised::new(self.shared.supervisor(), workload);
+        let connectors = [connector.clone(), connector];
+        let keeping = self.shared.keep(connectors, &self.config, &mut supervised);
+        let identity = &self.shared.identity;
+        let over = poll_fn(|cx| {
+            if identity.is_over() {
+                return Poll::Ready(());
+            }
+            identity.wait(cx);
+            Poll::Pending
+        });
+        either(over, keeping).await;
+    }
+}
+
+impl<T> Drop for Connections<T> {
+    fn drop(&mut self) {
+        self.hub.end(&Error::Closed);
     }
 }
 

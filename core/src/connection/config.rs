@@ -59,9 +59,16 @@ impl Default for Config {
 }
 
 impl Config {
-    /// For a client's commands: they have one connection, and can't overlap.
+    /// For a client's commands, where there is memory for a second connection: the next command goes to
+    /// the new one when the old one has answered all that it has.
     #[must_use]
     pub fn for_commands(self) -> Self {
+        Self { replacement: Replacement::Overlap, ..self }
+    }
+
+    /// For a client's commands, where there is memory for one connection.
+    #[must_use]
+    pub fn for_commands_on_one(self) -> Self {
         Self { replacement: Replacement::BreakThenMake, ..self }
     }
 

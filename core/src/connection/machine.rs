@@ -201,6 +201,13 @@ impl<R: Storage<Pending>> Machine<R> {
         }
     }
 
+    /// See [`Connection::can_pause`](super::Connection::can_pause).
+    pub(crate) fn can_pause(&self) -> bool {
+        // Behind the first login commands may be under way that end with it.
+        let is_first = self.schedule.have().is_none() && !self.ring.is_empty();
+        !self.session.expects_any() && !self.is_blocked() && !is_first
+    }
+
     /// Whether commands may follow the login under way in the same flight.
     fn is_eager(&self) -> bool {
         let Phase::LoggingIn { handshake, .. } = &self.phase else { return false };

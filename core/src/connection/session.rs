@@ -203,6 +203,11 @@ impl Session {
         self.expected.is_open()
     }
 
+    /// Whether what was sent opens a transaction or watches keys.
+    pub(super) const fn expects_any(&self) -> bool {
+        self.expected.is_open() || self.expected.watching
+    }
+
     /// Whether the server has a transaction open, as far as replies have come: an `AUTH` would
     /// become a part of it.
     pub(super) const fn in_transaction(&self) -> bool {

@@ -11,8 +11,8 @@ use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 use super::{LOOK_EVERY, SharedTokenManager, either};
 use crate::command::CommandClass;
 use crate::connection::{
-    CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, QUIET, SubmitError, Tag,
-    Transmitter,
+    CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, QUIET, Receiver,
+    SubmitError, Tag, Transmitter,
 };
 use crate::resp::Arg;
 use crate::storage::Storage;
@@ -46,8 +46,54 @@ pub trait Submit {
     /// See [`Connection::retire`].
     fn retire(&mut self);
 
+    /// See [`Connection::can_pause`].
+    fn can_pause(&self) -> bool {
+        true
+    }
+
     /// Ends the connection.
     fn close(&mut self, reason: CloseReason);
+}
+
+/// What a connection has to say.
+pub trait Outputs {
+    /// See [`Connection::next`].
+    fn next_output(&mut self, now: Instant) -> Option<Output<'_>>;
+}
+
+impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
+    /// Takes commands at `now`, for what a [`Workload`](super::Workload) gives.
+    pub const fn taking(&mut self, now: Instant) -> impl Submit + '_ {
+        let (machine, _, transmitter) = self.parts();
+        Submitter { now, machine, transmitter }
+    }
+}
+
+impl<B: Storage<u8>, R: Storage<Pending>> Outputs for Connection<B, R> {
+    fn next_output(&mut self, now: Instant) -> Option<Output<'_>> {
+        self.next(now)
+    }
+}
+
+/// What a connection has to say whose bytes were just received.
+struct Received<'s, R, B: Storage<u8>> {
+    machine: &'s mut Machine<R>,
+    receiver: &'s mut Receiver<B>,
+}
+
+impl<R: Storage<Pending>, B: Storage<u8>> Outputs for Received<'_, R, B> {
+    fn next_output(&mut self, now: Instant) -> Option<Output<'_>> {
+        self.machine.next(now, self.receiver)
+    }
+}
+
+/// What a connection has to say while its receiver is lent out.
+struct Losses<'s, R>(&'s mut Machine<R>);
+
+impl<R: Storage<Pending>> Outputs for Losses<'_, R> {
+    fn next_output(&mut self, _: Instant) -> Option<Output<'_>> {
+        self.0.next_loss()
+    }
 }
 
 /// What a command is submitted to.
@@ -76,6 +122,10 @@ impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
         self.machine.retire();
     }
 
+    fn can_pause(&self) -> bool {
+        self.machine.can_pause()
+    }
+
     fn close(&mut self, reason: CloseReason) {
         self.machine.close(reason);
     }
@@ -87,8 +137,17 @@ pub trait Handler {
     /// whenever something may have changed.
     fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit);
 
+    /// Takes all that the connection has to say.
+    fn outputs(&mut self, now: Instant, outputs: &mut dyn Outputs) {
+        while let Some(output) = outputs.next_output(now) {
+            self.output(output);
+        }
+    }
+
     /// Takes a reply, a push or an event.
-    fn output(&mut self, output: Output<'_>);
+    fn output(&mut self, output: Output<'_>) {
+        let _ = output;
+    }
 
     /// Takes the transport's own error, before the connection ends for it.
     fn broke(&mut self, error: &dyn core::error::Error) {
@@ -176,9 +235,7 @@ where
                         machine.close(broken(error.kind()));
                     }
                 }
-                while let Some(output) = machine.next(timer.now(), receiver) {
-                    handler.output(output);
-                }
+                handler.outputs(timer.now(), &mut Received { machine, receiver });
                 shared.settle(timer.now());
             }
             progress.set(true);
@@ -200,7 +257,7 @@ where
                     }
                     handler.poll_commands(cx, &mut Submitter { now, machine, transmitter });
                 }
-                shared.report_losses();
+                shared.report_losses(timer.now());
                 if transmitter.is_empty() { Poll::Pending } else { Poll::Ready(()) }
             })
             .await;
@@ -254,7 +311,7 @@ where
                     shared.handler.expire(now);
                     seen = Some(handler);
                 }
-                shared.report_losses();
+                shared.report_losses(timer.now());
                 shared.settle(now);
                 progress.set(true);
             }
@@ -284,9 +341,9 @@ where
     }
     // A last look: a login that was refused is to be known before the next one.
     let mut shared = shared.into_inner();
-    shared.report_losses();
+    shared.report_losses(timer.now());
     update(shared.machine, timer, transmitter, tokens);
-    shared.report_losses();
+    shared.report_losses(timer.now());
     shared.machine.close_reason().unwrap_or(CloseReason::Closed)
 }
 
@@ -340,9 +397,7 @@ impl<R: Storage<Pending>, H: Handler + ?Sized> Shared<'_, R, H> {
         }
     }
 
-    fn report_losses(&mut self) {
-        while let Some(output) = self.machine.next_loss() {
-            self.handler.output(output);
-        }
+    fn report_losses(&mut self, now: Instant) {
+        self.handler.outputs(now, &mut Losses(self.machine));
     }
 }

@@ -1,3 +1,5 @@
+use core::time::Duration;
+
 use super::*;
 use crate::manager::Generation;
 use crate::policy::{Ratio, RefreshPolicy};
@@ -282,7 +284,7 @@ fn anything_may_happen<const N: usize>(seed: u64) {
         match random(9) {
             0 => supervisor.dialed(place),
             1 => drop(supervisor.dial_failed(place, now, Kind::Unreachable)),
-            2 => supervisor.settled(place),
+            2 => drop(supervisor.settled(place)),
             3 if before == Role::Pause => supervisor.paused(place),
             4 => {
                 let by = if random(2) == 0 {

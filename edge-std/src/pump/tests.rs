@@ -1,8 +1,9 @@
 //! Streams that break, each in its way, when the first command has come.
 
 use core::error::Error as _;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::transport::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 

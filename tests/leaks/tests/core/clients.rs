@@ -6,19 +6,22 @@ use std::task::{Context, Poll, Waker};
 
 use leaks::Shown;
 use redis_entraid_client::{
-    CommandDispatcher, CommandQueue, ConfigError, ConnectError, ConnectionStatus, Delivery, Ended,
-    Environment, Error, FetchError, Follower, Handle, Local, Mail, NodeAddress, Nodes, Reader,
-    ServerError, Settings, State, SubscriberConnection, SubscriptionHub, reach,
+    Cause, CommandDispatcher, CommandQueue, CommandWorkload, ConfigError, ConnectError,
+    ConnectionStatus, Delivery, Ended, Environment, Error, FetchError, Follower, Handle, Local,
+    Mail, NodeAddress, Nodes, Reader, Reporter, ServerError, Settings, State, SubscriberConnection,
+    SubscriberWorkload, SubscriptionHub, reach,
 };
-use redis_entraid_core::connection::{Config, Output};
-use redis_entraid_core::drive::{Refresh, Wanted};
-use redis_entraid_core::reconnect::{Reconnect, ReconnectPolicy};
+use redis_entraid_core::connection::{CloseReason, Config, Output};
+use redis_entraid_core::drive::{Refresh, Supervised, Unneeded, Wanted};
+use redis_entraid_core::event::Event;
+use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::source::StaticToken;
+use redis_entraid_core::supervisor::{Attempt, Demand, Handover, Reason, Supervisor};
 use redis_entraid_core::time::{Clock, Instant, StdClock, Timer};
 use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
 
-use super::{HEADER, NOW, SECRET, token};
+use super::{HEADER, SECRET, token};
 
 pub(super) fn clients(shown: &mut Shown) {
     let principal = [
@@ -50,11 +53,26 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&Follower::new(Handle::new(exchange.clone())));
     shown.value(&*nodes.lock().unwrap());
     shown.value(&node);
-    let mut desk = CommandDispatcher::new(exchange);
+    let mut desk = CommandDispatcher::new(exchange.clone());
     shown.value(&desk);
     shown.value(&desk.deliver());
     shown.value(&desk.demand());
     shown.value(&Ended::Unneeded);
+    let policy = ReconnectPolicy::default();
+    let workload = CommandWorkload::new(exchange.clone(), &Quiet);
+    shown.value(&workload);
+    let mut supervisor: Supervisor<2> = Supervisor::new(policy, 1);
+    shown.value(&supervisor.role(0, Instant::default()));
+    shown.value(&supervisor.ended(0, CloseReason::ByServer));
+    shown.value(&Handover::new(Reason::Asked));
+    shown.value(&Handover::new(Reason::Asked).reason);
+    shown.value(&supervisor);
+    shown.value(&Supervised::new(supervisor, workload));
+    shown.value(&Demand::Waiting);
+    shown.value(&Attempt { number: 1, until: Instant::default() });
+    shown.value(&Unneeded);
+    let hub = Arc::new(SubscriptionHub::<Mutex<Mail>>::new(10));
+    shown.value(&SubscriberWorkload::new(hub, &Quiet));
     shown.value(&Refresh::default());
     shown.value(&Wanted::Now);
     shown.value(&Settings::new("cache"));
@@ -66,10 +84,10 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&local.health());
     shown.value(&local.subscriber(Nowhere).0);
     mail(shown);
-    let mut standing = ConnectionStatus::new(Reconnect::new(ReconnectPolicy::default()));
+    let mut status = ConnectionStatus::new();
     let failed = || ConnectError::new(ConnectErrorKind::Unreachable, "cache", "nobody is there");
-    shown.value(&standing.dial_failed(NOW, failed()));
-    shown.value(&standing);
+    status.dial_failed(failed());
+    shown.value(&status);
     shown.error(&failed());
     let (timer, address) = (StdTimer(StdClock::new()), "10.0.0.1:1".parse().unwrap());
     let endpoint = Endpoint::new("cache", 1);
@@ -102,6 +120,39 @@ fn mail(shown: &mut Shown) {
     shown.value(&delivery);
     let Delivery::Message(message) = delivery else { panic!("{delivery:?}") };
     shown.value(&message);
+}
+
+/// Reports nothing.
+#[derive(Debug)]
+struct Quiet;
+
+impl Reporter for Quiet {
+    fn status<T>(&self, change: impl FnOnce(&mut ConnectionStatus) -> T) -> T {
+        change(&mut ConnectionStatus::new())
+    }
+
+    fn endpoint<T>(&self, use_it: impl FnOnce(&Endpoint<'_>) -> T) -> T {
+        use_it(&Endpoint::new("cache", 1))
+    }
+
+    fn observe(&self, _: Instant, _: &Event) {}
+
+    fn push(&self, _: Value<'_>) {}
+
+    fn dial_failed(&self, _: Instant, _: &dyn transport::ConnectError, _: &Event) {}
+
+    fn cause(&self, error: &dyn std::error::Error) -> Cause {
+        let words: Box<dyn std::error::Error + Send + Sync> = error.to_string().into();
+        words.into()
+    }
+
+    fn is_waited_for(&self) -> bool {
+        false
+    }
+
+    fn set_connected(&self, _: bool) {}
+
+    fn set_hopeless(&self, _: bool) {}
 }
 
 /// A clock that nobody waits for.
