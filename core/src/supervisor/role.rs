@@ -7,7 +7,7 @@ use crate::time::Instant;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Demand {
     /// Nobody needs one. There is one all the same, unless the last one was let go as
-    /// [idle](crate::connection::Idle::Close) or it is made [on demand](Supervisor::on_demand).
+    /// [idle](crate::connection::Idle::Close) or it is made [on demand](super::Supervisor::on_demand).
     #[default]
     None,
     /// A caller needed one lately, and may come back.
@@ -29,7 +29,7 @@ pub enum Role {
     /// The connection takes commands.
     Serve,
     /// As [`Serve`](Self::Serve), until it can pause: no transaction, `WATCH` or blocking command is
-    /// open. Then call [`paused`](Supervisor::paused).
+    /// open. Then call [`paused`](super::Supervisor::paused).
     Pause,
     /// The connection takes no more commands and ends when those that it has are answered: see
     /// [`Connection::retire`](crate::connection::Connection::retire).
@@ -44,7 +44,7 @@ pub enum Role {
 pub struct Attempt {
     /// Differs from attempt to attempt.
     pub number: u32,
-    /// Until when: report [`dial_failed`](Supervisor::dial_failed) then.
+    /// Until when: report [`dial_failed`](super::Supervisor::dial_failed) then.
     pub until: Instant,
 }
 
