@@ -182,6 +182,9 @@ impl<L: Lock<State>> CommandQueue<L> {
         if let Some(error) = &state.over {
             return Err(error.clone());
         }
+        if state.closing {
+            return Err(Error::Closed);
+        }
         let before = state.session;
         let commands = batch.commands.iter();
         let after = commands.fold(before, |open, (class, _)| Open::after(open, slot, *class));
@@ -257,7 +260,7 @@ impl<L: Lock<State>> CommandQueue<L> {
     fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
         set_waker(&mut state.driver, cx);
         state.tidy();
-        if state.handles == 0 {
+        if state.handles == 0 || state.is_closed() {
             state.over = Some(Error::Closed);
             return Err(Ended::Unneeded);
         }
@@ -308,6 +311,11 @@ impl<L: Lock<State>> CommandQueue<L> {
     /// Notes why the connection breaks.
     pub(super) fn broke(&self, cause: Cause) {
         self.lock().cause = Some(cause);
+    }
+
+    /// Takes no more commands, and ends when those that were taken are answered.
+    pub(super) fn close(&self) {
+        self.change(|state| state.closing = true);
     }
 
     /// Asks for another connection in the place of the one that there is.

@@ -47,6 +47,11 @@ impl<L: Lock<State>> Handle<L> {
         self.wait = Some(wait);
     }
 
+    /// Takes no more commands of any handle. The driver ends when those that were taken are answered.
+    pub fn close(&self) {
+        self.exchange.close();
+    }
+
     /// Has another connection take the place of the one that there is, without a command failing: see
     /// [`Supervisor::hand_over`](redis_entraid_core::supervisor::Supervisor::hand_over).
     pub fn hand_over(&self) {

@@ -208,6 +208,12 @@ impl<T: Timer + 'static> Local<T> {
         })
     }
 
+    /// Takes no more commands, of clones neither. The driver closes the connection and ends when those that
+    /// were taken are answered or their time is over.
+    pub fn close(&self) {
+        self.follower.home().close();
+    }
+
     /// Has another connection take the place of the one that there is: it logs in first, and gets the next
     /// command when the old one has answered all that it has.
     pub fn hand_over(&self) {

@@ -156,6 +156,16 @@ impl Client {
         Ok(Pipeline { follower: &self.follower, next: 0 })
     }
 
+    /// Closes the client and all of its clones: takes no more commands, and waits until those that were
+    /// taken are answered or their time is over. Then the connection is closed.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the client closes all the same.
+    pub async fn close(self) {
+        self.follower.home().close();
+        self.status.ended().await;
+    }
+
     /// Has another connection take the place of the one that there is. It logs in first; the old one
     /// then answers what it has, and the next command goes to the new one: none fails or waits longer
     /// than those did that were under way, but for a transaction or `WATCH`, which is finished before.

@@ -63,6 +63,13 @@ type Dialing<S> = Pin<Box<dyn Future<Output = Result<S, ConnectError>> + Send>>;
 /// up nor the task that waits for what came. Not every stream takes part in the runtime's budget.
 const ROUNDS: u32 = 64;
 
+/// However the task ends.
+impl<C: Connect, W> Drop for Engine<C, W> {
+    fn drop(&mut self) {
+        self.status.end();
+    }
+}
+
 impl<C: Connect, W: Workload> Engine<C, W> {
     pub(crate) fn new(
         dialer: Arc<Dialer<C>>,
@@ -90,7 +97,6 @@ impl<C: Connect, W: Workload> Engine<C, W> {
             }
             self.changed = true;
         }
-        self.status.end();
     }
 
     fn deadline(&self) -> Instant {

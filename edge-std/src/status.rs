@@ -121,6 +121,18 @@ impl Status {
         }
     }
 
+    /// Waits until nobody dials any more.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Nobody dials any more.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);

@@ -35,6 +35,8 @@ pub struct State {
     /// Why the last one broke, if it did.
     pub(super) cause: Option<Cause>,
     pub(super) driver: Option<Waker>,
+    /// No more commands are taken.
+    pub(super) closing: bool,
     /// The driver has ended and will not come back.
     pub(super) over: Option<Error>,
 }
@@ -64,6 +66,7 @@ impl State {
             renewal,
             cause,
             driver,
+            closing: false,
             over,
         }
     }
@@ -316,6 +319,11 @@ impl State {
             (Some(cause), Some(CloseReason::Broken(_))) => Failure::Broke(lost, cause.clone()),
             _ => Failure::Lost(lost),
         }
+    }
+
+    /// Whether no more commands are taken, and all that were are answered.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing && self.queue.is_empty() && self.slots.iter().all(|slot| slot.missing() == 0)
     }
 
     /// Whether nothing is open on the connection, by what it was given.

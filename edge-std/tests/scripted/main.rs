@@ -5,6 +5,7 @@
 
 mod faults;
 mod flood;
+mod lifetime;
 mod seams;
 mod server;
 mod sessions;
