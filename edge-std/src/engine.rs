@@ -121,7 +121,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
     /// Moves what can be moved. Ready when something is due before `deadline`.
     fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Result<(), Unneeded>> {
         for _ in 0..ROUNDS {
-            let has_changed = self.supervised.take_changed() || core::mem::take(&mut self.changed);
+            let has_changed = core::mem::take(&mut self.changed);
             if has_changed || self.supervised.supervisor.serving().is_none() {
                 self.update(cx)?;
             }
@@ -129,6 +129,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
             for place in 0..self.places.len() {
                 progress |= self.poll_place(place, cx)?;
             }
+            self.changed |= self.supervised.take_changed();
             if self.deadline() < deadline {
                 return Poll::Ready(Ok(()));
             }

@@ -321,3 +321,18 @@ async fn an_invalidation_that_is_too_large_is_no_message_that_a_subscriber_misse
     subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap();
     assert_eq!(heard(&mut subscriber).await, "hello");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_refused_for_want_of_a_login_is_made_with_the_next_one() {
+    let server = Server::new(|heard| {
+        let is_first = heard.connection == 0 && heard.command.starts_with("SUBSCRIBE");
+        match heard.command.as_str() {
+            _ if is_first => Some(Answer::Raw("-NOAUTH Authentication required.\r\n")),
+            "SUBSCRIBE news" => Some(Answer::Raw(">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n")),
+            _ => None,
+        }
+    });
+    let mut news = server.client().subscriber().await.unwrap();
+    news.subscribe(Topic::Channel, ["news"]).await.unwrap();
+    assert_eq!(server.connections(), 2);
+}
