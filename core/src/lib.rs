@@ -23,6 +23,7 @@ pub mod auth;
 mod base64;
 mod close;
 pub mod command;
+pub mod command_queue;
 pub mod connection;
 pub mod date;
 pub mod drive;

@@ -144,6 +144,19 @@ pub trait Handler {
         }
     }
 
+    /// Returns whether outputs may have to wait for room: then they come one by one, each after
+    /// [`poll_room`](Self::poll_room). Never changes.
+    fn has_limits(&self) -> bool {
+        false
+    }
+
+    /// Waits until there is room for `output`, which [`output`](Self::output) is called with next. No more
+    /// is read meanwhile; if the connection ends meanwhile, nobody takes it.
+    fn poll_room(&mut self, cx: &mut Context<'_>, output: &Output<'_>) -> Poll<()> {
+        let _ = (cx, output);
+        Poll::Ready(())
+    }
+
     /// Takes a reply, a push or an event.
     fn output(&mut self, output: Output<'_>) {
         let _ = output;
@@ -235,9 +248,17 @@ where
                         machine.close(broken(error.kind()));
                     }
                 }
-                handler.outputs(timer.now(), &mut Received { machine, receiver });
-                shared.settle(timer.now());
+                if !handler.has_limits() {
+                    handler.outputs(timer.now(), &mut Received { machine, receiver });
+                }
             }
+            while shared.borrow().handler.has_limits() {
+                let next = shared.borrow_mut().machine.next(timer.now(), receiver);
+                let Some(output) = next else { break };
+                poll_fn(|cx| shared.borrow_mut().handler.poll_room(cx, &output)).await;
+                shared.borrow_mut().handler.output(output);
+            }
+            shared.borrow_mut().settle(timer.now());
             progress.set(true);
             // A server that never stops talking must not keep the others from their turn.
             yield_once().await;

@@ -4,6 +4,7 @@
 mod broken;
 mod flood;
 mod load;
+mod room;
 mod world;
 
 use core::future::{Future, poll_fn};
