@@ -102,7 +102,7 @@ impl Bench {
 
     /// What a task has, as text.
     fn poll(&mut self, task: &Task) -> Option<Result<String, CommandError>> {
-        let mut room = [0; 32];
+        let mut room = [0; 64];
         let Task { word, ticket, woken } = task;
         let polled = self.queue.poll(self.now, &woken.cx(), ticket, args![*word], &mut room);
         self.wake();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NO_LOGIN: &str = "-NOAUTH Authentication required.\r\n";
+const NO_LOGIN: &str = "-NOAUTH no\r\n";
 
 #[test]
 fn what_was_not_sent_waits_for_the_next_connection_before_those_that_came_later() {
@@ -97,7 +97,8 @@ fn who_is_late_holds_nobody_up() {
     let a = bench.enter("A", Some(SECOND));
     let b = bench.enter("B", None);
     bench.take(9);
-    [0, 1].map(|at| bench.lose(at, NOT_SENT));
+    bench.lose(0, NOT_SENT);
+    bench.lose(1, NOT_SENT);
     bench.pass(SECOND);
     assert_eq!(bench.poll(&b), None);
     bench.take(9);
