@@ -70,7 +70,7 @@ use core::time::Duration;
 use bytes::Bytes;
 pub use error::CommandError;
 pub use slot::CommandSlot;
-use slot::State;
+use slot::{State, find, oldest};
 
 use crate::command::{CommandClass, CommandRefused, classify};
 use crate::connection::{Lost, Outcome};
@@ -193,7 +193,7 @@ impl<'m> CommandQueue<'m> {
         room: &mut [u8],
     ) -> Poll<Result<usize, CommandError>> {
         self.put(now, ticket, args);
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.is(ticket.number)) else {
+        let Some(slot) = find(self.slots, ticket.number) else {
             return Poll::Ready(Err(CommandError::Lost(Lost::new(Outcome::Unknown, None))));
         };
         let answer = match slot.state {
@@ -233,8 +233,7 @@ impl<'m> CommandQueue<'m> {
 
     /// Has the task woken whose turn it is to enter its command.
     fn call_next(&mut self) {
-        let entering = self.slots.iter_mut().filter(|slot| slot.is_entering());
-        if let Some(slot) = entering.min_by_key(|slot| slot.number) {
+        if let Some(slot) = oldest(self.slots, CommandSlot::is_entering) {
             slot.wakes = true;
         }
     }
@@ -249,7 +248,7 @@ impl<'m> CommandQueue<'m> {
     /// Nobody waits for a command any more. If it was not submitted, it never will be; else it may be
     /// executed, and its reply is dropped when it comes.
     pub fn withdraw(&mut self, ticket: &Ticket) {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.is(ticket.number)) else { return };
+        let Some(slot) = find(self.slots, ticket.number) else { return };
         match slot.free() {
             State::Waiting(bytes, _) => self.take_command(bytes),
             State::Replied(bytes) => {

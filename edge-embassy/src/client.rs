@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use redis_entraid_core::command_queue::{CommandSlot, Limits};
 use redis_entraid_core::connection::Pending;
 use redis_entraid_core::drive::SharedTokenManager;
 use redis_entraid_core::manager::TokenManager;
@@ -12,9 +13,9 @@ use redis_entraid_core::transport::Connector;
 
 use crate::clock::EmbassyClock;
 use crate::config::Config;
-use crate::desk::{Desk, Limits};
 use crate::error::Error;
 use crate::runner::Runner;
+use crate::state::ClientState;
 use crate::storage::{Shared, Storage};
 use crate::watch::Health;
 
@@ -29,14 +30,15 @@ pub fn new<
     const RESPONSE: usize,
     const COMMAND: usize,
     const REPLY: usize,
+    const FLIGHT: usize,
 >(
-    storage: &'static mut Storage<TOKEN, RESPONSE, COMMAND, REPLY>,
+    storage: &'static mut Storage<TOKEN, RESPONSE, COMMAND, REPLY, FLIGHT>,
     clock: &'static EmbassyClock,
     mut config: Config,
     connector: K,
     source: S,
 ) -> (Client, Runner<K, S>) {
-    let Storage { tokens, response, commands, replies, shared, ring } = storage;
+    let Storage { tokens, response, commands, replies, shared, ring, slots } = storage;
     let [first, second] = tokens;
     let mut manager: TokenManager<&'static mut [u8]> =
         TokenManager::new(config.policy.clone(), [first, second]);
@@ -46,14 +48,16 @@ pub fn new<
     let reply = config.connection.command_timeout;
     let queue = config.queue_timeout.unwrap_or(reply);
     let ring: &'static mut [Pending] = ring.init_with(|| [Pending::default(); _]);
+    let slots =
+        slots.init_with(|| [const { [const { CommandSlot::new() }; _] }; 2]).as_flattened_mut();
     let shared = &*shared.init(Shared {
-        desk: Desk::new(command, answer, clock, Limits { queue, reply }),
+        state: ClientState::new(slots, command, answer, clock, Limits { queue, reply }),
         tokens: SharedTokenManager::new(manager),
         receive: core::cell::Cell::new(receive),
         transmit: core::cell::Cell::new(transmit),
         ring: core::cell::Cell::new(ring),
     });
-    let client = Client { desk: &shared.desk };
+    let client = Client { state: &shared.state };
     (client, Runner::new(shared, clock, config, connector, source, response))
 }
 
@@ -61,13 +65,13 @@ pub fn new<
 /// tasks, share it.
 #[derive(Clone, Copy)]
 pub struct Client {
-    desk: &'static Desk,
+    state: &'static ClientState,
 }
 
 impl Client {
-    /// Sends a command and waits for its reply, which is put into `room`. One command is under way
-    /// at a time; up to eight others wait for their turn. A command waits for its
-    /// turn and a connection as long as [`Config::queue_timeout`] says, and for its reply then as
+    /// Sends a command and waits for its reply, which is put into `room`. As many commands are under way
+    /// at once as `FLIGHT` of [`Storage`] says, in the order in which they were first polled; as many
+    /// again wait for their turn. A command waits for its turn and a connection as long as [`Config::queue_timeout`] says, and for its reply then as
     /// long as [`Config::connection`] does (`command_timeout`).
     ///
     /// # Errors
@@ -82,7 +86,7 @@ impl Client {
         args: &[Arg<'_>],
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        self.desk.command(args, None, room).await
+        self.state.command(args, None, room).await
     }
 
     /// The same with a time limit of its own, for its turn, a connection and its reply together. The
@@ -99,19 +103,19 @@ impl Client {
         args: &[Arg<'_>],
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        self.desk.command(args, Some(limit), room).await
+        self.state.command(args, Some(limit), room).await
     }
 
     /// How it stood when something last happened. Never shows a token.
     pub fn health(&self) -> Health {
-        self.desk.health()
+        self.state.health()
     }
 
     /// For how long the radio, or all of the device, may sleep: nothing is under way, and the next
     /// thing to do by itself - to fetch a token, to log in with it, to see whether the server is
     /// still there - is only due then. Zero if something is under way.
     pub fn may_sleep(&self) -> Duration {
-        self.desk.rest()
+        self.state.rest()
     }
 }
 

@@ -22,12 +22,12 @@ extern crate std;
 mod client;
 mod clock;
 mod config;
-mod desk;
 mod error;
 pub mod http;
 mod lent;
 mod listening;
 mod runner;
+mod state;
 mod storage;
 pub mod tcp;
 #[cfg(feature = "tls-p256")]

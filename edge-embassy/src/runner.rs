@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::future::pending;
-use core::task::Context;
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 use embassy_futures::join::join3;
@@ -17,10 +17,10 @@ use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Conn
 
 use crate::clock::EmbassyClock;
 use crate::config::{Config, Hook};
-use crate::desk::Desk;
 use crate::error::Problem;
 use crate::lent::Lent;
 use crate::listening::{Listen, Listening};
+use crate::state::ClientState;
 use crate::storage::Shared;
 
 /// What drives a client, to be spawned in a task:
@@ -105,9 +105,9 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
     pub async fn run(&mut self) -> ! {
         let Self { shared, clock, config, connector, source, response, listening } = self;
         let (shared, clock): (&'static Shared, _) = (shared, *clock);
-        let _closing = Closing(&shared.desk);
-        shared.desk.plan(|agenda| agenda.listening = L::LISTENS);
-        let timer = Alarms { clock, desk: &shared.desk };
+        let _closing = Closing(&shared.state);
+        shared.state.plan(|agenda| agenda.listening = L::LISTENS);
+        let timer = Alarms { clock, state: &shared.state };
         let connection = || {
             let [receive, transmit] = [&shared.receive, &shared.transmit].map(Lent::from);
             Connection::new(config.connection.clone(), receive, transmit, Lent::from(&shared.ring))
@@ -125,7 +125,7 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
                 hook(&event, error.as_ref().map(|error| error as &dyn fmt::Display));
             }
         };
-        let mut source = Noted { source, desk: &shared.desk };
+        let mut source = Noted { source, state: &shared.state };
         let tokens = &shared.tokens;
         let fetching = refresh(tokens, &mut source, &timer, response, config.refresh, report);
         let keeping = keep(connector, &endpoint, connection, &timer, tokens, &mut keeper);
@@ -156,14 +156,14 @@ impl<K, S, L: fmt::Debug> fmt::Debug for Runner<K, S, L> {
 /// Takes in news of how it stands, and how the token does.
 fn news(shared: &Shared, clock: &EmbassyClock, more: impl FnOnce(&mut crate::watch::Health)) {
     let token = shared.tokens.peek(|manager| manager.health(clock.now()));
-    shared.desk.tell(|health| {
+    shared.state.tell(|health| {
         health.token = Some(token);
         more(health);
     });
 }
 
 /// Nobody answers any more.
-struct Closing(&'static Desk);
+struct Closing(&'static ClientState);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -174,7 +174,7 @@ impl Drop for Closing {
 /// The timer of the runner: what it waits for is noted, so that others know.
 struct Alarms {
     clock: &'static EmbassyClock,
-    desk: &'static Desk,
+    state: &'static ClientState,
 }
 
 impl Clock for Alarms {
@@ -185,8 +185,8 @@ impl Clock for Alarms {
 
 impl Timer for Alarms {
     async fn sleep_until(&self, deadline: Instant) {
-        let place = self.desk.plan(|agenda| agenda.note(deadline));
-        let _alarm = Alarm { place, desk: self.desk };
+        let place = self.state.plan(|agenda| agenda.note(deadline));
+        let _alarm = Alarm { place, state: self.state };
         self.clock.sleep_until(deadline).await;
     }
 }
@@ -194,13 +194,13 @@ impl Timer for Alarms {
 /// An alarm that was noted.
 struct Alarm {
     place: Option<usize>,
-    desk: &'static Desk,
+    state: &'static ClientState,
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.desk.plan(|agenda| agenda.forget(place));
+            self.state.plan(|agenda| agenda.forget(place));
         }
     }
 }
@@ -208,7 +208,7 @@ impl Drop for Alarm {
 /// A source, of which others know when it is at work.
 struct Noted<'s, S> {
     source: &'s mut S,
-    desk: &'static Desk,
+    state: &'static ClientState,
 }
 
 impl<S: TokenSource> TokenSource for Noted<'_, S> {
@@ -219,8 +219,8 @@ impl<S: TokenSource> TokenSource for Noted<'_, S> {
         start: &Start,
         memory: &'b mut [u8],
     ) -> Result<Token<'b>, S::Error> {
-        self.desk.plan(|agenda| agenda.fetching = true);
-        let _fetched = Fetched(self.desk);
+        self.state.plan(|agenda| agenda.fetching = true);
+        let _fetched = Fetched(self.state);
         self.source.fetch(start, memory).await
     }
 
@@ -230,7 +230,7 @@ impl<S: TokenSource> TokenSource for Noted<'_, S> {
 }
 
 /// However it ended.
-struct Fetched(&'static Desk);
+struct Fetched(&'static ClientState);
 
 impl Drop for Fetched {
     fn drop(&mut self) {
@@ -252,7 +252,7 @@ struct Keeper<'l, L> {
 
 impl<L> Keeper<'_, L> {
     fn talking(&self, talking: bool) {
-        self.shared.desk.plan(|agenda| agenda.talking = talking);
+        self.shared.state.plan(|agenda| agenda.talking = talking);
     }
 
     fn report(&self, event: &Event, details: Option<&dyn fmt::Display>) {
@@ -268,12 +268,20 @@ impl<L: Listen> Handler for Keeper<'_, L> {
             connection.retire();
         }
         self.listening.submit(connection);
-        self.shared.desk.poll_commands(cx, connection);
+        self.shared.state.poll_commands(cx, connection);
+    }
+
+    fn has_limits(&self) -> bool {
+        true
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>, output: &Output<'_>) -> Poll<()> {
+        self.shared.state.poll_room(cx, output)
     }
 
     fn output(&mut self, output: Output<'_>) {
         self.listening.output(&output);
-        self.shared.desk.output(&output);
+        self.shared.state.output(&output);
         if let Output::Event(event) = output {
             self.reconnect.observe(self.clock.now(), &event);
             self.progress.observe(&event);
@@ -294,7 +302,7 @@ impl<L: Listen> Handler for Keeper<'_, L> {
 
 impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
     fn poll_wanted(&mut self, cx: &mut Context<'_>, _: Instant) -> Wanted {
-        if self.shared.desk.poll_waiting(cx) || !self.on_demand {
+        if self.shared.state.poll_waiting(cx) || !self.on_demand {
             return Wanted::Now;
         }
         self.talking(false);
@@ -302,11 +310,11 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
     }
 
     fn is_waited_for(&self) -> bool {
-        L::LISTENS || self.shared.desk.is_waiting()
+        L::LISTENS || self.shared.state.is_waiting()
     }
 
     fn dial(&self, now: Instant) -> Dial {
-        let wanted = L::LISTENS || self.shared.desk.is_waiting();
+        let wanted = L::LISTENS || self.shared.state.is_waiting();
         let dial = self.reconnect.poll(now, wanted);
         self.talking(dial == Dial::Now);
         dial
@@ -333,6 +341,7 @@ impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
     }
 
     fn disconnected(&mut self, _: Instant, reason: CloseReason) {
+        self.shared.state.disconnected(reason);
         self.talking(false);
         self.on_demand = reason == CloseReason::Idle;
     }

@@ -2,7 +2,7 @@
 
 use core::task::{Context, Poll};
 
-use super::slot::{CommandSlot, State};
+use super::slot::{CommandSlot, State, find, oldest};
 use super::{CommandError, CommandQueue, set_waker};
 use crate::close::CloseReason;
 use crate::command::CommandClass;
@@ -22,9 +22,7 @@ impl CommandQueue<'_> {
     ) {
         set_waker(&mut self.driver, cx);
         loop {
-            let waiting = |slot: &&mut CommandSlot| matches!(slot.state, State::Waiting(..));
-            let first = self.slots.iter_mut().filter(waiting).min_by_key(|slot| slot.number);
-            let Some(slot) = first else { return };
+            let Some(slot) = oldest(self.slots, CommandSlot::is_complete) else { return };
             let State::Waiting(bytes, class) = slot.state else { return };
             let until = if slot.is_limited { slot.by } else { now.plus(self.limits.reply) };
             if now >= slot.by {
@@ -66,9 +64,7 @@ impl CommandQueue<'_> {
         if len <= self.replies.free() || len > most {
             return Poll::Ready(());
         }
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.is(*tag)) else {
-            return Poll::Ready(());
-        };
+        let Some(slot) = find(self.slots, *tag) else { return Poll::Ready(()) };
         if !self.is_full {
             self.is_full = true;
             // The connection has done with it, and sees to its time limit no more.
@@ -102,7 +98,8 @@ impl CommandQueue<'_> {
             self.executed(number);
         }
         let Self { slots, replies, executed, .. } = self;
-        let Some(slot) = slots.iter_mut().find(|slot| slot.is_submitted(number)) else { return };
+        let slot = find(slots, number).filter(|slot| slot.is_submitted());
+        let Some(slot) = slot else { return };
         let is_first = !slot.is_refused && *executed < number;
         if not_executed && (reply.is_err() || is_first) {
             slot.is_refused |= reply.is_ok();
@@ -156,9 +153,9 @@ impl CommandQueue<'_> {
     pub fn disconnected(&mut self, reason: CloseReason) {
         self.is_full = false;
         let lost = Lost::new(Outcome::Unknown, Some(reason));
-        let submitted = |slot: &&CommandSlot| matches!(slot.state, State::Submitted(_));
-        while let Some(slot) = self.slots.iter().find(submitted) {
-            self.output(&Output::Lost { tag: slot.number, lost });
+        while let Some(slot) = oldest(self.slots, CommandSlot::is_submitted) {
+            let tag = slot.number;
+            self.output(&Output::Lost { tag, lost });
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::connection::{Lost, Outcome};
 use crate::time::Instant;
 
 /// Room for a command that waits or is under way. What is in it is the queue's business; a caller only
-/// lends some.
+/// lends some: 56 bytes each on a 32-bit machine.
 pub struct CommandSlot {
     /// Which command it is: those that were entered earlier have lower ones.
     pub(super) number: u64,
@@ -90,9 +90,13 @@ impl CommandSlot {
         matches!(self.state, State::Entering)
     }
 
-    /// Whether a connection has the command of that number.
-    pub(super) const fn is_submitted(&self, number: u64) -> bool {
-        self.number == number && matches!(self.state, State::Submitted(_))
+    pub(super) const fn is_submitted(&self) -> bool {
+        matches!(self.state, State::Submitted(_))
+    }
+
+    /// Whether its bytes wait to be submitted.
+    pub(super) const fn is_complete(&self) -> bool {
+        matches!(self.state, State::Waiting(..))
     }
 
     /// Whether it is still to be submitted.
@@ -127,6 +131,21 @@ impl CommandSlot {
     pub(super) fn free(&mut self) -> State {
         core::mem::take(self).state
     }
+}
+
+/// The slot that has the command of that number.
+#[inline(never)]
+pub(super) fn find(slots: &mut [CommandSlot], number: u64) -> Option<&mut CommandSlot> {
+    slots.iter_mut().find(|slot| slot.is(number))
+}
+
+/// The slot with the oldest command of which that is so.
+#[inline(never)]
+pub(super) fn oldest(
+    slots: &mut [CommandSlot],
+    is_so: fn(&CommandSlot) -> bool,
+) -> Option<&mut CommandSlot> {
+    slots.iter_mut().filter(|slot| is_so(slot)).min_by_key(|slot| slot.number)
 }
 
 impl Default for CommandSlot {

@@ -255,8 +255,11 @@ where
             while shared.borrow().handler.has_limits() {
                 let next = shared.borrow_mut().machine.next(timer.now(), receiver);
                 let Some(output) = next else { break };
-                poll_fn(|cx| shared.borrow_mut().handler.poll_room(cx, &output)).await;
-                shared.borrow_mut().handler.output(output);
+                poll_fn(|cx| {
+                    let handler = &mut *shared.borrow_mut().handler;
+                    handler.poll_room(cx, &output).map(|()| handler.output(output))
+                })
+                .await;
             }
             shared.borrow_mut().settle(timer.now());
             progress.set(true);

@@ -25,6 +25,10 @@ impl Handler for Handling<'_> {
         self.0.poll_commands(cx, connection);
     }
 
+    fn has_limits(&self) -> bool {
+        true
+    }
+
     fn poll_room(&mut self, cx: &mut Context<'_>, output: &Output<'_>) -> Poll<()> {
         if !matches!(output, Output::Reply { .. }) || self.0.replies < self.1.get() {
             return Poll::Ready(());

@@ -38,11 +38,13 @@ static CLOCK: EmbassyClock = EmbassyClock::new(UnixTime(built_at()));
 static ROOTS: Roots = Roots::new(&[]);
 /// Tokens of up to 2,560 bytes in responses of up to 3 KiB; short commands and replies.
 static STORE: ConstStaticCell<Storage<2560, 3072, 256, 256>> = ConstStaticCell::new(Storage::new());
-static SOCKET: ConstStaticCell<[[u8; 1024]; 2]> = ConstStaticCell::new([[0; 1024]; 2]);
+static SOCKET: ConstStaticCell<([u8; 1024], [u8; 512])> =
+    ConstStaticCell::new(([0; 1024], [0; 512]));
 /// For the token endpoint, which is asked once in an hour.
 static HTTP_SOCKET: ConstStaticCell<([u8; 512], [u8; 256])> =
     ConstStaticCell::new(([0; 512], [0; 256]));
-static RECORDS_OUT: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
+/// A login goes out in several.
+static RECORDS_OUT: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static RECORDS: ConstStaticCell<[u8; RECORDS_IN]> = ConstStaticCell::new([0; RECORDS_IN]);
 static HEAD: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
 static REQUEST: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
@@ -105,7 +107,7 @@ async fn main(spawner: Spawner) {
     let (stack, runner) = embassy_net::new(device, network, resources, rng.next_u64());
     spawner.spawn(unwrap!(network_task(runner)));
 
-    let [receive, transmit] = SOCKET.take();
+    let (receive, transmit) = SOCKET.take();
     let (http_receive, http_transmit) = HTTP_SOCKET.take();
     let http = Http::plain(Tcp::new(stack, http_receive, http_transmit), HEAD.take());
     let identity = ManagedIdentity::imds_at(IDENTITY, Selector::System);

@@ -4,6 +4,7 @@
 //! libFuzzer look for such bytes; those that it found worth keeping lie in `corpus` and are
 //! replayed by `tests/corpus.rs`. `tests/properties.rs` tells the manager's stories at random.
 
+pub mod command_queue;
 pub mod connection;
 pub mod http;
 pub mod json;
@@ -17,6 +18,7 @@ pub type Target = fn(&[u8]);
 
 /// All targets, by name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("command_queue", command_queue::check),
     ("connection", connection::check),
     ("http", http::check),
     ("json", json::check),

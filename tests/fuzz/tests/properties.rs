@@ -20,6 +20,11 @@ proptest! {
     }
 
     #[test]
+    fn a_command_queue_loses_doubles_and_reorders_nothing_whatever_happens(story in prop::collection::vec(any::<u8>(), 60..1500)) {
+        fuzz::command_queue::check(&story);
+    }
+
+    #[test]
     fn a_connection_answers_each_command_once_whatever_happens(story in prop::collection::vec(any::<u8>(), 20..1500)) {
         fuzz::connection::check(&story);
     }

@@ -16,7 +16,9 @@ use embassy_net_driver_channel::driver::{HardwareAddress, LinkState};
 use embedded_io_async::Write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep_until};
 
 /// The address of the servers.
 pub const SERVERS: &str = "10.0.2.100";
@@ -37,14 +39,22 @@ pub fn memory(len: usize) -> &'static mut [u8] {
     vec![0; len].leak()
 }
 
-/// The wire, which may be cut: frames are lost then, and nobody hears of that.
+/// The wire, which may be cut: frames are lost then, and nobody hears of that. It may be long.
 #[derive(Clone, Debug, Default)]
-pub struct Wire(Rc<Cell<bool>>);
+pub struct Wire {
+    cut: Rc<Cell<bool>>,
+    delay: Rc<Cell<Duration>>,
+}
 
 impl Wire {
     /// Cuts it, or joins it again.
     pub fn cut(&self, cut: bool) {
-        self.0.set(cut);
+        self.cut.set(cut);
+    }
+
+    /// Lets each frame take so long, in each direction.
+    pub fn delay(&self, delay: Duration) {
+        self.delay.set(delay);
     }
 }
 
@@ -115,17 +125,28 @@ async fn carry(
     from: &mut channel::TxRunner<'_, MTU>,
     to: &mut channel::RxRunner<'_, MTU>,
 ) {
-    loop {
-        let frame = from.tx_buf().await;
-        if !wire.0.get() {
-            let len = frame.len();
-            if let Some(room) = to.rx_buf().await.get_mut(..len) {
-                room.copy_from_slice(frame);
+    let (sent, mut under_way) = mpsc::unbounded_channel();
+    let sending = async {
+        loop {
+            let frame = from.tx_buf().await;
+            if !wire.cut.get() {
+                let _ = sent.send((Instant::now() + wire.delay.get(), frame.to_vec()));
             }
-            to.rx_done(len);
+            from.tx_done();
         }
-        from.tx_done();
-    }
+    };
+    let arriving = async {
+        while let Some((at, frame)) = under_way.recv().await {
+            if at > Instant::now() {
+                sleep_until(at).await;
+            }
+            if let Some(room) = to.rx_buf().await.get_mut(..frame.len()) {
+                room.copy_from_slice(&frame);
+            }
+            to.rx_done(frame.len());
+        }
+    };
+    tokio::select! { () = sending => {}, () = arriving => {} }
 }
 
 /// Takes connections at a port of the network, one after the other, to one of this machine.
@@ -133,6 +154,8 @@ async fn forward(stack: Stack<'static>, outside: u16, inside: u16) {
     let (receive, transmit) = (memory(4096), memory(4096));
     loop {
         let mut socket = TcpSocket::new(stack, receive, transmit);
+        // As servers do.
+        socket.set_nagle_enabled(false);
         if socket.accept(outside).await.is_err() {
             continue;
         }

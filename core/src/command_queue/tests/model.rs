@@ -321,7 +321,7 @@ impl World {
         self.line.get_or_insert_default();
         self.driver.1.wake_by_ref();
         for _ in 0..10_000 {
-            for line in &mut self.line {
+            if let Some(line) = &mut self.line {
                 line.sent.iter_mut().for_each(|sent| sent.offered = true);
             }
             let ran = self.run();

@@ -1,7 +1,4 @@
-//! Where clients and their runner meet: a command at a time, and what is known of it all.
-
-mod mail;
-mod turns;
+//! What clients and their runner share: the command queue, and what is known of it all.
 
 use core::cell::RefCell;
 use core::future::poll_fn;
@@ -10,55 +7,37 @@ use core::time::Duration;
 
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use embassy_sync::waitqueue::WakerRegistration;
-use mail::Mail;
-use redis_entraid_core::connection::Output;
+use redis_entraid_core::command_queue::{CommandError, CommandQueue, CommandSlot, Limits, Ticket};
+use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::drive::{Submit, timeout_at};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Clock, Instant};
-use turns::Turns;
 
 use crate::clock::EmbassyClock;
 use crate::error::{Error, ServerError};
 use crate::watch::{Agenda, Health};
 
-pub(crate) struct Desk {
+pub(crate) struct ClientState {
     state: Mutex<CriticalSectionRawMutex, RefCell<State>>,
     clock: &'static EmbassyClock,
-    limits: Limits,
-}
-
-/// How long a command may wait where nobody says otherwise.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    /// For its turn and for a connection.
-    pub(crate) queue: Duration,
-    /// For its reply then.
-    pub(crate) reply: Duration,
 }
 
 struct State {
-    /// Who may use the mailbox.
-    turns: Turns,
-    mail: Mail,
-    caller: WakerRegistration,
-    runner: WakerRegistration,
+    queue: CommandQueue<'static>,
     health: Health,
     agenda: Agenda,
 }
 
-impl Desk {
+impl ClientState {
     pub(crate) const fn new(
-        command: &'static mut [u8],
-        reply: &'static mut [u8],
+        slots: &'static mut [CommandSlot],
+        commands: &'static mut [u8],
+        replies: &'static mut [u8],
         clock: &'static EmbassyClock,
         limits: Limits,
     ) -> Self {
         let state = State {
-            turns: Turns::new(),
-            mail: Mail::new(command, reply),
-            caller: WakerRegistration::new(),
-            runner: WakerRegistration::new(),
+            queue: CommandQueue::new(slots, commands, replies, limits),
             health: Health {
                 at: Instant::from_millis(0),
                 token: None,
@@ -69,11 +48,25 @@ impl Desk {
             },
             agenda: Agenda::new(),
         };
-        Self { state: Mutex::new(RefCell::new(state)), clock, limits }
+        Self { state: Mutex::new(RefCell::new(state)), clock }
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
         self.state.lock(|state| use_it(&mut state.borrow_mut()))
+    }
+
+    /// Uses the queue, and wakes then who is to be woken.
+    fn queue<T>(&self, use_it: impl FnOnce(&mut CommandQueue<'static>) -> T) -> T {
+        let result = self.with(|state| use_it(&mut state.queue));
+        self.wake();
+        result
+    }
+
+    #[inline(never)]
+    fn wake(&self) {
+        while let Some(waker) = self.with(|state| state.queue.next_waker()) {
+            waker.wake();
+        }
     }
 
     /// Sends a command, and waits for its reply: for `limit` in all, if it has one.
@@ -83,18 +76,29 @@ impl Desk {
         limit: Option<Duration>,
         room: &'r mut [u8],
     ) -> Result<Value<'r>, Error> {
-        let by = self.clock.now().plus(limit.unwrap_or(self.limits.queue));
-        let _turn = timeout_at(self.clock, by, self.turn()).await.ok_or(Error::Busy)??;
-        self.with(|state| state.mail.put(args, limit.map(|_| by)))?;
+        let entered = self.queue(|queue| queue.enter(self.clock.now(), limit, args));
+        let ticket = entered.map_err(|error| self.error(error))?;
         // Whoever gives up takes his command back.
-        let _abandoned = Abandoned(self);
-        self.with(|state| state.runner.wake());
-        let mut answer = core::pin::pin!(poll_fn(|cx| self.poll_answer(cx, by, room)));
-        let len = match timeout_at(self.clock, by, answer.as_mut()).await {
-            Some(answer) => answer?,
-            // What was sent has its own time, which may be longer: it may block.
-            None => answer.await?,
+        let _withdrawal = Withdrawal(self, ticket);
+        let answer = loop {
+            let by = self.with(|state| state.queue.deadline(&ticket));
+            let answered = poll_fn(|cx| {
+                let now = self.clock.now();
+                let (answer, until) = self.queue(|queue| {
+                    let answer = queue.poll(now, cx, &ticket, args, room);
+                    (answer, queue.deadline(&ticket))
+                });
+                match answer.map(Some) {
+                    // It has got another time limit, with a connection.
+                    Poll::Pending if until != by => Poll::Ready(None),
+                    answer => answer,
+                }
+            });
+            if let Some(Some(answer)) = timeout_at(self.clock, by, answered).await {
+                break answer;
+            }
         };
+        let len = answer.map_err(|error| self.error(error))?;
         let value = Value::framed(room.get(..len).unwrap_or_default());
         match value.error() {
             Some(error) => Err(Error::Server(ServerError::new(error))),
@@ -102,79 +106,61 @@ impl Desk {
         }
     }
 
-    /// Waits for the turn.
-    async fn turn(&self) -> Result<Turn<'_>, Error> {
-        let mut place = Place { desk: self, number: None };
-        let taken = poll_fn(|cx| {
-            let Place { desk, number } = &mut place;
-            desk.with(|state| state.turns.take(number, cx.waker()))
-        });
-        match taken.await {
-            Ok(()) => Ok(Turn(self)),
-            Err(_) => Err(Error::Busy),
+    /// The error of a command, with why there is no connection if it was for want of one.
+    fn error(&self, error: CommandError) -> Error {
+        match error {
+            CommandError::Refused(refused) => Error::Refused(refused),
+            CommandError::TooLarge(error) => Error::TooLarge(error),
+            CommandError::ReplyTooLarge(error) => {
+                Error::ReplyTooLarge { size: error.size, capacity: error.capacity }
+            }
+            CommandError::Lost(lost) => Error::Lost { outcome: lost.outcome, reason: lost.reason },
+            CommandError::Busy => Error::Busy,
+            CommandError::Closed => Error::Closed,
+            // `Unavailable`, and what a later core has.
+            _ => Error::Unavailable { cause: self.health().problem },
         }
     }
 
-    /// Takes the answer, if it is there. What is still to be sent when its time is over is given up.
-    fn poll_answer(
-        &self,
-        cx: &mut Context<'_>,
-        by: Instant,
-        room: &mut [u8],
-    ) -> Poll<Result<usize, Error>> {
-        let late = self.clock.now() >= by;
-        self.with(|state| {
-            state.caller.register(cx.waker());
-            match state.mail.take(room) {
-                Some(answer) => Poll::Ready(answer),
-                None if late && state.mail.is_waiting() => {
-                    let unavailable = Err(Error::Unavailable { cause: state.health.problem });
-                    Poll::Ready(state.mail.refused(room).unwrap_or(unavailable))
-                }
-                None => Poll::Pending,
-            }
-        })
-    }
-
-    /// Submits the command that waits, if there is one, and has `cx` woken when there is.
+    /// Submits the commands that wait, as many as `connection` takes, and has `cx` woken for more.
     pub(crate) fn poll_commands(&self, cx: &Context<'_>, connection: &mut dyn Submit) {
-        self.with(|state| {
-            state.runner.register(cx.waker());
-            let usual = self.clock.now().plus(self.limits.reply);
-            if state.mail.submit(usual, connection) {
-                state.caller.wake();
-            }
+        let now = self.clock.now();
+        self.queue(|queue| {
+            queue.submit(now, cx, |until, tag, class, command| {
+                connection.submit_encoded(until, tag, class, command)
+            });
         });
     }
 
     /// Whether a command waits to be sent. If there is none, has `cx` woken when there is.
     pub(crate) fn poll_waiting(&self, cx: &Context<'_>) -> bool {
-        self.with(|state| {
-            state.runner.register(cx.waker());
-            state.mail.is_waiting()
-        })
+        self.with(|state| state.queue.poll_waiting(cx))
     }
 
     /// Whether a command waits to be sent.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.with(|state| state.mail.is_waiting())
+        self.with(|state| state.queue.is_waiting())
     }
 
-    /// Takes in what came of a command, if it is one that a caller waits for.
+    /// Waits until there is room for a reply.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, output: &Output<'_>) -> Poll<()> {
+        self.queue(|queue| queue.poll_room(cx, output))
+    }
+
+    /// Takes in what came of a command.
+    #[inline(never)]
     pub(crate) fn output(&self, output: &Output<'_>) {
-        self.with(|state| {
-            if state.mail.output(output) {
-                state.caller.wake();
-            }
-        });
+        self.queue(|queue| queue.output(output));
+    }
+
+    /// The connection has ended.
+    pub(crate) fn disconnected(&self, reason: CloseReason) {
+        self.queue(|queue| queue.disconnected(reason));
     }
 
     /// Ends it: there will be no answers any more.
     pub(crate) fn close(&self) {
-        self.with(|state| {
-            state.mail.close();
-            state.caller.wake();
-        });
+        self.queue(CommandQueue::close);
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -196,7 +182,7 @@ impl Desk {
 
     /// For how long there is nothing to do.
     pub(crate) fn rest(&self) -> Duration {
-        self.with(|state| match state.mail.is_empty() {
+        self.with(|state| match state.queue.is_empty() {
             true => state.agenda.rest(self.clock.now()),
             false => Duration::ZERO,
         })
@@ -204,32 +190,11 @@ impl Desk {
 }
 
 /// Takes a command back that no caller waits for any more.
-struct Abandoned<'d>(&'d Desk);
+struct Withdrawal<'c>(&'c ClientState, Ticket);
 
-impl Drop for Abandoned<'_> {
+impl Drop for Withdrawal<'_> {
     fn drop(&mut self) {
-        self.0.with(|state| state.mail.withdraw());
-    }
-}
-
-/// A place in the line, which is left however the waiting ends.
-struct Place<'d> {
-    desk: &'d Desk,
-    number: Option<u64>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.desk.with(|state| state.turns.leave(self.number));
-    }
-}
-
-/// Somebody's turn, until it is dropped.
-struct Turn<'d>(&'d Desk);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.with(|state| state.turns.end());
+        self.0.queue(|queue| queue.withdraw(&self.1));
     }
 }
 
@@ -277,13 +242,15 @@ mod tests {
         let memory = || std::vec![0; 64].leak();
         let patience = Duration::from_millis(30);
         let limits = Limits { queue: patience, reply: patience };
-        let desk: &Desk = Box::leak(Box::new(Desk::new(memory(), memory(), &CLOCK, limits)));
+        let slots: &'static mut [_] = Box::leak(Box::new([const { CommandSlot::new() }; 2]));
+        let state: &ClientState =
+            Box::leak(Box::new(ClientState::new(slots, memory(), memory(), &CLOCK, limits)));
         let (mut line, mut room) = (Line(None), [0; 16]);
         let cx = &mut Context::from_waker(Waker::noop());
         let blpop = args!["BLPOP", "k", 5];
-        let mut command = pin!(desk.command(blpop, Some(patience), &mut room));
+        let mut command = pin!(state.command(blpop, Some(patience), &mut room));
         assert!(command.as_mut().poll(cx).is_pending());
-        desk.poll_commands(cx, &mut line);
+        state.poll_commands(cx, &mut line);
         let tag = line.0.unwrap();
         std::thread::sleep(patience * 2);
         // It may block, so that its reply may still come.
@@ -292,7 +259,7 @@ mod tests {
             Outcome::NotSent,
             Some(CloseReason::Broken(redis_entraid_core::transport::Break::Reset)),
         );
-        desk.output(&Output::Lost { tag, lost });
+        state.output(&Output::Lost { tag, lost });
         let answer = command.as_mut().poll(cx);
         assert!(matches!(answer, Poll::Ready(Err(Error::Unavailable { .. }))), "{answer:?}");
     }
