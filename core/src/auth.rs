@@ -83,17 +83,17 @@ pub enum Verdict {
     LoggedIn {
         /// What the server speaks from here on.
         protocol: Protocol,
-        /// The connection's number at the server, if it said so.
+        /// The server's id for the connection (`CLIENT ID`), if the reply has one.
         client_id: Option<i64>,
     },
-    /// Write once more: the server doesn't know `HELLO`, and gets an `AUTH`.
+    /// Write again: the server doesn't know `HELLO` or RESP3, so an `AUTH` follows.
     Again,
     /// Not logged in. An earlier login stays as it is.
     Refused(LoginError),
 }
 
 impl Handshake {
-    /// The first login on a connection.
+    /// Creates the first login of a connection: `HELLO 3 AUTH` for RESP3, `AUTH` for RESP2.
     pub const fn first(protocol: Protocol) -> Self {
         let kind = match protocol {
             Protocol::Resp2 => Command::Auth(Protocol::Resp2),
@@ -102,13 +102,13 @@ impl Handshake {
         Self { kind, written: 0, len: usize::MAX }
     }
 
-    /// Another login on a connection that speaks `protocol`.
+    /// Creates a later login (`AUTH`) on a connection that speaks `protocol`.
     pub const fn again(protocol: Protocol) -> Self {
         Self { kind: Command::Auth(protocol), written: 0, len: usize::MAX }
     }
 
-    /// Writes the next piece of the command into `out`, and says how long it is. The texts must
-    /// be the same in each call.
+    /// Writes the next piece of the command into `out`. Returns its length. The texts must be the
+    /// same in each call.
     #[inline(never)]
     pub fn write(&mut self, user: &str, token: &str, name: Option<&str>, out: &mut [u8]) -> usize {
         let from = self.written;
@@ -136,12 +136,12 @@ impl Handshake {
         len
     }
 
-    /// Whether all of the command has been written.
+    /// Returns whether all of the command has been written.
     pub const fn is_written(&self) -> bool {
         self.written >= self.len
     }
 
-    /// Takes the server's answer.
+    /// Handles the server's reply to the command. Returns what it means.
     pub fn reply(&mut self, reply: Value<'_>) -> Verdict {
         if let Some(error) = reply.error() {
             let (code, message) = (error.code(), error.message());
@@ -174,17 +174,17 @@ pub enum LoginError {
     WrongPass,
     /// The same, and the token is for another service than Azure Managed Redis.
     WrongAudience,
-    /// `NOPERM`: known, but not allowed to log in like this.
+    /// `NOPERM`: the user is known, but its ACL denies the login.
     NoPerm,
-    /// `LOADING`, `BUSY`, `MASTERDOWN`, `TRYAGAIN` or `CLUSTERDOWN`: not now.
+    /// `LOADING`, `BUSY`, `MASTERDOWN`, `TRYAGAIN` or `CLUSTERDOWN`: the server isn't ready.
     Unavailable,
     /// `ERR max number of clients reached`.
     MaxClients,
-    /// `DENIED`: the server takes connections from its own machine only.
+    /// `DENIED`: the server is in protected mode and accepts connections from its own machine only.
     Denied,
     /// Another error. Its first word; the rest might quote what was sent.
     Other(ErrorCode),
-    /// An answer that is none to a login.
+    /// The reply is not one to `HELLO` or `AUTH`.
     Unexpected,
 }
 
@@ -202,12 +202,12 @@ impl LoginError {
         }
     }
 
-    /// Whether it may work with the same token in a moment.
+    /// Returns whether the same token may be accepted in a moment.
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::Unavailable | Self::MaxClients)
     }
 
-    /// Whether it was the token that the server didn't like.
+    /// Returns whether the server refused the token itself.
     pub const fn is_rejection(self) -> bool {
         matches!(self, Self::WrongPass | Self::WrongAudience | Self::NoPerm | Self::Other(_))
     }

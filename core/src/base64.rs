@@ -1,6 +1,6 @@
 //! Base64 as JWTs have it: for URLs, without padding (RFC 4648 section 5).
 
-/// What stands in the table for a byte that is no digit.
+/// Marks a byte in the table that is not a base64 digit.
 const NONE: u8 = 0xff;
 
 /// The value of each digit.
@@ -16,8 +16,8 @@ const VALUES: [u8; 128] = {
     values
 };
 
-/// Decodes `text` into `out`, as far as it is needed. `None` if it is no base64, if it ends with bits
-/// that are not zero, or if there is no room.
+/// Decodes `text` into the front of `out`. `None` if it is not base64, if it ends with bits that
+/// are not zero, or if `out` is too small.
 pub(crate) fn decode<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
     let out = out.get_mut(..text.len() / 4 * 3 + text.len() % 4 * 3 / 4)?;
     let (groups, last) = text.as_chunks::<4>();

@@ -11,7 +11,7 @@ use crate::auth::LoginError;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The server closed it. Azure Managed Redis does so, without a word, when the token ends.
+    /// The server closed it. Azure Managed Redis does so, without an error, when the token ends.
     ByServer,
     /// The transport broke.
     Broken(Break),
@@ -19,31 +19,32 @@ pub enum CloseReason {
     Closed,
     /// The server didn't answer a login in time.
     LoginTimeout,
-    /// The server refused the login, and no earlier one serves any more.
+    /// The server refused the login, and no earlier login is valid.
     Refused(LoginError),
     /// The token that it was logged in with has ended, and there was no newer one in time.
     LoginExpired,
-    /// The token has ended while a transaction was open, in which no login can be sent.
+    /// The token ended while a transaction was open: no login can be sent inside one.
     TransactionOpen,
-    /// The server says that nobody is logged in (`NOAUTH`), again or where no login can be sent.
+    /// The server answered `NOAUTH` within a second of a login, or where no login can be sent.
     LoginLost,
     /// The server's answer to an `EXEC` or `DISCARD` doesn't say whether the transaction is over.
     SessionUnknown,
-    /// The token went away while it was being sent.
+    /// The token was replaced in the manager while its login was being written.
     TokenReplaced,
-    /// The server owed a reply and was silent for too long.
+    /// The server owed a reply and sent nothing for
+    /// [`unresponsive_after`](crate::connection::Config::unresponsive_after).
     Unresponsive,
-    /// What the server sent makes no sense.
+    /// The server sent something that is not RESP, or a reply to no command.
     Protocol,
-    /// Another one takes its place: before its login ends, since it can't log in again, or where it
-    /// leads to the wrong server.
+    /// Another connection takes over: because this one can't log in again before its login ends, or
+    /// because it is connected to the wrong server.
     Replaced,
-    /// There was nothing to do, and it was to be let go then.
+    /// It was idle for as long as [`Idle::Close`](crate::connection::Idle::Close) allows.
     Idle,
 }
 
 impl CloseReason {
-    /// Whether it ended on purpose, from this side.
+    /// Returns whether this side ended it on purpose.
     pub const fn is_planned(self) -> bool {
         matches!(self, Self::Closed | Self::Replaced | Self::Idle)
     }
@@ -84,20 +85,20 @@ impl core::error::Error for CloseReason {}
 pub enum Break {
     /// The host doesn't say.
     Unknown,
-    /// The server, or somebody on the way, has reset it.
+    /// The server or a middlebox has reset it.
     Reset,
     /// It ended in the middle: of a reply, of a TLS record, or of TLS without a `close_notify`.
     Truncated,
-    /// Nobody has acknowledged what was sent for as long as the host waits.
+    /// TCP got no acknowledgement for what was sent within the host's limit.
     TimedOut,
     /// The server ended TLS with an alert.
     Alert,
-    /// A TLS record is not the server's, or has been changed on the way.
+    /// A TLS record failed authentication: it was damaged or forged.
     BadRecord,
 }
 
 impl Break {
-    /// What the error of a read or a write comes to.
+    /// Classifies the error of a read or a write.
     pub const fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Reset,
@@ -112,7 +113,7 @@ impl Break {
 
 #[cfg(feature = "std")]
 impl From<std::io::ErrorKind> for Break {
-    /// What an error of the system's sockets comes to, or of TLS over them.
+    /// Classifies an error of the system's sockets, or of TLS over them.
     fn from(kind: std::io::ErrorKind) -> Self {
         use std::io::ErrorKind as E;
         match kind {

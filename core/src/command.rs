@@ -1,8 +1,8 @@
-//! What the core has to know about commands: the first words that change a connection's state.
+//! What the core knows about commands: the first words that change a connection's state.
 //!
-//! There is no catalogue here. Nearly all commands are just passed on; a few open or close a
-//! state in which no `AUTH` may be sent, and a few would take the connection out of our hands
-//! and are refused.
+//! This is no catalogue. Nearly all commands are passed on unread; a few open or close a state in
+//! which no `AUTH` may be sent, and a few would end the request-reply protocol or the login and are
+//! refused.
 //!
 //! ```
 //! use redis_entraid_core::args;
@@ -33,21 +33,21 @@ pub enum CommandClass {
     Plain,
     /// Opens a transaction.
     Multi,
-    /// Executes a transaction, and forgets what was watched.
+    /// Executes a transaction and unwatches all keys.
     Exec,
-    /// Throws a transaction away, and forgets what was watched.
+    /// Discards a transaction and unwatches all keys.
     Discard,
     /// Watches keys for the next transaction.
     Watch,
-    /// Forgets what was watched.
+    /// Unwatches all keys.
     Unwatch,
     /// Turns `CLIENT TRACKING` on or off.
     Tracking(bool),
-    /// Subscribes to so many of a topic's kind.
+    /// Subscribes to this number of names of the topic's kind.
     Subscribe(Topic, u32),
-    /// Ends so many subscriptions; 0 is all of that kind.
+    /// Ends this number of subscriptions; 0 means all of that kind.
     Unsubscribe(Topic, u32),
-    /// Waits at the server for this long, if it has to; `None` is for ever.
+    /// Blocks at the server for at most this long; `None` means without limit.
     Blocking(Option<Duration>),
 }
 
@@ -64,7 +64,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// The command that subscribes to it.
+    /// Returns the command that subscribes to it.
     pub const fn subscribes(self) -> &'static str {
         match self {
             Self::Channel => "SUBSCRIBE",
@@ -73,7 +73,7 @@ impl Topic {
         }
     }
 
-    /// The command that ends a subscription to it.
+    /// Returns the command that ends a subscription to it.
     pub const fn unsubscribes(self) -> &'static str {
         match self {
             Self::Channel => "UNSUBSCRIBE",
@@ -83,22 +83,22 @@ impl Topic {
     }
 }
 
-/// A command that a user of a connection can't have.
+/// Why a user's command is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CommandRefused {
-    /// There are no words.
+    /// The command has no words.
     Empty,
-    /// `AUTH`, `HELLO` and `RESET`: logging in is the connection's own business.
+    /// `AUTH`, `HELLO` and `RESET`: the connection logs in by itself.
     Login,
     /// `MONITOR`, `SYNC` and `PSYNC` turn the connection into a stream without replies, and
     /// `CLIENT REPLY` takes the replies away.
     Replies,
-    /// A subscription where there can't be one: in a transaction, or through a client that has
-    /// nobody to give messages to.
+    /// A subscription where none is possible: in a transaction, or through a client that has no
+    /// receiver for messages.
     Subscription,
-    /// A RESP2 connection with subscriptions takes no other commands.
+    /// A RESP2 connection with subscriptions accepts no other commands.
     Subscriber,
     /// It would block for longer than a login may wait. Send it in [slices](Slices).
     Blocking,
@@ -129,7 +129,7 @@ impl fmt::Display for CommandRefused {
 
 impl core::error::Error for CommandRefused {}
 
-/// What a command does that begins with a known word.
+/// What a known first word means.
 #[derive(Clone, Copy)]
 enum Effect {
     Multi,
@@ -179,8 +179,8 @@ const WORDS: [(&str, Effect); 31] = [
     ("", Effect::Refused(CommandRefused::Empty)),
 ];
 
-/// The letters that known words begin with, a bit each, by the length of the word: so that others,
-/// which is nearly all, are not looked for.
+/// The letters that known words begin with, a bit each, by the length of the word: other words,
+/// which are nearly all, skip the search.
 const LETTERS: [u32; 13] = {
     let mut letters = [0; 13];
     let mut at = 0;
@@ -226,10 +226,10 @@ fn same(text: &[u8], word: &str) -> bool {
     text.len() == word.len() && text.eq_ignore_ascii_case(word.as_bytes())
 }
 
-/// Says what the command `args` does to its connection.
+/// Returns what the command `args` does to the state of its connection.
 ///
 /// # Errors
-/// [`CommandRefused`] if it would take the connection out of our hands.
+/// [`CommandRefused`] if a connection can't send it for a user.
 pub fn classify(args: &[Arg<'_>]) -> Result<CommandClass, CommandRefused> {
     let others = u32::try_from(args.len().saturating_sub(1)).unwrap_or(u32::MAX);
     Ok(match Effect::of(args) {

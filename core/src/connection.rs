@@ -78,10 +78,10 @@ use crate::time::Instant;
 /// A connection with its buffers.
 ///
 /// `B` is the memory of its two buffers, `R` that of its ring. The receive buffer must hold the largest
-/// reply that is wanted whole (a subscriber's at least 32 bytes), the transmit buffer the largest
-/// command, the ring one entry for each command that waits for its reply. A login needs no room: it is
-/// written in pieces. Memory that has grown is given back when replies and commands are small again,
-/// and when there are none.
+/// reply that is wanted whole (at least 32 bytes for a subscriber), the transmit buffer the largest
+/// command, the ring one entry for each command that waits for its reply. A login needs no room: it
+/// is written in pieces. Memory that has grown is given back when replies and commands are small
+/// again, and when there are none.
 pub struct Connection<B: Storage<u8>, R> {
     machine: Machine<R>,
     receiver: Receiver<B>,
@@ -98,7 +98,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         }
     }
 
-    /// Its three parts. A pump that holds a read and a write at once lends each of them its
+    /// Borrows its three parts. A pump that holds a read and a write at once lends each of them its
     /// buffer, and both the machine.
     pub(crate) const fn parts(
         &mut self,
@@ -148,7 +148,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.is_ready()
     }
 
-    /// Takes a command. Its reply will carry `tag`.
+    /// Queues a command. Its reply carries `tag`.
     ///
     /// # Errors
     /// [`SubmitError`]; nothing is sent of it then. `Full` passes.

@@ -1,4 +1,4 @@
-//! What happens, for logs and metrics. Never a token in it.
+//! Events for logs and metrics. They never contain a token.
 //!
 //! A host hands each [`Event`] to the hook that its user gave it.
 //!
@@ -33,19 +33,19 @@ pub enum Event {
     Refreshed {
         /// Its number.
         generation: Generation,
-        /// How long it lives from now.
+        /// The time until it ends.
         expires_in: Duration,
         /// When the next request is due.
         next_in: Duration,
     },
-    /// The source gave the token again that was there.
+    /// The source returned the present token again.
     SameToken {
         /// Its number.
         generation: Generation,
         /// When the next request is due.
         next_in: Duration,
     },
-    /// The source gave no token.
+    /// The source returned no token.
     FetchFailed {
         /// Why.
         error: SourceError,
@@ -70,15 +70,15 @@ pub enum Event {
         generation: Generation,
         /// Why.
         error: LoginError,
-        /// Whether the connection lives on by an earlier login.
+        /// Whether an earlier login keeps the connection.
         serving: bool,
     },
     /// A connection can't log in again and should be replaced by another one.
     ReplacementDue {
-        /// How long its login lasts.
+        /// The time until its login ends.
         ends_in: Duration,
     },
-    /// What the server kept for a connection is gone with it.
+    /// The state that the server kept for a connection is lost with it.
     StateLost(LostState),
     /// A connection ended.
     Disconnected {
@@ -92,7 +92,7 @@ pub enum Event {
     },
 }
 
-/// What a server keeps for one connection, and another one has to do without.
+/// State that a server keeps for one connection, and that its replacement doesn't have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -103,7 +103,7 @@ pub struct LostState {
     pub watch: bool,
     /// `CLIENT TRACKING` was on: what was cached may be stale.
     pub tracking: bool,
-    /// So many subscriptions.
+    /// The number of subscriptions.
     pub subscriptions: u32,
 }
 

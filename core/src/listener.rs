@@ -52,19 +52,19 @@ enum Trust {
     Ended,
     /// It has forgotten the login, and perhaps all else: with the next one it is told all again.
     Forgotten,
-    /// It is silent about one: nobody knows.
+    /// It has not answered one in time: the state is unknown.
     Silent,
 }
 
-/// What a [`Listener`] hears.
+/// What a [`Listener`] reports.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Heard<'a> {
     /// Somebody published something.
     Message(Message<'a>),
     /// All subscriptions are there, on a new connection or once more. What was published before,
-    /// since the last one was lost for example, is missing; from here on nothing is. So who reads
-    /// now how things stand has all.
+    /// since the last one was lost for example, is missing; from here on nothing is. A program that
+    /// reads the current state now misses nothing.
     Subscribed,
     /// A message was dropped here, which was larger than the receive buffer.
     Missed,
@@ -330,7 +330,7 @@ mod tests {
         assert!(world.submit(&mut listener));
         let (tag, _) = world.told[2];
         let silent = Lost::new(Outcome::Unknown, None);
-        // Somebody else's command is somebody else's business.
+        // Replies to others' commands are ignored.
         world.output(&mut listener, &Output::Lost { tag: 1, lost: silent });
         world.output(&mut listener, &Output::Reply { tag: 2, reply: Ok(Value::framed(b"_\r\n")) });
         let ended =

@@ -173,7 +173,7 @@ impl<M: Storage<u8>> TokenManager<M> {
             if now < deadline {
                 return Action::Wait { until: deadline, why: Reason::InFlight };
             }
-            // It failed then, however late anybody looks.
+            // It failed at the deadline, however late this is polled.
             self.failed(deadline, request, SourceError::TimedOut);
         }
         let (due, why) = self.due();
@@ -232,14 +232,14 @@ impl<M: Storage<u8>> TokenManager<M> {
         }
     }
 
-    /// Makes a fresh token due as soon as the floors allow.
+    /// Makes a new token due as soon as the policy's floors allow.
     pub const fn refresh_now(&mut self) {
         self.wanted_after = Some(self.last);
     }
 
-    /// Says whether a caller waits for a token. While one does and there is no live one, the
-    /// wait after a failure is at most [`max_delay`](crate::policy::RetryPolicy::max_delay),
-    /// whatever the failure was. The floors stay, and so does what the endpoint asked for.
+    /// Sets whether a caller waits for a token. While one does and there is no live token, the wait
+    /// after a failure is at most [`max_delay`](crate::policy::RetryPolicy::max_delay), whatever
+    /// the failure was. The floors stay, and so does what the endpoint asked for.
     ///
     /// It counts for a failure that has happened already, too: [`poll`](Self::poll) again.
     pub const fn set_demand(&mut self, demand: bool) {

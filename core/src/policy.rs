@@ -76,9 +76,9 @@ pub struct RefreshPolicy {
     /// means no bound; what is more than half of a token's life counts as half of it.
     pub lower_refresh_bound: Duration,
     /// The largest share of the wait by which a refresh is brought forward at random, so that a
-    /// fleet doesn't ask in step. It never delays one.
+    /// fleet doesn't fetch at the same time. It never delays a refresh.
     pub refresh_jitter: Ratio,
-    /// What one token request may take; then it is given up and counts as failed.
+    /// The time limit of one token request. After it the request counts as failed.
     pub token_request_timeout: Duration,
     /// What happens when a request fails.
     pub retry: RetryPolicy,
@@ -106,7 +106,7 @@ impl RefreshPolicy {
 
     pub(crate) fn refresh_after_millis(&self, life: u64, refresh_in: Option<Duration>) -> u64 {
         let by_ratio = self.expiration_refresh_ratio.of_millis(life);
-        // A bound of the whole life would have the source asked for ever.
+        // A bound of the whole life would make a refresh due at all times.
         let bound = millis(self.lower_refresh_bound).min(life / 2).max(self.lead_millis(life));
         let by_bound = life.saturating_sub(bound);
         by_ratio.min(by_bound).min(refresh_in.map_or(u64::MAX, millis))
@@ -173,11 +173,11 @@ pub struct RetryPolicy {
     /// The wait between slow attempts: when the quick ones are used up, and when a person has to
     /// change something.
     pub slow_delay: Duration,
-    /// The least wait when the endpoint asks to be left alone and doesn't say for how long.
+    /// The least wait after a throttled request (HTTP 429) without `Retry-After`.
     pub throttled_delay: Duration,
-    /// The wait when the answer can't be understood: something in between, perhaps, that goes away.
+    /// The wait when the response can't be parsed: perhaps from a proxy, and temporary.
     pub parse_delay: Duration,
-    /// The wait when a clock is wrong: it may be set at any time.
+    /// The wait when a clock is wrong, until it may have been set.
     pub clock_delay: Duration,
 }
 
@@ -292,12 +292,12 @@ pub struct Jitter {
 }
 
 impl Jitter {
-    /// From any number that differs from process to process.
+    /// Seeds it with any number that differs from process to process.
     pub const fn new(seed: u64) -> Self {
         Self { state: Some(seed) }
     }
 
-    /// Without a seed there is none.
+    /// Creates a source of no jitter, for use without a seed.
     pub(crate) const fn unseeded() -> Self {
         Self { state: None }
     }

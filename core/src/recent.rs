@@ -1,7 +1,7 @@
 //! How much memory recent uses have needed, so that what others took goes back.
 
-/// So many uses are remembered at least, and twice as many at most: who needs much from time to
-/// time doesn't take it anew each time.
+/// Remembers at least this many uses, and at most twice as many: a user that needs much memory now
+/// and then doesn't allocate it each time.
 const WINDOW: usize = 128;
 
 /// A larger use is an exception: what it took beyond is given back when it is over.

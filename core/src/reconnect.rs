@@ -29,7 +29,7 @@ pub struct ReconnectPolicy {
     /// The waits between attempts at the beginning of an outage. By default from 10 ms to 1 s, as in
     /// Redis's own clients (go-redis#3918).
     pub quick: Backoff,
-    /// For so long an outage is at its beginning.
+    /// How long the quick attempts last, from the beginning of an outage.
     pub quick_for: Duration,
     /// The waits between later attempts. By default from 2 s to 30 s.
     pub slow: Backoff,
@@ -38,7 +38,8 @@ pub struct ReconnectPolicy {
     pub max_while_wanted: Duration,
     /// The largest share of a wait that is added to or taken from it at random.
     pub jitter: Ratio,
-    /// A connection that stayed logged in for so long ends the outage: the next one begins anew.
+    /// A connection that stayed logged in this long ends the outage: the next outage starts with
+    /// quick attempts.
     pub stable_after: Duration,
     /// What dialing and TLS may take together.
     pub connect_timeout: Duration,
@@ -59,7 +60,7 @@ impl Default for ReconnectPolicy {
     }
 }
 
-/// What to do about a connection that isn't there.
+/// What to do while there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
@@ -114,8 +115,8 @@ impl Reconnect {
         self.jitter.seed(seed);
     }
 
-    /// Says whether to dial now. `wanted` is whether a command waits for the connection: when that
-    /// changes, so may the answer.
+    /// Returns whether to dial now. `wanted` is whether a command waits for the connection: when
+    /// that changes, so may the answer.
     pub fn poll(&self, now: Instant, wanted: bool) -> Dial {
         let Some(outage) = &self.outage else { return Dial::Now };
         let until = if wanted { outage.next_wanted } else { outage.next };

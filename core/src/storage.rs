@@ -21,18 +21,19 @@ pub trait Storage<T> {
     /// Whether it can grow, and then has something to give back.
     const GROWS: bool = false;
 
-    /// All of the room there is.
+    /// Returns all of the memory.
     fn room(&self) -> &[T];
 
-    /// All of the room there is, to write to.
+    /// Returns all of the memory, to write to.
     fn room_mut(&mut self) -> &mut [T];
 
-    /// Makes room for at least `len`, keeping what is there; says whether there is that much now.
+    /// Makes room for at least `len`, keeping the content. Returns whether there is room for `len`
+    /// now.
     fn reserve(&mut self, len: usize) -> bool {
         self.room().len() >= len
     }
 
-    /// Gives back what room there is behind the first `len`, if it can; those stay as they are.
+    /// Releases memory behind the first `len` elements, if it can. These keep their values.
     fn shrink(&mut self, len: usize) {
         let _ = len;
     }
@@ -68,7 +69,7 @@ impl<T, const N: usize> Storage<T> for &mut [T; N] {
     }
 }
 
-/// Something doesn't fit where it should go.
+/// A buffer is too small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

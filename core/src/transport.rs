@@ -80,8 +80,8 @@ impl<'a> Endpoint<'a> {
         self.deadline
     }
 
-    /// Says that a server accepts the connection, which [`begins`](Self::begins) with [`Stage::Tls`]
-    /// says too: for connectors that ask for the [`next_turn`](Self::next_turn).
+    /// Notes that a server accepted the connection, which [`begins`](Self::begins) with
+    /// [`Stage::Tls`] notes too: for connectors that use [`next_turn`](Self::next_turn).
     pub fn connected(&self) {
         if let Some(progress) = self.progress {
             progress.turn.connected();
@@ -156,7 +156,7 @@ impl<'a> Endpoint<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Stage {
-    /// Whatever comes first: the connector hasn't said.
+    /// Unknown: the connector hasn't reported a stage.
     Dial,
     /// An address for the name.
     Name,
@@ -166,7 +166,7 @@ pub enum Stage {
     Tls,
 }
 
-/// How far dialing has come, as far as the connector says.
+/// How far dialing has come, as the connector reports it.
 #[derive(Debug, Default)]
 pub struct Progress {
     stage: AtomicU8,
@@ -176,7 +176,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Before anything was begun.
+    /// Creates the progress of a dial that has not begun.
     pub const fn new() -> Self {
         Self {
             stage: AtomicU8::new(0),
@@ -186,12 +186,12 @@ impl Progress {
         }
     }
 
-    /// Takes in what happened to the connection that was dialed: whether it led to a login.
+    /// Handles an event of the dialed connection: whether it led to a login.
     pub fn observe(&self, event: &Event) {
         self.turn.observe(event);
     }
 
-    /// Whether the transport that was dialed last [should be replaced](Endpoint::wears_out).
+    /// Returns whether the transport dialed last [should be replaced](Endpoint::wears_out).
     pub fn is_worn(&self) -> bool {
         self.worn.load(Ordering::Relaxed)
     }
@@ -288,7 +288,7 @@ impl ConnectError for Unanswered {
 pub enum ConnectErrorKind {
     /// The name can't be resolved.
     Name,
-    /// Nobody answers there, or not in time.
+    /// No answer, or not in time.
     Unreachable,
     /// TLS failed: a certificate that is not trusted, or not for this name.
     Tls,
@@ -297,7 +297,7 @@ pub enum ConnectErrorKind {
 }
 
 impl ConnectErrorKind {
-    /// What the person in charge should do.
+    /// Returns what to do about it.
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Name => "check the host name, and DNS: <name>.<region>.redis.azure.net",
@@ -321,7 +321,7 @@ pub trait ConnectError: core::error::Error {
 
 /// Uses a transport while it is there.
 pub trait Session {
-    /// What comes of it.
+    /// The result of the session.
     type Output;
 
     /// Uses the two halves of a transport, which can be read and written at the same time. A read
@@ -333,7 +333,7 @@ pub trait Session {
 ///
 /// Unless the user asked for something else, that is TLS whose server was verified.
 pub trait Connector {
-    /// Why it couldn't.
+    /// Why there is no transport.
     type Error: ConnectError;
 
     /// Dials `endpoint`, verifies its `server_name`, and runs `session` over the transport. The

@@ -1,10 +1,10 @@
-//! Commands that wait at the server, and how they are made to wait in slices.
+//! Blocking commands, and how they are sent in slices.
 //!
-//! A server that holds a command back reads nothing behind it, so no `AUTH` would get through
-//! until the command is done. A long wait is therefore cut into slices, between which there is
-//! room for a login. Nothing is lost in between: what comes while no slice waits is there when
-//! the next one begins. (A second, blocked connection would be wrong: what was given to the first
-//! after the caller left it is gone.)
+//! While a command blocks, the server reads nothing behind it, so no `AUTH` would get through
+//! until the command is done. A long block is therefore cut into slices, between which there is
+//! room for a login. Nothing is lost in between: what arrives while no slice waits is still there
+//! when the next one begins. (A second, blocked connection would lose data: an element that the
+//! server hands to it after the caller gave up is gone.)
 
 use core::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::number::unsigned;
 use crate::resp::{Arg, Kind, Value};
 use crate::time::{Instant, millis};
 
-/// How a blocking command says how long it waits.
+/// Where and how a blocking command states its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
-    /// Which argument it is.
+    /// The argument's index.
     at: usize,
     unit: Unit,
-    /// `None` is for ever.
+    /// `None` means without limit.
     pub(super) time: Option<Duration>,
-    /// Whether it may be sent again when a slice of it is over.
+    /// Whether it may be repeated after a slice.
     repeatable: bool,
 }
 
@@ -32,7 +32,7 @@ enum Unit {
     Milliseconds,
 }
 
-/// Where a command says it.
+/// Where a command states its timeout.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     /// In seconds, in the first argument or the last one.
@@ -40,14 +40,14 @@ pub(super) enum Shape {
     SecondsLast,
     /// In milliseconds behind `BLOCK`, which may be left out.
     Streams,
-    /// In milliseconds in this argument, for replicas that the command before is to reach.
+    /// In milliseconds in this argument: `WAIT`, `WAITAOF`.
     Replicas {
         at: u8,
     },
 }
 
 impl Block {
-    /// How `args` block, which are of this shape, if they do.
+    /// Returns how `args`, which have this shape, block; `None` if they don't.
     pub(super) fn of(shape: Shape, args: &[Arg<'_>]) -> Option<Self> {
         let last = args.len().checked_sub(1)?;
         let (at, unit, repeatable) = match shape {
@@ -57,12 +57,12 @@ impl Block {
                 let option = |name| (1..args.len()).find(|at| is(args, *at, name));
                 let streams = option("STREAMS")?;
                 let at = option("BLOCK").filter(|at| *at < streams)? + 1;
-                // `$` is what is new from now on: said again later, it would leave something out.
+                // `$` means entries added from now on: repeated later, it would skip some.
                 (at, Unit::Milliseconds, newest(args).next().is_none())
             }
             Shape::Replicas { at } => (at.into(), Unit::Milliseconds, false),
         };
-        // What is no time is an error, which the server reports at once.
+        // An invalid timeout doesn't block: the server reports the error at once.
         let millis = match (args.get(at)?, unit) {
             (Arg::Int(time), Unit::Milliseconds) => u64::try_from(*time).ok()?,
             (Arg::Int(time), Unit::Seconds) => u64::try_from(*time).ok()?.saturating_mul(1000),
@@ -74,7 +74,7 @@ impl Block {
     }
 }
 
-/// How `args` block, if they do.
+/// Returns how `args` block; `None` if they don't.
 fn block(args: &[Arg<'_>]) -> Option<Block> {
     match Effect::of(args)? {
         Effect::Block(shape) => Block::of(shape, args),
@@ -82,8 +82,8 @@ fn block(args: &[Arg<'_>]) -> Option<Block> {
     }
 }
 
-/// The streams of which the `XREAD` in `args` wants what is new from now on: for each, which
-/// argument its name is, and which one is the `$` that says so.
+/// Returns the streams that the `XREAD` in `args` reads from `$`, entries added from now on: for
+/// each, the index of its name and the index of its `$`.
 ///
 /// Such a command can be sent in slices when each `$` is replaced by the stream's last id
 /// (`last-generated-id` of `XINFO STREAM`), or `0-0` if there is no such stream.
@@ -103,7 +103,7 @@ pub fn newest(args: &[Arg<'_>]) -> impl Iterator<Item = (usize, usize)> {
     (first..first + count).map(move |at| (at, at + count)).filter(|(_, id)| is(args, *id, "$"))
 }
 
-/// `12.5` in milliseconds, rounded up.
+/// Parses seconds such as `12.5`. Returns milliseconds, rounded up.
 fn seconds(text: &[u8]) -> Option<u64> {
     let dot = text.iter().position(|&byte| byte == b'.').unwrap_or(text.len());
     let whole = match text.get(..dot)? {
@@ -151,22 +151,22 @@ pub struct Slices {
 }
 
 impl Slices {
-    /// Takes the blocking command `args`. `None` if it doesn't block, or can't be sent again.
+    /// Slices the blocking command `args`. `None` if it doesn't block, or can't be repeated.
     pub fn of(now: Instant, args: &[Arg<'_>]) -> Option<Self> {
         let block = block(args).filter(|block| block.repeatable)?;
         let until = block.time.map_or(Instant::FAR_FUTURE, |time| now.plus(time));
         Some(Self { block, until })
     }
 
-    /// The time that the next slice should wait for, at most `slice`: which argument to put it
-    /// in, and what to put there.
+    /// Returns the timeout of the next slice, at most `slice`: the index of the argument to put it
+    /// in, and the argument.
     pub fn next<'t>(
         &self,
         now: Instant,
         slice: Duration,
         text: &'t mut TimeText,
     ) -> (usize, Arg<'t>) {
-        // Never zero: that would be for ever.
+        // Never zero: that would block without limit.
         let time = millis(self.until.since(now).min(slice)).max(1);
         let arg = match self.block.unit {
             Unit::Milliseconds => Arg::Int(i64::try_from(time).unwrap_or(i64::MAX)),
@@ -175,18 +175,18 @@ impl Slices {
         (self.block.at, arg)
     }
 
-    /// Whether `reply` is the command's reply: something came, or its time is over.
+    /// Returns whether `reply` answers the whole command: it is not null, or its time is over.
     pub fn is_done(&self, now: Instant, reply: Value<'_>) -> bool {
         reply.kind() != Kind::Null || now >= self.until
     }
 }
 
-/// Room for the time of a slice.
+/// Memory for the timeout of a slice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeText([u8; 24]);
 
 impl TimeText {
-    /// `millis` as seconds with three places.
+    /// Writes `millis` as seconds with three decimal places.
     fn write(&mut self, millis: u64) -> &[u8] {
         let (mut whole, mut part) = (millis / 1000, millis % 1000);
         let len = self.0.len();

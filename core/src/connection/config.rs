@@ -1,4 +1,4 @@
-//! What may be chosen of a connection.
+//! How a connection is configured.
 
 use core::fmt;
 use core::time::Duration;

@@ -1,4 +1,4 @@
-//! How a connection stands.
+//! The state of a connection.
 
 use core::time::Duration;
 
@@ -9,24 +9,24 @@ use crate::manager::Generation;
 use crate::storage::Storage;
 use crate::time::Instant;
 
-/// How a connection stands.
+/// The state of a connection at one moment: see [`Connection::health`](super::Connection::health).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct ConnectionHealth {
-    /// Whether a command that is sent now will be sent: it is logged in, and no reply is overdue.
-    /// It stays so while it logs in again, and while the server holds a blocking command back.
+    /// Whether a command submitted now is sent: the connection is logged in, and no reply is
+    /// overdue. Stays `true` during a re-AUTH, and while a command blocks at the server.
     pub ready: bool,
-    /// Whether a login is under way, or waits for replies.
+    /// Whether a login is in flight, or waits for replies to come in first.
     pub logging_in: bool,
-    /// What it speaks.
+    /// The protocol in use.
     pub protocol: Protocol,
-    /// Its number at the server, if the server said so.
+    /// The server's id for it (`CLIENT ID`), if the server has told it.
     pub client_id: Option<i64>,
     /// The token that it is logged in with.
     pub generation: Option<Generation>,
-    /// Until that token ends. A newer one may be there, which it logs in with in time: then the
-    /// [manager's](crate::manager::TokenHealth::expires_in) is later.
+    /// The time until that token ends. A newer token may be there already, with a re-AUTH due: then
+    /// the [manager's](crate::manager::TokenHealth::expires_in) is later.
     pub login_ends_in: Option<Duration>,
     /// Commands that wait for a reply.
     pub waiting: usize,
@@ -43,12 +43,12 @@ pub struct ConnectionHealth {
 }
 
 impl ConnectionHealth {
-    /// Whether it is logged in, but a reply is overdue: it is given up soon if none comes.
+    /// Returns whether it is logged in, but a reply is overdue: it is closed soon if none comes.
     pub const fn is_overdue(&self) -> bool {
         !self.ready && self.generation.is_some() && self.waiting > 0
     }
 
-    /// The same after `passed` in which nothing happened.
+    /// Returns the same state `passed` later, if nothing happens meanwhile.
     #[must_use]
     pub fn after(self, passed: Duration) -> Self {
         let login_ends_in = self.login_ends_in.map(|left| left.saturating_sub(passed));

@@ -1,4 +1,4 @@
-//! What comes of a connection.
+//! What a connection outputs.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::resp::Value;
 use crate::storage::CapacityError;
 
-/// What a connection has to say.
+/// An output of [`Connection::next`](super::Connection::next).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Output<'a> {
@@ -27,8 +27,7 @@ pub enum Output<'a> {
         /// Why, and whether it may have been executed.
         lost: Lost,
     },
-    /// Something that the server sent unasked, a message to a subscriber for example; unless it
-    /// was larger than the receive buffer.
+    /// A push, a message to a subscriber for example; unless it was larger than the receive buffer.
     Push(Result<Value<'a>, ReplyTooLarge>),
     /// Something that happened to the connection itself.
     Event(Event),
@@ -60,7 +59,7 @@ impl core::error::Error for ReplyTooLarge {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Nothing of it was sent: it may safely be repeated.
+    /// Nothing of it was sent: repeating it is safe.
     NotSent,
     /// It may have been executed, or not.
     Unknown,
@@ -84,15 +83,15 @@ impl Lost {
     }
 }
 
-/// Why a command wasn't taken.
+/// Why a command was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// Not now: the ring or the transmit buffer is full, or a login is under way. Try again when
-    /// something was sent or has come.
+    /// Not now: the ring or the transmit buffer is full, or a login is in flight. Try again when
+    /// bytes were sent or received.
     Full,
-    /// Never: the command isn't for users.
+    /// Never: the connection doesn't send this command for a user.
     Refused(CommandRefused),
     /// Never: it doesn't fit into the transmit buffer.
     TooLarge(CapacityError),

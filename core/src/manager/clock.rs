@@ -9,11 +9,11 @@ use crate::time::{Instant, UnixTime};
 const CLOCK_JUMP: u64 = 5_000;
 
 impl<M: Storage<u8>> TokenManager<M> {
-    /// Takes in what the wall clock says, the more often the better.
+    /// Notes the wall clock's time. Call it often.
     ///
-    /// If it went further than the monotonic one, the machine slept and that stood still: what is
-    /// due comes forward by the difference. A wall clock that was set, or set back, does no harm.
-    /// When it becomes known, a token that was restored without it is judged by it.
+    /// If it advanced further than the monotonic clock, the machine slept: what is due comes
+    /// forward by the difference. A wall clock that was set, or set back, does no harm. When it
+    /// becomes known, a token that was restored without it is judged by it.
     #[inline(never)]
     pub fn unix_time(&mut self, now: Instant, unix_time: UnixTime) {
         if let Some((then, unix_then)) = self.clocks {

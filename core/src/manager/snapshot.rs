@@ -67,14 +67,14 @@ impl Default for Fingerprint {
     }
 }
 
-/// Why a snapshot is of no use. Then a token is fetched, as without one.
+/// Why a snapshot can't be used. A token is then fetched, as without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SnapshotError {
     /// It was made by another version of this library.
     Version,
-    /// It is not what was made.
+    /// Its bytes are damaged.
     Damaged,
     /// It was made for another identity: the configuration has changed.
     OtherIdentity,

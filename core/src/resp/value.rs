@@ -60,7 +60,8 @@ pub struct TypeError {
 
 impl TypeError {
     /// The error that the server reported, if that is what the value is: up to 80 bytes of it. `None`
-    /// without the feature `alloc`: it costs a device 350 bytes of flash, and [`Value::error`] nothing.
+    /// without the feature `error-text`: it costs a device 350 bytes of flash, and [`Value::error`]
+    /// nothing.
     pub fn error(&self) -> Option<ErrorReply<'_>> {
         let text = self.said.0.trim_ascii_end();
         (self.found == Kind::Error && SAID != 0).then_some(ErrorReply { text })
@@ -219,7 +220,7 @@ impl<'a> Value<'a> {
 
     /// The values of an array, a set or a push; of a map, keys and values in turn. An error that the
     /// server reported instead of them is the only one, so that it is found where they are read (with
-    /// the feature `alloc`: see [`TypeError::error`]). Empty if it is none of these.
+    /// the feature `error-text`: see [`TypeError::error`]). Empty if it is none of these.
     pub fn items(&self) -> Items<'a> {
         let count = match self.raw {
             [b'*' | b'~' | b'>', ..] => number(self.raw).unwrap_or(0),
@@ -297,7 +298,7 @@ impl Value<'_> {
                 let quote = if matches!(kind, Kind::Bulk | Kind::Verbatim) { "\"" } else { "" };
                 f.write_str(quote)?;
                 for chunk in shown.utf8_chunks() {
-                    // What is no letter is escaped; the tables of all letters would cost kilobytes.
+                    // Only ASCII is shown unescaped; Unicode's tables would cost kilobytes.
                     for letter in chunk.valid().chars() {
                         match letter {
                             '"' | '\\' | '\0'..' ' | '\x7f' => {

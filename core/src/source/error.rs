@@ -19,15 +19,15 @@ pub enum ErrorKind {
     Transient,
     /// The endpoint asked to be left alone, for this long if it said so.
     Throttled(Option<Duration>),
-    /// Somebody has to change something: slow attempts only, since nobody tells us when it is
+    /// The configuration has to be changed: slow attempts only, since no event tells when that is
     /// done.
     Configuration,
-    /// The same, unless it was changed already, and not all machines of the service know it yet: quick
-    /// attempts first.
+    /// As `Configuration`, unless it was fixed already and is not replicated to all machines yet:
+    /// quick attempts first.
     Replication,
     /// A clock is wrong, here or there: slow attempts.
     Clock,
-    /// What came can't be understood: slow attempts.
+    /// The response can't be parsed: slow attempts.
     Parse,
 }
 
@@ -81,7 +81,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The driver has answered something else than the last step asked for.
+    /// The driver passed an input that the last step didn't ask for.
     pub const ORDER: Self =
         Self::Other { kind: ErrorKind::Configuration, what: "an answer that no step asked for" };
 
@@ -111,8 +111,8 @@ impl SourceError {
         }
     }
 
-    /// Whether the identity isn't there at all: nobody answers, it isn't configured, or this host can't
-    /// do what it needs. The next one of a [`Chain`](super::Chain) may be.
+    /// Returns whether the identity doesn't exist here: no answer, not configured, or this host
+    /// can't do what it needs. The next one of a [`Chain`](super::Chain) may be.
     pub const fn is_elsewhere(&self) -> bool {
         matches!(
             self,
@@ -121,7 +121,7 @@ impl SourceError {
         )
     }
 
-    /// What the person in charge should do, where that is known.
+    /// Returns what to do about it, where that is known.
     pub const fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Io(IoFailure::Connect) => Some(

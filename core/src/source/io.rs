@@ -90,7 +90,7 @@ impl<T: SourceIo + ?Sized> SourceIo for &mut T {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum IoFailure {
-    /// The name was not found, or nobody answered there.
+    /// The name was not found, or there was no answer.
     Connect,
     /// TLS failed: a certificate that is not trusted, or not for this name, or no common version.
     Tls,

@@ -5,8 +5,8 @@ use core::fmt;
 use crate::json;
 
 /// The service's own words: up to 200 bytes of a description, or of a page that is no JSON. What is so
-/// long that it may be a secret which was echoed is left out. Without the feature `alloc` it is empty:
-/// it costs a kilobyte of a device's flash.
+/// long that it may be a secret which was echoed is left out. Without the feature `error-text` it
+/// is empty: it costs a kilobyte of a device's flash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ServiceText {
     text: [u8; TEXT],

@@ -1,4 +1,4 @@
-//! The address that a connector has reached, for who shares its [`Progress`](super::Progress).
+//! The address that a connector has reached, for users of its [`Progress`](super::Progress).
 
 use core::fmt;
 use core::ops::Deref;
@@ -36,7 +36,7 @@ impl Peer {
         Self([const { AtomicU8::new(0) }; LONGEST])
     }
 
-    /// What is longer is no address.
+    /// Text longer than that is no address, and clears it.
     pub(super) fn set(&self, ip: &str) {
         let ip = if ip.len() > LONGEST { "" } else { ip };
         let bytes = ip.bytes().chain(core::iter::repeat(0));

@@ -1,17 +1,19 @@
-//! Which of the addresses of a name comes first, for who shares its [`Progress`](super::Progress).
+//! Which address of a name is dialed first, for connectors that share a
+//! [`Progress`](super::Progress).
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::close::CloseReason;
 use crate::event::Event;
 
-/// Another one after each connection on which no login succeeded, or that was given up: behind an
-/// address that was swapped out there may be somebody who lets everybody connect and says nothing
-/// more.
+/// Rotates the addresses after each connection on which no login succeeded, or that was given up:
+/// at an address that the server has given up, another machine may accept connections and never
+/// answer.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     at: AtomicU8,
-    /// A server was reached, and nobody has logged in there yet; or he has, and it was given up.
+    /// A server was reached, and no login has succeeded there yet; or one has, and the connection
+    /// was given up.
     in_doubt: AtomicBool,
 }
 
@@ -34,7 +36,7 @@ impl Turn {
         }
     }
 
-    /// By how many places the addresses are turned for the next attempt.
+    /// Returns by how many places to rotate the addresses for the next attempt.
     pub(super) fn next(&self) -> u8 {
         let turned = u8::from(self.in_doubt.load(Ordering::Relaxed));
         let at = self.at.load(Ordering::Relaxed).wrapping_add(turned);
@@ -60,7 +62,7 @@ mod tests {
     #[test]
     fn the_next_address_has_its_turn_when_nobody_could_log_in() {
         let turn = Turn::new();
-        // Nobody was reached: no address is better than another.
+        // No server was reached: no address is better than another.
         assert_eq!((turn.next(), turn.next()), (0, 0));
         turn.connected();
         assert_eq!((turn.next(), turn.next()), (1, 1));
