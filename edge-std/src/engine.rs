@@ -243,21 +243,17 @@ impl<C: Connect, W: Workload> Engine<C, W> {
             supervised.wears_out();
         }
         let mut progress = supervised.submit(place, cx, now, &mut pump.connection.taking(now))?;
-        let moved = pump.write(cx).and_then(|written| {
-            progress |= written;
-            pump.read(cx)
-        });
-        let has_read = match moved {
-            Ok(has_read) => has_read,
-            Err(error) => {
-                let how = how(&error);
-                let error = Arc::new(error);
-                status.keep_cause(error.clone());
-                supervised.workload.broke(place, &error);
-                pump.connection.closed(CloseReason::Broken(how));
-                true
-            }
+        let mut broke = |pump: &mut Pump<C::Stream>, error| {
+            let how = how(&error);
+            let error = Arc::new(error);
+            status.keep_cause(error.clone());
+            supervised.workload.broke(place, &error);
+            pump.connection.closed(CloseReason::Broken(how));
+            true
         };
+        progress |= pump.write(cx).unwrap_or_else(|error| broke(pump, error));
+        // What a server said before it has closed the connection is heard, even if a write fails.
+        let has_read = pump.read(cx).unwrap_or_else(|error| broke(pump, error));
         if has_read || pump.connection.has_ended() {
             progress = true;
             self.outputs(place);

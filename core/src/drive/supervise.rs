@@ -75,13 +75,13 @@ where
     async fn drive(&self, places: &mut [Pin<&mut dyn Future<Output = ()>>]) {
         // What was done at a workload's deadline isn't due a second time, even if it is still there.
         let mut done = None;
+        let mut waiting = None;
         loop {
             let deadline = self.deadline(done);
             // Without a place among the waiters, it looks for news from time to time.
             let most = if self.is_crowded.get() { LOOK_EVERY } else { Duration::MAX };
             let wake = deadline.min(self.timer.now().plus(most));
             let mut sleep = pin!(self.timer.sleep_until(wake));
-            let mut waiting = None;
             let ended = poll_fn(|cx| {
                 loop {
                     let Ok(demand) = self.update(cx) else { return Poll::Ready(true) };
