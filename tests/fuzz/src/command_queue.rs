@@ -4,31 +4,22 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
-use arbitrary::{Arbitrary, Result, Unstructured};
 use redis_entraid_core::args;
 use redis_entraid_core::command_queue::{CommandError, CommandQueue, CommandSlot, Limits, Ticket};
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, Output, SubmitError, Tag};
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::time::Instant;
 
-/// The memory, and what happens.
-#[derive(Arbitrary, Debug)]
-struct Story {
-    slots: u8,
-    commands: u8,
-    replies: u8,
-    steps: Vec<Step>,
-}
-
-#[derive(Arbitrary, Debug)]
+/// What happens: three bytes say what.
+#[derive(Clone, Copy, Debug)]
 enum Step {
     /// A task enters a command whose reply has so many bytes, with or without a limit.
-    Enter { size: u8, limit: Option<u8> },
-    /// Task number so many is polled, with so many bytes of room.
+    Enter { size: u8, limit: u8 },
+    /// A task is polled, with so many bytes of room.
     Poll { task: u8, room: u8 },
     /// It goes.
     Drop { task: u8 },
-    /// The connection takes so many commands.
+    /// The connection takes commands until it has so many.
     Submit { count: u8 },
     /// The oldest one is answered, or refused for want of a login.
     Answer { noauth: bool },
@@ -38,6 +29,21 @@ enum Step {
     Break { sent: u8 },
     /// Time passes.
     Pass { millis: u8 },
+}
+
+impl Step {
+    fn of([what, first, second]: [u8; 3]) -> Self {
+        match what % 16 {
+            0..=3 => Self::Enter { size: first % 64, limit: second },
+            4..=8 => Self::Poll { task: first, room: second.saturating_add(60) },
+            9 => Self::Drop { task: first },
+            10 | 11 => Self::Submit { count: first % 8 },
+            12 | 13 => Self::Answer { noauth: first % 8 == 0 },
+            14 if first % 2 == 0 => Self::Expire { command: second },
+            14 => Self::Pass { millis: second },
+            _ => Self::Break { sent: first % 8 },
+        }
+    }
 }
 
 struct Task {
@@ -61,18 +67,14 @@ fn reply(id: u64, size: usize) -> String {
     format!("+{id}{}\r\n", "-".repeat(size))
 }
 
-/// Plays `data` as a story.
+/// The first bytes say how much memory there is, the others what happens.
 pub fn check(data: &[u8]) {
-    let story: Result<Story> = Unstructured::new(data).arbitrary();
-    if let Ok(story) = story {
-        play(&story);
-    }
-}
-
-fn play(story: &Story) {
-    let mut slots: Vec<_> = (0..story.slots % 8).map(|_| CommandSlot::new()).collect();
-    let mut commands = vec![0; usize::from(story.commands)];
-    let mut replies = vec![0; usize::from(story.replies)];
+    let Some(([slot_count, command_len, reply_len], steps)) = data.split_first_chunk() else {
+        return;
+    };
+    let mut slots: Vec<_> = (0..slot_count % 8).map(|_| CommandSlot::new()).collect();
+    let mut commands = vec![0; usize::from(*command_len)];
+    let mut replies = vec![0; usize::from(*reply_len)];
     let capacity = replies.len();
     let limits = Limits { queue: LIMIT, reply: LIMIT };
     let mut queue = CommandQueue::new(&mut slots, &mut commands, &mut replies, limits);
@@ -82,20 +84,22 @@ fn play(story: &Story) {
     let (mut executed, mut not_sent) = (Vec::new(), BTreeSet::new());
     // Between a refusal for want of a login and the login, a connection takes no command.
     let mut draining = false;
-    for step in &story.steps {
+    for step in steps.as_chunks().0 {
         draining &= !sent.is_empty();
-        match *step {
+        match Step::of(*step) {
             Step::Enter { size, limit } => {
                 ids += 1;
                 let text = format!("{ids} {size}");
-                let limit = limit.map(|millis| Duration::from_millis(millis.into()));
+                let millis = (limit % 2 == 0).then_some(limit.into());
+                let limit = millis.map(Duration::from_millis);
                 match queue.enter(now, limit, args!["ECHO", &*text]) {
                     Ok(ticket) => tasks.push(Task { id: ids, text, ticket }),
                     Err(error) => assert_eq!(error.outcome(), Outcome::NotSent),
                 }
             }
-            Step::Poll { task, room } if usize::from(task) < tasks.len() => {
-                let Task { id, text, ticket } = &tasks[usize::from(task)];
+            Step::Poll { task, room } if !tasks.is_empty() => {
+                let at = usize::from(task) % tasks.len();
+                let Task { id, text, ticket } = &tasks[at];
                 let mut room = vec![0; usize::from(room)];
                 let args = args!["ECHO", &**text];
                 let Poll::Ready(answer) = queue.poll(now, cx, ticket, args, &mut room) else {
@@ -118,10 +122,10 @@ fn play(story: &Story) {
                     }
                     Err(_) => {}
                 }
-                tasks.remove(usize::from(task));
+                tasks.remove(at);
             }
-            Step::Drop { task } if usize::from(task) < tasks.len() => {
-                let task = tasks.remove(usize::from(task));
+            Step::Drop { task } if !tasks.is_empty() => {
+                let task = tasks.remove(usize::from(task) % tasks.len());
                 queue.withdraw(&task.ticket);
                 let is_sent = sent.iter().any(|sent| sent.id == task.id);
                 if !is_sent && !executed.contains(&task.id) {
@@ -130,7 +134,7 @@ fn play(story: &Story) {
             }
             Step::Submit { count } => queue.submit(now, cx, |until, tag, _, command| {
                 assert!(until > now);
-                if draining || sent.len() >= usize::from(count % 8) {
+                if draining || sent.len() >= usize::from(count) {
                     return Err(SubmitError::Full);
                 }
                 let words = Value::new(command).ok();
