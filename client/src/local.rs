@@ -28,6 +28,7 @@ use nodes::Nodes;
 pub use settings::{Hook, PushHook, Settings};
 use shared::Shared;
 pub use subscriber::Subscriber;
+use supervise::Ends;
 pub use weak_client::WeakClient;
 #[cfg(feature = "postcard")]
 use zeroize::Zeroizing;
@@ -72,7 +73,10 @@ impl<T: Timer + 'static> Local<T> {
         let follower = Follower::new(Handle::new(exchange.clone()));
         let nodes = Rc::new(Nodes::new(exchange.clone()));
         let (driven, known) = (shared.clone(), nodes.clone());
-        let driver = supervise::run(config, exchange, driven, known, connector, source);
+        // Made here: the driver may be dropped before it is polled.
+        let ends =
+            Ends { queue: exchange.clone(), shared: driven.clone(), nodes: Some(known.clone()) };
+        let driver = supervise::run(config, exchange, driven, known, connector, source, ends);
         (Self { follower, shared, nodes }, driver)
     }
 

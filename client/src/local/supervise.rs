@@ -24,9 +24,9 @@ pub(super) async fn run<T: Timer, K: Connector + Clone, S: TokenSource>(
     nodes: Rc<Nodes>,
     connector: K,
     mut source: S,
+    _ends: Ends<T>,
 ) {
     let identity = &shared.identity;
-    let _ends = Ends { queue: queue.clone(), shared: shared.clone(), nodes: Some(nodes.clone()) };
     let keeping = async {
         let supervisor = shared.supervisor();
         let own = pin!(commands(&shared, &config, &queue, supervisor, connector.clone()));

@@ -347,6 +347,22 @@ fn a_handshake_that_nobody_answers_is_named_whoever_loses_patience_first() {
 }
 
 #[test]
+fn nobody_waits_for_a_driver_that_is_dropped_before_it_has_begun() {
+    let bench = Bench::new(Server::default());
+    let (world, timer) = (bench.world.clone(), Calendar(bench.world.clone()));
+    let source = Tokens(bench.fetches.clone(), Duration::ZERO, None, world.clone());
+    let (mut client, driver) =
+        Local::new(Settings::new("cache"), timer, bench.server, source, None);
+    drop(driver);
+    let told = world.run(Instant::from_millis(0), async {
+        let start = client.logged_in().await.unwrap_err();
+        let command = client.command(args!["PING"]).await.map(drop).unwrap_err();
+        (start.to_string(), command.to_string())
+    });
+    assert_eq!(told, Some((Error::Closed.to_string(), Error::Closed.to_string())));
+}
+
+#[test]
 fn the_driver_ends_with_the_last_handle() {
     let world = Rc::new(World::default());
     let server: &'static Server = Box::leak(Box::default());
