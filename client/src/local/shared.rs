@@ -34,6 +34,8 @@ pub(super) struct Shared<T> {
     pub(super) connected: Cell<bool>,
     /// Waiting for one can't help.
     is_hopeless: Cell<bool>,
+    /// Nobody makes one any more.
+    is_over: Cell<bool>,
     /// How many wait for the first one.
     starting: Cell<u32>,
     /// Until when the first one is waited for.
@@ -54,7 +56,8 @@ impl<T: Timer> Shared<T> {
         start_until: Instant,
     ) -> Self {
         let (status, progress) = (RefCell::new(ConnectionStatus::new()), Progress::new());
-        let (connected, is_hopeless, starting) = (Cell::new(false), Cell::new(false), Cell::new(0));
+        let [connected, is_hopeless, is_over] = [const { Cell::new(false) }; 3];
+        let starting = Cell::new(0);
         Self {
             identity,
             node,
@@ -63,6 +66,7 @@ impl<T: Timer> Shared<T> {
             progress,
             connected,
             is_hopeless,
+            is_over,
             starting,
             start_until,
         }
@@ -91,7 +95,7 @@ impl<T: Timer> Shared<T> {
             {
                 return Poll::Ready(Err(error.clone()));
             }
-            if self.identity.is_over() {
+            if self.is_over.get() || self.identity.is_over() {
                 return Poll::Ready(Err(self.over()));
             }
             self.identity.wait(cx);
@@ -105,6 +109,12 @@ impl<T: Timer> Shared<T> {
 
     pub(super) async fn logged_in(&self) -> Result<(), Error> {
         self.started(|shared| shared.status.borrow().connects() > 0).await
+    }
+
+    /// Nobody makes a connection any more: tells who waits for the first one.
+    pub(super) fn end(&self) {
+        self.is_over.set(true);
+        self.identity.wake();
     }
 
     /// Why it has ended.

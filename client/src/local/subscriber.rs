@@ -160,7 +160,7 @@ impl<T: Timer + 'static> Subscriber<T> {
 }
 
 /// The connections of a subscriber: one, and a second one while that takes the first one's place.
-struct Connections<T> {
+struct Connections<T: Timer> {
     shared: Rc<Shared<T>>,
     hub: Arc<SubscriptionHub<RefCell<Mail>>>,
     config: Config,
@@ -190,8 +190,9 @@ impl<T: Timer> Connections<T> {
     }
 }
 
-impl<T> Drop for Connections<T> {
+impl<T: Timer> Drop for Connections<T> {
     fn drop(&mut self) {
+        self.shared.end();
         self.hub.end(&Error::Closed);
     }
 }

@@ -274,6 +274,8 @@ fn with_its_driver_it_is_over() {
         Subscriber::new(Broker::settings(false), timer, broker.clone(), source, None);
     drop(driver);
     let said = broker.world.run(DAY, async {
+        let start = subscriber.logged_in().await.unwrap_err();
+        assert!(matches!(start, Error::Closed) && broker.world.now() == Instant::default());
         let next = subscriber.next().await.map(|_| ()).unwrap_err();
         let subscribed = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
         (matches!(next, Error::Closed), matches!(subscribed, Error::Closed))
