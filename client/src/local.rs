@@ -212,10 +212,19 @@ impl<T: Timer + 'static> Local<T> {
         })
     }
 
-    /// Takes no more commands, of clones neither. The driver closes the connection and ends when those that
-    /// were taken are answered or their time is over.
+    /// Takes no more commands, of clones neither. The driver closes the connections and ends when those that
+    /// were taken are answered or their time is over: [`closed`](Self::closed) waits for that.
     pub fn close(&self) {
         self.follower.home().close();
+    }
+
+    /// Waits until a client that [closes](Self::close) has no connection any more. Its driver may go on for
+    /// a subscriber that uses its tokens.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the client closes all the same.
+    pub async fn closed(&self) {
+        self.shared.ended().await;
     }
 
     /// Has another connection take the place of the one that there is: it logs in first, and gets the next

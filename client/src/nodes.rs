@@ -1,7 +1,7 @@
 //! Where redirections lead: the nodes of a cluster, and handles that go there.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -52,12 +52,26 @@ pub struct Nodes<L: Lock<State>> {
     /// By what connection of the client's own these were learnt.
     learnt: u32,
     known: Vec<(NodeAddress, Handle<L>)>,
+    /// All that may have commands, also those that are not known any more.
+    open: Vec<Weak<CommandQueue<L>>>,
+    is_closed: bool,
 }
 
 impl<L: Lock<State>> Nodes<L> {
     /// None yet, of a client whose own connection is `home`'s: commands have the same limits there.
     pub fn new(home: Arc<CommandQueue<L>>) -> Self {
-        Self { home, learnt: 0, known: Vec::new() }
+        Self { home, learnt: 0, known: Vec::new(), open: Vec::new(), is_closed: false }
+    }
+
+    /// Takes no more commands for any node: as [`Handle::close`] for each of them. What is redirected from
+    /// then on is refused.
+    pub fn close(nodes: &impl Lock<Self>) {
+        let mut locked = nodes.lock();
+        locked.is_closed = true;
+        let open = core::mem::take(&mut locked.open);
+        drop(locked);
+        // It may wake somebody.
+        open.iter().filter_map(Weak::upgrade).for_each(|queue| queue.close());
     }
 
     /// A handle on the connection to `node`. If there is none, `start` keeps one
@@ -71,7 +85,7 @@ impl<L: Lock<State>> Nodes<L> {
         start: impl FnOnce(Arc<CommandQueue<L>>),
     ) -> Handle<L> {
         let mut locked = nodes.lock();
-        let Self { home, learnt, known } = &mut *locked;
+        let Self { home, learnt, known, open, is_closed } = &mut *locked;
         let connection = home.connection();
         let outdated = match core::mem::replace(learnt, connection) == connection {
             true => Vec::new(),
@@ -95,11 +109,20 @@ impl<L: Lock<State>> Nodes<L> {
         // It ends without a handle: there is one before it begins.
         let kept = Handle::new(exchange.clone());
         let handle = kept.another();
-        known.push((node.clone(), kept));
+        let is_closed = *is_closed;
+        if !is_closed {
+            known.push((node.clone(), kept));
+            open.retain(|queue| queue.strong_count() > 0);
+            open.push(Arc::downgrade(&exchange));
+        }
         drop(locked);
         // It may wake somebody.
         drop((ended, outdated));
-        start(exchange);
+        if is_closed {
+            exchange.end(&Error::Closed)
+        } else {
+            start(exchange)
+        }
         handle
     }
 }

@@ -297,7 +297,7 @@ impl<C: Connect> Builder<C> {
                 let status = status.at(node.address.clone(), node.port);
                 // Nodes come and go: one is only dialed for a command.
                 let supervisor = dialer.supervisor().on_demand();
-                runtime.spawn(commands(dialer.clone(), status, supervisor, queue));
+                runtime.spawn(commands(dialer.clone(), status, supervisor, queue))
             });
             Nodes::new(queue.clone(), start)
         };

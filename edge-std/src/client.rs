@@ -164,6 +164,8 @@ impl Client {
     pub async fn close(self) {
         self.follower.home().close();
         self.status.ended().await;
+        // What was redirected before that is answered by a node.
+        self.nodes.close().await;
     }
 
     /// Has another connection take the place of the one that there is. It logs in first; the old one

@@ -1,30 +1,48 @@
 //! The nodes of a cluster that redirections have led to.
 
 use core::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redis_entraid_client::{NodeAddress, State};
+use tokio::task::JoinHandle;
 
 use crate::client::{CommandQueue, Handle};
 
 /// Starts the task that keeps a connection to a node, for the handles of an exchange.
-type Start = Box<dyn Fn(&NodeAddress, Arc<CommandQueue>) + Send + Sync>;
+type Start = Box<dyn Fn(&NodeAddress, Arc<CommandQueue>) -> JoinHandle<()> + Send + Sync>;
 
 /// Connections to nodes, shared by the handles of a client.
 pub(crate) struct Nodes {
     start: Start,
     known: Mutex<redis_entraid_client::Nodes<Mutex<State>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Nodes {
     pub(crate) fn new(home: Arc<CommandQueue>, start: Start) -> Arc<Self> {
-        Arc::new(Self { start, known: Mutex::new(redis_entraid_client::Nodes::new(home)) })
+        let known = Mutex::new(redis_entraid_client::Nodes::new(home));
+        Arc::new(Self { start, known, tasks: Mutex::default() })
     }
 
     /// A handle on the connection to the node at `address`, which may have to be made.
     pub(crate) fn handle(&self, address: &NodeAddress) -> Handle {
-        let start = |exchange| (self.start)(address, exchange);
+        let start = |queue| {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.retain(|task| !task.is_finished());
+            tasks.push((self.start)(address, queue));
+        };
         redis_entraid_client::Nodes::handle(&self.known, address, start)
+    }
+
+    /// Takes no more commands, and waits until those that were taken are answered.
+    pub(crate) async fn close(&self) {
+        redis_entraid_client::Nodes::close(&self.known);
+        let tasks =
+            core::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // One that was aborted has ended too.
+            let _ = task.await;
+        }
     }
 }
 

@@ -23,4 +23,4 @@ for (let left = Number(env.COUNT ?? Infinity); left > 0; left -= 1) {
   }
   await new Promise((resolve) => setTimeout(resolve, 1000));
 }
-redis.close();
+await redis.close();

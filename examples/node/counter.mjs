@@ -25,4 +25,4 @@ for (let left = Number(process.env.COUNT ?? Infinity); left > 0; left -= 1) {
   }
   await sleep(1000);
 }
-redis.close();
+await redis.close();

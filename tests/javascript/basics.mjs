@@ -110,9 +110,19 @@ check((await failure(redis.command('PING', { timeout: 'soon' }))) instanceof Typ
 
 const slow = failure(redis.command('BLPOP', 'nothing', 100));
 await sleep(100);
-redis.close();
-check((await slow).outcome === 'Unknown', 'close fails what has no reply');
+redis.destroy();
+check((await slow).outcome === 'Unknown', 'destroy fails what has no reply');
 check((await failure(redis.command('PING'))).outcome === 'NotSent', 'and what comes after it');
+
+// More than are under way at once.
+const leaving = await connect({ ...common, provider });
+const given = Array.from({ length: 5000 }, () => leaving.command('INCR', 'left'));
+const popped = leaving.command('BLPOP', 'nothing', 0.2);
+const closing = leaving.close();
+const after = failure(leaving.command('INCR', 'left'));
+await Promise.all([closing, leaving.close()]);
+check((await Promise.all(given)).at(-1) === 5000 && (await popped) === null, 'close answers what was given before');
+check((await after).outcome === 'NotSent' && !leaving.health().isConnected, 'and takes nothing more');
 
 // A transport that is open already.
 const transport = await dial({ address: host, port: common.port, serverName: host });

@@ -48,8 +48,8 @@ impl Nodes {
         })
     }
 
-    /// Drives the connections to them beside the client's `own`, until that ends: who has a handle at
-    /// a node has one there too.
+    /// Drives the connections to them beside the client's `own`, until that ends and they have answered
+    /// what they were given: who has a handle at a node has one there too.
     pub(super) async fn keep<T: Timer, K: Connector + Clone>(
         &self,
         mut own: Pin<&mut dyn Future<Output = ()>>,
@@ -57,16 +57,18 @@ impl Nodes {
         connector: &K,
     ) {
         let mut open: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        let mut is_closing = false;
         poll_fn(|cx| {
-            if own.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if !is_closing && own.as_mut().poll(cx).is_ready() {
+                is_closing = true;
+                nodes::Nodes::close(&self.known);
             }
             set_waker(&mut self.driver.borrow_mut(), cx);
             for new in self.new.take() {
                 open.push(Box::pin(keep(identity, connector.clone(), new)));
             }
             open.retain_mut(|node| node.as_mut().poll(cx).is_pending());
-            Poll::Pending
+            if is_closing && open.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await
     }

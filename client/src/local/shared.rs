@@ -111,10 +111,22 @@ impl<T: Timer> Shared<T> {
         self.started(|shared| shared.status.borrow().connects() > 0).await
     }
 
-    /// Nobody makes a connection any more: tells who waits for the first one.
+    /// Nobody makes a connection any more: tells who waits for the first one, or for the last one's end.
     pub(super) fn end(&self) {
         self.is_over.set(true);
         self.identity.wake();
+    }
+
+    /// Waits until nobody makes a connection any more.
+    pub(super) async fn ended(&self) {
+        poll_fn(|cx| {
+            if self.is_over.get() || self.identity.is_over() {
+                return Poll::Ready(());
+            }
+            self.identity.wait(cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Why it has ended.

@@ -31,6 +31,7 @@ pub(super) async fn run<T: Timer, K: Connector + Clone, S: TokenSource>(
         let supervisor = shared.supervisor();
         let own = pin!(commands(&shared, &config, &queue, supervisor, connector.clone()));
         nodes.keep(own, identity, &connector).await;
+        shared.end();
         identity.alone().await;
     };
     // Pinned here: a future that is handed over has its room twice.

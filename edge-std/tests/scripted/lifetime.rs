@@ -92,6 +92,29 @@ async fn a_client_that_closes_has_all_its_replies_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_closes_has_the_replies_of_nodes_first() {
+    let server = Server::new(|heard| match (heard.connection, &*heard.command) {
+        (0, "GET key") => Some(Answer::Raw("-MOVED 1 10.0.0.2:8500\r\n")),
+        (1, "GET key") => Some(Answer::After(Duration::from_millis(100), "+there\r\n")),
+        _ => None,
+    });
+    let redis = server.client().connect().await.unwrap();
+    let mut other = redis.clone();
+    let command = tokio::spawn(async move {
+        let value = other.command(args!["GET", "key"]).await;
+        (value.map(|value| value.str().unwrap().to_owned()), other)
+    });
+    sleep(Duration::from_millis(50)).await;
+    let begun = Instant::now();
+    redis.close().await;
+    assert_eq!(begun.elapsed().as_millis(), 50);
+    let (value, mut other) = command.await.unwrap();
+    assert_eq!(value.unwrap(), "there");
+    assert!(matches!(other.command(args!["GET", "key"]).await, Err(Error::Closed)));
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_without_a_connection_closes_when_the_time_of_its_commands_is_over() {
     let (redis, _) = later();
     let mut other = redis.clone();

@@ -80,7 +80,7 @@ const afterwards = async (redis: Client, env: Env) => {
     // The old token serves on.
     console.error(String(error));
   } finally {
-    redis.close();
+    await redis.close();
   }
 };
 

@@ -127,8 +127,22 @@ impl RawClient {
         RawSubscriber::beside(&self.host, self.handles.clone())
     }
 
-    /// Ends it, and the connection with it.
-    pub fn close(&self) {
+    /// Takes no more commands, and ends when those that were taken are answered.
+    pub fn close(&self) -> Promise {
+        let handles = self.handles.clone();
+        promised(async move {
+            // Those that were given before it are let in before it.
+            handles.gate.come().entered().await;
+            let client = handles.weak.enter();
+            client.close();
+            client.closed().await;
+            handles.ending.end();
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    /// Ends it at once, and the connection with it.
+    pub fn destroy(&self) {
         self.handles.ending.end();
     }
 }

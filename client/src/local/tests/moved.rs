@@ -39,6 +39,30 @@ pub(super) async fn get(client: &mut Local<Calendar>, key: &str) -> String {
 }
 
 #[test]
+fn a_client_that_closes_has_the_replies_of_nodes_first() {
+    let mut broker = Broker::new(cluster);
+    broker.lag = (1, Duration::from_millis(100));
+    with(&broker, Broker::settings(false), async |mut client, broker| {
+        let (closing, mut value, mut closed) = (client.clone(), None, None);
+        let getting = async {
+            value = Some(get(&mut client, "a").await);
+            core::future::pending().await
+        };
+        let close = async {
+            broker.sleep(Duration::from_millis(50)).await;
+            closing.close();
+            closing.closed().await;
+            closed = Some((broker.world.now().as_millis(), broker.open()));
+        };
+        redis_entraid_core::drive::either(getting, close).await;
+        // Login and command are one flight.
+        assert_eq!((value.as_deref(), closed), (Some("at a"), Some((100, 0))));
+        let refused = client.command(args!["GET", "a"]).await.map(drop);
+        assert!(matches!(refused, Err(Error::Closed)) && broker.connects() == 2);
+    });
+}
+
+#[test]
 fn a_redirected_command_goes_to_the_address_under_the_configured_name() {
     let events = Rc::<RefCell<Vec<_>>>::default();
     let mut settings = Broker::settings(false);

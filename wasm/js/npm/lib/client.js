@@ -26,16 +26,20 @@ const made = (Raw, options) => {
   return new Raw(makeHost(options), raw, snapshotOf(options.snapshot));
 };
 
-/** What was made, when all that it takes has worked. */
-const opened = async (one, ...steps) => {
+/** What was made, when all that it takes has worked; else it is ended. */
+const opened = async (one, end, ...steps) => {
   try {
     for (const step of steps) await step();
     return one;
   } catch (error) {
-    one.close();
+    end();
     throw error;
   }
 };
+
+/** A subscriber that is logged in, when all that it takes has worked. */
+const subscribed = (subscriber, ...steps) =>
+  opened(subscriber, () => subscriber.close(), () => subscriber.loggedIn(), ...steps);
 
 const OPTIONS = ['timeout', 'signal'];
 const NO_OPTIONS = {};
@@ -162,18 +166,23 @@ export class Client {
   /** Makes a subscriber and waits until it is subscribed to `channels`. */
   async subscribe(...channels) {
     const subscriber = this.subscriber();
-    return opened(subscriber, () => subscriber.loggedIn(), () => subscriber.subscribe(...channels));
+    return subscribed(subscriber, () => subscriber.subscribe(...channels));
   }
 
   /** The same for patterns of channels. */
   async psubscribe(...patterns) {
     const subscriber = this.subscriber();
-    return opened(subscriber, () => subscriber.loggedIn(), () => subscriber.psubscribe(...patterns));
+    return subscribed(subscriber, () => subscriber.psubscribe(...patterns));
   }
 
-  /** Ends it, and the connection with it, and its subscribers. What has no reply yet fails. */
+  /** Takes no more commands, and resolves when those that were given are answered and it has ended. */
   close() {
-    this.#raw.close();
+    return this.#raw.close();
+  }
+
+  /** Ends it at once, and its subscribers. What has no reply yet fails. */
+  destroy() {
+    this.#raw.destroy();
   }
 }
 
@@ -181,11 +190,11 @@ export class Client {
  * the login. */
 export const connect = async (options) => {
   const client = new Client(options);
-  return opened(client, () => client.connected());
+  return opened(client, () => client.destroy(), () => client.connected());
 };
 
 /** Makes a subscriber without a client, and waits until the server has accepted its login. */
 export const listen = async ({ bytes = false, ...options }) => {
   const subscriber = new Subscriber(made(RawSubscriber, options), bytes);
-  return opened(subscriber, () => subscriber.loggedIn());
+  return subscribed(subscriber);
 };

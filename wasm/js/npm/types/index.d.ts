@@ -288,8 +288,11 @@ export declare class Client {
   subscribe(...channels: Argument[]): Promise<Subscriber>;
   /** The same for patterns of channels. */
   psubscribe(...patterns: Argument[]): Promise<Subscriber>;
-  /** Ends it, and the connection with it, and its subscribers. What has no reply yet fails. */
-  close(): void;
+  /** Takes no more commands. Resolves when those that were given are answered, or their time is over, and
+   * connection and subscribers are closed. */
+  close(): Promise<void>;
+  /** Closes the connection at once, and its subscribers. A command without a reply fails. */
+  destroy(): void;
 }
 
 /** What a subscriber hears. */
