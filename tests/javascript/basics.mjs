@@ -116,12 +116,12 @@ check((await failure(redis.command('PING'))).outcome === 'NotSent', 'and what co
 
 // More than are under way at once.
 const leaving = await connect({ ...common, provider });
-const given = Array.from({ length: 5000 }, () => leaving.command('INCR', 'left'));
+const answered = Array.from({ length: 5000 }, () => leaving.command('INCR', 'left'));
 const popped = leaving.command('BLPOP', 'nothing', 0.2);
 const closing = leaving.close();
 const after = failure(leaving.command('INCR', 'left'));
 await Promise.all([closing, leaving.close()]);
-check((await Promise.all(given)).at(-1) === 5000 && (await popped) === null, 'close answers what was given before');
+check((await Promise.all(answered)).at(-1) === 5000 && (await popped) === null, 'close answers what was given before');
 check((await after).outcome === 'NotSent' && !leaving.health().isConnected, 'and takes nothing more');
 
 // A transport that is open already.

@@ -33,9 +33,14 @@ const modes = {
   },
   async 'closes-a-client'() {
     const redis = await connect(common);
+    redis.command('BLPOP', 'nothing', 1);
+    await redis.close();
+  },
+  async 'destroys-a-client'() {
+    const redis = await connect(common);
     await redis.command('PING');
     redis.command('BLPOP', 'nothing', 0).catch(() => {});
-    redis.close();
+    redis.destroy();
   },
   async 'closes-a-subscriber'() {
     const subscriber = await listen(common);

@@ -6,6 +6,7 @@ use alloc::string::ToString;
 use core::cell::{Cell, RefCell};
 use core::error::Error as StdError;
 use core::future::{Future, poll_fn};
+use core::pin::Pin;
 use core::task::Poll;
 
 use super::boxed::Boxed;
@@ -82,7 +83,7 @@ impl<T: Timer> Shared<T> {
     }
 
     /// Waits for the first connection, or login.
-    pub(super) async fn started(&self, is_there: impl Fn(&Self) -> bool) -> Result<(), Error> {
+    pub(super) async fn started(&self, is_there: fn(&Self) -> bool) -> Result<(), Error> {
         let _waiting = self.identity.tokens.waiting();
         let _starting = Starting::new(&self.starting);
         self.identity.wake();
@@ -141,10 +142,10 @@ impl<T: Timer> Shared<T> {
         self.status.borrow().too_late(now, has_token, &self.endpoint())
     }
 
-    /// Waits for `executed` as long as there is time.
+    /// Waits for `executed` as long as there is time. Whatever it is: it is the same code.
     pub(super) async fn in_time(
         &self,
-        executed: impl Future<Output = Result<(), Error>>,
+        executed: Pin<&mut (dyn Future<Output = Result<(), Error>> + '_)>,
     ) -> Result<(), Error> {
         match timeout_at(&self.identity.timer, self.identity.until, executed).await {
             Some(executed) => executed,

@@ -58,28 +58,45 @@ impl RawClient {
 
     /// Waits for a connection, on which nothing was heard yet.
     pub fn connected(&self) -> Promise {
-        self.done(async |client| client.connected().await)
+        self.until(Goal::Connected)
     }
 
     /// Waits for the answer to the login.
     #[wasm_bindgen(js_name = loggedIn)]
     pub fn logged_in(&self) -> Promise {
-        self.done(async |client| client.logged_in().await)
+        self.until(Goal::LoggedIn)
     }
 
     /// Fetches the next token if it is due.
     #[wasm_bindgen(js_name = refreshIfDue)]
     pub fn refresh_if_due(&self) -> Promise {
-        self.done(async |client| client.refresh_if_due().await)
+        self.until(Goal::Refreshed)
     }
 
-    fn done(
-        &self,
-        waiting: impl AsyncFnOnce(&Local<JsClock>) -> Result<(), Error> + 'static,
-    ) -> Promise {
+    /// Takes no more commands, and ends when those that were taken are answered.
+    pub fn close(&self) -> Promise {
+        self.until(Goal::Closed)
+    }
+
+    fn until(&self, goal: Goal) -> Promise {
         let (host, handles) = (self.host.clone(), self.handles.clone());
         promised(async move {
-            let done = waiting(&handles.weak.enter()).await;
+            if let Goal::Closed = goal {
+                // Commands that were given before are let in before.
+                handles.gate.come().entered().await;
+            }
+            let client = handles.weak.enter();
+            let done = match goal {
+                Goal::Connected => client.connected().await,
+                Goal::LoggedIn => client.logged_in().await,
+                Goal::Refreshed => client.refresh_if_due().await,
+                Goal::Closed => {
+                    client.close();
+                    client.closed().await;
+                    handles.ending.end();
+                    Ok(())
+                }
+            };
             done.map(|()| JsValue::UNDEFINED).map_err(|error| thrown(&host, &error))
         })
     }
@@ -127,24 +144,19 @@ impl RawClient {
         RawSubscriber::beside(&self.host, self.handles.clone())
     }
 
-    /// Takes no more commands, and ends when those that were taken are answered.
-    pub fn close(&self) -> Promise {
-        let handles = self.handles.clone();
-        promised(async move {
-            // Those that were given before it are let in before it.
-            handles.gate.come().entered().await;
-            let client = handles.weak.enter();
-            client.close();
-            client.closed().await;
-            handles.ending.end();
-            Ok(JsValue::UNDEFINED)
-        })
-    }
-
     /// Ends it at once, and the connection with it.
     pub fn destroy(&self) {
         self.handles.ending.end();
     }
+}
+
+/// What is waited for. One future for all of them: code is what a module is large by.
+#[derive(Clone, Copy)]
+enum Goal {
+    Connected,
+    LoggedIn,
+    Refreshed,
+    Closed,
 }
 
 /// The core knows better what became of a command that has had its time.

@@ -108,6 +108,7 @@ fn a_process_lives_as_long_as_its_work() {
                 "leaves-a-provider",
                 "leaves-a-provider-that-waits",
                 "closes-a-client",
+                "destroys-a-client",
                 "closes-a-subscriber",
                 "closes-at-once",
             ] {
