@@ -1,43 +1,43 @@
-/** The scope of Azure Managed Redis, for providers of your own. */
+/** The scope to request a token for, in a provider of your own. */
 export declare const SCOPE: 'https://redis.azure.com/.default';
 
-/** Two streams: what `connect()` of Workers, `Deno.connect()` and `Duplex.toWeb()` of Node give. */
+/** A connection as two streams of bytes, as `connect()` in Workers, `Deno.connect()` and Node's `Duplex.toWeb()` return. */
 export interface Transport {
   readonly readable: ReadableStream<any>;
   readonly writable: WritableStream<any>;
-  /** The address that was reached: a cluster may call the server so. */
+  /** The address that was reached. A cluster may use it in `MOVED` for this server. */
   readonly remoteAddress?: string;
   /** Closes both. */
   close?(): unknown;
 }
 
-/** Whom to connect to. */
+/** What to connect to. */
 export interface Target {
-  /** What to dial. */
+  /** The host name or IP address to dial. */
   readonly address: string;
   readonly port: number;
-  /** The name that the server's certificate must be for. */
+  /** The name to verify the server's certificate for. */
   readonly serverName: string;
   /**
-   * A cluster has said so: `address` is a node's, which answers by the server's name too. Where that
-   * can't be verified at another address, dial `serverName` with this `port`.
+   * Whether `address` is a cluster node's, from a `MOVED`. If you can't verify `serverName` at another address,
+   * dial `serverName` with this `port`: nodes answer there too.
    */
   readonly redirected?: boolean;
   /**
-   * By how many places the addresses of a name are to be turned, where a `connect` can choose among them:
-   * where a server was reached the last time and nobody could log in, another address comes first.
+   * Which of a name's addresses to try first, modulo their number. It goes up when a server was reached and no
+   * login succeeded there. Ignore it if you can't choose.
    */
   readonly turn?: number;
-  /** Aborted when nobody waits for the connection any more. */
+  /** Aborted when the connection isn't needed any more, or took too long. */
   readonly signal: AbortSignal;
-  /** Says what is waited for from now on, so that the error of a dial that takes too long can say it. */
+  /** Call it when a stage begins: if the dial takes too long, its error names the stage. */
   readonly begins?: (stage: 'name' | 'tcp' | 'tls') => void;
 }
 
-/** Opens connections. An error may have a `kind`: `name`, `unreachable`, `tls`, `host`. */
+/** Opens a connection. An error that it throws may have a `kind`: `name`, `unreachable`, `tls` or `host`. */
 export type Connect = (target: Target) => Transport | Promise<Transport>;
 
-/** A token, in any form in which providers give one. */
+/** A token, in the form that `@azure/identity`, MSAL, or a token endpoint returns. */
 export type Token =
   | string
   | ({ readonly user?: string } & TokenText & TokenLife);
@@ -48,7 +48,7 @@ export type TokenText =
   | { readonly accessToken: string }
   | { readonly access_token: string };
 
-/** How long it lives; what is missing is read from the token. */
+/** How long a token lives. What is missing is read from the token itself. */
 export interface TokenLife {
   /** Milliseconds since 1970, as `@azure/identity` has it. */
   readonly expiresOnTimestamp?: number;
@@ -56,19 +56,19 @@ export interface TokenLife {
   /** A date, as MSAL has it, or seconds since 1970. */
   readonly expiresOn?: Date | number | string | null;
   readonly expires_on?: number | string;
-  /** Seconds from when it was asked for. */
+  /** Seconds from the request. */
   readonly expiresIn?: number;
   readonly expires_in?: number | string;
   readonly refresh_in?: number | string;
 }
 
 /**
- * Yields a token. An error may have a `kind`: `transient` (the default), `throttled`, or
+ * Returns a new token. An error that it throws may have a `kind`: `transient` (the default), `throttled`, or
  * `configuration` if trying again soon can't help.
  */
 export type TokenFunction = (options: { signal: AbortSignal }) => Promise<Token | null>;
 
-/** An identity that is asked for over `fetch`: see `clientSecret`, `managedIdentity`, `fromEnv`. */
+/** An identity whose tokens are fetched over HTTP. `clientSecret`, `managedIdentity` and `fromEnv` return one. */
 export interface Identity {
   readonly variable: (name: string) => unknown;
   readonly fetch?: Fetch | undefined;
@@ -82,26 +82,26 @@ export declare function clientSecret(options: {
   tenantId: string;
   clientId: string;
   clientSecret: string;
-  /** Of another cloud than the public one. */
+  /** The authority of another cloud. The default is the public one's, `https://login.microsoftonline.com`. */
   authorityHost?: string | undefined;
   fetch?: Fetch | undefined;
 }): Identity;
 
-/** The managed identity of this machine; or of this app, with `endpoint` and `header`. */
+/** The managed identity of this virtual machine, or of this app if there are `endpoint` and `header`. */
 export declare function managedIdentity(options?: {
-  /** Which one, if there are several: one of these. */
+  /** Which identity, if there are several. Give at most one of `clientId`, `objectId` and `resourceId`. */
   clientId?: string | undefined;
   objectId?: string | undefined;
   resourceId?: string | undefined;
   /** `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` of App Service, Functions or Container Apps. */
   endpoint?: string | undefined;
   header?: string | undefined;
-  /** Where the metadata service is, if not at its address. */
+  /** The metadata service's URL. The default is `http://169.254.169.254`. */
   imds?: string | undefined;
   fetch?: Fetch | undefined;
 }): Identity;
 
-/** The identity that variables describe: `AZURE_CLIENT_SECRET` and others, as Azure's tools have it. */
+/** The identity that environment variables describe, such as `AZURE_CLIENT_SECRET`, by the names of Azure's tools. */
 export declare function fromEnv(
   env: Readonly<Record<string, unknown>>,
   options?: { fetch?: Fetch | undefined },
@@ -109,31 +109,31 @@ export declare function fromEnv(
 
 /** When tokens are renewed. */
 export interface RefreshPolicy {
-  /** After which share of its life, 0 to 1. */
+  /** The share of a token's life after which the next one is fetched, 0 to 1. */
   expirationRefreshRatio?: number;
-  /** So many milliseconds before its end at the latest. */
+  /** The latest time to fetch the next token, in milliseconds before the end of the old one. */
   lowerRefreshBound?: number;
-  /** What a request for a token may take, in milliseconds: 30,000, and 5,000 for a manager in Workers. */
+  /** The time limit of one token request, in milliseconds. The default is 30,000, and 5,000 for a manager in Workers. */
   tokenRequestTimeout?: number;
-  /** How a request that failed is repeated. */
+  /** How a failed request is repeated. */
   retry?: RetryPolicy;
 }
 
-/** How a request for a token that failed is repeated: quickly at first, then slowly, and for ever. */
+/** How a failed token request is repeated: first quickly, then slowly, without end. */
 export interface RetryPolicy {
-  /** How many quick attempts follow a failure: 5. */
+  /** The number of quick attempts after a failure. The default is 5. */
   maxAttempts?: number;
-  /** The wait before the first of them, in milliseconds: 1000. It is never shorter than a second. */
+  /** The wait before the first quick attempt, in milliseconds. The default is 1000, and the least. */
   initialDelay?: number;
-  /** The longest wait between quick attempts, in milliseconds: 30,000. */
+  /** The longest wait between quick attempts, in milliseconds. The default is 30,000. */
   maxDelay?: number;
-  /** What the wait is multiplied by from one attempt to the next, a whole number: 2. */
+  /** The factor by which the wait grows with each attempt, a whole number. The default is 2. */
   backoffMultiplier?: number;
-  /** The wait between slow attempts, in milliseconds: 60,000. */
+  /** The wait between slow attempts, in milliseconds. The default is 60,000. */
   slowDelay?: number;
 }
 
-/** Something that happened, for logs. Never a token in it. */
+/** What happened, for logs. It never contains a token. */
 export interface RedisEvent {
   readonly name:
     | 'refreshed'
@@ -146,71 +146,72 @@ export interface RedisEvent {
     | 'disconnected'
     | 'dial-failed'
     | 'other';
-  /** A sentence. */
+  /** What happened, as a sentence. */
   readonly message: string;
 }
 
-/** What tokens are got with. */
+/** How to get tokens. */
 export interface TokenOptions {
   provider: TokenFunction | Identity;
   policy?: RefreshPolicy | undefined;
-  /** What the first token, and the first connection, may take together. The default is 30,000. */
+  /** The time limit for the first token and the first connection together, in milliseconds. The default is 30,000. */
   startTimeout?: number | undefined;
   onEvent?: ((event: RedisEvent) => void) | undefined;
-  /** In place of the host's, for identities. */
+  /** Used by identities instead of the global `fetch`. */
   fetch?: Fetch | undefined;
 }
 
-/** What may be chosen. All times are milliseconds. */
+/** The options of a client or a subscriber. All times are in milliseconds. */
 export interface Options extends TokenOptions {
   /** The server's name, `<name>.<region>.redis.azure.net`. */
   host?: string | undefined;
   /** The default is 10000. */
   port?: number | undefined;
-  /** What is dialed in place of the server's name. The name is verified as ever. */
+  /** The address to dial instead of `host`. The certificate is still verified for `host`. */
   address?: string | undefined;
-  /** Opens connections, again when one broke: `connectNode()`, `connectDeno()`, `connectWorkers()`. */
+  /** Opens connections, a new one whenever one has ended: `connectNode()`, `connectDeno()` or `connectWorkers()`. */
   connect?: Connect | undefined;
-  /** One connection that is open already. When it ends, so does the client. */
+  /** A connection that is open already, instead of `connect`. The client ends with it. */
   transport?: Transport | undefined;
-  /** The default is 3. */
+  /** The version of RESP. The default is 3. */
   protocol?: 2 | 3 | undefined;
-  /** The name under which the server lists the connection. */
+  /** The connection's name in the server's `CLIENT LIST`. */
   name?: string | undefined;
-  /** Nobody else uses this client: `MULTI` and `WATCH` may be commands of their own. Else they are
-   * refused, since other calls would come between. */
+  /** Allows `MULTI` and `WATCH` as commands of their own. Use such a client for one task only: commands of
+   * others would become part of the transaction. */
   dedicated?: boolean | undefined;
-  /** For programs that live for one request: no token is fetched before it has to be, or somebody
-   * calls `refreshIfDue`. */
+  /** For programs that run for one request: fetches a token only when there is no live one, or in
+   * `refreshIfDue`. */
   oneRequest?: boolean | undefined;
-  /** When everything is over, counted from here. */
+  /** The time after which the client and all of its calls end, from when it is made. */
   deadline?: number | undefined;
-  /** How long a command may wait to be sent: while there is no connection, and behind others. The
-   * default is `commandTimeout`. */
+  /** How long a command may wait to be sent, behind others or for a connection. The default is
+   * `commandTimeout`. */
   queueTimeout?: number | undefined;
-  /** How long a command may wait for its reply from when it was sent, besides the time that it blocks at
-   * the server by itself. The default is 5,000: `BLPOP key 0` is waited for as long as it takes. */
+  /** How long a command may wait for its reply after it was sent. The default is 5,000. The time that a
+   * command blocks at the server is added: `BLPOP key 0` has no limit. */
   commandTimeout?: number | undefined;
-  /** After so much silence the server is asked whether it is there. The default is 240,000. */
+  /** The silence after which a `PING` is sent. The default is 240,000. */
   pingInterval?: number | undefined;
   /** The largest reply, in bytes. The default is 64 MiB. */
   maxReply?: number | undefined;
-  /** How a subscriber's connection is replaced that can't log in again, as with protocol 2: it ends
-   * first, with a gap (the default), or another one takes over, and messages may come twice. */
+  /** How a subscriber's connection is replaced before its token ends, where it can't log in again (protocol 2).
+   * `break`, the default: it ends first, and messages may be missed. `overlap`: a second one takes over, and
+   * messages may come twice. */
   replacement?: 'break' | 'overlap' | undefined;
-  /** How many bytes of messages a subscriber keeps that were not read yet. The default is 1 MiB. */
+  /** The largest size of a subscriber's unread messages, in bytes. The default is 1 MiB. */
   backlog?: number | undefined;
-  /** Hears what the server sends the client unasked, as the keys that `CLIENT TRACKING` reports. */
+  /** Called with each push of the server, such as the invalidated keys of `CLIENT TRACKING`. */
   onPush?: ((push: Reply) => void) | undefined;
-  /** A token that was kept: see `changedSnapshot`. It is only used for the identity that it was made
-   * for. Providers that are functions are taken for one identity: keep a snapshot for each. */
+  /** A token from `changedSnapshot` of an earlier client. It is used only if it is for the same identity. All
+   * provider functions count as one identity: keep a snapshot for each. */
   snapshot?: Uint8Array | ArrayBuffer | null | undefined;
 }
 
-/** A part of a command. */
+/** An argument of a command. */
 export type Argument = string | number | bigint | Uint8Array;
 
-/** A reply. A string that isn't UTF-8 comes as bytes; an error inside of others is a value. */
+/** A reply. A string that isn't UTF-8 is a `Uint8Array`. An error inside another reply is a value, not thrown. */
 export type Reply =
   | string
   | number
@@ -223,31 +224,31 @@ export type Reply =
   | Map<Reply, Reply>
   | Set<Reply>;
 
-/** For how long somebody waits for a command, or for a pipeline. */
+/** How long to wait for a command or a pipeline. */
 export interface CallOptions {
-  /** So many milliseconds, instead of `commandTimeout`, wherever the command is then: in line, on its
-   * way, or blocking at the server, as `BLPOP key 0`. */
+  /** The time limit of the whole call in milliseconds, instead of `queueTimeout` and `commandTimeout`. It also
+   * ends a command that blocks at the server, such as `BLPOP key 0`. */
   timeout?: number | undefined;
-  /** Gives it up when it is aborted: the call is rejected with the signal's reason. What was not sent
-   * by then is never sent; what was may be executed. */
+  /** Ends the call when it is aborted: the call rejects with the signal's reason. A command that was not sent by
+   * then is never sent; one that was sent may be executed. */
   signal?: AbortSignal | undefined;
 }
 
-/** How a client stands. */
+/** The state of a client's connection and token. */
 export interface Health {
   readonly isConnected: boolean;
-  /** Whether a command that is sent now will be sent: for readiness probes. It stays so while the client
-   * logs in again, and ends when a reply is overdue. */
+  /** Whether the connection takes commands now, for readiness probes. It stays true while the client logs in
+   * again, and becomes false when a reply is overdue. */
   readonly isReady: boolean;
-  /** Logins on new connections, and with newer tokens on live ones. */
+  /** The number of logins on new connections (`connects`), and with newer tokens on live ones (`reauths`). */
   readonly connects: number;
   readonly reauths: number;
   readonly token: {
     readonly requests: number;
-    /** New tokens, the first one included. */
+    /** The number of new tokens, including the first. */
     readonly refreshes: number;
     readonly failures: number;
-    /** Tokens that a server refused. */
+    /** The number of tokens that a server refused. */
     readonly rejections: number;
     /** Milliseconds; `undefined` without a token. */
     readonly age: number | undefined;
@@ -258,116 +259,115 @@ export interface Health {
 /** A client on one connection, which it keeps open and logged in. */
 export declare class Client {
   constructor(options: Options);
-  /** Waits until there is a connection, on which nothing was heard yet. */
+  /** Waits until there is a connection. The login is not answered yet. */
   connected(): Promise<void>;
   /** Waits until the server has accepted the login. */
   loggedIn(): Promise<void>;
-  /** Sends a command and comes to its reply. Calls may come at any time; they are answered in order. */
+  /** Sends a command and resolves to its reply. You need not wait for one call before the next: commands are sent
+   * in the order of the calls. */
   command(...args: Argument[]): Promise<Reply>;
   command(...args: [...Argument[], CallOptions]): Promise<Reply>;
-  /** The same, with strings as bytes. */
+  /** Sends a command and resolves to its reply, with all strings as bytes. */
   commandBytes(...args: Argument[]): Promise<Reply>;
   commandBytes(...args: [...Argument[], CallOptions]): Promise<Reply>;
-  /** Sends commands one behind the other, and resolves to all replies; an error is one of them. A
-   * `timeout` is for all of them together. What lies between `MULTI` and `EXEC` is sent as a whole or
-   * not at all. */
+  /** Sends commands without waiting in between, and resolves to all replies. An error reply is one of them, not
+   * thrown. A `timeout` is for all of them together. The commands from `MULTI` to `EXEC` are sent as a whole
+   * or not at all. */
   pipeline(commands: Argument[][], options?: CallOptions & { bytes?: boolean }): Promise<Reply[]>;
   /** What a program that can't run in the background should do about its token. */
   pull(): 'use' | 'use-then-refresh' | 'fetch-first';
   /** Fetches the next token if it is due. */
   refreshIfDue(): Promise<void>;
-  /** The token as bytes, if it isn't the one that was given before. It is a secret: seal it. */
+  /** Returns the token as bytes, or `undefined` if it is the same as in the last call or the `snapshot`. It is a
+   * secret: encrypt it. */
   changedSnapshot(): Uint8Array<ArrayBuffer> | undefined;
-  /** How it stands. */
+  /** Returns the state of connection and token. It never contains the token. */
   health(): Health;
-  /** Makes a subscriber: a connection of its own, with this client's tokens. With `bytes`, names and
-   * messages come as bytes. */
+  /** Makes a subscriber with a connection of its own and this client's tokens. With `bytes`, names and messages
+   * are bytes. */
   subscriber(options: { bytes: true }): Subscriber<Uint8Array>;
   subscriber(options?: { bytes?: boolean }): Subscriber;
   /** Makes a subscriber and waits until the server has confirmed its subscription to `channels`. */
   subscribe(...channels: Argument[]): Promise<Subscriber>;
-  /** The same for patterns of channels. */
+  /** Makes a subscriber and waits until the server has confirmed its subscription to `patterns` of channels. */
   psubscribe(...patterns: Argument[]): Promise<Subscriber>;
-  /** Takes no more commands. Resolves when those that were given are answered, or their time is over, and
-   * connection and subscribers are closed. */
+  /** Takes no more commands. Resolves when earlier ones are answered or their time limit is over, and connection
+   * and subscribers are closed. */
   close(): Promise<void>;
   /** Closes the connection at once, and its subscribers. A command without a reply fails. */
   destroy(): void;
 }
 
-/** What a subscriber hears. */
+/** What a subscriber receives. */
 export type Delivery<T = string | Uint8Array> =
-  /** Somebody published something; a string that isn't UTF-8 comes as bytes. */
+  /** A message. A string that isn't UTF-8 is a `Uint8Array`. */
   | { readonly type: 'message'; readonly channel: T; readonly message: T; readonly pattern?: T }
-  /** The connection was lost and made again: what was published in between is missing. From here on
-   * nothing is. */
+  /** The connection was lost, and is there again with all subscriptions. Messages published in between are
+   * missing. */
   | { readonly type: 'gap' }
-  /** So many messages were dropped here, since too many wait to be read or one was too large. */
+  /** `count` messages were dropped here: `backlog` was full, or one was too large. */
   | { readonly type: 'missed'; readonly count: number }
-  /** Another connection takes the place of this one: from here to `settled`, messages may come
-   * twice. */
+  /** Another connection takes over: from here to `settled`, messages may come twice. */
   | { readonly type: 'overlap' }
   | { readonly type: 'settled' }
-  /** The server refuses what it granted before: that subscription has ended. */
+  /** The server ended a subscription that it had confirmed. */
   | { readonly type: 'refused'; readonly name: T; readonly error: RedisError };
 
-/** Hears what is published, on a connection of its own, and stays subscribed: `for await (const
- * delivery of subscriber)`. A loop that is left closes it. */
+/** Receives what is published, on a connection of its own, and subscribes again on each new connection. Use
+ * `for await (const delivery of subscriber)`; leaving the loop closes the subscriber. */
 export declare class Subscriber<T = string | Uint8Array> implements AsyncIterableIterator<Delivery<T>> {
   private constructor();
   /** Waits until the server has accepted the login. */
   loggedIn(): Promise<void>;
-  /** Subscribes to channels, and waits until the server has confirmed it. What couldn't be had in
-   * time is still wanted. */
+  /** Subscribes to channels, and waits until the server has confirmed it. After a time-out it is still tried. */
   subscribe(...channels: Argument[]): Promise<void>;
-  /** The same for patterns of channels. */
+  /** Subscribes to patterns of channels. */
   psubscribe(...patterns: Argument[]): Promise<void>;
-  /** The same for shard channels. */
+  /** Subscribes to shard channels. */
   ssubscribe(...channels: Argument[]): Promise<void>;
-  /** Ends subscriptions. What was published before may still come. */
+  /** Ends subscriptions. Messages published before may still come. */
   unsubscribe(...channels: Argument[]): void;
   punsubscribe(...patterns: Argument[]): void;
   sunsubscribe(...channels: Argument[]): void;
-  /** Waits for what comes next; done when it is closed, or its client. */
+  /** Waits for the next delivery. `done` when the subscriber or its client is closed. */
   next(): Promise<IteratorResult<Delivery<T>, undefined>>;
-  /** What a loop calls that is left: closes it. */
+  /** Closes the subscriber. A `for await` loop calls it when it is left. */
   return(value?: undefined): Promise<IteratorResult<Delivery<T>, undefined>>;
   [Symbol.asyncIterator](): this;
-  /** How it stands. */
+  /** Returns the state of connection and token. It never contains the token. */
   health(): Health;
-  /** Ends it, and its connection with it. */
+  /** Closes the subscriber and its connection. */
   close(): void;
 }
 
-/** Makes a client and waits until there is a connection: its first commands go out together with
- * the login. */
+/** Makes a client and waits until there is a connection. The first commands are sent together with the login. */
 export declare function connect(options: Options): Promise<Client>;
 
-/** Makes a subscriber without a client, and waits until the server has accepted its login. With
- * `bytes`, names and messages come as bytes. */
+/** Makes a subscriber without a client, and waits until the server has accepted its login. With `bytes`, names
+ * and messages are bytes. */
 export declare function listen(options: Options & { bytes: true }): Promise<Subscriber<Uint8Array>>;
 export declare function listen(options: Options & { bytes?: boolean }): Promise<Subscriber>;
 
-/** Has one of many requests of a Worker do what all of them wait for. It may be at module scope, where
- * no promise may be that belongs to a request. */
+/** Has one of many requests of a Worker do the work that all of them wait for. It holds no promise, so it may be
+ * at module scope. */
 export declare class Lease {
-  /** Comes to what `find` finds that others did; does `work` itself, if nobody else does. Who waits
-   * looks again and again, for so many milliseconds: 30,000. */
+  /** Resolves to the result of `find`, as soon as it isn't `undefined`. Does `work` if no other request does.
+   * Waits for `patience` milliseconds; the default is 30,000. */
   share<T>(find: () => T | undefined, work: () => Promise<T>, patience?: number): Promise<T>;
-  /** Whether nobody is at it. */
+  /** Returns whether no request does the work now. */
   isFree(): boolean;
-  /** Does `work`, whoever else does. */
+  /** Does `work`, even if another request does too. */
   hold<T>(work: () => Promise<T>): Promise<T>;
 }
 
-/** What went wrong. `cause` is what a provider or an adapter has thrown. */
+/** An error of this library. `cause` is what a provider or `connect` has thrown. */
 export declare class RedisError extends Error {
-  /** The first word of what the server said, if it said something: `WRONGTYPE`. */
+  /** The first word of the server's error, such as `WRONGTYPE`; `undefined` if the error isn't the server's. */
   readonly code: string | undefined;
-  /** Whose fault it is. */
+  /** Where the error comes from. */
   readonly kind: 'usage' | 'token' | 'connect' | 'tls' | 'rejected' | 'server' | 'lost' | 'broken';
-  /** Whether the command may have been executed. What was not sent may safely be repeated. */
+  /** Whether the command may have been executed. A command with `NotSent` can safely be repeated. */
   readonly outcome: 'NotSent' | 'Unknown';
-  /** What `JSON.stringify` shows. */
+  /** Returns what `JSON.stringify` shows. */
   toJSON(): { name: string; message: string; code: string | undefined; kind: string; outcome: string };
 }
