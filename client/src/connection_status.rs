@@ -78,6 +78,11 @@ impl ConnectionStatus {
         self.connects
     }
 
+    /// Whether a login was accepted, as far as what is known of the connection says so too.
+    pub fn has_logged_in(&self) -> bool {
+        self.connects > 0 && self.connection().is_none_or(|health| health.generation.is_some())
+    }
+
     /// Logins with a newer token on a live connection.
     pub const fn reauths(&self) -> u32 {
         self.reauths
@@ -104,8 +109,10 @@ impl ConnectionStatus {
         self.problem = Some(Error::Connect(Arc::new(error)));
     }
 
-    /// Takes in how the connection stands.
-    pub fn set_health(&mut self, now: Instant, health: ConnectionHealth) {
+    /// Takes in how the connection stands. Returns whether it is logged in now, and wasn't before.
+    pub fn set_health(&mut self, now: Instant, health: ConnectionHealth) -> bool {
+        let is_logged_in = |health: &ConnectionHealth| health.generation.is_some();
+        let before = self.connection().is_some_and(is_logged_in);
         self.connection = Some((now, health));
         // It may take commands before it has logged in.
         if health.ready && health.generation.is_some() {
@@ -114,6 +121,12 @@ impl ConnectionStatus {
             let reason = CloseReason::Unresponsive;
             self.problem = Some(Error::Ended { reason, cause: None });
         }
+        is_logged_in(&health) && !before
+    }
+
+    /// There is no connection any more, nor one that takes its place.
+    pub const fn gone(&mut self) {
+        self.connection = None;
     }
 
     /// Notes why the connection breaks, in the words of the network, before it has ended.
@@ -129,8 +142,8 @@ impl ConnectionStatus {
                 self.problem = None;
             }
             Event::Reauthenticated { .. } => self.reauths = self.reauths.saturating_add(1),
-            // Another one has taken its place, or does so now.
-            Event::Disconnected { reason: CloseReason::Replaced } => self.connection = None,
+            // Another one has taken its place, or does so now: who looks meanwhile sees one that is ready.
+            Event::Disconnected { reason: CloseReason::Replaced } => {}
             Event::Disconnected { reason } => {
                 self.connection = None;
                 let cause = self.cause.take();
@@ -181,14 +194,14 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use redis_entraid_core::connection::{Config, Connection, Pending};
+    use redis_entraid_core::connection::{Config, Connection, Output, Pending};
     use redis_entraid_core::manager::TokenManager;
     use redis_entraid_core::policy::RefreshPolicy;
     use redis_entraid_core::secret::Secret;
     use redis_entraid_core::token::Token;
 
     #[test]
-    fn the_end_of_a_login_comes_nearer_while_nothing_happens() {
+    fn readiness_begins_with_a_login_and_ends_with_it_while_nothing_happens() {
         let secs = |n: u64| Instant::from_millis(n * 1000);
         let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
@@ -198,17 +211,30 @@ mod tests {
         connection.update(secs(0), &mut manager);
         let len = connection.transmit().len();
         connection.sent(len);
+        let mut status = ConnectionStatus::new();
+        assert!(!status.set_health(secs(0), connection.health(secs(0))));
         let answer = b"%1\r\n+proto\r\n:3\r\n";
         connection.receive_space()[..answer.len()].copy_from_slice(answer);
         connection.received(secs(0), answer.len());
-        while connection.next(secs(0)).is_some() {}
-        let mut status = ConnectionStatus::new();
-        status.set_health(secs(0), connection.health(secs(0)));
+        while let Some(output) = connection.next(secs(0)) {
+            if let Output::Event(event) = output {
+                status.observe(&event);
+            }
+        }
+        // Who waits for the login goes on when it is ready, not before.
+        assert!(status.connects() == 1 && !status.has_logged_in());
+        assert!(status.set_health(secs(0), connection.health(secs(0))) && status.has_logged_in());
+        assert!(!status.set_health(secs(0), connection.health(secs(0))), "it is no news");
         for (passed, ready) in [(0, true), (3599, true), (3600, false), (9999, false)] {
             let now = secs(passed);
             let health = Health::new(now, manager.health(now), &status);
             let ends_in = health.connection.unwrap().login_ends_in;
             assert_eq!((ends_in, health.is_ready()), (health.token.expires_in, ready), "{passed}");
         }
+        // Nobody sees the moment in which another connection takes its place.
+        status.observe(&Event::Disconnected { reason: CloseReason::Replaced });
+        assert!(status.connection().is_some());
+        status.gone();
+        assert!(status.connection().is_none());
     }
 }

@@ -38,7 +38,7 @@ pub trait Reporter {
     /// Returns whether a caller waits for the first connection.
     fn is_waited_for(&self) -> bool;
 
-    /// A connection serves, or none does.
+    /// A connection serves, or has logged in; or none serves.
     fn set_connected(&self, is_connected: bool);
 
     /// Waiting can't help those who wait for a connection, or it can again.

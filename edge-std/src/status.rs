@@ -102,7 +102,7 @@ impl Status {
             let mut changed = pin!(self.changed.notified());
             // What happens from here on is not missed.
             changed.as_mut().enable();
-            if self.lock().connects() > 0 {
+            if self.lock().has_logged_in() {
                 return Ok(());
             }
             if self.is_hopeless.load(Ordering::Relaxed)
@@ -222,7 +222,9 @@ impl Reporter for Status {
         self.starting.load(Ordering::Relaxed) > 0
     }
 
-    fn set_connected(&self, _: bool) {}
+    fn set_connected(&self, _: bool) {
+        self.changed.notify_waiters();
+    }
 
     fn set_hopeless(&self, is_hopeless: bool) {
         self.is_hopeless.store(is_hopeless, Ordering::Relaxed);

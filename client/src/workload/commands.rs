@@ -49,7 +49,9 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> CommandWorkload<L, R> {
     /// The status is that of the connection that serves.
     fn report_health(&mut self, now: Instant) {
         if let Some(Known { health: Some(health), .. }) = self.places.get(self.serving) {
-            self.reporter.status(|status| status.set_health(now, *health));
+            if self.reporter.status(|status| status.set_health(now, *health)) {
+                self.reporter.set_connected(true);
+            }
         }
     }
 }
@@ -197,8 +199,9 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L,
             Succession::By(_) | Succession::Nobody => {
                 self.dispatcher.disconnected(reason);
                 self.reporter.set_connected(false);
-                if let Succession::By(heir) = then {
-                    self.serving = heir;
+                match then {
+                    Succession::By(heir) => self.serving = heir,
+                    _ => self.reporter.status(ConnectionStatus::gone),
                 }
             }
         }

@@ -43,8 +43,10 @@ impl<L: Lock<Mail>, R: Deref<Target: Reporter>> SubscriberWorkload<L, R> {
     /// The status is that of the connection that serves.
     fn report_health(&mut self, now: Instant) {
         let health = self.known(self.serving).and_then(|known| known.health);
-        if let Some(health) = health {
-            self.reporter.status(|status| status.set_health(now, health));
+        if let Some(health) = health
+            && self.reporter.status(|status| status.set_health(now, health))
+        {
+            self.reporter.set_connected(true);
         }
     }
 }
@@ -140,6 +142,7 @@ impl<L: Lock<Mail>, R: Deref<Target: Reporter>> Workload for SubscriberWorkload<
             Succession::Nobody => {
                 ended.lost();
                 self.reporter.set_connected(false);
+                self.reporter.status(ConnectionStatus::gone);
             }
             Succession::By(heir) => {
                 self.serving = heir;
