@@ -222,7 +222,7 @@ impl<T: Timer> Identity<T> {
     }
 
     /// Runs `driving` until it ends, or everything does. Says whether it was everything.
-    pub(super) async fn in_time(&self, mut driving: Pin<&mut impl Future<Output = ()>>) -> bool {
+    pub(super) async fn in_time(&self, mut driving: Pin<&mut dyn Future<Output = ()>>) -> bool {
         let mut over = pin!(self.timer.sleep_until(self.until));
         poll_fn(|cx| {
             // When everything is over, nothing is begun any more.
