@@ -48,10 +48,10 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> CommandWorkload<L, R> {
 
     /// The status is that of the connection that serves.
     fn report_health(&mut self, now: Instant) {
-        if let Some(Known { health: Some(health), .. }) = self.places.get(self.serving) {
-            if self.reporter.status(|status| status.set_health(now, *health)) {
-                self.reporter.set_connected(true);
-            }
+        if let Some(Known { health: Some(health), .. }) = self.places.get(self.serving)
+            && self.reporter.status(|status| status.set_health(now, *health))
+        {
+            self.reporter.set_connected(true);
         }
     }
 }
