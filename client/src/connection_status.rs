@@ -64,11 +64,10 @@ impl ConnectionStatus {
     /// Why a subscription wasn't confirmed for as long as a command may take: there was no
     /// connection, or the server on it did not answer.
     pub fn unconfirmed(&self) -> Error {
-        let logged_in = self.connection().is_some_and(|health| health.generation.is_some());
         match &self.problem {
             // It was just given up for that.
             Some(Error::Ended { reason: CloseReason::Unresponsive, .. }) => Error::Unconfirmed,
-            _ if logged_in => Error::Unconfirmed,
+            _ if self.is_logged_in() => Error::Unconfirmed,
             problem => Error::Unavailable { cause: problem.clone().map(Box::new) },
         }
     }
@@ -78,9 +77,13 @@ impl ConnectionStatus {
         self.connects
     }
 
-    /// Whether a login was accepted, as far as what is known of the connection says so too.
+    /// Returns whether a login was accepted, and the health of the connection shows it, if there is one.
     pub fn has_logged_in(&self) -> bool {
-        self.connects > 0 && self.connection().is_none_or(|health| health.generation.is_some())
+        self.connects > 0 && (self.connection.is_none() || self.is_logged_in())
+    }
+
+    fn is_logged_in(&self) -> bool {
+        self.connection().is_some_and(|health| health.generation.is_some())
     }
 
     /// Logins with a newer token on a live connection.
@@ -109,19 +112,18 @@ impl ConnectionStatus {
         self.problem = Some(Error::Connect(Arc::new(error)));
     }
 
-    /// Takes in how the connection stands. Returns whether it is logged in now, and wasn't before.
+    /// Takes in how the connection stands. Returns whether it has logged in since the last call.
     pub fn set_health(&mut self, now: Instant, health: ConnectionHealth) -> bool {
-        let is_logged_in = |health: &ConnectionHealth| health.generation.is_some();
-        let before = self.connection().is_some_and(is_logged_in);
+        let before = self.is_logged_in();
         self.connection = Some((now, health));
         // It may take commands before it has logged in.
-        if health.ready && health.generation.is_some() {
+        if health.ready && self.is_logged_in() {
             self.problem = None;
         } else if health.is_overdue() {
             let reason = CloseReason::Unresponsive;
             self.problem = Some(Error::Ended { reason, cause: None });
         }
-        is_logged_in(&health) && !before
+        self.is_logged_in() && !before
     }
 
     /// There is no connection any more, nor one that takes its place.

@@ -72,11 +72,9 @@ impl<T: Timer + 'static> Local<T> {
         let exchange = Arc::new(CommandQueue::new(&config, queue_timeout));
         let follower = Follower::new(Handle::new(exchange.clone()));
         let nodes = Rc::new(Nodes::new(exchange.clone()));
-        let (driven, known) = (shared.clone(), nodes.clone());
         // Made here: the driver may be dropped before it is polled.
-        let ends =
-            Ends { queue: exchange.clone(), shared: driven.clone(), nodes: Some(known.clone()) };
-        let driver = supervise::run(config, exchange, driven, known, connector, source, ends);
+        let ends = Ends { queue: exchange, shared: shared.clone(), nodes: Some(nodes.clone()) };
+        let driver = supervise::run(config, ends, nodes.clone(), connector, source);
         (Self { follower, shared, nodes }, driver)
     }
 

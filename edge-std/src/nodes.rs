@@ -1,7 +1,7 @@
 //! The nodes of a cluster that redirections have led to.
 
 use core::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis_entraid_client::{NodeAddress, State};
 use tokio::task::JoinHandle;
@@ -27,18 +27,21 @@ impl Nodes {
     /// A handle on the connection to the node at `address`, which may have to be made.
     pub(crate) fn handle(&self, address: &NodeAddress) -> Handle {
         let start = |queue| {
-            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tasks = self.tasks();
             tasks.retain(|task| !task.is_finished());
             tasks.push((self.start)(address, queue));
         };
         redis_entraid_client::Nodes::handle(&self.known, address, start)
     }
 
+    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes no more commands, and waits until those that were taken are answered.
     pub(crate) async fn close(&self) {
         redis_entraid_client::Nodes::close(&self.known);
-        let tasks =
-            core::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = core::mem::take(&mut *self.tasks());
         for task in tasks {
             // One that was aborted has ended too.
             let _ = task.await;

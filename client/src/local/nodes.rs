@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Poll, Waker};
@@ -26,23 +26,17 @@ pub(super) struct Nodes {
     /// Those whose connections are not driven yet.
     new: RefCell<Vec<New>>,
     driver: RefCell<Option<Waker>>,
-    /// Nobody drives them any more.
-    is_over: Cell<bool>,
 }
 
 impl Nodes {
     pub(super) fn new(home: Arc<CommandQueue<RefCell<State>>>) -> Self {
-        let (new, driver, is_over) = Default::default();
-        Self { known: RefCell::new(nodes::Nodes::new(home)), new, driver, is_over }
+        let (new, driver) = Default::default();
+        Self { known: RefCell::new(nodes::Nodes::new(home)), new, driver }
     }
 
     /// A handle on the connection to `node`.
     pub(super) fn handle(&self, node: &NodeAddress) -> Handle<RefCell<State>> {
         nodes::Nodes::handle(&self.known, node, |exchange| {
-            if self.is_over.get() {
-                exchange.end(&Error::Closed);
-                return;
-            }
             self.new.borrow_mut().push((node.clone(), exchange));
             wake(self.driver.take());
         })
@@ -75,7 +69,7 @@ impl Nodes {
 
     /// Notes why nobody will drive them any more.
     pub(super) fn end(&self, error: &Error) {
-        self.is_over.set(true);
+        nodes::Nodes::close(&self.known);
         for (_, exchange) in self.new.take() {
             exchange.end(error);
         }

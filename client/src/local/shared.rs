@@ -96,7 +96,7 @@ impl<T: Timer> Shared<T> {
             {
                 return Poll::Ready(Err(error.clone()));
             }
-            if self.is_over.get() || self.identity.is_over() {
+            if self.is_over() {
                 return Poll::Ready(Err(self.over()));
             }
             self.identity.wait(cx);
@@ -118,10 +118,14 @@ impl<T: Timer> Shared<T> {
         self.identity.wake();
     }
 
+    fn is_over(&self) -> bool {
+        self.is_over.get() || self.identity.is_over()
+    }
+
     /// Waits until nobody makes a connection any more.
     pub(super) async fn ended(&self) {
         poll_fn(|cx| {
-            if self.is_over.get() || self.identity.is_over() {
+            if self.is_over() {
                 return Poll::Ready(());
             }
             self.identity.wait(cx);
@@ -142,7 +146,7 @@ impl<T: Timer> Shared<T> {
         self.status.borrow().too_late(now, has_token, &self.endpoint())
     }
 
-    /// Waits for `executed` as long as there is time. Whatever it is: it is the same code.
+    /// Waits for `executed` as long as there is time. `dyn`: there is one copy of the code.
     pub(super) async fn in_time(
         &self,
         executed: Pin<&mut (dyn Future<Output = Result<(), Error>> + '_)>,

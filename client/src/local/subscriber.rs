@@ -4,9 +4,8 @@ use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::cell::RefCell;
 use core::fmt;
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::pin::pin;
-use core::task::Poll;
 use core::time::Duration;
 
 use super::identity::Identity;
@@ -178,15 +177,7 @@ impl<T: Timer> Connections<T> {
         let mut supervised = Supervised::new(self.shared.supervisor(), workload);
         let connectors = [connector.clone(), connector];
         let keeping = self.shared.keep(connectors, &self.config, &mut supervised);
-        let identity = &self.shared.identity;
-        let over = poll_fn(|cx| {
-            if identity.is_over() {
-                return Poll::Ready(());
-            }
-            identity.wait(cx);
-            Poll::Pending
-        });
-        either(over, keeping).await;
+        either(self.shared.ended(), keeping).await;
     }
 }
 

@@ -19,17 +19,16 @@ use redis_entraid_core::transport::Connector;
 /// subscribers.
 pub(super) async fn run<T: Timer, K: Connector + Clone, S: TokenSource>(
     config: Config,
-    queue: Arc<CommandQueue<RefCell<State>>>,
-    shared: Rc<Shared<T>>,
+    ends: Ends<T>,
     nodes: Rc<Nodes>,
     connector: K,
     mut source: S,
-    _ends: Ends<T>,
 ) {
+    let Ends { queue, shared, .. } = &ends;
     let identity = &shared.identity;
     let keeping = async {
         let supervisor = shared.supervisor();
-        let own = pin!(commands(&shared, &config, &queue, supervisor, connector.clone()));
+        let own = pin!(commands(shared, &config, queue, supervisor, connector.clone()));
         nodes.keep(own, identity, &connector).await;
         shared.end();
         identity.alone().await;

@@ -150,7 +150,7 @@ impl RawClient {
     }
 }
 
-/// What is waited for. One future for all of them: code is what a module is large by.
+/// What is waited for. One future for all of them keeps the module small.
 #[derive(Clone, Copy)]
 enum Goal {
     Connected,
