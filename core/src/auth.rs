@@ -136,6 +136,11 @@ impl Handshake {
         len
     }
 
+    /// Whether the command sets the connection's name, if it has one.
+    pub(crate) fn sets_name(&self) -> bool {
+        self.kind == Command::Hello
+    }
+
     /// Returns whether all of the command has been written.
     pub const fn is_written(&self) -> bool {
         self.written >= self.len

@@ -53,6 +53,7 @@ mod health;
 mod logins;
 mod machine;
 mod output;
+mod prelude;
 mod replies;
 mod ring;
 mod session;

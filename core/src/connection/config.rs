@@ -16,8 +16,8 @@ pub struct Config {
     pub id: u64,
     /// The name that the server lists the connection under (`CLIENT SETNAME`).
     pub name: Option<ClientName>,
-    /// Whether to tell the server the library's name and version (`CLIENT SETINFO`), behind the
-    /// first command. Its failure is harmless.
+    /// Whether to tell the server the library's name and version (`CLIENT SETINFO`), in the
+    /// same flight as the first login. Its failure is harmless.
     pub set_info: bool,
     /// Whether plain commands are taken behind the first `HELLO` before that is answered: one round
     /// trip less. If the login is refused, they are answered by `NOAUTH`, which means that they

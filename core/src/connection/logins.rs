@@ -25,7 +25,7 @@ impl<R: Storage<Pending>> Machine<R> {
         self.schedule.sent(now, attempt);
         let deadline = now.plus(self.config.login_timeout);
         self.phase = Phase::LoggingIn { handshake, deadline };
-        self.write_login(out, manager);
+        self.write_login(now, out, manager);
     }
 
     /// The server says that nobody is logged in: logs in again. The connection ends instead if the
@@ -56,6 +56,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Writes the next piece of a login. Answers when to look again.
     pub(super) fn write_login<B: Storage<u8>, M: Storage<u8>>(
         &mut self,
+        now: Instant,
         out: &mut Transmitter<B>,
         manager: &TokenManager<M>,
     ) -> Instant {
@@ -72,6 +73,11 @@ impl<R: Storage<Pending>> Machine<R> {
             let name = self.config.name.as_ref().map(|name| name.as_str());
             self.appended +=
                 out.fill_secret(|room| handshake.write(login.user(), login.expose(), name, room));
+        }
+        if let Phase::LoggingIn { handshake, .. } = &self.phase
+            && handshake.is_written()
+        {
+            self.write_prelude(now, out);
         }
         Instant::FAR_FUTURE
     }

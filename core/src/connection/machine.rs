@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::buffers::Transmitter;
 use super::config::Config;
+use super::prelude::Prelude;
 use super::ring::{Pending, Ring, Role};
 use super::session::Session;
 use crate::auth::{Handshake, Protocol};
@@ -38,9 +39,7 @@ pub(crate) struct Machine<R> {
     pub(super) protocol: Protocol,
     pub(super) client_id: Option<i64>,
     pub(super) session: Session,
-    pub(super) set_info_due: bool,
-    /// The name is still to be told, since the login was an `AUTH`.
-    pub(super) set_name_due: bool,
+    pub(super) prelude: Prelude,
     /// What the manager is still to be told: a token was accepted or not.
     pub(super) verdict: Option<(Generation, bool)>,
     /// When the last byte came.
@@ -110,8 +109,7 @@ pub(super) struct Counts {
 impl<R: Storage<Pending>> Machine<R> {
     pub(super) fn new(config: Config, ring: R) -> Self {
         Self {
-            set_info_due: config.set_info,
-            set_name_due: false,
+            prelude: Prelude::Sent,
             protocol: config.protocol,
             schedule: LoginSchedule::new(config.id),
             config,
@@ -153,12 +151,16 @@ impl<R: Storage<Pending>> Machine<R> {
             Phase::Fresh => {
                 if let Due::Login(attempt) = self.schedule.poll(now, manager, Can::Login) {
                     let handshake = Handshake::first(self.config.protocol);
+                    self.prelude = Prelude::of(&handshake);
                     self.start(now, out, manager, handshake, attempt);
                 }
                 Instant::FAR_FUTURE
             }
-            Phase::LoggingIn { .. } => self.write_login(out, manager),
-            Phase::Ready | Phase::Draining { .. } => self.look_at_tokens(now, out, manager),
+            Phase::LoggingIn { .. } => self.write_login(now, out, manager),
+            Phase::Ready | Phase::Draining { .. } => {
+                self.write_prelude(now, out);
+                self.look_at_tokens(now, out, manager)
+            }
             Phase::Ended { .. } => Instant::FAR_FUTURE,
         };
         self.look_at = next.min(self.limit()).min(self.give_back(now, out));
@@ -174,10 +176,13 @@ impl<R: Storage<Pending>> Machine<R> {
         self.verdict.is_some()
             || match &self.phase {
                 Phase::Fresh | Phase::Ended { .. } => false,
-                Phase::Ready => self.session.is_unknown() && self.is_drained(),
+                Phase::Ready => {
+                    self.session.is_unknown() && self.is_drained() || self.has_room_for_prelude()
+                }
                 // Behind a HELLO that was refused, commands may wait for their replies.
                 Phase::LoggingIn { handshake, .. } => {
-                    !handshake.is_written() && self.sent == self.appended && self.ring.is_empty()
+                    let due = !handshake.is_written() || self.prelude != Prelude::Sent;
+                    due && self.sent == self.appended && self.ring.is_empty()
                 }
                 Phase::Draining { .. } => self.is_drained(),
             }
@@ -192,6 +197,8 @@ impl<R: Storage<Pending>> Machine<R> {
     pub(crate) fn is_ready(&self) -> bool {
         match self.phase {
             _ if self.session.is_unknown() => false,
+            // Behind the first login comes the prelude.
+            _ if self.prelude != Prelude::Sent => false,
             // What follows a blocking command would only wait at the server: it waits here.
             Phase::Ready => !self.is_blocked(),
             Phase::Draining { then: Then::End(_) } => false,
@@ -204,7 +211,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::can_pause`](super::Connection::can_pause).
     pub(crate) fn can_pause(&self) -> bool {
         // Behind the first login commands may be under way that end with it.
-        let is_first = self.schedule.have().is_none() && !self.ring.is_empty();
+        let is_first = self.schedule.have().is_none() && self.ring.has_commands_of_host();
         !self.session.expects_any() && !self.is_blocked() && !is_first
     }
 

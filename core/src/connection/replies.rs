@@ -3,6 +3,7 @@
 use super::buffers::Receiver;
 use super::machine::{Machine, Phase, Then};
 use super::output::{Lost, Outcome, Output, ReplyTooLarge};
+use super::prelude::Prelude;
 use super::ring::{Owner, Pending, Role, Tag};
 use super::session::Answer;
 use crate::auth::{LoginError, Protocol, Verdict};
@@ -256,6 +257,7 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         if let Verdict::Again = verdict {
             *deadline = now.plus(self.config.login_timeout);
+            self.prelude = Prelude::of(handshake);
             return None;
         }
         // What is due now isn't what was due before.
@@ -270,7 +272,6 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.phase = self.serving();
                 if first {
                     self.logged_in = now;
-                    self.set_name_due = protocol == Protocol::Resp2 && self.config.name.is_some();
                     return Some(Event::LoggedIn { generation, protocol });
                 }
                 self.counts.reauths = self.counts.reauths.saturating_add(1);
@@ -290,7 +291,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 }
                 if serving {
                     self.phase = self.serving();
-                } else if self.ring.is_empty() {
+                } else if !self.ring.has_commands_of_host() {
                     self.close(CloseReason::Refused(error));
                 } else {
                     // What followed at once is answered too, and who asked wants to know how.

@@ -134,6 +134,12 @@ impl<R: Storage<Pending>> Ring<R> {
         }
     }
 
+    /// Whether the host waits for a reply.
+    pub(super) fn has_commands_of_host(&self) -> bool {
+        let entry = |at| self.room.room().get(self.index(at));
+        (0..self.len).filter_map(entry).any(|entry| entry.owner == Owner::Host)
+    }
+
     pub(super) fn front(&self) -> Option<&Pending> {
         if self.len == 0 { None } else { self.room.room().get(self.head) }
     }

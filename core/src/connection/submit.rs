@@ -7,15 +7,10 @@ use super::deadlines::QUIET;
 use super::machine::{Machine, Phase};
 use super::output::SubmitError;
 use super::ring::{Owner, Pending, Role, Tag};
-use crate::args;
 use crate::command::{CommandClass, CommandRefused, classify};
 use crate::resp::{Arg, encoded_len};
 use crate::storage::{Buffer, CapacityError, Storage};
 use crate::time::Instant;
-
-/// What `CLIENT SETINFO` says of this library.
-const LIBRARY: [(&str, &str); 2] =
-    [("LIB-NAME", "redis-entraid"), ("LIB-VER", env!("CARGO_PKG_VERSION"))];
 
 impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::submit`](super::Connection::submit).
@@ -33,7 +28,6 @@ impl<R: Storage<Pending>> Machine<R> {
         let by = now.plus(self.config.command_timeout);
         self.admit(now, by, out, tag, class, encoded_len(args))?;
         out.encode(args);
-        self.introduce(now, out, class);
         Ok(())
     }
 
@@ -52,7 +46,6 @@ impl<R: Storage<Pending>> Machine<R> {
     ) -> Result<(), SubmitError> {
         self.admit(now, by, out, tag, class, command.len())?;
         out.append(command);
-        self.introduce(now, out, class);
         Ok(())
     }
 
@@ -104,40 +97,6 @@ impl<R: Storage<Pending>> Machine<R> {
         self.asked = now;
         self.push(len, tag, Owner::Host, role, by.plus(block));
         Ok(())
-    }
-
-    /// Tells the server who this is, behind the first command.
-    fn introduce<B: Storage<u8>>(
-        &mut self,
-        now: Instant,
-        out: &mut Transmitter<B>,
-        class: CommandClass,
-    ) {
-        if class != CommandClass::Plain
-            || self.schedule.have().is_none()
-            || !(self.set_info_due || self.set_name_due)
-        {
-            return;
-        }
-        // An EXEC or DISCARD on its way may yet be refused.
-        let ends = |entry: &Pending| matches!(entry.role, Role::Exec | Role::Discard);
-        let in_transaction = self.session.expects_transaction()
-            || self.session.in_transaction()
-            || self.ring.iter_mut().any(|entry| ends(entry));
-        if in_transaction {
-            return;
-        }
-        if self.set_name_due
-            && let Some(name) = self.config.name
-        {
-            let sent = self.send_own(now, out, args!["CLIENT", "SETNAME", name.as_str()]);
-            self.set_name_due = !sent;
-        }
-        if core::mem::take(&mut self.set_info_due) {
-            for (name, value) in LIBRARY {
-                self.send_own(now, out, args!["CLIENT", "SETINFO", name, value]);
-            }
-        }
     }
 
     /// Sends a command of the connection's own, if there is room. Nobody waits for its reply.

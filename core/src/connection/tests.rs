@@ -5,6 +5,7 @@ mod large;
 mod login;
 mod memory;
 mod noauth;
+mod prelude;
 mod replies;
 mod session;
 mod stalls;

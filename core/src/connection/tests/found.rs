@@ -3,28 +3,6 @@
 use super::*;
 
 #[test]
-fn nothing_of_ours_follows_a_discard_that_may_yet_be_refused() {
-    let mut bench = Bench::with(Config::default(), 256, 256, 8);
-    bench.update();
-    bench.flush();
-    bench.answer(HELLO);
-    bench.heard.clear();
-    bench.submit(1, args!["MULTI"]);
-    bench.submit(2, args!["DISCARD", "x"]);
-    bench.submit(3, args!["GET", "a"]);
-    bench.hears(&["MULTI", "DISCARD x", "GET a"]);
-    bench.answer("+OK\r\n-ERR wrong number of arguments for 'discard' command\r\n+QUEUED\r\n");
-    bench.submit(4, args!["GET", "b"]);
-    bench.hears(&["GET b"]);
-    bench.answer("+QUEUED\r\n");
-    bench.submit(5, args!["DISCARD"]);
-    bench.answer("+OK\r\n");
-    bench.submit(6, args!["GET", "c"]);
-    let ours = |line: &&String| line.starts_with("CLIENT SETINFO");
-    assert_eq!(bench.heard.iter().filter(ours).count(), 2);
-}
-
-#[test]
 fn an_exec_that_is_refused_for_want_of_a_login_says_so_too() {
     let mut bench = Bench::ready();
     bench.now = secs(60);

@@ -71,51 +71,6 @@ fn resp2_is_a_choice_and_a_way_out() {
 }
 
 #[test]
-fn a_name_goes_with_the_login_whatever_the_protocol() {
-    let name = ClientName::new("gateway-7");
-    let config = Config { name, set_info: false, ..Config::default() };
-    let mut bench = Bench::with(config.clone(), 256, 256, 8);
-    bench.update();
-    bench.flush();
-    bench.hears(&["HELLO 3 AUTH oid token-1 SETNAME gateway-7"]);
-
-    let mut bench = Bench::with(Config { protocol: Protocol::Resp2, ..config }, 256, 256, 8);
-    bench.update();
-    bench.flush();
-    bench.answer("+OK\r\n");
-    bench.submit(1, args!["PING"]);
-    bench.hears(&["AUTH oid token-1", "PING", "CLIENT SETNAME gateway-7"]);
-    assert_eq!(bench.answer("+PONG\r\n-NOPERM no\r\n"), ["1 PONG"]);
-    assert_eq!(ClientName::new("a b"), None);
-    assert_eq!(ClientName::new(&"x".repeat(33)), None);
-}
-
-#[test]
-fn the_library_introduces_itself_behind_the_first_command_that_is_not_in_a_transaction() {
-    let mut bench = Bench::with(Config::default(), 256, 256, 8);
-    bench.update();
-    bench.flush();
-    bench.answer(HELLO);
-    bench.heard.clear();
-    bench.submit(1, args!["MULTI"]);
-    bench.submit(2, args!["GET", "k"]);
-    bench.submit(3, args!["EXEC"]);
-    bench.hears(&["MULTI", "GET k", "EXEC"]);
-    assert_eq!(bench.answer("+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n"), ["1 OK", "2 QUEUED", "3 ?"]);
-    bench.submit(4, args!["PING"]);
-    let version = env!("CARGO_PKG_VERSION");
-    bench.hears(&[
-        "PING",
-        "CLIENT SETINFO LIB-NAME redis-entraid",
-        &format!("CLIENT SETINFO LIB-VER {version}"),
-    ]);
-    let replies = "+PONG\r\n-ERR unknown subcommand\r\n-NOPERM x\r\n";
-    assert_eq!(bench.answer(replies), ["4 PONG"]);
-    bench.submit(5, args!["PING"]);
-    bench.hears(&["PING"]);
-}
-
-#[test]
 fn a_refused_first_login_ends_the_connection_and_says_why() {
     let mut bench = Bench::new();
     bench.update();

@@ -173,11 +173,7 @@ fn an_answer_that_says_nothing_of_the_transaction_ends_the_connection_at_the_nex
 
 #[test]
 fn nothing_of_ours_goes_between_multi_and_exec() {
-    let mut bench = Bench::with(Config::default(), 256, 512, 8);
-    bench.update();
-    bench.flush();
-    bench.answer(HELLO);
-    bench.heard.clear();
+    let mut bench = Bench::ready();
     bench.submit(1, args!["MULTI"]);
     bench.submit(2, args!["GET", "a"]);
     bench.answer("+OK\r\n+QUEUED\r\n");
