@@ -1,9 +1,8 @@
 //! The asynchronous shell: small loops that join the state machines to IO, for hosts with one
 //! thread. They hold no rule.
 //!
-//! A host spawns [`refresh`] once for each identity and [`supervise`] for each client or subscriber, or
-//! [`keep`] where there is memory for one connection; they meet at the [`SharedTokenManager`] that they
-//! share. [`serve`] is one connection, from its beginning to its end, for hosts that dial themselves.
+//! A host spawns [`refresh`] once for each identity and [`supervise`] for each client or subscriber; they
+//! meet at the [`SharedTokenManager`] that they share. [`serve`] is one connection, from its beginning to its end, for hosts that dial themselves.
 //! Hosts with threads, or with a poll loop of their own, drive the machines themselves:
 //! [`Supervised`] has what they need.
 //!
@@ -17,7 +16,7 @@
 //! tokens.with(|manager| manager.seed(7));
 //! ```
 
-mod keep;
+mod dial_error;
 mod refresh;
 mod serve;
 mod shared_token_manager;
@@ -29,7 +28,7 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-pub use keep::{DialError, Owner, Wanted, dial_time, keep};
+pub use dial_error::DialError;
 pub use refresh::{Refresh, refresh};
 pub use serve::{Handler, Outputs, Submit, serve};
 pub use shared_token_manager::{SharedTokenManager, Waiting};

@@ -1,16 +1,18 @@
 //! What drives a client: its tokens and its connection.
 
+use core::array;
 use core::fmt;
 use core::future::pending;
 use core::task::{Context, Poll};
-use core::time::Duration;
 
 use embassy_futures::join::join3;
 use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
-use redis_entraid_core::drive::{DialError, Handler, Owner, Submit, Wanted, keep, refresh};
+use redis_entraid_core::drive::{
+    Outputs, Submit, Supervised, Unneeded, Workload, refresh, supervise,
+};
 use redis_entraid_core::event::Event;
-use redis_entraid_core::reconnect::{Dial, Reconnect};
 use redis_entraid_core::source::{Start, TokenSource};
+use redis_entraid_core::supervisor::{Demand, Succession, Supervisor};
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::token::Token;
 use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector, Progress};
@@ -112,12 +114,11 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
             let [receive, transmit] = [&shared.receive, &shared.transmit].map(Lent::from);
             Connection::new(config.connection.clone(), receive, transmit, Lent::from(&shared.ring))
         };
-        let mut reconnect = Reconnect::new(config.reconnect.clone());
-        reconnect.seed(config.seed);
         let on_event = config.on_event;
         let progress = &Progress::new();
-        let mut keeper =
-            Keeper { shared, clock, reconnect, progress, on_event, on_demand: false, listening };
+        let workload = DeviceWorkload { shared, clock, on_event, listening };
+        let supervisor = Supervisor::<1>::new(config.reconnect.clone(), config.seed);
+        let mut supervised = Supervised::new(supervisor, workload);
         let endpoint = config.endpoint().with_progress(progress);
         let report = |event, error: Option<S::Error>| {
             news(shared, clock, |health| health.observe(&event));
@@ -128,7 +129,9 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
         let mut source = Noted { source, state: &shared.state };
         let tokens = &shared.tokens;
         let fetching = refresh(tokens, &mut source, &timer, response, config.refresh, report);
-        let keeping = keep(connector, &endpoint, connection, &timer, tokens, &mut keeper);
+        let connectors = array::from_mut(connector);
+        let supervising =
+            supervise(connectors, &endpoint, connection, &timer, tokens, &mut supervised);
         // Instead of looking at the wall clock from time to time.
         let telling = async {
             let mut seen = None;
@@ -139,7 +142,7 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
                 }
             }
         };
-        join3(fetching, keeping, telling).await;
+        join3(fetching, supervising, telling).await;
         pending().await
     }
 }
@@ -238,19 +241,15 @@ impl Drop for Fetched {
     }
 }
 
-/// Whose connections they are.
-struct Keeper<'l, L> {
+/// What the connections are for: the commands of the clients, and what is listened to.
+struct DeviceWorkload<'l, L> {
     shared: &'static Shared,
     clock: &'static EmbassyClock,
-    reconnect: Reconnect,
-    progress: &'l Progress,
     on_event: Option<Hook>,
-    /// There need only be a connection when there is something to send.
-    on_demand: bool,
     listening: &'l mut L,
 }
 
-impl<L> Keeper<'_, L> {
+impl<L> DeviceWorkload<'_, L> {
     fn talking(&self, talking: bool) {
         self.shared.state.plan(|agenda| agenda.talking = talking);
     }
@@ -262,13 +261,42 @@ impl<L> Keeper<'_, L> {
     }
 }
 
-impl<L: Listen> Handler for Keeper<'_, L> {
-    fn poll_commands(&mut self, cx: &mut Context<'_>, connection: &mut dyn Submit) {
-        if self.progress.is_worn() {
-            connection.retire();
-        }
+impl<L: Listen> Workload for DeviceWorkload<'_, L> {
+    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, Unneeded> {
+        let waits = self.shared.state.poll_waiting(cx) || L::LISTENS;
+        Ok(if waits { Demand::Waiting } else { Demand::None })
+    }
+
+    fn dials(&mut self, _: Instant) {
+        self.talking(true);
+    }
+
+    fn dial_failed(&mut self, _: Instant, error: &dyn ConnectError, event: &Event) {
+        self.talking(false);
+        let problem = match error.kind() {
+            // The kinds of the core know nothing of it.
+            Kind::Host if self.clock.unix_time().is_none() => Problem::Clock,
+            kind => Problem::Connect(kind),
+        };
+        news(self.shared, self.clock, |health| health.problem = Some(problem));
+        self.report(event, Some(&error));
+    }
+
+    fn begins(&mut self, _: usize, _: bool) {
+        self.listening.connected();
+    }
+
+    fn submit(
+        &mut self,
+        _: usize,
+        _: bool,
+        cx: &mut Context<'_>,
+        _: Instant,
+        connection: &mut dyn Submit,
+    ) -> Result<bool, Unneeded> {
         self.listening.submit(connection);
         self.shared.state.poll_commands(cx, connection);
+        Ok(false)
     }
 
     fn has_limits(&self) -> bool {
@@ -279,70 +307,33 @@ impl<L: Listen> Handler for Keeper<'_, L> {
         self.shared.state.poll_room(cx, output)
     }
 
-    fn output(&mut self, output: Output<'_>) {
-        self.listening.output(&output);
-        self.shared.state.output(&output);
-        if let Output::Event(event) = output {
-            self.reconnect.observe(self.clock.now(), &event);
-            self.progress.observe(&event);
-            news(self.shared, self.clock, |health| health.observe(&event));
-            self.report(&event, None);
+    fn outputs(&mut self, _: usize, now: Instant, outputs: &mut dyn Outputs) {
+        while let Some(output) = outputs.next_output(now) {
+            self.listening.output(&output);
+            self.shared.state.output(&output);
+            if let Output::Event(event) = output {
+                news(self.shared, self.clock, |health| health.observe(&event));
+                self.report(&event, None);
+            }
         }
     }
 
-    fn speaking(&mut self, health: &ConnectionHealth) {
+    fn is_settled(&self, _: usize) -> bool {
+        // With one place there is never another connection to take over from.
+        false
+    }
+
+    fn speaking(&mut self, _: usize, health: &ConnectionHealth) {
         self.talking(health.logging_in || health.waiting > 0);
     }
 
-    fn settle(&mut self, health: &ConnectionHealth) {
+    fn settle(&mut self, _: usize, _: Instant, health: &ConnectionHealth) {
         self.talking(health.logging_in || health.waiting > 0);
         news(self.shared, self.clock, |known| known.settle(health));
     }
-}
 
-impl<E: ConnectError, L: Listen> Owner<E> for Keeper<'_, L> {
-    fn poll_wanted(&mut self, cx: &mut Context<'_>, _: Instant) -> Wanted {
-        if self.shared.state.poll_waiting(cx) || !self.on_demand {
-            return Wanted::Now;
-        }
-        self.talking(false);
-        Wanted::Later
-    }
-
-    fn is_waited_for(&self) -> bool {
-        L::LISTENS || self.shared.state.is_waiting()
-    }
-
-    fn dial(&self, now: Instant) -> Dial {
-        let wanted = L::LISTENS || self.shared.state.is_waiting();
-        let dial = self.reconnect.poll(now, wanted);
-        self.talking(dial == Dial::Now);
-        dial
-    }
-
-    fn connect_timeout(&self) -> Duration {
-        self.reconnect.connect_timeout()
-    }
-
-    fn connected(&mut self) {
-        self.listening.connected();
-    }
-
-    fn dial_failed(&mut self, now: Instant, error: DialError<E>) {
-        self.talking(false);
-        let next_in = self.reconnect.failed(now);
-        let problem = match error.kind() {
-            // The kinds of the core know nothing of it.
-            Kind::Host if self.clock.unix_time().is_none() => Problem::Clock,
-            kind => Problem::Connect(kind),
-        };
-        news(self.shared, self.clock, |health| health.problem = Some(problem));
-        self.report(&Event::DialFailed { next_in }, Some(&error));
-    }
-
-    fn disconnected(&mut self, _: Instant, reason: CloseReason) {
+    fn ended(&mut self, _: usize, _: Instant, reason: CloseReason, _: Succession) {
         self.shared.state.disconnected(reason);
         self.talking(false);
-        self.on_demand = reason == CloseReason::Idle;
     }
 }

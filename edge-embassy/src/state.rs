@@ -137,11 +137,6 @@ impl ClientState {
         self.with(|state| state.queue.poll_waiting(cx))
     }
 
-    /// Whether a command waits to be sent.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.with(|state| state.queue.is_waiting())
-    }
-
     /// Waits until there is room for a reply.
     pub(crate) fn poll_room(&self, cx: &Context<'_>, output: &Output<'_>) -> Poll<()> {
         self.queue(|queue| queue.poll_room(cx, output))

@@ -261,6 +261,18 @@ impl<C: Clock, W: Workload + ?Sized, const N: usize> Handler for Place<'_, '_, C
         self.supervised.borrow_mut().outputs(self.place, now, seen);
     }
 
+    fn has_limits(&self) -> bool {
+        self.supervised.borrow().workload.has_limits()
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>, output: &Output<'_>) -> Poll<()> {
+        self.supervised.borrow_mut().workload.poll_room(cx, output)
+    }
+
+    fn output(&mut self, output: Output<'_>) {
+        self.outputs(self.clock.now(), &mut Single(Some(output)));
+    }
+
     fn broke(&mut self, error: &dyn core::error::Error) {
         self.supervised.borrow_mut().workload.broke(self.place, error);
     }
@@ -276,6 +288,15 @@ impl<C: Clock, W: Workload + ?Sized, const N: usize> Handler for Place<'_, '_, C
 
     fn give_back(&mut self) {
         self.supervised.borrow_mut().workload.give_back();
+    }
+}
+
+/// The one output that there is room for.
+struct Single<'s>(Option<Output<'s>>);
+
+impl Outputs for Single<'_> {
+    fn next_output(&mut self, _: Instant) -> Option<Output<'_>> {
+        self.0.take()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a supervisor decides, done to connections and to what they are for.
 
-use core::task::Context;
+use core::task::{Context, Poll};
 
 use super::{Outputs, Submit};
 use crate::connection::{CloseReason, ConnectionHealth, Output};
@@ -88,6 +88,19 @@ pub trait Workload {
 
     /// Takes all that the connection at `place` has to say.
     fn outputs(&mut self, place: usize, now: Instant, outputs: &mut dyn Outputs);
+
+    /// Returns whether outputs may have to wait for room: then they come one by one, each after
+    /// [`poll_room`](Self::poll_room). Never changes.
+    fn has_limits(&self) -> bool {
+        false
+    }
+
+    /// Waits until there is room for `output`, which comes next. No more is read meanwhile; if the
+    /// connection ends meanwhile, it doesn't come.
+    fn poll_room(&mut self, cx: &mut Context<'_>, output: &Output<'_>) -> Poll<()> {
+        let _ = (cx, output);
+        Poll::Ready(())
+    }
 
     /// Returns whether the connection at `place` is logged in and has what it needs to take over.
     fn is_settled(&self, place: usize) -> bool;
