@@ -88,7 +88,6 @@ struct Link {
     /// has sent has no class.
     waiting: VecDeque<(Option<CommandClass>, Instant)>,
     in_transaction: bool,
-    introduced: bool,
     received: Vec<u8>,
 }
 
@@ -96,8 +95,7 @@ impl Link {
     fn new(stream: TcpStream) -> Self {
         let schedule = LoginSchedule::new(std::process::id().into());
         let (login, waiting, received) = Default::default();
-        let (in_transaction, introduced) = (false, false);
-        Self { stream, schedule, login, waiting, in_transaction, introduced, received }
+        Self { stream, schedule, login, waiting, in_transaction: false, received }
     }
 
     /// Sends what is due and takes what has come. Says whether to go on.
@@ -178,15 +176,7 @@ impl Link {
             _ => Duration::ZERO,
         };
         self.in_transaction |= class == CommandClass::Multi;
-        self.write(&words, Some(class), now + blocks + LIMIT)?;
-        // Who this is stands behind the first command, so that nobody waits for it.
-        if class == CommandClass::Plain && !self.in_transaction && !self.introduced {
-            self.introduced = true;
-            for (what, value) in [("LIB-NAME", "byo-loop"), ("LIB-VER", "1")] {
-                self.write(args!["CLIENT", "SETINFO", what, value], None, now + LIMIT)?;
-            }
-        }
-        Ok(())
+        self.write(&words, Some(class), now + blocks + LIMIT)
     }
 
     fn write(
@@ -254,10 +244,15 @@ impl Link {
         match verdict {
             Verdict::LoggedIn { protocol, .. } => {
                 self.schedule.accepted(tokens);
-                tell(match first {
-                    true => Event::LoggedIn { generation, protocol },
-                    false => Event::Reauthenticated { generation },
-                });
+                if !first {
+                    tell(Event::Reauthenticated { generation });
+                    return Ok(());
+                }
+                tell(Event::LoggedIn { generation, protocol });
+                // No caller waits for the replies.
+                for (what, value) in [("LIB-NAME", "byo-loop"), ("LIB-VER", "1")] {
+                    self.write(args!["CLIENT", "SETINFO", what, value], None, now + LIMIT)?;
+                }
                 Ok(())
             }
             Verdict::Refused(error) => {
