@@ -223,8 +223,12 @@ async fn requests(
                     fault.filter(|fault| *fault != Fault::WrongPass)
                 }
                 None => {
-                    shared.counters.add(|counts| &mut counts.commands);
-                    let fault = shared.faults.event(Event::Command);
+                    let fault = if introduces(&words) {
+                        None
+                    } else {
+                        shared.counters.add(|counts| &mut counts.commands);
+                        shared.faults.event(Event::Command)
+                    };
                     if matches!(fault, Some(Fault::Cut)) {
                         backend.write_all(&out).await?;
                         return Ok(());
@@ -298,6 +302,13 @@ fn is_about_subscriptions(name: &[u8]) -> bool {
     ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"]
         .iter()
         .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// Whether a command says who the client is: libraries send it by themselves, and differ in when.
+fn introduces(words: &[&[u8]]) -> bool {
+    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    matches!(words, [first, second, ..]
+        if is(first, "CLIENT") && (is(second, "SETINFO") || is(second, "SETNAME")))
 }
 
 /// Where in a command the user name is, if it is a login.

@@ -21,7 +21,7 @@ pub struct Counts {
     pub reauths: u64,
     /// Logins that were refused.
     pub refused: u64,
-    /// Commands other than logins.
+    /// Commands other than logins, `CLIENT SETINFO` and `CLIENT SETNAME`.
     pub commands: u64,
     /// Times that a client said something after it had heard all, the first time included: what it
     /// has waited for, in round trips. Exact with some latency.

@@ -33,7 +33,7 @@ pub enum Event {
     Connect,
     /// An `AUTH`, or a `HELLO` with one.
     Auth,
-    /// Any other command.
+    /// Any other command, but for `CLIENT SETINFO` and `CLIENT SETNAME`.
     Command,
 }
 

@@ -12,7 +12,7 @@ use redis_entraid_client::{
     SubscriberWorkload, SubscriptionHub, reach,
 };
 use redis_entraid_core::connection::{CloseReason, Config, Output};
-use redis_entraid_core::drive::{Refresh, Supervised, Unneeded, Wanted};
+use redis_entraid_core::drive::{Refresh, Supervised, Unneeded};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
@@ -74,7 +74,6 @@ pub(super) fn clients(shown: &mut Shown) {
     let hub = Arc::new(SubscriptionHub::<Mutex<Mail>>::new(10));
     shown.value(&SubscriberWorkload::new(hub, &Quiet));
     shown.value(&Refresh::default());
-    shown.value(&Wanted::Now);
     shown.value(&Settings::new("cache"));
     let (settings, source) = (Settings::new("cache"), StaticToken::new(token()));
     let (local, _) = Local::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
