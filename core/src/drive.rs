@@ -1,8 +1,8 @@
 //! The asynchronous shell: small loops that join the state machines to IO, for hosts with one
 //! thread. They hold no rule.
 //!
-//! A host spawns [`refresh`] once for each identity and [`supervise`] for each client or subscriber; they
-//! meet at the [`SharedTokenManager`] that they share. [`serve`] is one connection, from its beginning to its end, for hosts that dial themselves.
+//! A host spawns [`refresh`] once for each identity and [`supervise`] for each client or subscriber, or
+//! [`supervise_one`] where there is memory for one connection; they meet at the [`SharedTokenManager`] that they share. [`serve`] is one connection, from its beginning to its end, for hosts that dial themselves.
 //! Hosts with threads, or with a poll loop of their own, drive the machines themselves:
 //! [`Supervised`] has what they need.
 //!
@@ -32,7 +32,7 @@ pub use dial_error::DialError;
 pub use refresh::{Refresh, refresh};
 pub use serve::{Handler, Outputs, Submit, serve};
 pub use shared_token_manager::{SharedTokenManager, Waiting};
-pub use supervise::supervise;
+pub use supervise::{supervise, supervise_one};
 pub use supervised::{Supervised, Unneeded, Workload};
 
 use crate::time::{Instant, Timer};

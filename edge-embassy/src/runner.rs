@@ -1,6 +1,5 @@
 //! What drives a client: its tokens and its connection.
 
-use core::array;
 use core::fmt;
 use core::future::pending;
 use core::task::{Context, Poll};
@@ -8,7 +7,7 @@ use core::task::{Context, Poll};
 use embassy_futures::join::join3;
 use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
 use redis_entraid_core::drive::{
-    Outputs, Submit, Supervised, Unneeded, Workload, refresh, supervise,
+    Outputs, Submit, Supervised, Unneeded, Workload, refresh, supervise_one,
 };
 use redis_entraid_core::event::Event;
 use redis_entraid_core::source::{Start, TokenSource};
@@ -117,7 +116,7 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
         let on_event = config.on_event;
         let progress = &Progress::new();
         let workload = DeviceWorkload { shared, clock, on_event, listening };
-        let supervisor = Supervisor::<1>::new(config.reconnect.clone(), config.seed);
+        let supervisor = Supervisor::new(config.reconnect.clone(), config.seed);
         let mut supervised = Supervised::new(supervisor, workload);
         let endpoint = config.endpoint().with_progress(progress);
         let report = |event, error: Option<S::Error>| {
@@ -129,9 +128,8 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
         let mut source = Noted { source, state: &shared.state };
         let tokens = &shared.tokens;
         let fetching = refresh(tokens, &mut source, &timer, response, config.refresh, report);
-        let connectors = array::from_mut(connector);
         let supervising =
-            supervise(connectors, &endpoint, connection, &timer, tokens, &mut supervised);
+            supervise_one(connector, &endpoint, connection, &timer, tokens, &mut supervised);
         // Instead of looking at the wall clock from time to time.
         let telling = async {
             let mut seen = None;

@@ -167,17 +167,6 @@ pub trait Handler {
         let _ = error;
     }
 
-    /// Returns when [`expire`](Self::expire) has something to do.
-    fn deadline(&self) -> Instant {
-        Instant::FAR_FUTURE
-    }
-
-    /// Fails what has waited for too long. It may be called while a write is stuck, when
-    /// [`poll_commands`](Self::poll_commands) is not.
-    fn expire(&mut self, now: Instant) {
-        let _ = now;
-    }
-
     /// Bytes are about to be written; `health` is the state of the connection.
     fn speaking(&mut self, health: &ConnectionHealth) {
         let _ = health;
@@ -313,17 +302,13 @@ where
         }
     };
     let timing = async {
-        // What was seen to at a handler's deadline is not due a second time, even if it is still there.
-        let mut seen = None;
         while !shared.borrow().machine.has_ended() {
-            let (machine, handler) = shared.borrow().deadlines();
-            let handler = if seen == Some(handler) { Instant::FAR_FUTURE } else { handler };
+            let deadline = shared.borrow().machine.next_deadline();
             // Without a place among the waiters, it looks for news from time to time.
             let most = if crowded.get() { LOOK_EVERY } else { Duration::MAX };
-            let wake = machine.min(handler).min(timer.now().plus(most));
-            let before = shared.borrow().deadlines();
+            let wake = deadline.min(timer.now().plus(most));
             let changed = poll_fn(|_| {
-                let same = shared.borrow().deadlines() == before;
+                let same = shared.borrow().machine.next_deadline() == deadline;
                 if same { Poll::Pending } else { Poll::Ready(()) }
             });
             either(timer.sleep_until(wake), changed).await;
@@ -331,10 +316,6 @@ where
             if now >= wake {
                 let mut shared = shared.borrow_mut();
                 shared.machine.tick(now);
-                if now >= handler {
-                    shared.handler.expire(now);
-                    seen = Some(handler);
-                }
                 shared.report_losses(timer.now());
                 shared.settle(now);
                 progress.set(true);
@@ -410,11 +391,6 @@ struct Shared<'s, R, H: ?Sized> {
 }
 
 impl<R: Storage<Pending>, H: Handler + ?Sized> Shared<'_, R, H> {
-    /// When the machine has something to do, and when the handler.
-    fn deadlines(&self) -> (Instant, Instant) {
-        (self.machine.next_deadline(), self.handler.deadline())
-    }
-
     fn settle(&mut self, now: Instant) {
         if !self.machine.has_ended() {
             self.handler.settle(&self.machine.health(now));

@@ -121,15 +121,6 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
             either(news, timer.sleep_until(until.min(now.plus(most)))).await;
         }
     }
-
-    /// Waits until there is a token that is worth logging in with.
-    ///
-    /// # Cancel safety
-    /// May be dropped at any await.
-    pub async fn token<C: Timer>(&self, timer: &C) {
-        let worth = |manager: &TokenManager<M>| manager.is_worth_a_login(timer.now());
-        self.wait(timer, Instant::FAR_FUTURE, worth).await;
-    }
 }
 
 /// Somebody waits for a token, until this is dropped.

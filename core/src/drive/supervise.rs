@@ -17,19 +17,19 @@ use crate::time::{Clock, Instant, Timer};
 use crate::transport::{ConnectError, Connector, Endpoint, Session, Stage};
 
 /// Drives connections to `endpoint`, one for each of the `connectors` while one takes the place of
-/// another, until no caller needs one. `connection` makes them. With a
+/// the other, until no caller needs one. `connection` makes them. With a
 /// [`Progress`](crate::transport::Progress), `endpoint` has the error of a dial that takes too long say
 /// what it waited for.
 ///
 /// # Cancel safety
 /// Dropping the future ends the connections: what was under way is lost.
-pub async fn supervise<K, C, B, R, M, W, const N: usize, const WAITERS: usize>(
-    connectors: &mut [K; N],
+pub async fn supervise<K, C, B, R, M, W, const WAITERS: usize>(
+    [first, second]: &mut [K; 2],
     endpoint: &Endpoint<'_>,
     connection: impl Fn() -> Connection<B, R>,
     timer: &C,
     tokens: &SharedTokenManager<M, WAITERS>,
-    supervised: &mut Supervised<W, N>,
+    supervised: &mut Supervised<W, 2>,
 ) where
     K: Connector,
     C: Timer,
@@ -38,18 +38,34 @@ pub async fn supervise<K, C, B, R, M, W, const N: usize, const WAITERS: usize>(
     M: Storage<u8>,
     W: Workload + ?Sized,
 {
-    let supervised = RefCell::new(supervised);
-    let (yields, is_crowded) = (Cell::new(false), Cell::new(false));
-    let all = Places { endpoint, connection, timer, tokens, supervised, yields, is_crowded };
-    match connectors.as_mut_slice() {
-        [only] => all.drive(&mut [pin!(all.keep(0, only))]).await,
-        [first, second] => {
-            let (first, second) = (pin!(all.keep(0, first)), pin!(all.keep(1, second)));
-            all.drive(&mut [first, second]).await;
-        }
-        // More than one connection beside the one that serves is of no use.
-        _ => {}
-    }
+    let all = Places::new(endpoint, connection, timer, tokens, supervised);
+    let (first, second) = (pin!(all.keep(0, first)), pin!(all.keep(1, second)));
+    all.drive(&mut [first, second]).await;
+}
+
+/// Drives one connection to `endpoint` after the other, where there is memory for one: see
+/// [`supervise`].
+///
+/// # Cancel safety
+/// Dropping the future ends the connection: what was under way is lost.
+pub async fn supervise_one<K, C, B, R, M, W, const WAITERS: usize>(
+    connector: &mut K,
+    endpoint: &Endpoint<'_>,
+    connection: impl Fn() -> Connection<B, R>,
+    timer: &C,
+    tokens: &SharedTokenManager<M, WAITERS>,
+    supervised: &mut Supervised<W, 1>,
+) where
+    K: Connector,
+    C: Timer,
+    B: Storage<u8>,
+    R: Storage<Pending>,
+    M: Storage<u8>,
+    W: Workload + ?Sized,
+{
+    let all = Places::new(endpoint, connection, timer, tokens, supervised);
+    let only = pin!(all.keep(0, connector));
+    all.drive(&mut [only]).await;
 }
 
 /// The places of a supervisor.
@@ -65,12 +81,24 @@ struct Places<'s, F, C, M: Storage<u8>, W: ?Sized, const N: usize, const WAITERS
     is_crowded: Cell<bool>,
 }
 
-impl<F, C, M, W, const N: usize, const WAITERS: usize> Places<'_, F, C, M, W, N, WAITERS>
+impl<'s, F, C, M, W, const N: usize, const WAITERS: usize> Places<'s, F, C, M, W, N, WAITERS>
 where
     C: Timer,
     M: Storage<u8>,
     W: Workload + ?Sized,
 {
+    const fn new(
+        endpoint: &'s Endpoint<'s>,
+        connection: F,
+        timer: &'s C,
+        tokens: &'s SharedTokenManager<M, WAITERS>,
+        supervised: &'s mut Supervised<W, N>,
+    ) -> Self {
+        let supervised = RefCell::new(supervised);
+        let (yields, is_crowded) = (Cell::new(false), Cell::new(false));
+        Self { endpoint, connection, timer, tokens, supervised, yields, is_crowded }
+    }
+
     /// Polls the places until no connection is needed.
     async fn drive(&self, places: &mut [Pin<&mut dyn Future<Output = ()>>]) {
         // What was done at a workload's deadline isn't due a second time, even if it is still there.
@@ -122,6 +150,7 @@ where
         }
     }
 
+    #[inline(never)]
     fn deadline(&self, done: Option<Instant>) -> Instant {
         let supervised = self.supervised.borrow();
         let due = supervised.workload.deadline();
@@ -129,12 +158,14 @@ where
         supervised.next_deadline().min(due)
     }
 
+    #[inline(never)]
     fn update(&self, cx: &mut Context<'_>) -> Result<Demand, Unneeded> {
         self.is_crowded.set(!self.tokens.register(cx));
         let manager = self.tokens.manager.borrow();
         self.supervised.borrow_mut().update(cx, self.timer.now(), &manager)
     }
 
+    #[inline(never)]
     fn role(&self, place: usize) -> Role {
         self.supervised.borrow().supervisor.role(place, self.timer.now())
     }
@@ -195,6 +226,7 @@ where
         }
     }
 
+    #[inline(never)]
     fn dial_failed(&self, place: usize, now: Instant, error: &dyn ConnectError) {
         let mut supervised = self.supervised.borrow_mut();
         if let Some(event) = supervised.dial_failed(place, now, error.kind()) {

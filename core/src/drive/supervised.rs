@@ -180,6 +180,7 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
     }
 
     /// There is a transport at `place`.
+    #[inline(never)]
     pub fn dialed(&mut self, place: usize) {
         let replaces = self.supervisor.serving().is_some();
         self.has_changed = true;
@@ -214,6 +215,7 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
     ///
     /// # Errors
     /// [`Unneeded`] if no connection is needed any more.
+    #[inline(never)]
     pub fn submit(
         &mut self,
         place: usize,
@@ -250,6 +252,7 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
     }
 
     /// The connection at `place` has ended, after its last output.
+    #[inline(never)]
     pub fn ended(&mut self, place: usize, now: Instant, reason: CloseReason) {
         self.has_changed = true;
         let then = self.supervisor.ended(place, reason);
