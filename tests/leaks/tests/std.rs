@@ -157,11 +157,11 @@ async fn every_fault() {
         &["token#1 refuse invalid_client 7000215", "token#2 garbage", "token#3 cut"],
         &["token#1 status 429 retry-after 1", "token#2 status 503"],
         &["token#* hang"],
-        &["token#2+ same", "cmd#5 cut-after 3"],
+        &["token#2+ same", "cmd#3 cut-after 3"],
         &["auth#1 wrongpass"],
         &["auth#2 wrongpass", "auth#3 wrongpass", "auth#4 hang"],
         &["auth#1 error LOADING Redis is loading", "auth#2 cut"],
-        &["connect#1 cut", "auth#1 cut-after 5", "cmd#3 hang"],
+        &["connect#1 cut", "auth#1 cut-after 5", "cmd#1 hang"],
     ] {
         all.spawn(async {
             let emulator = started(3600, faults).await;
@@ -244,7 +244,7 @@ impl Connect for OneMessage {
         let (near, mut far) = tokio::io::duplex(4096);
         tokio::spawn(async move {
             for answer in [
-                "%1\r\n+proto\r\n:3\r\n",
+                "%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n",
                 ">3\r\n+subscribe\r\n+news\r\n:1\r\n>3\r\n+message\r\n+news\r\n+hello\r\n",
                 "",
             ] {
