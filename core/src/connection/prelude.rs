@@ -35,26 +35,28 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Sends what there is room for of the prelude. What has no room even in empty buffers is left
     /// out: the server works without.
     pub(super) fn write_prelude<B: Storage<u8>>(&mut self, now: Instant, out: &mut Transmitter<B>) {
-        while self.prelude != Prelude::Sent {
-            let info = self.config.set_info;
-            let (next, sent) = match (self.prelude, self.config.name) {
-                (Prelude::Name, Some(name)) => {
-                    let name = name.as_str();
-                    (Prelude::Library, self.send_own(now, out, args!["CLIENT", "SETNAME", name]))
+        let (name, info) = (self.config.name, self.config.set_info);
+        loop {
+            let version = env!("CARGO_PKG_VERSION");
+            let (next, command) = match self.prelude {
+                Prelude::Name => {
+                    (Prelude::Library, name.as_ref().map(|name| ["SETNAME", name.as_str(), ""]))
                 }
-                (Prelude::Name, None) => (Prelude::Library, true),
-                (Prelude::Library, _) if info => {
-                    let name = args!["CLIENT", "SETINFO", "LIB-NAME", "redis-entraid"];
-                    (Prelude::Version, self.send_own(now, out, name))
+                Prelude::Library => {
+                    (Prelude::Version, info.then_some(["SETINFO", "LIB-NAME", "redis-entraid"]))
                 }
-                (Prelude::Version, _) if info => {
-                    let version = args!["CLIENT", "SETINFO", "LIB-VER", env!("CARGO_PKG_VERSION")];
-                    (Prelude::Sent, self.send_own(now, out, version))
+                Prelude::Version => {
+                    (Prelude::Sent, info.then_some(["SETINFO", "LIB-VER", version]))
                 }
-                _ => (Prelude::Sent, true),
+                Prelude::Sent => return,
             };
-            if !sent && !self.has_room_for_prelude() {
-                return;
+            if let Some([verb, key, value]) = command {
+                let words = args!["CLIENT", verb, key, value];
+                let len = if value.is_empty() { 3 } else { 4 };
+                let words = words.get(..len).unwrap_or_default();
+                if !self.send_own(now, out, words) && !self.has_room_for_prelude() {
+                    return;
+                }
             }
             self.prelude = next;
         }

@@ -24,9 +24,9 @@ pub const WAITING: usize = 4;
 const SCRIPT: [(&str, &str); 7] = [
     (
         "*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$36\r\n11111111",
-        "%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:17\r\n",
+        "%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:17\r\n+OK\r\n+OK\r\n",
     ),
-    ("*2\r\n$3\r\nGET\r\n$4\r\ntemp\r\n*4\r\n$6\r\nCLIENT", "$4\r\n21.5\r\n+OK\r\n+OK\r\n"),
+    ("*2\r\n$3\r\nGET\r\n$4\r\ntemp\r\n", "$4\r\n21.5\r\n"),
     ("*3\r\n$4\r\nAUTH\r\n$36\r\n11111111", "+OK\r\n"),
     ("*3\r\n$6\r\nINCRBY\r\n$1\r\nn\r\n$2\r\n-2\r\n", ":40\r\n"),
     ("*3\r\n$4\r\nAUTH\r\n$36\r\n11111111", "-WRONGPASS invalid username-password pair\r\n"),
