@@ -101,8 +101,8 @@ impl ConnectionStatus {
         self.dialing = Some(now);
     }
 
-    /// Notes that there is a transport.
-    pub const fn dialed(&mut self) {
+    /// Notes that a dial has ended: there is a transport, or no caller needs it any more.
+    pub const fn dial_ended(&mut self) {
         self.dialing = None;
     }
 

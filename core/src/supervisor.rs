@@ -146,7 +146,7 @@ impl<const N: usize> Supervisor<N> {
                 *place = Place::Empty;
             }
         }
-        if is_wanted && has_token && !self.places.iter().any(Place::is_coming) {
+        if is_wanted && has_token && !self.is_coming() {
             self.dial(now, in_use || demand == Demand::Waiting);
         }
         if let Some(Handover { by, .. }) = self.handover
@@ -157,6 +157,11 @@ impl<const N: usize> Supervisor<N> {
                 *place = Place::Retiring { by };
             }
         }
+    }
+
+    /// Whether a connection is dialed, or prepares to take over.
+    pub(crate) fn is_coming(&self) -> bool {
+        self.places.iter().any(Place::is_coming)
     }
 
     fn dial(&mut self, now: Instant, is_waited_for: bool) {

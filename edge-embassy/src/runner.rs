@@ -280,6 +280,10 @@ impl<L: Listen> Workload for DeviceWorkload<'_, L> {
         self.report(event, Some(&error));
     }
 
+    fn dial_given_up(&mut self) {
+        self.talking(false);
+    }
+
     fn begins(&mut self, _: usize, _: bool) {
         self.listening.connected();
     }

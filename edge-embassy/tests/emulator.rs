@@ -100,6 +100,24 @@ fn an_idle_connection_is_let_go_and_made_again_for_a_command() {
 }
 
 #[test]
+fn who_gave_up_what_was_dialed_may_sleep() {
+    on_board("rsa", 3600, |board| async move {
+        let let_go = Idle::Close(Duration::from_secs(1));
+        let client = board.client_of(board.source(true), |config| config.connection.idle = let_go);
+        let mut room = [0; 64];
+        client.command(args!["SET", "k", 1], &mut room).await.unwrap();
+        until(|| client.health().connection.is_none()).await;
+        until(|| client.may_sleep() > Duration::from_secs(600)).await;
+        board.emulator.arm("connect#2 hang").unwrap();
+        let get = args!["GET", "k"];
+        let get = client.command(get, &mut room);
+        assert!(tokio::time::timeout(Duration::from_millis(200), get).await.is_err());
+        assert_eq!(client.may_sleep(), Duration::ZERO);
+        until(|| client.may_sleep() > Duration::from_secs(600)).await;
+    });
+}
+
+#[test]
 fn who_waits_for_an_answer_may_not_sleep() {
     on_board("rsa", 3600, |board| async move {
         board.emulator.arm("cmd#1 hang").unwrap();

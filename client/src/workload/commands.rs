@@ -93,12 +93,16 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L,
         self.reporter.status(|status| status.dials(now));
     }
 
+    fn dial_given_up(&mut self) {
+        self.reporter.status(ConnectionStatus::dial_ended);
+    }
+
     fn dial_failed(&mut self, now: Instant, error: &dyn ConnectError, event: &Event) {
         self.reporter.dial_failed(now, error, event);
     }
 
     fn begins(&mut self, place: usize, _replaces: bool) {
-        self.reporter.status(ConnectionStatus::dialed);
+        self.reporter.status(ConnectionStatus::dial_ended);
         if let Some(known) = self.known(place) {
             *known = Known::default();
         }

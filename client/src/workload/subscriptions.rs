@@ -65,12 +65,16 @@ impl<L: Lock<Mail>, R: Deref<Target: Reporter>> Workload for SubscriberWorkload<
         self.reporter.status(|status| status.dials(now));
     }
 
+    fn dial_given_up(&mut self) {
+        self.reporter.status(ConnectionStatus::dial_ended);
+    }
+
     fn dial_failed(&mut self, now: Instant, error: &dyn ConnectError, event: &Event) {
         self.reporter.dial_failed(now, error, event);
     }
 
     fn begins(&mut self, place: usize, replaces: bool) {
-        self.reporter.status(ConnectionStatus::dialed);
+        self.reporter.status(ConnectionStatus::dial_ended);
         let hub = self.hub.clone();
         let connection = match replaces {
             true => SubscriberConnection::replacing(hub),

@@ -51,6 +51,9 @@ pub trait Workload {
     /// No connection could be made. `event` is for who is told of events.
     fn dial_failed(&mut self, now: Instant, error: &dyn ConnectError, event: &Event);
 
+    /// What was dialed is given up: no caller needs it any more.
+    fn dial_given_up(&mut self) {}
+
     /// There is a transport, and a connection begins at `place`. It `replaces` another one, or serves
     /// at once.
     fn begins(&mut self, place: usize, replaces: bool);
@@ -160,7 +163,11 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
         let Self { supervisor, is_hopeless, workload, .. } = self;
         let serves = supervisor.serving().is_some();
         let demand = if serves { Demand::None } else { workload.poll_demand(cx)? };
+        let was_coming = supervisor.is_coming();
         supervisor.update(now, manager.is_worth_a_login(now), demand);
+        if was_coming && !supervisor.is_coming() {
+            workload.dial_given_up();
+        }
         let hopeless = !serves && supervisor.is_hopeless(now, manager);
         if core::mem::replace(is_hopeless, hopeless) != hopeless {
             workload.set_hopeless(hopeless);
