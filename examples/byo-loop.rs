@@ -20,7 +20,7 @@ use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::{Action, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
-use redis_entraid_core::resp::{Arg, Framer, Kind, Value, encode};
+use redis_entraid_core::resp::{Arg, Framer, Value, ValueKind, encode};
 use redis_entraid_core::schedule::{Attempt, Can, Due, LoginSchedule};
 use redis_entraid_core::source::{
     Input, IoFailure, ManagedIdentity, Selector, Source, SourceError, Start, Step, TokenResponse,
@@ -320,10 +320,12 @@ fn fetch(
 
 fn shown(value: Value<'_>) -> String {
     match value.kind() {
-        Kind::Integer => format!("(int) {}", value.str().unwrap_or("?")),
-        Kind::Null => "(nil)".into(),
-        Kind::Error => format!("(err) {}", value.error().map_or("", |error| error.code())),
-        Kind::Array => format!("[{}]", value.items().map(shown).collect::<Vec<_>>().join(", ")),
+        ValueKind::Integer => format!("(int) {}", value.str().unwrap_or("?")),
+        ValueKind::Null => "(nil)".into(),
+        ValueKind::Error => format!("(err) {}", value.error().map_or("", |error| error.code())),
+        ValueKind::Array => {
+            format!("[{}]", value.items().map(shown).collect::<Vec<_>>().join(", "))
+        }
         _ => format!("{:?}", value.str().unwrap_or("?")),
     }
 }

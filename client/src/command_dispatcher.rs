@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
-use super::command_queue::{CommandQueue, Delivery, Failure, State};
+use super::command_queue::{CommandQueue, Delivery, Failure, QueueState};
 use super::error::{Cause, Error};
 use super::lock::Lock;
 use redis_entraid_core::command::CommandClass;
@@ -17,7 +17,7 @@ use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::Endpoint;
 
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
-pub struct CommandDispatcher<L: Lock<State>> {
+pub struct CommandDispatcher<L: Lock<QueueState>> {
     exchange: Arc<CommandQueue<L>>,
     /// Kept for its room.
     wakers: Vec<Waker>,
@@ -25,7 +25,7 @@ pub struct CommandDispatcher<L: Lock<State>> {
 
 /// What the queued commands need from the driver of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Demand {
+pub struct QueueDemand {
     /// Whether commands wait to be sent.
     pub waits: bool,
     /// Until when a connection is wanted for one at least, if it is: commands wait, or did lately.
@@ -36,7 +36,7 @@ pub struct Demand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Nor on another one: there are no handles left.
-    Unneeded,
+    NotNeeded,
     /// Something was left open on it that is nobody's. It has to be closed.
     Abandoned,
     /// It leads to the wrong server: it is to [retire](redis_entraid_core::connection::Connection::retire), and
@@ -48,22 +48,22 @@ pub enum Ended {
 /// [`Connection::submit_encoded`](redis_entraid_core::connection::Connection::submit_encoded).
 pub type Submit<'s> = dyn FnMut(Instant, Tag, CommandClass, &[u8]) -> Result<(), SubmitError> + 's;
 
-impl<L: Lock<State>> CommandDispatcher<L> {
+impl<L: Lock<QueueState>> CommandDispatcher<L> {
     /// For the handles of `exchange`.
     pub fn new(exchange: Arc<CommandQueue<L>>) -> Self {
         Self { exchange, wakers: Vec::new() }
     }
 
     /// What the commands want that wait, or did lately.
-    pub fn demand(&self) -> Demand {
+    pub fn demand(&self) -> QueueDemand {
         self.exchange.demand()
     }
 
     /// Ready when the [`demand`](Self::demand) differs from what is `known`.
     ///
     /// # Errors
-    /// [`Ended::Unneeded`] when there are no handles left.
-    pub fn poll_demand(&self, cx: &Context<'_>, known: Demand) -> Poll<Result<(), Ended>> {
+    /// [`Ended::NotNeeded`] when there are no handles left.
+    pub fn poll_demand(&self, cx: &Context<'_>, known: QueueDemand) -> Poll<Result<(), Ended>> {
         match self.exchange.update(cx)? {
             demand if demand == known => Poll::Pending,
             _ => Poll::Ready(Ok(())),
@@ -144,7 +144,7 @@ impl<L: Lock<State>> CommandDispatcher<L> {
     }
 }
 
-impl<L: Lock<State>> fmt::Debug for CommandDispatcher<L> {
+impl<L: Lock<QueueState>> fmt::Debug for CommandDispatcher<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandDispatcher").finish_non_exhaustive()
     }
@@ -156,9 +156,9 @@ pub(super) fn says_noauth(value: Value<'_>) -> bool {
 }
 
 /// The slots of the handles, open for replies. No code of a user's may be called meanwhile.
-pub struct Deliveries<'d, L: Lock<State> + 'd>(Delivery<'d, L>);
+pub struct Deliveries<'d, L: Lock<QueueState> + 'd>(Delivery<'d, L>);
 
-impl<L: Lock<State>> Deliveries<'_, L> {
+impl<L: Lock<QueueState>> Deliveries<'_, L> {
     /// Takes `output`, and gives back what is for no handle: pushes and events.
     pub fn output<'o>(&mut self, output: Output<'o>) -> Option<Output<'o>> {
         match output {
@@ -190,7 +190,7 @@ impl<L: Lock<State>> Deliveries<'_, L> {
     }
 }
 
-impl<L: Lock<State>> fmt::Debug for Deliveries<'_, L> {
+impl<L: Lock<QueueState>> fmt::Debug for Deliveries<'_, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deliveries").finish_non_exhaustive()
     }

@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use super::command_dispatcher::{Demand, Ended, Submit};
+use super::command_dispatcher::{Ended, QueueDemand, Submit};
 use super::dialed::Dialed;
 use super::error::{Cause, Error};
 use super::lock::Lock;
@@ -35,7 +35,7 @@ pub(super) use queue::Limits;
 pub(super) use repeat::Repeat;
 use session::Open;
 use slot::Slot;
-pub use state::State;
+pub use state::QueueState;
 
 /// Where the handles of a client and what drives its connection meet.
 pub struct CommandQueue<L> {
@@ -58,7 +58,7 @@ pub(super) struct Sent {
     pub(super) session: Option<Open>,
 }
 
-impl<L: Lock<State>> CommandQueue<L> {
+impl<L: Lock<QueueState>> CommandQueue<L> {
     /// For connections that behave by `config`. While there is none, and behind others, a command
     /// waits as long as `queue_timeout` says, or else as for its reply.
     pub fn new(config: &Config, queue_timeout: Option<Duration>) -> Self {
@@ -66,7 +66,7 @@ impl<L: Lock<State>> CommandQueue<L> {
     }
 
     pub(super) fn with(limits: Limits) -> Self {
-        Self { state: L::new(State::new(limits)), handover: AtomicBool::new(false) }
+        Self { state: L::new(QueueState::new(limits)), handover: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> L::Guard<'_> {
@@ -161,7 +161,7 @@ impl<L: Lock<State>> CommandQueue<L> {
     }
 
     /// Changes something that the driver has to see to.
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut QueueState)) {
         let mut state = self.lock();
         change(&mut state);
         let waker = state.driver.take();
@@ -193,7 +193,7 @@ impl<L: Lock<State>> CommandQueue<L> {
         {
             return Err(CommandRefused::Shared.into());
         }
-        let State { queue, slots, session, limits, .. } = &mut *state;
+        let QueueState { queue, slots, session, limits, .. } = &mut *state;
         let Some(place) = slots.get_mut(slot as usize) else {
             let all = MAX_SLOTS as usize;
             return Err(Error::TooLarge(CapacityError::new(Buffer::Ring, all + 1, all)));
@@ -251,18 +251,18 @@ impl<L: Lock<State>> CommandQueue<L> {
 
     /// Has `cx` woken when there are more commands. Says what they want; or that there are no handles
     /// left, and will be none.
-    pub(super) fn update(&self, cx: &Context<'_>) -> Result<Demand, Ended> {
+    pub(super) fn update(&self, cx: &Context<'_>) -> Result<QueueDemand, Ended> {
         let mut state = self.lock();
         Self::attend(&mut state, cx)?;
         Ok(state.queue.demand())
     }
 
-    fn attend(state: &mut State, cx: &Context<'_>) -> Result<(), Ended> {
+    fn attend(state: &mut QueueState, cx: &Context<'_>) -> Result<(), Ended> {
         set_waker(&mut state.driver, cx);
         state.tidy();
         if state.handles == 0 || state.is_closed() {
             state.over = Some(Error::Closed);
-            return Err(Ended::Unneeded);
+            return Err(Ended::NotNeeded);
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl<L: Lock<State>> CommandQueue<L> {
     }
 
     /// What the commands want that wait, or did lately.
-    pub(super) fn demand(&self) -> Demand {
+    pub(super) fn demand(&self) -> QueueDemand {
         self.lock().queue.demand()
     }
 
@@ -347,7 +347,7 @@ impl<L: Lock<State>> CommandQueue<L> {
     fn woken<R>(
         &self,
         wakers: &mut Vec<Waker>,
-        change: impl FnOnce(&mut State, &mut Vec<Waker>) -> R,
+        change: impl FnOnce(&mut QueueState, &mut Vec<Waker>) -> R,
     ) -> R {
         let result = change(&mut self.lock(), wakers);
         wakers.drain(..).for_each(Waker::wake);
@@ -370,13 +370,13 @@ impl<L: Lock<State>> CommandQueue<L> {
 const NOWHERE: u32 = u32::MAX;
 
 /// The slots, open for replies.
-pub(super) struct Delivery<'e, L: Lock<State> + 'e> {
+pub(super) struct Delivery<'e, L: Lock<QueueState> + 'e> {
     state: Option<L::Guard<'e>>,
     /// Who is to be woken when the lock is free again.
     wakers: &'e mut Vec<Waker>,
 }
 
-impl<L: Lock<State>> Delivery<'_, L> {
+impl<L: Lock<QueueState>> Delivery<'_, L> {
     pub(super) fn reply(&mut self, tag: u64, raw: &[u8]) {
         self.put(tag, Ok(raw));
     }
@@ -421,7 +421,7 @@ impl<L: Lock<State>> Delivery<'_, L> {
     }
 }
 
-impl<L: Lock<State>> Drop for Delivery<'_, L> {
+impl<L: Lock<QueueState>> Drop for Delivery<'_, L> {
     fn drop(&mut self) {
         self.state = None;
         self.wakers.drain(..).for_each(Waker::wake);

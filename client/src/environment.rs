@@ -143,17 +143,17 @@ impl fmt::Display for Chosen {
     }
 }
 
-/// Text of the environment's, wiped in the end.
-pub type Text = Zeroizing<String>;
+/// EnvironmentText of the environment's, wiped in the end.
+pub type EnvironmentText = Zeroizing<String>;
 
 /// A source that the environment chose.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EnvSource {
     /// A service principal.
-    Principal(ServicePrincipal<Text>),
+    Principal(ServicePrincipal<EnvironmentText>),
     /// A managed identity.
-    Managed(ManagedIdentity<Text>),
+    Managed(ManagedIdentity<EnvironmentText>),
 }
 
 impl Source for EnvSource {

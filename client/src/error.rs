@@ -11,7 +11,7 @@ use redis_entraid_core::auth::LoginError;
 use redis_entraid_core::command::CommandRefused;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, ReplyTooLarge};
 use redis_entraid_core::resp::{ErrorReply, Redirect, TypeError};
-use redis_entraid_core::source::{self, ErrorKind, SourceError};
+use redis_entraid_core::source::{self, SourceError};
 use redis_entraid_core::storage::CapacityError;
 use redis_entraid_core::transport::ConnectErrorKind;
 
@@ -74,7 +74,7 @@ pub enum Error {
 /// The kind of an [`Error`]: what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The configuration, or the use, is wrong.
     Usage,
     /// The token source.
@@ -93,22 +93,24 @@ pub enum Kind {
 
 impl Error {
     /// Returns the kind of error.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Config(_) | Self::Refused(_) | Self::TooLarge(_) | Self::Type(_) => Kind::Usage,
-            Self::Token(_) => Kind::Token,
-            Self::Connect(error) if error.kind() == ConnectErrorKind::Tls => Kind::Tls,
-            Self::Connect(_) => Kind::Connect,
-            Self::Login(_) => Kind::Rejected,
-            Self::Server(error) if error.code == "NOAUTH" => Kind::Rejected,
-            Self::Server(_) | Self::ReplyTooLarge(_) => Kind::Server,
+            Self::Config(_) | Self::Refused(_) | Self::TooLarge(_) | Self::Type(_) => {
+                ErrorKind::Usage
+            }
+            Self::Token(_) => ErrorKind::Token,
+            Self::Connect(error) if error.kind() == ConnectErrorKind::Tls => ErrorKind::Tls,
+            Self::Connect(_) => ErrorKind::Connect,
+            Self::Login(_) => ErrorKind::Rejected,
+            Self::Server(error) if error.code == "NOAUTH" => ErrorKind::Rejected,
+            Self::Server(_) | Self::ReplyTooLarge(_) => ErrorKind::Server,
             Self::Unavailable { cause: Some(cause) } => cause.kind(),
             Self::Lost { .. }
             | Self::Ended { .. }
             | Self::Unconfirmed
             | Self::Unavailable { cause: None }
             | Self::StateLost
-            | Self::Closed => Kind::Lost,
+            | Self::Closed => ErrorKind::Lost,
         }
     }
 
@@ -345,16 +347,16 @@ pub struct FetchError {
 impl FetchError {
     /// Something that may work in a moment.
     pub fn transient(error: impl Into<Details>) -> Self {
-        Self::of_kind(ErrorKind::Transient, error)
+        Self::of_kind(source::ErrorKind::Transient, error)
     }
 
     /// Something that a person has to put right. It is tried again, slowly.
     pub fn configuration(error: impl Into<Details>) -> Self {
-        Self::of_kind(ErrorKind::Configuration, error)
+        Self::of_kind(source::ErrorKind::Configuration, error)
     }
 
     /// An error whose kind decides when to ask again.
-    pub fn of_kind(kind: ErrorKind, error: impl Into<Details>) -> Self {
+    pub fn of_kind(kind: source::ErrorKind, error: impl Into<Details>) -> Self {
         let reason = SourceError::Other { kind, what: "the token source failed" };
         Self { reason, details: Some(error.into()) }
     }
@@ -403,7 +405,7 @@ impl StdError for FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use redis_entraid_core::transport::Break;
+    use redis_entraid_core::transport::TransportFailure;
     use std::io;
     use std::string::ToString;
 
@@ -414,7 +416,7 @@ mod tests {
         let token = FetchError::transient(refused());
         let lost = Error::Lost {
             outcome: Outcome::Unknown,
-            reason: Some(CloseReason::Broken(Break::Reset)),
+            reason: Some(CloseReason::Broken(TransportFailure::Reset)),
             cause: Some(Arc::new(refused())),
         };
         for error in [Error::Connect(Arc::new(connect)), Error::Token(Arc::new(token)), lost] {

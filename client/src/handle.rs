@@ -7,7 +7,9 @@ use core::fmt;
 use core::future::poll_fn;
 use core::time::Duration;
 
-use super::command_queue::{Batch, CommandQueue, Failure, Repeat, Replies, Sent, State, Ticket};
+use super::command_queue::{
+    Batch, CommandQueue, Failure, QueueState, Repeat, Replies, Sent, Ticket,
+};
 use super::error::{Error, ServerError};
 use super::lock::Lock;
 use redis_entraid_core::command::{CommandClass, CommandRefused, Slices, TimeText, newest};
@@ -16,7 +18,7 @@ use redis_entraid_core::resp::{Arg, Redirect, Value};
 use redis_entraid_core::time::{Clock, Instant};
 
 /// One task's access to a connection.
-pub struct Handle<L: Lock<State>> {
+pub struct Handle<L: Lock<QueueState>> {
     exchange: Arc<CommandQueue<L>>,
     slot: u32,
     batch: Batch,
@@ -25,7 +27,7 @@ pub struct Handle<L: Lock<State>> {
     wait: Option<Instant>,
 }
 
-impl<L: Lock<State>> Handle<L> {
+impl<L: Lock<QueueState>> Handle<L> {
     /// Creates the first handle of a connection.
     pub fn new(exchange: Arc<CommandQueue<L>>) -> Self {
         let slot = exchange.enter();
@@ -273,14 +275,14 @@ fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
 }
 
 /// Withdraws what no caller waits for any more.
-struct Waiting<'h, L: Lock<State>> {
+struct Waiting<'h, L: Lock<QueueState>> {
     exchange: &'h CommandQueue<L>,
     batch: &'h mut Batch,
     /// Nothing when the waiting is over.
     ticket: Option<Ticket>,
 }
 
-impl<L: Lock<State>> Drop for Waiting<'_, L> {
+impl<L: Lock<QueueState>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.exchange.withdraw(ticket);
@@ -290,13 +292,13 @@ impl<L: Lock<State>> Drop for Waiting<'_, L> {
     }
 }
 
-impl<L: Lock<State>> Drop for Handle<L> {
+impl<L: Lock<QueueState>> Drop for Handle<L> {
     fn drop(&mut self) {
         self.exchange.leave(self.slot);
     }
 }
 
-impl<L: Lock<State>> fmt::Debug for Handle<L> {
+impl<L: Lock<QueueState>> fmt::Debug for Handle<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("slot", &self.slot).finish_non_exhaustive()
     }

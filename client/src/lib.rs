@@ -36,17 +36,21 @@ mod subscriptions;
 mod workload;
 
 pub use addresses::{ATTEMPT_DELAY, Missed, Unreached, reach};
-pub use command_dispatcher::{CommandDispatcher, Deliveries, Demand, Ended, Submit};
-pub use command_queue::{CommandQueue, MAX_COMMAND, State, wake};
+pub use command_dispatcher::{CommandDispatcher, Deliveries, Ended, QueueDemand, Submit};
+pub use command_queue::{CommandQueue, MAX_COMMAND, QueueState, wake};
 pub use connection_status::{ConnectionStatus, Health};
-pub use environment::{Chosen, EnvSource, Environment, Text};
-pub use error::{Cause, ConfigError, ConnectError, Details, Error, FetchError, Kind, ServerError};
+pub use environment::{Chosen, EnvSource, Environment, EnvironmentText};
+pub use error::{
+    Cause, ConfigError, ConnectError, Details, Error, ErrorKind, FetchError, ServerError,
+};
 pub use growable::Growable;
 pub use handle::Handle;
-pub use local::{Hook, Local, PushHook, Settings, Subscriber, WeakClient};
+pub use local::{EventHook, LocalClient, PushHook, Settings, Subscriber, WeakClient};
 pub use lock::Lock;
-pub use nodes::{Follower, NodeAddress, Nodes};
-pub use subscriptions::{Delivery, Mail, Message, Reader, SubscriberConnection, SubscriptionHub};
+pub use nodes::{NodeAddress, Nodes, RedirectingHandle};
+pub use subscriptions::{
+    Delivery, Message, Reader, SubscriberConnection, SubscriptionHub, SubscriptionState,
+};
 pub use workload::{CommandWorkload, Reporter, SubscriberWorkload};
 
 #[cfg(test)]

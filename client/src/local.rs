@@ -25,7 +25,7 @@ use identity::Identity;
 #[cfg(feature = "postcard")]
 use identity::RESPONSE;
 use nodes::Nodes;
-pub use settings::{Hook, PushHook, Settings};
+pub use settings::{EventHook, PushHook, Settings};
 use shared::Shared;
 pub use subscriber::Subscriber;
 use supervise::Ends;
@@ -34,7 +34,7 @@ pub use weak_client::WeakClient;
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::{CommandQueue, ConnectionStatus, Follower, Handle, Health, State};
+use super::{CommandQueue, ConnectionStatus, Handle, Health, QueueState, RedirectingHandle};
 use redis_entraid_core::manager::{Pull, TokenHealth, TokenManager};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::source::TokenSource;
@@ -43,13 +43,13 @@ use redis_entraid_core::transport::Connector;
 
 /// A client on one thread: a handle on a connection that its driver keeps open and logged in.
 /// Clones share the connection, and those to other nodes of a cluster.
-pub struct Local<T> {
-    follower: Follower<RefCell<State>>,
+pub struct LocalClient<T> {
+    follower: RedirectingHandle<RefCell<QueueState>>,
     shared: Rc<Shared<T>>,
     nodes: Rc<Nodes>,
 }
 
-impl<T: Timer + 'static> Local<T> {
+impl<T: Timer + 'static> LocalClient<T> {
     /// Returns a client and the future that drives it. The future ends with the client's last clone and
     /// its last [subscriber](Self::subscriber). With a `snapshot` of an earlier client's token, that
     /// token serves as long as it lives.
@@ -70,7 +70,7 @@ impl<T: Timer + 'static> Local<T> {
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
         let exchange = Arc::new(CommandQueue::new(&config, queue_timeout));
-        let follower = Follower::new(Handle::new(exchange.clone()));
+        let follower = RedirectingHandle::new(Handle::new(exchange.clone()));
         let nodes = Rc::new(Nodes::new(exchange.clone()));
         // Made here: the driver may be dropped before it is polled.
         let ends = Ends { queue: exchange, shared: shared.clone(), nodes: Some(nodes.clone()) };
@@ -290,7 +290,7 @@ impl<T: Timer + 'static> Local<T> {
     }
 }
 
-impl<T> Local<T> {
+impl<T> LocalClient<T> {
     /// Returns a weak client, which makes more clones and isn't one: while it is kept, a client that is
     /// alone can still have a transaction, and the driver ends with the last clone.
     pub fn downgrade(&self) -> WeakClient<T> {
@@ -299,16 +299,16 @@ impl<T> Local<T> {
     }
 }
 
-impl<T> Clone for Local<T> {
+impl<T> Clone for LocalClient<T> {
     fn clone(&self) -> Self {
         let (shared, nodes) = (self.shared.clone(), self.nodes.clone());
         Self { follower: self.follower.another(), shared, nodes }
     }
 }
 
-impl<T> fmt::Debug for Local<T> {
+impl<T> fmt::Debug for LocalClient<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Local").field(&self.shared.status.borrow()).finish()
+        f.debug_tuple("LocalClient").field(&self.shared.status.borrow()).finish()
     }
 }
 

@@ -9,7 +9,7 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use super::command_queue::{CommandQueue, State};
+use super::command_queue::{CommandQueue, QueueState};
 use super::error::Error;
 use super::handle::Handle;
 use super::lock::Lock;
@@ -47,7 +47,7 @@ impl NodeAddress {
 
 /// The nodes that a client has connections to, for all of its handles. Each connection is kept as
 /// long as this is: the handles of a client may come and go with every command.
-pub struct Nodes<L: Lock<State>> {
+pub struct Nodes<L: Lock<QueueState>> {
     home: Arc<CommandQueue<L>>,
     /// By what connection of the client's own these were learnt.
     learnt: u32,
@@ -57,7 +57,7 @@ pub struct Nodes<L: Lock<State>> {
     is_closed: bool,
 }
 
-impl<L: Lock<State>> Nodes<L> {
+impl<L: Lock<QueueState>> Nodes<L> {
     /// None yet, of a client whose own connection is `home`'s: commands have the same limits there.
     pub fn new(home: Arc<CommandQueue<L>>) -> Self {
         Self { home, learnt: 0, known: Vec::new(), open: Vec::new(), is_closed: false }
@@ -127,14 +127,14 @@ impl<L: Lock<State>> Nodes<L> {
     }
 }
 
-impl<L: Lock<State>> fmt::Debug for Nodes<L> {
+impl<L: Lock<QueueState>> fmt::Debug for Nodes<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.known.iter().map(|(node, _)| node)).finish()
     }
 }
 
 /// A handle whose commands go where redirections send them.
-pub struct Follower<L: Lock<State>> {
+pub struct RedirectingHandle<L: Lock<QueueState>> {
     home: Handle<L>,
     /// Where the last command has gone, if it was redirected.
     away: Option<(Handle<L>, NodeAddress)>,
@@ -151,7 +151,7 @@ enum Goal {
     Node(NodeAddress),
 }
 
-impl<L: Lock<State>> Follower<L> {
+impl<L: Lock<QueueState>> RedirectingHandle<L> {
     /// One on the client's own connection.
     pub const fn new(home: Handle<L>) -> Self {
         Self { home, away: None }
@@ -327,9 +327,9 @@ impl<L: Lock<State>> Follower<L> {
     }
 }
 
-impl<L: Lock<State>> fmt::Debug for Follower<L> {
+impl<L: Lock<QueueState>> fmt::Debug for RedirectingHandle<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let away = self.away.as_ref().map(|(node, _)| node);
-        f.debug_struct("Follower").field("home", &self.home).field("away", &away).finish()
+        f.debug_struct("RedirectingHandle").field("home", &self.home).field("away", &away).finish()
     }
 }

@@ -16,7 +16,7 @@ use core::fmt;
 
 pub use reader::Reader;
 pub use subscriber_connection::SubscriberConnection;
-pub use subscription_hub::{Mail, SubscriptionHub};
+pub use subscription_hub::{SubscriptionHub, SubscriptionState};
 
 use super::error::{Error, ServerError};
 use redis_entraid_core::command::Topic;

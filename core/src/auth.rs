@@ -35,7 +35,7 @@
 use core::fmt;
 
 use crate::args;
-use crate::resp::{Kind, Value, encode};
+use crate::resp::{Value, ValueKind, encode};
 
 /// A version of the serialization protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,11 +158,11 @@ impl Handshake {
             return Verdict::Refused(LoginError::of(code, message));
         }
         match (self.kind, reply.kind()) {
-            (Command::Hello, kind @ (Kind::Map | Kind::Array)) => Verdict::LoggedIn {
-                protocol: if kind == Kind::Map { Protocol::Resp3 } else { Protocol::Resp2 },
+            (Command::Hello, kind @ (ValueKind::Map | ValueKind::Array)) => Verdict::LoggedIn {
+                protocol: if kind == ValueKind::Map { Protocol::Resp3 } else { Protocol::Resp2 },
                 client_id: reply.get("id").and_then(|id| id.int().ok()),
             },
-            (Command::Auth(protocol), Kind::Simple) if reply.bytes() == Ok(b"OK") => {
+            (Command::Auth(protocol), ValueKind::Simple) if reply.bytes() == Ok(b"OK") => {
                 Verdict::LoggedIn { protocol, client_id: None }
             }
             _ => Verdict::Refused(LoginError::Unexpected),

@@ -14,7 +14,7 @@ pub enum CloseReason {
     /// The server closed it. Azure Managed Redis does so, without an error, when the token ends.
     ByServer,
     /// The transport broke.
-    Broken(Break),
+    Broken(TransportFailure),
     /// It was closed from this side, on purpose.
     Closed,
     /// The server didn't answer a login in time.
@@ -54,7 +54,7 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ByServer => "the server closed the connection",
-            Self::Broken(Break::Unknown) => "the connection broke",
+            Self::Broken(TransportFailure::Unknown) => "the connection broke",
             Self::Broken(how) => return write!(f, "the connection broke: {how}"),
             Self::Closed => "the connection was closed",
             Self::LoginTimeout => "the server didn't answer the login in time",
@@ -82,7 +82,7 @@ impl core::error::Error for CloseReason {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Break {
+pub enum TransportFailure {
     /// The host doesn't say.
     Unknown,
     /// The server or a middlebox has reset it.
@@ -97,7 +97,7 @@ pub enum Break {
     BadRecord,
 }
 
-impl Break {
+impl TransportFailure {
     /// Classifies the error of a read or a write.
     pub const fn of(kind: ErrorKind) -> Self {
         match kind {
@@ -112,7 +112,7 @@ impl Break {
 }
 
 #[cfg(feature = "std")]
-impl From<std::io::ErrorKind> for Break {
+impl From<std::io::ErrorKind> for TransportFailure {
     /// Classifies an error of the system's sockets, or of TLS over them.
     fn from(kind: std::io::ErrorKind) -> Self {
         use std::io::ErrorKind as E;
@@ -126,7 +126,7 @@ impl From<std::io::ErrorKind> for Break {
     }
 }
 
-impl fmt::Display for Break {
+impl fmt::Display for TransportFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "the host doesn't say how",

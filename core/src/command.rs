@@ -18,7 +18,7 @@ mod block;
 use core::fmt;
 use core::time::Duration;
 
-use block::{Block, Shape};
+use block::{Block, BlockArgument};
 pub use block::{Slices, TimeText, newest};
 
 use crate::resp::Arg;
@@ -140,7 +140,7 @@ enum Effect {
     Client,
     Subscribe(Topic),
     Unsubscribe(Topic),
-    Block(Shape),
+    Block(BlockArgument),
     Refused(CommandRefused),
 }
 
@@ -164,18 +164,18 @@ const WORDS: [(&str, Effect); 31] = [
     ("UNSUBSCRIBE", Effect::Unsubscribe(Topic::Channel)),
     ("PUNSUBSCRIBE", Effect::Unsubscribe(Topic::Pattern)),
     ("SUNSUBSCRIBE", Effect::Unsubscribe(Topic::Shard)),
-    ("BLPOP", Effect::Block(Shape::SecondsLast)),
-    ("BRPOP", Effect::Block(Shape::SecondsLast)),
-    ("BRPOPLPUSH", Effect::Block(Shape::SecondsLast)),
-    ("BLMOVE", Effect::Block(Shape::SecondsLast)),
-    ("BZPOPMIN", Effect::Block(Shape::SecondsLast)),
-    ("BZPOPMAX", Effect::Block(Shape::SecondsLast)),
-    ("BLMPOP", Effect::Block(Shape::SecondsFirst)),
-    ("BZMPOP", Effect::Block(Shape::SecondsFirst)),
-    ("XREAD", Effect::Block(Shape::Streams)),
-    ("XREADGROUP", Effect::Block(Shape::Streams)),
-    ("WAIT", Effect::Block(Shape::Replicas { at: 2 })),
-    ("WAITAOF", Effect::Block(Shape::Replicas { at: 3 })),
+    ("BLPOP", Effect::Block(BlockArgument::SecondsLast)),
+    ("BRPOP", Effect::Block(BlockArgument::SecondsLast)),
+    ("BRPOPLPUSH", Effect::Block(BlockArgument::SecondsLast)),
+    ("BLMOVE", Effect::Block(BlockArgument::SecondsLast)),
+    ("BZPOPMIN", Effect::Block(BlockArgument::SecondsLast)),
+    ("BZPOPMAX", Effect::Block(BlockArgument::SecondsLast)),
+    ("BLMPOP", Effect::Block(BlockArgument::SecondsFirst)),
+    ("BZMPOP", Effect::Block(BlockArgument::SecondsFirst)),
+    ("XREAD", Effect::Block(BlockArgument::Streams)),
+    ("XREADGROUP", Effect::Block(BlockArgument::Streams)),
+    ("WAIT", Effect::Block(BlockArgument::Replicas { at: 2 })),
+    ("WAITAOF", Effect::Block(BlockArgument::Replicas { at: 3 })),
     ("", Effect::Refused(CommandRefused::Empty)),
 ];
 

@@ -56,7 +56,7 @@ mod output;
 mod prelude;
 mod replies;
 mod ring;
-mod session;
+mod server_state;
 mod submit;
 
 use core::fmt;

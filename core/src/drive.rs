@@ -33,7 +33,7 @@ pub use refresh::{Refresh, refresh};
 pub use serve::{Handler, Outputs, Submit, serve};
 pub use shared_token_manager::{SharedTokenManager, Waiting};
 pub use supervise::{supervise, supervise_one};
-pub use supervised::{Supervised, Unneeded, Workload};
+pub use supervised::{NotNeeded, Supervised, Workload};
 
 use crate::time::{Instant, Timer};
 

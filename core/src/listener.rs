@@ -14,7 +14,7 @@ use crate::resp::{Arg, ErrorReply};
 /// ```
 /// use redis_entraid_core::command::Topic;
 /// use redis_entraid_core::connection::Output;
-/// use redis_entraid_core::listener::{Heard, Listener};
+/// use redis_entraid_core::listener::{ListenerEvent, Listener};
 /// use redis_entraid_core::resp::Value;
 ///
 /// let mut listener = Listener::new(&[(Topic::Channel, "orders")]);
@@ -29,7 +29,7 @@ use crate::resp::{Arg, ErrorReply};
 /// let push = Value::new(b">3\r\n$7\r\nmessage\r\n$6\r\norders\r\n$4\r\nopen\r\n").unwrap();
 /// let mut open = false;
 /// listener.output(&Output::Push(Ok(push)), &mut |heard| {
-///     open = matches!(heard, Heard::Message(message) if message.payload.str() == Ok("open"));
+///     open = matches!(heard, ListenerEvent::Message(message) if message.payload.str() == Ok("open"));
 /// });
 /// assert!(open);
 /// ```
@@ -59,7 +59,7 @@ enum Trust {
 /// What a [`Listener`] reports.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Heard<'a> {
+pub enum ListenerEvent<'a> {
     /// Somebody published something.
     Message(Message<'a>),
     /// All subscriptions are there, on a new connection or once more. What was published before,
@@ -101,7 +101,7 @@ impl<'a> Listener<'a> {
     /// Tells the server what is wanted, as much as the connection takes. Says whether the connection
     /// is still of use: one whose server is silent about a subscription is to be closed as
     /// [unresponsive](crate::connection::CloseReason::Unresponsive).
-    pub fn submit(&mut self, tell: &mut Tell<'_>, hear: &mut dyn FnMut(Heard<'_>)) -> bool {
+    pub fn submit(&mut self, tell: &mut Tell<'_>, hear: &mut dyn FnMut(ListenerEvent<'_>)) -> bool {
         if self.trust == Trust::Ended && self.answered == self.told {
             self.connected();
         }
@@ -116,7 +116,7 @@ impl<'a> Listener<'a> {
             }
             self.told += 1;
             if told.is_err() {
-                hear(Heard::Refused { topic: *topic, name, error: None });
+                hear(ListenerEvent::Refused { topic: *topic, name, error: None });
                 self.answered(hear);
             }
         }
@@ -124,22 +124,22 @@ impl<'a> Listener<'a> {
     }
 
     /// Is told what a connection has to say, and tells `hear` what comes of it.
-    pub fn output(&mut self, output: &Output<'_>, hear: &mut dyn FnMut(Heard<'_>)) {
+    pub fn output(&mut self, output: &Output<'_>, hear: &mut dyn FnMut(ListenerEvent<'_>)) {
         match output {
             Output::Push(Ok(value)) => match Notice::of(*value) {
-                Some(Notice::Message(message)) => hear(Heard::Message(message)),
+                Some(Notice::Message(message)) => hear(ListenerEvent::Message(message)),
                 // Nobody asks for that here: a slot of a cluster has moved, for example.
                 Some(Notice::Confirmation(Confirmation { began: false, .. })) => {
                     self.distrust(Trust::Ended);
                 }
                 _ => {}
             },
-            Output::Push(Err(_)) => hear(Heard::Missed),
+            Output::Push(Err(_)) => hear(ListenerEvent::Missed),
             Output::Reply { tag, reply } => {
                 let Some((topic, name)) = self.wanted(*tag) else { return };
                 match reply.ok().and_then(|value| value.error()) {
                     Some(error) if error.code() == "NOAUTH" => self.distrust(Trust::Forgotten),
-                    Some(error) => hear(Heard::Refused { topic, name, error: Some(error) }),
+                    Some(error) => hear(ListenerEvent::Refused { topic, name, error: Some(error) }),
                     None => self.granted += 1,
                 }
                 self.answered(hear);
@@ -175,11 +175,11 @@ impl<'a> Listener<'a> {
     }
 
     /// One more is answered. If that was all, what comes from here on is complete.
-    fn answered(&mut self, hear: &mut dyn FnMut(Heard<'_>)) {
+    fn answered(&mut self, hear: &mut dyn FnMut(ListenerEvent<'_>)) {
         self.answered += 1;
         let all = self.answered == self.wanted.len() && self.trust == Trust::Yes;
         if all && self.granted > 0 {
-            hear(Heard::Subscribed);
+            hear(ListenerEvent::Subscribed);
         }
     }
 }
@@ -249,10 +249,10 @@ mod tests {
         }
     }
 
-    fn written(heard: Heard<'_>) -> String {
+    fn written(heard: ListenerEvent<'_>) -> String {
         match heard {
-            Heard::Message(message) => message.payload.str().unwrap().to_string(),
-            Heard::Refused { name, error, .. } => {
+            ListenerEvent::Message(message) => message.payload.str().unwrap().to_string(),
+            ListenerEvent::Refused { name, error, .. } => {
                 format!("{name} {}", error.map_or("too large", |error| error.code()))
             }
             other => format!("{other:?}"),
@@ -333,8 +333,10 @@ mod tests {
         // Replies to others' commands are ignored.
         world.output(&mut listener, &Output::Lost { tag: 1, lost: silent });
         world.output(&mut listener, &Output::Reply { tag: 2, reply: Ok(Value::framed(b"_\r\n")) });
-        let ended =
-            Lost::new(Outcome::Unknown, Some(CloseReason::Broken(crate::transport::Break::Reset)));
+        let ended = Lost::new(
+            Outcome::Unknown,
+            Some(CloseReason::Broken(crate::transport::TransportFailure::Reset)),
+        );
         world.output(&mut listener, &Output::Lost { tag, lost: ended });
         assert!(world.submit(&mut listener));
         world.output(&mut listener, &Output::Lost { tag, lost: silent });

@@ -77,7 +77,7 @@ use core::fmt;
 pub use crate::token::Generation;
 pub use action::{Action, Pull, Reason, Refreshed};
 pub use health::TokenHealth;
-pub use login::Login;
+pub use login::Credentials;
 pub use request::RequestId;
 use request::{Failure, InFlight};
 use slot::{Slot, TokenMeta};

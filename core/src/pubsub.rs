@@ -52,23 +52,23 @@ pub struct Confirmation<'a> {
 
 /// What a notice is about.
 #[derive(Clone, Copy)]
-enum Shape {
+enum NoticeKind {
     Message,
     Begins,
     Ends,
 }
 
 /// What a notice begins with.
-const WORDS: [(&str, Topic, Shape); 9] = [
-    ("message", Topic::Channel, Shape::Message),
-    ("pmessage", Topic::Pattern, Shape::Message),
-    ("smessage", Topic::Shard, Shape::Message),
-    ("subscribe", Topic::Channel, Shape::Begins),
-    ("psubscribe", Topic::Pattern, Shape::Begins),
-    ("ssubscribe", Topic::Shard, Shape::Begins),
-    ("unsubscribe", Topic::Channel, Shape::Ends),
-    ("punsubscribe", Topic::Pattern, Shape::Ends),
-    ("sunsubscribe", Topic::Shard, Shape::Ends),
+const WORDS: [(&str, Topic, NoticeKind); 9] = [
+    ("message", Topic::Channel, NoticeKind::Message),
+    ("pmessage", Topic::Pattern, NoticeKind::Message),
+    ("smessage", Topic::Shard, NoticeKind::Message),
+    ("subscribe", Topic::Channel, NoticeKind::Begins),
+    ("psubscribe", Topic::Pattern, NoticeKind::Begins),
+    ("ssubscribe", Topic::Shard, NoticeKind::Begins),
+    ("unsubscribe", Topic::Channel, NoticeKind::Ends),
+    ("punsubscribe", Topic::Pattern, NoticeKind::Ends),
+    ("sunsubscribe", Topic::Shard, NoticeKind::Ends),
 ];
 
 impl<'a> Notice<'a> {
@@ -77,8 +77,8 @@ impl<'a> Notice<'a> {
         let mut items = value.items();
         let kind = items.next()?.bytes().ok()?;
         let (_, topic, shape) = WORDS.iter().find(|(word, ..)| word.as_bytes() == kind)?;
-        let (topic, began) = (*topic, matches!(shape, Shape::Begins));
-        if let Shape::Message = shape {
+        let (topic, began) = (*topic, matches!(shape, NoticeKind::Begins));
+        if let NoticeKind::Message = shape {
             let pattern = match topic {
                 Topic::Pattern => Some(items.next()?.bytes().ok()?),
                 Topic::Channel | Topic::Shard => None,

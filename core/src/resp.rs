@@ -26,7 +26,7 @@ pub(crate) use encode::Digits;
 pub use encode::{Arg, encode, encoded_len};
 pub use frame::{Framed, Framer, RespError};
 pub use redirect::{Node, Redirect};
-pub use value::{ErrorReply, Items, Kind, TypeError, Value};
+pub use value::{ErrorReply, Items, TypeError, Value, ValueKind};
 
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,7 @@ use core::time::Duration;
 
 use crate::auth::LoginError;
 use crate::jwt::Audience;
-use crate::manager::{Generation, Login, TokenManager};
+use crate::manager::{Credentials, Generation, TokenManager};
 use crate::policy::Backoff;
 use crate::storage::Storage;
 use crate::time::Instant;
@@ -145,7 +145,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    const fn with(login: &Login<'_>, first: bool) -> Self {
+    const fn with(login: &Credentials<'_>, first: bool) -> Self {
         let (generation, by) = (login.generation(), login.expires_at());
         Self { generation, by, first, audience: login.audience() }
     }

@@ -8,7 +8,7 @@
 //! ```
 //! use redis_entraid_core::connection::CloseReason;
 //! use redis_entraid_core::reconnect::ReconnectPolicy;
-//! use redis_entraid_core::supervisor::{Demand, Handover, Reason, Role, Succession, Supervisor};
+//! use redis_entraid_core::supervisor::{Demand, Handover, HandoverReason, Role, Succession, Supervisor};
 //! use redis_entraid_core::time::Instant;
 //!
 //! let now = Instant::from_millis(0);
@@ -19,7 +19,7 @@
 //! assert_eq!(supervisor.role(0, now), Role::Serve);
 //!
 //! // TLS has to begin anew: another connection is made, and gets commands when the old one has ended.
-//! supervisor.hand_over(Handover::new(Reason::Rekey));
+//! supervisor.hand_over(Handover::new(HandoverReason::Rekey));
 //! supervisor.update(now, true, Demand::None);
 //! assert!(matches!(supervisor.role(1, now), Role::Dial(_)));
 //! supervisor.dialed(1);
@@ -42,14 +42,14 @@ use crate::storage::Storage;
 use crate::time::Instant;
 use crate::transport::ConnectErrorKind;
 
-pub use role::{Attempt, Demand, Handover, Reason, Role, Succession};
+pub use role::{Demand, DialAttempt, Handover, HandoverReason, Role, Succession};
 
 /// A place for a connection.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum Place {
     Empty,
-    Dialing(Attempt),
+    Dialing(DialAttempt),
     /// Another one serves.
     Preparing {
         is_settled: bool,
@@ -170,7 +170,7 @@ impl<const N: usize> Supervisor<N> {
                 if let Some(place) = self.places.iter_mut().find(|it| matches!(it, Place::Empty)) {
                     self.attempts = self.attempts.wrapping_add(1);
                     let until = now.plus(self.reconnect.connect_timeout());
-                    *place = Place::Dialing(Attempt { number: self.attempts, until });
+                    *place = Place::Dialing(DialAttempt { number: self.attempts, until });
                 }
             }
             Dial::Wait { until } => self.dial_at = until,
@@ -209,7 +209,7 @@ impl<const N: usize> Supervisor<N> {
             _ => Instant::FAR_FUTURE,
         };
         let places = self.places.iter().map(|place| match place {
-            Place::Dialing(Attempt { until, .. }) => *until,
+            Place::Dialing(DialAttempt { until, .. }) => *until,
             Place::Retiring { by } => *by,
             _ => Instant::FAR_FUTURE,
         });
@@ -262,7 +262,10 @@ impl<const N: usize> Supervisor<N> {
         match event {
             Event::LoggedIn { .. } => self.trouble = Trouble::None,
             Event::ReplacementDue { ends_in } => {
-                self.hand_over(Handover { by: now.plus(*ends_in), reason: Reason::LoginEnds });
+                self.hand_over(Handover {
+                    by: now.plus(*ends_in),
+                    reason: HandoverReason::LoginEnds,
+                });
             }
             Event::Disconnected { reason } => {
                 self.trouble = match reason {

@@ -19,7 +19,7 @@ use core::time::Duration;
 pub use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 pub use peer::IpText;
 
-pub use crate::close::Break;
+pub use crate::close::TransportFailure;
 use crate::event::Event;
 use crate::time::{Instant, millis};
 
@@ -320,7 +320,7 @@ pub trait ConnectError: core::error::Error {
 }
 
 /// Uses a transport while it is there.
-pub trait Session {
+pub trait TransportUser {
     /// The result of the session.
     type Output;
 
@@ -345,7 +345,7 @@ pub trait Connector {
     ///
     /// # Cancel safety
     /// May be dropped at any await.
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,

@@ -12,7 +12,7 @@ use redis_entraid_core::transport::{Endpoint, PORT};
 
 /// Is told what happens, for logs and watchdogs; and of what failed the error itself, where there is
 /// more to say of it than the event does. It must not wait for anything.
-pub type Hook = fn(&Event, Option<&dyn fmt::Display>);
+pub type EventHook = fn(&Event, Option<&dyn fmt::Display>);
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct Config {
     /// reply, if nothing else is said.
     pub queue_timeout: Option<Duration>,
     /// Is told what happens.
-    pub on_event: Option<Hook>,
+    pub on_event: Option<EventHook>,
 }
 
 impl Config {

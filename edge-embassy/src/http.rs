@@ -10,7 +10,9 @@ use embedded_io_async::{Read, Write};
 use redis_entraid_core::http::{Request, ResponseWriter, Route, Url};
 use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
 use redis_entraid_core::storage::CapacityError;
-use redis_entraid_core::transport::{ConnectError, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{
+    ConnectError, ConnectErrorKind, Connector, Endpoint, TransportUser,
+};
 
 #[cfg(feature = "tls-p256")]
 use redis_entraid_tls::rand_core::CryptoRngCore;
@@ -84,7 +86,7 @@ where
                 "a header value has a control character in it: a secret that ends in a line feed?",
             ));
         }
-        let exchange = Exchange { request, url, head: self.head, response };
+        let exchange = HttpExchange { request, url, head: self.head, response };
         let exchanged = self.connector.connect(&endpoint, exchange).await;
         exchanged.map_err(Error::Connect)?.map_err(Error::from)?;
         if let (Some(clock), Some(date)) = (self.clock, response.finish().date) {
@@ -96,15 +98,15 @@ where
 }
 
 /// One request and its response.
-struct Exchange<'e, 'w> {
+struct HttpExchange<'e, 'w> {
     request: &'e Request<'e>,
     url: Url<'e>,
     head: &'e mut [u8],
     response: &'e mut ResponseWriter<'w>,
 }
 
-impl Session for Exchange<'_, '_> {
-    type Output = Result<(), Broken>;
+impl TransportUser for HttpExchange<'_, '_> {
+    type Output = Result<(), ResponseError>;
 
     async fn run<R: Read, W: Write>(self, reader: R, mut writer: W) -> Self::Output {
         let Self { request, url, head, response } = self;
@@ -123,9 +125,9 @@ impl Session for Exchange<'_, '_> {
         let lines = request.headers.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]);
         let pieces = fixed.into_iter().chain(lines).chain(["\r\n"]).map(str::as_bytes);
         for piece in pieces.chain([request.body]) {
-            writer.write_all(piece).await.map_err(|_| Broken::Io)?;
+            writer.write_all(piece).await.map_err(|_| ResponseError::Io)?;
         }
-        writer.flush().await.map_err(|_| Broken::Io)?;
+        writer.flush().await.map_err(|_| ResponseError::Io)?;
         let head = Wiped(head);
         Answer::new(reader, head.0).read(response).await
     }
@@ -147,7 +149,7 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &str {
 
 /// What can become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
+pub(crate) enum ResponseError {
     Io,
     NoHttp,
     Head,
@@ -174,13 +176,13 @@ pub enum Error<E> {
     Unsupported,
 }
 
-impl<E> From<Broken> for Error<E> {
-    fn from(broken: Broken) -> Self {
+impl<E> From<ResponseError> for Error<E> {
+    fn from(broken: ResponseError) -> Self {
         match broken {
-            Broken::Io => Self::Io,
-            Broken::NoHttp => Self::NoHttp,
-            Broken::Head => Self::Head,
-            Broken::TooLarge(error) => Self::TooLarge(error),
+            ResponseError::Io => Self::Io,
+            ResponseError::NoHttp => Self::NoHttp,
+            ResponseError::Head => Self::Head,
+            ResponseError::TooLarge(error) => Self::TooLarge(error),
         }
     }
 }

@@ -36,10 +36,10 @@ mod watch;
 
 pub use client::{Client, new};
 pub use clock::{EmbassyClock, TooEarly};
-pub use config::{Config, Hook};
+pub use config::{Config, EventHook};
 pub use error::{Error, Problem, ServerError};
 pub use http::Http;
-pub use listening::{Hear, Listen, Listening};
+pub use listening::{Listen, ListenerHook, Listening};
 /// The core that this host drives. It has a name of its own, so that whoever imports everything
 /// keeps the language's `core`:
 ///

@@ -5,10 +5,10 @@ use core::fmt;
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{CloseReason, Output};
 use redis_entraid_core::drive::Submit;
-use redis_entraid_core::listener::{Heard, Listener};
+use redis_entraid_core::listener::{Listener, ListenerEvent};
 
 /// Is told what is published. It must not wait for anything.
-pub type Hear = fn(&Heard<'_>);
+pub type ListenerHook = fn(&ListenerEvent<'_>);
 
 /// What a runner does for subscriptions: [`Listening`] has some, `()` none.
 pub trait Listen {
@@ -37,12 +37,12 @@ impl Listen for () {
 /// Subscriptions for a runner: see [`Runner::listening`](crate::Runner::listening).
 pub struct Listening {
     listener: Listener<'static>,
-    hear: Hear,
+    hear: ListenerHook,
 }
 
 impl Listening {
     /// Subscribes to `wanted`, and has `hear` told what is published there.
-    pub const fn new(wanted: &'static [(Topic, &'static str)], hear: Hear) -> Self {
+    pub const fn new(wanted: &'static [(Topic, &'static str)], hear: ListenerHook) -> Self {
         Self { listener: Listener::new(wanted), hear }
     }
 }
@@ -56,7 +56,7 @@ impl Listen for Listening {
 
     fn submit(&mut self, connection: &mut dyn Submit) {
         let Self { listener, hear } = self;
-        let hear = &mut |heard: Heard<'_>| hear(&heard);
+        let hear = &mut |heard: ListenerEvent<'_>| hear(&heard);
         if !listener.submit(&mut |tag, args| connection.submit(tag, args), hear) {
             connection.close(CloseReason::Unresponsive);
         }

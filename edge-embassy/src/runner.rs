@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 use embassy_futures::join::join3;
 use redis_entraid_core::connection::{CloseReason, Connection, ConnectionHealth, Output};
 use redis_entraid_core::drive::{
-    Outputs, Submit, Supervised, Unneeded, Workload, refresh, supervise_one,
+    NotNeeded, Outputs, Submit, Supervised, Workload, refresh, supervise_one,
 };
 use redis_entraid_core::event::Event;
 use redis_entraid_core::source::{Start, TokenSource};
@@ -17,7 +17,7 @@ use redis_entraid_core::token::Token;
 use redis_entraid_core::transport::{ConnectError, ConnectErrorKind as Kind, Connector, Progress};
 
 use crate::clock::EmbassyClock;
-use crate::config::{Config, Hook};
+use crate::config::{Config, EventHook};
 use crate::error::Problem;
 use crate::lent::Lent;
 use crate::listening::{Listen, Listening};
@@ -68,17 +68,17 @@ impl<K: Connector, S: TokenSource> Runner<K, S> {
     /// use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
     /// use embassy_sync::channel::Channel;
     /// use redis_entraid_embassy::entraid_core::command::Topic;
-    /// use redis_entraid_embassy::entraid_core::listener::Heard;
+    /// use redis_entraid_embassy::entraid_core::listener::ListenerEvent;
     /// # use redis_entraid_embassy::{Listening, Runner, Tcp, entraid_core::source::StaticToken};
     ///
     /// enum Order { Open, Close, ReadState }
     ///
     /// static ORDERS: Channel<CriticalSectionRawMutex, Order, 4> = Channel::new();
     ///
-    /// fn hear(heard: &Heard<'_>) {
+    /// fn hear(heard: &ListenerEvent<'_>) {
     ///     let order = match heard {
-    ///         Heard::Message(message) if message.payload.str() == Ok("open") => Order::Open,
-    ///         Heard::Message(_) => Order::Close,
+    ///         ListenerEvent::Message(message) if message.payload.str() == Ok("open") => Order::Open,
+    ///         ListenerEvent::Message(_) => Order::Close,
     ///         // What was published before is missing: the task reads how things stand.
     ///         _ => Order::ReadState,
     ///     };
@@ -125,7 +125,7 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
                 hook(&event, error.as_ref().map(|error| error as &dyn fmt::Display));
             }
         };
-        let mut source = Noted { source, state: &shared.state };
+        let mut source = ObservedSource { source, state: &shared.state };
         let tokens = &shared.tokens;
         let fetching = refresh(tokens, &mut source, &timer, response, config.refresh, report);
         let supervising =
@@ -207,12 +207,12 @@ impl Drop for Alarm {
 }
 
 /// A source, of which others know when it is at work.
-struct Noted<'s, S> {
+struct ObservedSource<'s, S> {
     source: &'s mut S,
     state: &'static ClientState,
 }
 
-impl<S: TokenSource> TokenSource for Noted<'_, S> {
+impl<S: TokenSource> TokenSource for ObservedSource<'_, S> {
     type Error = S::Error;
 
     async fn fetch<'b>(
@@ -243,7 +243,7 @@ impl Drop for Fetched {
 struct DeviceWorkload<'l, L> {
     shared: &'static Shared,
     clock: &'static EmbassyClock,
-    on_event: Option<Hook>,
+    on_event: Option<EventHook>,
     listening: &'l mut L,
 }
 
@@ -260,7 +260,7 @@ impl<L> DeviceWorkload<'_, L> {
 }
 
 impl<L: Listen> Workload for DeviceWorkload<'_, L> {
-    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, Unneeded> {
+    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, NotNeeded> {
         let waits = self.shared.state.poll_waiting(cx) || L::LISTENS;
         Ok(if waits { Demand::Waiting } else { Demand::None })
     }
@@ -295,7 +295,7 @@ impl<L: Listen> Workload for DeviceWorkload<'_, L> {
         cx: &mut Context<'_>,
         _: Instant,
         connection: &mut dyn Submit,
-    ) -> Result<bool, Unneeded> {
+    ) -> Result<bool, NotNeeded> {
         self.listening.submit(connection);
         self.shared.state.poll_commands(cx, connection);
         Ok(false)

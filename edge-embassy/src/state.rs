@@ -252,7 +252,7 @@ mod tests {
         assert!(command.as_mut().poll(cx).is_pending());
         let lost = Lost::new(
             Outcome::NotSent,
-            Some(CloseReason::Broken(redis_entraid_core::transport::Break::Reset)),
+            Some(CloseReason::Broken(redis_entraid_core::transport::TransportFailure::Reset)),
         );
         state.output(&Output::Lost { tag, lost });
         let answer = command.as_mut().poll(cx);

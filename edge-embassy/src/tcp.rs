@@ -6,7 +6,9 @@ use core::net::Ipv4Addr;
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_net::{IpAddress, Stack};
 use embassy_time::{Duration, with_timeout};
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
+use redis_entraid_core::transport::{
+    self, ConnectErrorKind, Connector, Endpoint, Stage, TransportUser,
+};
 
 use crate::lent::Wiped;
 
@@ -111,7 +113,7 @@ async fn one_after_the_other(
 impl Connector for Tcp<'_> {
     type Error = ConnectError;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,

@@ -10,7 +10,7 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embedded_io_async::{Read, Write};
 use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::{
-    self, ConnectErrorKind, Connector, Endpoint, Session, Stage, Wearing,
+    self, ConnectErrorKind, Connector, Endpoint, Stage, TransportUser, Wearing,
 };
 use redis_entraid_tls::pki_types::{TrustAnchor, UnixTime};
 use redis_entraid_tls::rand_core::CryptoRngCore;
@@ -96,7 +96,7 @@ impl<K, R> fmt::Debug for Tls<K, R> {
 impl<K: Connector, R: CryptoRngCore> Connector for Tls<K, R> {
     type Error = TlsError<K::Error>;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,
@@ -123,7 +123,7 @@ struct Secured<'a, R, S> {
     session: S,
 }
 
-impl<R: CryptoRngCore, S: Session> Session for Secured<'_, R, S> {
+impl<R: CryptoRngCore, S: TransportUser> TransportUser for Secured<'_, R, S> {
     type Output = Result<S::Output, tls::Error>;
 
     async fn run<I: Read, W: Write>(self, reader: I, writer: W) -> Self::Output {

@@ -13,7 +13,7 @@ use redis_entraid_embassy::entraid_core::policy::Ratio;
 use redis_entraid_embassy::entraid_core::source::{Authority, HttpSource, ServicePrincipal};
 use redis_entraid_embassy::entraid_core::time::UnixTime;
 use redis_entraid_embassy::entraid_core::transport::{
-    ConnectErrorKind, Connector, Endpoint, Session,
+    ConnectErrorKind, Connector, Endpoint, TransportUser,
 };
 use redis_entraid_embassy::{Error, Http, Problem, Tcp, Tls, args};
 use tokio::task::spawn_local;
@@ -250,7 +250,7 @@ struct Rerouted(Tcp<'static>);
 impl Connector for Rerouted {
     type Error = <Tcp<'static> as Connector>::Error;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use board::{on_board, said, until};
 use redis_entraid_embassy::entraid_core::command::Topic;
 use redis_entraid_embassy::entraid_core::connection::Idle;
-use redis_entraid_embassy::entraid_core::listener::Heard;
+use redis_entraid_embassy::entraid_core::listener::ListenerEvent;
 use redis_entraid_embassy::{Config, Listening, args};
 use tokio::task::spawn_local;
 
@@ -18,10 +18,12 @@ thread_local! {
     static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-fn hear(heard: &Heard<'_>) {
+fn hear(heard: &ListenerEvent<'_>) {
     let text = match heard {
-        Heard::Refused { name, error: Some(error), .. } => format!("{name}: {}", error.code()),
-        Heard::Refused { name, .. } => format!("{name}: too large"),
+        ListenerEvent::Refused { name, error: Some(error), .. } => {
+            format!("{name}: {}", error.code())
+        }
+        ListenerEvent::Refused { name, .. } => format!("{name}: too large"),
         other => format!("{other:?}"),
     };
     HEARD.with(|all| all.borrow_mut().push(text));

@@ -16,12 +16,12 @@ use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::PORT;
 
-use crate::client::{Client, CommandQueue, Follower, Handle, PushHook};
+use crate::client::{Client, CommandQueue, Handle, PushHook, RedirectingHandle};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::engine::{Dialer, Engine};
 use crate::error::{ConfigError, Error};
-use crate::identity::{Hook, Identity};
+use crate::identity::{EventHook, Identity};
 use crate::nodes::Nodes;
 use crate::source::TokenSource;
 use crate::status::{Address, Status};
@@ -65,7 +65,7 @@ struct Shared {
 #[derive(Default)]
 struct Settings {
     policy: RefreshPolicy,
-    hook: Option<Hook>,
+    hook: Option<EventHook>,
     #[cfg(all(feature = "http", feature = "tls"))]
     roots: Roots,
 }
@@ -301,7 +301,7 @@ impl<C: Connect> Builder<C> {
             });
             Nodes::new(queue.clone(), start)
         };
-        let client = Client::new(Follower::new(handle), status.clone(), nodes);
+        let client = Client::new(RedirectingHandle::new(handle), status.clone(), nodes);
         let supervisor = dialer.supervisor();
         tokio::spawn(commands(dialer, status, supervisor, queue));
         Ok(client)

@@ -16,13 +16,13 @@ use crate::nodes::Nodes;
 use crate::status::Status;
 
 /// What the handles of this host share.
-pub(crate) type CommandQueue = core::CommandQueue<Mutex<core::State>>;
+pub(crate) type CommandQueue = core::CommandQueue<Mutex<core::QueueState>>;
 
 /// A handle of this host.
-pub(crate) type Handle = core::Handle<Mutex<core::State>>;
+pub(crate) type Handle = core::Handle<Mutex<core::QueueState>>;
 
 /// A handle of this host that goes where redirections send its commands.
-pub(crate) type Follower = core::Follower<Mutex<core::State>>;
+pub(crate) type RedirectingHandle = core::RedirectingHandle<Mutex<core::QueueState>>;
 
 /// Is told what a server sends unasked.
 pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
@@ -45,13 +45,17 @@ pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
 /// # Ok(()) }
 /// ```
 pub struct Client {
-    follower: Follower,
+    follower: RedirectingHandle,
     status: Arc<Status>,
     nodes: Arc<Nodes>,
 }
 
 impl Client {
-    pub(crate) const fn new(follower: Follower, status: Arc<Status>, nodes: Arc<Nodes>) -> Self {
+    pub(crate) const fn new(
+        follower: RedirectingHandle,
+        status: Arc<Status>,
+        nodes: Arc<Nodes>,
+    ) -> Self {
         Self { follower, status, nodes }
     }
 
@@ -206,7 +210,7 @@ impl fmt::Debug for Client {
 /// The replies to a pipeline, in order.
 #[derive(Debug)]
 pub struct Pipeline<'r> {
-    follower: &'r Follower,
+    follower: &'r RedirectingHandle,
     next: usize,
 }
 

@@ -6,9 +6,9 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 
 use redis_entraid_core::connection::{CloseReason, Config};
-use redis_entraid_core::drive::{Supervised, Unneeded, Workload};
+use redis_entraid_core::drive::{NotNeeded, Supervised, Workload};
 use redis_entraid_core::reconnect::ReconnectPolicy;
-use redis_entraid_core::supervisor::{Attempt, Demand, Role, Supervisor};
+use redis_entraid_core::supervisor::{Demand, DialAttempt, Role, Supervisor};
 use redis_entraid_core::time::{Clock, Instant};
 use redis_entraid_core::transport::Stage;
 
@@ -53,7 +53,7 @@ pub(crate) struct Engine<C: Connect, W> {
 enum Place<S> {
     Empty,
     /// In a place of its own, which is given back: a task is as large as all that it ever waits for.
-    Dialing(Attempt, Instant, Dialing<S>),
+    Dialing(DialAttempt, Instant, Dialing<S>),
     Open(Box<Pump<S>>),
 }
 
@@ -119,7 +119,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
     }
 
     /// Moves what can be moved. Ready when something is due before `deadline`.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Result<(), Unneeded>> {
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Result<(), NotNeeded>> {
         for _ in 0..ROUNDS {
             let has_changed = core::mem::take(&mut self.changed);
             if has_changed || self.supervised.supervisor.serving().is_none() {
@@ -142,7 +142,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
     }
 
     /// Has the supervisor and the connections see the time and the tokens.
-    fn update(&mut self, cx: &mut Context<'_>) -> Result<(), Unneeded> {
+    fn update(&mut self, cx: &mut Context<'_>) -> Result<(), NotNeeded> {
         let now = TokioClock.now();
         let Self { status, supervised, places, .. } = self;
         let mut manager = status.identity.manager();
@@ -174,7 +174,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
     }
 
     /// Does what the supervisor says about one place. Says whether there was something.
-    fn poll_place(&mut self, place: usize, cx: &mut Context<'_>) -> Result<bool, Unneeded> {
+    fn poll_place(&mut self, place: usize, cx: &mut Context<'_>) -> Result<bool, NotNeeded> {
         let now = TokioClock.now();
         let role = self.supervised.supervisor.role(place, now);
         let Some(here) = self.places.get_mut(place) else { return Ok(false) };
@@ -208,7 +208,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
         }
     }
 
-    fn dial(&mut self, attempt: Attempt, now: Instant) -> Dialing<C::Stream> {
+    fn dial(&mut self, attempt: DialAttempt, now: Instant) -> Dialing<C::Stream> {
         self.supervised.workload.dials(now);
         let (dialer, status) = (self.dialer.clone(), self.status.clone());
         Box::pin(async move {
@@ -236,7 +236,12 @@ impl<C: Connect, W: Workload> Engine<C, W> {
     }
 
     /// Reads and writes. Says whether there was something.
-    fn pump(&mut self, place: usize, cx: &mut Context<'_>, now: Instant) -> Result<bool, Unneeded> {
+    fn pump(
+        &mut self,
+        place: usize,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Result<bool, NotNeeded> {
         let Self { status, supervised, places, .. } = self;
         let Some(Place::Open(pump)) = places.get_mut(place) else { return Ok(false) };
         if status.endpoint().is_worn() {

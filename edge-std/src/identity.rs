@@ -23,7 +23,7 @@ use crate::clock::TokioClock;
 use crate::source::{FetchError, Request, TokenSource};
 
 /// Is told what happens.
-pub(crate) type Hook = Arc<dyn Fn(&Event) + Send + Sync>;
+pub(crate) type EventHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// One identity and its token, shared by all who log in with it.
 ///
@@ -72,7 +72,7 @@ impl Drop for Task {
 pub struct IdentityBuilder<S> {
     source: S,
     policy: RefreshPolicy,
-    hook: Option<Hook>,
+    hook: Option<EventHook>,
     #[cfg(feature = "http")]
     http: crate::http::Http,
 }
@@ -177,7 +177,7 @@ impl<S: TokenSource> IdentityBuilder<S> {
         self
     }
 
-    pub(crate) fn hook(mut self, hook: Option<Hook>) -> Self {
+    pub(crate) fn hook(mut self, hook: Option<EventHook>) -> Self {
         self.hook = hook;
         self
     }
@@ -239,7 +239,7 @@ struct Fetcher<S> {
     shared: Weak<Shared>,
     wanted: watch::Receiver<()>,
     source: S,
-    hook: Option<Hook>,
+    hook: Option<EventHook>,
     #[cfg(feature = "http")]
     http: crate::http::Http,
 }

@@ -47,7 +47,7 @@ pub use redis_entraid_core::connection::{Idle, Replacement};
 pub use redis_entraid_core::event::Event;
 pub use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
 pub use redis_entraid_core::reconnect::ReconnectPolicy;
-pub use redis_entraid_core::resp::{Arg, Kind, Value};
+pub use redis_entraid_core::resp::{Arg, Value, ValueKind};
 pub use subscriber::Subscriber;
 #[cfg(feature = "tls")]
 pub use tls::Roots;

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redis_entraid_client::{NodeAddress, State};
+use redis_entraid_client::{NodeAddress, QueueState};
 use tokio::task::JoinHandle;
 
 use crate::client::{CommandQueue, Handle};
@@ -14,7 +14,7 @@ type Start = Box<dyn Fn(&NodeAddress, Arc<CommandQueue>) -> JoinHandle<()> + Sen
 /// Connections to nodes, shared by the handles of a client.
 pub(crate) struct Nodes {
     start: Start,
-    known: Mutex<redis_entraid_client::Nodes<Mutex<State>>>,
+    known: Mutex<redis_entraid_client::Nodes<Mutex<QueueState>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 

@@ -7,7 +7,7 @@ use std::io::{Error, ErrorKind};
 use redis_entraid_client::{Growable, MAX_COMMAND};
 use redis_entraid_core::connection::{Config, Connection, Pending};
 use redis_entraid_core::time::Clock;
-use redis_entraid_core::transport::Break;
+use redis_entraid_core::transport::TransportFailure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::TokioClock;
@@ -68,10 +68,10 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
 }
 
 /// How a stream broke that fails like this.
-pub(crate) fn how(error: &Error) -> Break {
+pub(crate) fn how(error: &Error) -> TransportFailure {
     #[cfg(feature = "tls")]
     if crate::tls::is_alert(error) {
-        return Break::Alert;
+        return TransportFailure::Alert;
     }
     error.kind().into()
 }

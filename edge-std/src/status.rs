@@ -16,13 +16,13 @@ use tokio::sync::Notify;
 use crate::client::PushHook;
 use crate::clock::{TokioClock, tokio_instant};
 use crate::error::{ConnectError, Error};
-use crate::identity::{Hook, Identity};
+use crate::identity::{EventHook, Identity};
 
 /// See the [module](self).
 pub(crate) struct Status {
     pub(crate) identity: Identity,
     pub(crate) address: Address,
-    hook: Option<Hook>,
+    hook: Option<EventHook>,
     on_push: Option<PushHook>,
     status: Mutex<ConnectionStatus>,
     /// How far the last dial has come, and where.
@@ -51,7 +51,7 @@ impl Status {
     pub(crate) fn new(
         identity: Identity,
         address: Address,
-        hook: Option<Hook>,
+        hook: Option<EventHook>,
         on_push: Option<PushHook>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -249,7 +249,7 @@ impl Drop for Starting<'_> {
 }
 
 /// Tells `event` to who wants to hear.
-pub(crate) fn report(hook: Option<&Hook>, event: &Event) {
+pub(crate) fn report(hook: Option<&EventHook>, event: &Event) {
     #[cfg(feature = "log")]
     match event {
         Event::FetchFailed { .. } | Event::Rejected { .. } | Event::DialFailed { .. } => {

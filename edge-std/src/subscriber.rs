@@ -5,7 +5,7 @@ use core::future::Future;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
-use redis_entraid_client::{Delivery, Health, Mail, Reader, SubscriberWorkload};
+use redis_entraid_client::{Delivery, Health, Reader, SubscriberWorkload, SubscriptionState};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::{Clock, Instant};
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::status::Status;
 
 /// Where who reads and the task meet.
-type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<Mail>>;
+type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<SubscriptionState>>;
 
 /// Is told what is published, and stays subscribed through all that happens to its connection.
 ///
@@ -41,7 +41,7 @@ type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<Mail>>;
 /// # }
 /// ```
 pub struct Subscriber {
-    reader: Reader<Mutex<Mail>>,
+    reader: Reader<Mutex<SubscriptionState>>,
     status: Arc<Status>,
     patience: Duration,
 }

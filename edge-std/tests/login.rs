@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use emulated::{client, emulator};
 use redis_entraid::entraid_core::policy::Ratio;
-use redis_entraid::error::{Error, Kind, Outcome};
+use redis_entraid::error::{Error, ErrorKind, Outcome};
 use redis_entraid::tls::Roots;
 use redis_entraid::{Client, Event, RefreshPolicy, args};
 
@@ -21,7 +21,7 @@ async fn it_logs_in_and_answers() {
     assert_eq!(reply.str().unwrap(), "OK");
     assert_eq!(redis.command(args!["GET", "greeting"]).await.unwrap().str().unwrap(), "hello");
     let error = redis.command(args!["INCR", "greeting"]).await.unwrap_err();
-    assert_eq!((error.kind(), error.code()), (Kind::Server, Some("ERR")));
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Server, Some("ERR")));
     let replies = redis
         .pipeline([
             args!["SET", "n", 41],
@@ -83,7 +83,7 @@ async fn a_refused_login_is_an_error_that_says_what_to_do_and_no_loop() {
     let emulator = emulator(3600);
     emulator.arm("auth#* wrongpass").unwrap();
     let error = client(&emulator).connect().await.unwrap_err();
-    assert_eq!((error.kind(), error.code()), (Kind::Rejected, Some("WRONGPASS")));
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Rejected, Some("WRONGPASS")));
     assert_eq!(error.outcome(), Outcome::NotSent);
     assert!(error.to_string().contains("object id"), "{error}");
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -95,7 +95,7 @@ async fn a_wrong_secret_is_an_error_that_keeps_entras_code() {
     let emulator = emulator(3600);
     emulator.arm("token#* refuse invalid_client 7000215").unwrap();
     let error = client(&emulator).connect().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Token);
+    assert_eq!(error.kind(), ErrorKind::Token);
     let text = error.to_string();
     assert!(text.contains("AADSTS7000215") && text.contains("wrong client secret"), "{text}");
     assert!(text.contains("an emulated refusal"), "the service's own words: {text}");
@@ -112,7 +112,7 @@ async fn a_server_that_is_not_the_one_is_refused() {
         .connect()
         .await
         .unwrap_err();
-    assert_eq!(trusted_by_nobody.kind(), Kind::Tls);
+    assert_eq!(trusted_by_nobody.kind(), ErrorKind::Tls);
     let text = trusted_by_nobody.to_string();
     let expected = "certificate chain not trusted: it ends below CN=Emulated Global Root G2";
     assert!(text.contains(expected), "{text}");
@@ -124,7 +124,7 @@ async fn a_server_that_is_not_the_one_is_refused() {
         .connect()
         .await
         .unwrap_err();
-    assert_eq!(wrong_name.kind(), Kind::Tls);
+    assert_eq!(wrong_name.kind(), ErrorKind::Tls);
     assert!(wrong_name.to_string().contains("not valid for name"), "{wrong_name}");
     assert_eq!(emulator.counts().refused, 0);
 }
@@ -158,7 +158,7 @@ async fn a_cut_connection_comes_back_by_itself() {
     redis.command(args!["SET", "k", "v"]).await.unwrap();
     emulator.arm("cmd#2 cut").unwrap();
     let error = redis.command(args!["GET", "k"]).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (Kind::Lost, Outcome::Unknown), "{error}");
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Lost, Outcome::Unknown), "{error}");
     assert_eq!(redis.command(args!["GET", "k"]).await.unwrap().str().unwrap(), "v");
     assert_eq!(redis.health().reconnects, 1);
     assert_eq!(emulator.counts().token_requests, 1);
@@ -214,7 +214,7 @@ async fn a_tls_handshake_that_nobody_answers_is_named_and_so_is_how_long_it_was_
         .connect()
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Connect);
+    assert_eq!(error.kind(), ErrorKind::Connect);
     let text = error.to_string();
     assert!(text.contains("TCP is up, but nobody answered the TLS handshake"), "{text}");
     assert!(text.contains("within 0.3 s") || text.contains("within 0.2 s"), "{text}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use amr_emulator::{Chain, Emulator, Options, Store};
-use redis_entraid::error::{ConfigError, Kind};
+use redis_entraid::error::{ConfigError, ErrorKind};
 use redis_entraid::{Client, Error, Roots, args};
 use tokio::time::{sleep, timeout};
 
@@ -61,12 +61,12 @@ async fn inside(pipe: &Path) {
     first.await.unwrap().unwrap();
     // Nobody writes to the pipe any more, and nobody reads it.
     connect(&emulator).await.unwrap();
-    assert_eq!(refused(&other).await, Kind::Token);
+    assert_eq!(refused(&other).await, ErrorKind::Token);
     // Whoever asks has other roots, with which who trusts the platform is at the other one.
     say(pipe, other.root_pem());
     timeout(PATIENCE, Roots::reload_platform()).await.unwrap().unwrap();
     connect(&other).await.unwrap();
-    assert_eq!(refused(&emulator).await, Kind::Token);
+    assert_eq!(refused(&emulator).await, ErrorKind::Token);
     // What can't be used changes nothing.
     say(pipe, "no certificate");
     let refused = timeout(PATIENCE, Roots::reload_platform()).await.unwrap();
@@ -86,7 +86,7 @@ fn connect(emulator: &Emulator) -> impl Future<Output = Result<(), Error>> + use
 }
 
 /// What it comes to that a server isn't trusted.
-async fn refused(emulator: &Emulator) -> Kind {
+async fn refused(emulator: &Emulator) -> ErrorKind {
     connect_within(Duration::from_secs(1), emulator).await.unwrap_err().kind()
 }
 

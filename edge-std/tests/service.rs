@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use emulated::{client, emulator};
 use redis_entraid::entraid_core::policy::Ratio;
-use redis_entraid::error::{Error, Kind};
+use redis_entraid::error::{Error, ErrorKind};
 use redis_entraid::tls::Roots;
 use redis_entraid::{Client, RefreshPolicy, args};
 use tokio::task::JoinSet;
@@ -87,7 +87,7 @@ async fn an_error_inside_a_transaction_is_the_servers_error_where_it_is_read() {
     let exec = redis.pipeline(commands).await.unwrap().last().unwrap().unwrap();
     let results: Vec<_> = exec.items().map(|item| item.int().map_err(Error::from)).collect();
     let error = results[1].as_ref().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (Kind::Server, Some("ERR")));
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Server, Some("ERR")));
     // It was expected to be a list: that is no empty one then.
     let nested: Vec<_> = exec.items().nth(1).unwrap().items().map(|item| item.str()).collect();
     assert!(matches!(nested[..], [Err(error)] if error.error().is_some()), "{nested:?}");

@@ -82,7 +82,7 @@ const CLOSE_NOTIFY: u8 = 0;
 
 /// What becomes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RecordAction {
     /// It goes on as it is.
     Pass,
     /// It goes on as this content.
@@ -138,19 +138,20 @@ impl From<Refusal> for Error {
 }
 
 /// Judges the content of a record. `finished` is the length of a Finished message of the suite.
-pub(crate) fn judge(content: &[u8], progress: Progress, finished: usize) -> Verdict {
-    look(content, progress, finished).unwrap_or_else(|refusal| Verdict::Replace(refusal.content()))
+pub(crate) fn judge(content: &[u8], progress: Progress, finished: usize) -> RecordAction {
+    look(content, progress, finished)
+        .unwrap_or_else(|refusal| RecordAction::Replace(refusal.content()))
 }
 
-fn look(content: &[u8], progress: Progress, finished: usize) -> Result<Verdict, Refusal> {
+fn look(content: &[u8], progress: Progress, finished: usize) -> Result<RecordAction, Refusal> {
     let open = progress == Progress::Open;
     let end = content.iter().rposition(|byte| *byte != 0).ok_or(Refusal::Message)?;
     let (body, rest) = content.split_at_checked(end).ok_or(Refusal::Message)?;
     match (rest.first(), body) {
-        (Some(&APPLICATION_DATA), _) if open => Ok(Verdict::Pass),
+        (Some(&APPLICATION_DATA), _) if open => Ok(RecordAction::Pass),
         // The level says nothing since TLS 1.3.
         (Some(&ALERT), [_, CLOSE_NOTIFY]) if open => {
-            Ok(Verdict::Replace(&[1, CLOSE_NOTIFY, ALERT]))
+            Ok(RecordAction::Replace(&[1, CLOSE_NOTIFY, ALERT]))
         }
         (Some(&ALERT), [_, _]) => Err(Refusal::Alert),
         (Some(&HANDSHAKE), _) if open => tickets(body),
@@ -160,7 +161,7 @@ fn look(content: &[u8], progress: Progress, finished: usize) -> Result<Verdict, 
 }
 
 /// Tickets are of no use here, since no session is ever resumed. They go on as nothing at all.
-fn tickets(mut messages: &[u8]) -> Result<Verdict, Refusal> {
+fn tickets(mut messages: &[u8]) -> Result<RecordAction, Refusal> {
     while !messages.is_empty() {
         match next(&mut messages)? {
             (NEW_SESSION_TICKET, _) => {}
@@ -168,14 +169,14 @@ fn tickets(mut messages: &[u8]) -> Result<Verdict, Refusal> {
             _ => return Err(Refusal::Message),
         }
     }
-    Ok(Verdict::Replace(&[APPLICATION_DATA]))
+    Ok(RecordAction::Replace(&[APPLICATION_DATA]))
 }
 
 fn handshake(
     mut messages: &[u8],
     mut progress: Progress,
     finished: usize,
-) -> Result<Verdict, Refusal> {
+) -> Result<RecordAction, Refusal> {
     if messages.is_empty() {
         return Err(Refusal::Message);
     }
@@ -213,7 +214,7 @@ fn handshake(
             return Err(Refusal::Message);
         }
     }
-    Ok(Verdict::Pass)
+    Ok(RecordAction::Pass)
 }
 
 /// The type and the body of the next message.

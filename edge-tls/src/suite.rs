@@ -9,7 +9,7 @@ use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use embedded_tls::TlsCipherSuite;
 use sha2::{Sha256, Sha384};
 
-use crate::inner::{Progress, Verdict, judge};
+use crate::inner::{Progress, RecordAction, judge};
 
 /// A cipher suite that can be used here.
 ///
@@ -97,7 +97,7 @@ impl<A: AeadInPlace + KeySizeUser> AeadInPlace for Checked<A> {
         self.0.decrypt_in_place(nonce, &[kind, major, 3, high, low], buffer)?;
         // The suites with the longer key are those with the longer hash.
         let finished = if A::KeySize::USIZE == 32 { 48 } else { 32 };
-        if let Verdict::Replace(content) = judge(buffer.as_ref(), progress, finished) {
+        if let RecordAction::Replace(content) = judge(buffer.as_ref(), progress, finished) {
             buffer.truncate(0);
             buffer.extend_from_slice(content)?;
         }

@@ -10,7 +10,7 @@ use redis_entraid_core::connection::Config;
 use redis_entraid_core::storage::Recent;
 use redis_entraid_core::time::Instant;
 
-use super::super::command_dispatcher::Demand;
+use super::super::command_dispatcher::QueueDemand;
 use super::batch::{Batch, Ticket};
 use super::session::Open;
 
@@ -217,10 +217,10 @@ impl Queue {
     }
 
     /// What the commands want that wait, or did lately.
-    pub(super) fn demand(&self) -> Demand {
+    pub(super) fn demand(&self) -> QueueDemand {
         let waits = !self.is_empty();
         let is_wanted = waits || self.due < Instant::FAR_FUTURE;
-        Demand { waits, until: is_wanted.then_some(self.due) }
+        QueueDemand { waits, until: is_wanted.then_some(self.due) }
     }
 
     /// Whether it belongs to the batch that the connection was last given a command of.

@@ -17,7 +17,7 @@ use super::session::{Held, Open};
 use super::slot::{Slot, waits};
 
 /// What an [`CommandQueue`](super::CommandQueue) shares.
-pub struct State {
+pub struct QueueState {
     pub(super) limits: Limits,
     pub(super) queue: Queue,
     pub(super) slots: Vec<Slot>,
@@ -42,13 +42,13 @@ pub struct State {
 }
 
 /// For a client that is configured as usual.
-impl Default for State {
+impl Default for QueueState {
     fn default() -> Self {
         Self::new(Limits::new(&redis_entraid_core::connection::Config::default(), None))
     }
 }
 
-impl State {
+impl QueueState {
     pub(super) fn new(limits: Limits) -> Self {
         let (queue, slots, free, held) = Default::default();
         let (handles, session, withdrawn, driver, over) = (0, None, 0, None, None);
@@ -427,8 +427,8 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for QueueState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("State")
+        f.write_str("QueueState")
     }
 }

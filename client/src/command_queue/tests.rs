@@ -13,14 +13,14 @@ use std::string::{String, ToString};
 use std::sync::Arc;
 use std::vec::Vec;
 
-use super::super::command_dispatcher::{CommandDispatcher, Demand};
+use super::super::command_dispatcher::{CommandDispatcher, QueueDemand};
 use super::super::handle::Handle;
 use super::*;
 use redis_entraid_core::connection::{Output, SubmitError, Tag};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Clock, UnixTime};
 
-type Shared = RefCell<State>;
+type Shared = RefCell<QueueState>;
 
 /// The time, which stands still until it is set.
 #[derive(Default)]

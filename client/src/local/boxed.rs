@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use redis_entraid_core::transport::{Connector, Endpoint, Session};
+use redis_entraid_core::transport::{Connector, Endpoint, TransportUser};
 
 /// Allocates the future of each dial, with the transport in it, and frees it when the connection ends:
 /// the place of a connection that isn't there takes no memory.
@@ -11,7 +11,7 @@ pub(super) struct Boxed<K>(pub(super) K);
 impl<K: Connector> Connector for Boxed<K> {
     type Error = K::Error;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,

@@ -13,7 +13,7 @@ use core::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::settings::{Hook, PushHook, Settings};
+use super::settings::{EventHook, PushHook, Settings};
 use super::shared::Shared;
 use crate::Growable;
 use crate::error::FetchError;
@@ -84,7 +84,7 @@ pub(super) struct Identity<T> {
     pub(super) place: Target,
     /// When everything is over.
     pub(super) until: Instant,
-    on_event: Option<Hook>,
+    on_event: Option<EventHook>,
     pub(super) on_push: Option<PushHook>,
     /// Whose tokens they are.
     #[cfg(feature = "postcard")]

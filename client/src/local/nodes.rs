@@ -13,29 +13,29 @@ use super::identity::Identity;
 use super::supervise::{Ends, commands};
 use crate::command_queue::set_waker;
 use crate::error::Error;
-use crate::{CommandQueue, Handle, NodeAddress, State, nodes, wake};
+use crate::{CommandQueue, Handle, NodeAddress, QueueState, nodes, wake};
 use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
 
 /// A node, and where its handles meet what drives its connection.
-type New = (NodeAddress, Arc<CommandQueue<RefCell<State>>>);
+type New = (NodeAddress, Arc<CommandQueue<RefCell<QueueState>>>);
 
 /// See the [module](self).
 pub(super) struct Nodes {
-    known: RefCell<nodes::Nodes<RefCell<State>>>,
+    known: RefCell<nodes::Nodes<RefCell<QueueState>>>,
     /// Those whose connections are not driven yet.
     new: RefCell<Vec<New>>,
     driver: RefCell<Option<Waker>>,
 }
 
 impl Nodes {
-    pub(super) fn new(home: Arc<CommandQueue<RefCell<State>>>) -> Self {
+    pub(super) fn new(home: Arc<CommandQueue<RefCell<QueueState>>>) -> Self {
         let (new, driver) = Default::default();
         Self { known: RefCell::new(nodes::Nodes::new(home)), new, driver }
     }
 
     /// A handle on the connection to `node`.
-    pub(super) fn handle(&self, node: &NodeAddress) -> Handle<RefCell<State>> {
+    pub(super) fn handle(&self, node: &NodeAddress) -> Handle<RefCell<QueueState>> {
         nodes::Nodes::handle(&self.known, node, |exchange| {
             self.new.borrow_mut().push((node.clone(), exchange));
             wake(self.driver.take());

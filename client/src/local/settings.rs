@@ -14,12 +14,12 @@ use redis_entraid_core::resp::Value;
 use redis_entraid_core::transport::PORT;
 
 /// Called with each event.
-pub type Hook = Box<dyn Fn(&Event)>;
+pub type EventHook = Box<dyn Fn(&Event)>;
 
 /// Called with each push of a server.
 pub type PushHook = Box<dyn Fn(Value<'_>)>;
 
-/// The settings of a [`Local`](super::Local) client.
+/// The settings of a [`LocalClient`](super::LocalClient).
 #[non_exhaustive]
 pub struct Settings {
     /// The server's name.
@@ -53,7 +53,7 @@ pub struct Settings {
     /// more than once.
     pub follow_moved: bool,
     /// Called with each event.
-    pub on_event: Option<Hook>,
+    pub on_event: Option<EventHook>,
     /// Called with each push of the server: the keys that `CLIENT TRACKING` reports, say.
     pub on_push: Option<PushHook>,
 }

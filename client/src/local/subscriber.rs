@@ -13,7 +13,8 @@ use super::settings::Settings;
 use super::shared::Shared;
 use crate::error::Error;
 use crate::{
-    ConnectionStatus, Delivery, Health, Mail, Reader, Reporter, SubscriberWorkload, SubscriptionHub,
+    ConnectionStatus, Delivery, Health, Reader, Reporter, SubscriberWorkload, SubscriptionHub,
+    SubscriptionState,
 };
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::Config;
@@ -29,7 +30,7 @@ use redis_entraid_core::transport::Connector;
 /// replaced before its token ends, as [`Replacement`](redis_entraid_core::connection::Replacement) says. All
 /// its methods may be called while others wait.
 pub struct Subscriber<T> {
-    reader: Reader<RefCell<Mail>>,
+    reader: Reader<RefCell<SubscriptionState>>,
     shared: Rc<Shared<T>>,
     patience: Duration,
 }
@@ -38,7 +39,7 @@ impl<T: Timer + 'static> Subscriber<T> {
     /// Makes a subscriber with an identity of its own, and the future that drives it, which ends
     /// with the subscriber. With a `snapshot` of an earlier token, that serves as long as it lives.
     ///
-    /// One that shares the identity of a client is [`Local::subscriber`](super::Local::subscriber).
+    /// One that shares the identity of a client is [`LocalClient::subscriber`](super::LocalClient::subscriber).
     pub fn new<K, S>(
         settings: Settings,
         timer: T,
@@ -161,7 +162,7 @@ impl<T: Timer + 'static> Subscriber<T> {
 /// The connections of a subscriber: one, and a second one while that takes the first one's place.
 struct Connections<T: Timer> {
     shared: Rc<Shared<T>>,
-    hub: Arc<SubscriptionHub<RefCell<Mail>>>,
+    hub: Arc<SubscriptionHub<RefCell<SubscriptionState>>>,
     config: Config,
 }
 

@@ -7,7 +7,7 @@ use core::pin::pin;
 
 use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::{CommandQueue, CommandWorkload, State};
+use crate::{CommandQueue, CommandWorkload, QueueState};
 use redis_entraid_core::connection::Config;
 use redis_entraid_core::drive::{Supervised, either};
 use redis_entraid_core::source::TokenSource;
@@ -42,7 +42,7 @@ pub(super) async fn run<T: Timer, K: Connector + Clone, S: TokenSource>(
 pub(super) async fn commands<T: Timer, K: Connector + Clone>(
     shared: &Rc<Shared<T>>,
     config: &Config,
-    queue: &Arc<CommandQueue<RefCell<State>>>,
+    queue: &Arc<CommandQueue<RefCell<QueueState>>>,
     supervisor: Supervisor<2>,
     connector: K,
 ) {
@@ -53,7 +53,7 @@ pub(super) async fn commands<T: Timer, K: Connector + Clone>(
 
 /// Tells all who wait when the future that drives connections ends, in whatever way.
 pub(super) struct Ends<T: Timer> {
-    pub(super) queue: Arc<CommandQueue<RefCell<State>>>,
+    pub(super) queue: Arc<CommandQueue<RefCell<QueueState>>>,
     pub(super) shared: Rc<Shared<T>>,
     /// Those of the client itself.
     pub(super) nodes: Option<Rc<Nodes>>,

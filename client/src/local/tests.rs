@@ -29,7 +29,7 @@ use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{ErrorKind, SourceError, Start};
 use redis_entraid_core::time::{Clock, Instant, UnixTime};
 use redis_entraid_core::token::Token;
-use redis_entraid_core::transport::{Connector, Endpoint, Session, Stage, Unanswered};
+use redis_entraid_core::transport::{Connector, Endpoint, Stage, TransportUser, Unanswered};
 
 /// The world, with a calendar.
 struct Calendar(Rc<World>);
@@ -99,12 +99,17 @@ impl Bench {
     }
 
     /// Runs `f` with a client, and answers with what it says and how long it took.
-    fn run<R>(self, f: impl AsyncFnOnce(Local<Calendar>) -> R) -> (R, u64) {
+    fn run<R>(self, f: impl AsyncFnOnce(LocalClient<Calendar>) -> R) -> (R, u64) {
         let Self { world, fetches, server, settings, fails, snapshot, driver_first } = self;
         let source = Tokens(fetches, Duration::from_millis(100), fails, world.clone());
         let start = world.now();
-        let (client, driver) =
-            Local::new(settings, Calendar(world.clone()), server, source, snapshot.as_deref());
+        let (client, driver) = LocalClient::new(
+            settings,
+            Calendar(world.clone()),
+            server,
+            source,
+            snapshot.as_deref(),
+        );
         let mut result = None;
         let both = async {
             let using = async { result = Some(f(client).await) };
@@ -313,7 +318,7 @@ struct Silent;
 impl Connector for Silent {
     type Error = Unanswered;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         _: S,
@@ -333,7 +338,8 @@ fn a_handshake_that_nobody_answers_is_named_whoever_loses_patience_first() {
         let mut settings = Settings::new("cache");
         (settings.start_timeout, settings.deadline) = (start, deadline);
         let source = Tokens(Rc::default(), Duration::from_millis(100), None, world.clone());
-        let (client, driver) = Local::new(settings, Calendar(world.clone()), Silent, source, None);
+        let (client, driver) =
+            LocalClient::new(settings, Calendar(world.clone()), Silent, source, None);
         let mut said = std::string::String::new();
         let using = async {
             said = client.connected().await.unwrap_err().to_string();
@@ -352,7 +358,7 @@ fn nobody_waits_for_a_driver_that_is_dropped_before_it_has_begun() {
     let (world, timer) = (bench.world.clone(), Calendar(bench.world.clone()));
     let source = Tokens(bench.fetches.clone(), Duration::ZERO, None, world.clone());
     let (mut client, driver) =
-        Local::new(Settings::new("cache"), timer, bench.server, source, None);
+        LocalClient::new(Settings::new("cache"), timer, bench.server, source, None);
     drop(driver);
     let told = world.run(Instant::from_millis(0), async {
         let start = client.logged_in().await.unwrap_err();
@@ -368,7 +374,7 @@ fn the_driver_ends_with_the_last_handle() {
     let server: &'static Server = Box::leak(Box::default());
     let source = Tokens(Rc::default(), Duration::ZERO, None, world.clone());
     let timer = Calendar(world.clone());
-    let (client, driver) = Local::new(Settings::new("cache"), timer, server, source, None);
+    let (client, driver) = LocalClient::new(Settings::new("cache"), timer, server, source, None);
     let using = async {
         let mut other = client.clone();
         drop(client);

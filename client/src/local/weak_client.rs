@@ -5,23 +5,23 @@ use alloc::sync::Arc;
 use core::cell::RefCell;
 use core::fmt;
 
-use super::Local;
+use super::LocalClient;
 use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::{CommandQueue, Follower, Handle, State};
+use crate::{CommandQueue, Handle, QueueState, RedirectingHandle};
 
-/// Makes [`Local`]s of one connection: see [`Local::downgrade`].
+/// Makes [`LocalClient`]s of one connection: see [`LocalClient::downgrade`].
 pub struct WeakClient<T> {
-    pub(super) exchange: Arc<CommandQueue<RefCell<State>>>,
+    pub(super) exchange: Arc<CommandQueue<RefCell<QueueState>>>,
     pub(super) shared: Rc<Shared<T>>,
     pub(super) nodes: Rc<Nodes>,
 }
 
 impl<T> WeakClient<T> {
     /// A client like the others. When the driver has ended, all that it does fails.
-    pub fn enter(&self) -> Local<T> {
-        let follower = Follower::new(Handle::new(self.exchange.clone()));
-        Local { follower, shared: self.shared.clone(), nodes: self.nodes.clone() }
+    pub fn enter(&self) -> LocalClient<T> {
+        let follower = RedirectingHandle::new(Handle::new(self.exchange.clone()));
+        LocalClient { follower, shared: self.shared.clone(), nodes: self.nodes.clone() }
     }
 
     /// Whether one of them is in the middle of a transaction, or of a `WATCH`.

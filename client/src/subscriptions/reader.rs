@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 
-use super::subscription_hub::{Mail, Name, SubscriptionHub};
+use super::subscription_hub::{Name, SubscriptionHub, SubscriptionState};
 use super::{Delivery, Error};
 use crate::lock::Lock;
 use redis_entraid_core::command::Topic;
 
 /// Reads messages, subscribes and unsubscribes. The driver of the connections ends when it is dropped.
-pub struct Reader<L: Lock<Mail>> {
+pub struct Reader<L: Lock<SubscriptionState>> {
     hub: Arc<SubscriptionHub<L>>,
 }
 
@@ -19,7 +19,7 @@ fn named<N: AsRef<[u8]>>(topic: Topic, names: impl IntoIterator<Item = N>) -> Ve
     names.into_iter().map(|name| Name::new(topic, name.as_ref())).collect()
 }
 
-impl<L: Lock<Mail>> Reader<L> {
+impl<L: Lock<SubscriptionState>> Reader<L> {
     /// Creates the reader of `hub`.
     pub const fn new(hub: Arc<SubscriptionHub<L>>) -> Self {
         Self { hub }
@@ -61,32 +61,32 @@ impl<L: Lock<Mail>> Reader<L> {
     }
 }
 
-impl<L: Lock<Mail>> Drop for Reader<L> {
+impl<L: Lock<SubscriptionState>> Drop for Reader<L> {
     fn drop(&mut self) {
         self.hub.leave();
     }
 }
 
-impl<L: Lock<Mail>> fmt::Debug for Reader<L> {
+impl<L: Lock<SubscriptionState>> fmt::Debug for Reader<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reader")
     }
 }
 
 /// Somebody waits for a confirmation.
-struct Waiting<'m, L: Lock<Mail>> {
+struct Waiting<'m, L: Lock<SubscriptionState>> {
     hub: &'m SubscriptionHub<L>,
     ids: Vec<u64>,
     names: Vec<Name>,
 }
 
-impl<L: Lock<Mail>> Waiting<'_, L> {
+impl<L: Lock<SubscriptionState>> Waiting<'_, L> {
     fn wishes(&self) -> impl Iterator<Item = (u64, &Name)> {
         self.ids.iter().copied().zip(&self.names)
     }
 }
 
-impl<L: Lock<Mail>> Drop for Waiting<'_, L> {
+impl<L: Lock<SubscriptionState>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         self.hub.stop_waiting(self.wishes());
     }

@@ -8,7 +8,7 @@ use core::fmt;
 use core::task::Context;
 
 use super::Message;
-use super::subscription_hub::{Mail, Name, SubscriptionHub};
+use super::subscription_hub::{Name, SubscriptionHub, SubscriptionState};
 use super::tasks::{Task, Tasks};
 use crate::command_dispatcher::Ended;
 use crate::error::ServerError;
@@ -53,7 +53,7 @@ enum Granted {
 /// There is one, or two while one takes the place of the other. Who drives them says so when one
 /// ends: it was [`lost`](Self::lost), another one [`outlives`](Self::outlives) it, whose place it
 /// was to take, or another one [`succeeds`](Self::succeeds) it.
-pub struct SubscriberConnection<L: Lock<Mail>> {
+pub struct SubscriberConnection<L: Lock<SubscriptionState>> {
     hub: Arc<SubscriptionHub<L>>,
     tasks: Tasks,
     /// What is to end, and how much of that was told and not yet answered.
@@ -69,7 +69,7 @@ pub struct SubscriberConnection<L: Lock<Mail>> {
     news: bool,
 }
 
-impl<L: Lock<Mail>> SubscriberConnection<L> {
+impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
     /// A connection over a transport that was just opened.
     pub const fn new(hub: Arc<SubscriptionHub<L>>) -> Self {
         Self {
@@ -232,9 +232,9 @@ impl<L: Lock<Mail>> SubscriberConnection<L> {
     /// for more. Says whether it did.
     ///
     /// # Errors
-    /// [`Ended::Unneeded`] if nobody reads any more.
+    /// [`Ended::NotNeeded`] if nobody reads any more.
     pub fn submit(&mut self, cx: &Context<'_>, tell: &mut Tell<'_>) -> Result<bool, Ended> {
-        let changes = self.hub.poll_changes(cx).ok_or(Ended::Unneeded)?;
+        let changes = self.hub.poll_changes(cx).ok_or(Ended::NotNeeded)?;
         let planned = changes != self.changes;
         if planned {
             self.plan(changes);
@@ -393,7 +393,7 @@ impl<L: Lock<Mail>> SubscriberConnection<L> {
     }
 }
 
-impl<L: Lock<Mail>> fmt::Debug for SubscriberConnection<L> {
+impl<L: Lock<SubscriptionState>> fmt::Debug for SubscriberConnection<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriberConnection")
             .field("subscriptions", &self.tasks.confirmed())

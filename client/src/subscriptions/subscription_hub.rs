@@ -47,7 +47,7 @@ struct Refusal {
 
 /// What a [`SubscriptionHub`] shares.
 #[derive(Default)]
-pub struct Mail {
+pub struct SubscriptionState {
     /// By name.
     wishes: Vec<DesiredSubscription>,
     refusals: Vec<Refusal>,
@@ -78,7 +78,7 @@ pub(super) fn give_back<T>(list: &mut Vec<T>) {
     }
 }
 
-impl Mail {
+impl SubscriptionState {
     fn find(&self, name: &Name) -> Result<usize, usize> {
         self.wishes.binary_search_by(|wish| wish.name.cmp(name))
     }
@@ -133,9 +133,9 @@ impl Mail {
     }
 }
 
-impl fmt::Debug for Mail {
+impl fmt::Debug for SubscriptionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mail")
+        f.write_str("SubscriptionState")
     }
 }
 
@@ -152,10 +152,10 @@ impl<L> fmt::Debug for SubscriptionHub<L> {
     }
 }
 
-impl<L: Lock<Mail>> SubscriptionHub<L> {
+impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     /// One that keeps up to `limit` bytes of messages.
     pub fn new(limit: usize) -> Self {
-        Self { mail: L::new(Mail::default()), limit }
+        Self { mail: L::new(SubscriptionState::default()), limit }
     }
 
     // The side of who reads.
@@ -229,7 +229,7 @@ impl<L: Lock<Mail>> SubscriptionHub<L> {
     }
 
     /// Changes what is wanted, which concerns both sides.
-    fn change<T>(&self, change: impl FnOnce(&mut Mail) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut SubscriptionState) -> T) -> T {
         let (changed, driver) = self.put(|mail| (change(mail), mail.driver.take()));
         wake(driver);
         changed
@@ -405,7 +405,7 @@ impl<L: Lock<Mail>> SubscriptionHub<L> {
         });
     }
 
-    fn put<T>(&self, put: impl FnOnce(&mut Mail) -> T) -> T {
+    fn put<T>(&self, put: impl FnOnce(&mut SubscriptionState) -> T) -> T {
         let mut mail = self.mail.lock();
         let done = put(&mut mail);
         let readers = core::mem::take(&mut mail.readers);

@@ -25,9 +25,9 @@ const LOGGED_IN: Event = Event::LoggedIn { generation: Generation(1), protocol: 
 const AGAIN: Event = Event::Reauthenticated { generation: Generation(2) };
 
 struct CommandDispatcher {
-    hub: Arc<SubscriptionHub<RefCell<Mail>>>,
-    reader: Reader<RefCell<Mail>>,
-    line: SubscriberConnection<RefCell<Mail>>,
+    hub: Arc<SubscriptionHub<RefCell<SubscriptionState>>>,
+    reader: Reader<RefCell<SubscriptionState>>,
+    line: SubscriberConnection<RefCell<SubscriptionState>>,
     /// What the server was told and has not answered.
     told: Vec<(Tag, String)>,
 }

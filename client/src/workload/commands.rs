@@ -7,18 +7,18 @@ use core::ops::Deref;
 use core::task::{Context, Poll};
 
 use super::Reporter;
-use crate::command_queue::{CommandQueue, State};
+use crate::command_queue::{CommandQueue, QueueState};
 use crate::lock::Lock;
-use crate::{CommandDispatcher, ConnectionStatus, Demand as Wanted, Ended};
+use crate::{CommandDispatcher, ConnectionStatus, Ended, QueueDemand};
 use redis_entraid_core::connection::{CloseReason, ConnectionHealth, Output};
-use redis_entraid_core::drive::{Outputs, Submit, Unneeded, Workload};
+use redis_entraid_core::drive::{NotNeeded, Outputs, Submit, Workload};
 use redis_entraid_core::event::Event;
-use redis_entraid_core::supervisor::{Demand, Handover, Reason, Succession};
+use redis_entraid_core::supervisor::{Demand, Handover, HandoverReason, Succession};
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::ConnectError;
 
 /// Gives the commands of a [`CommandQueue`] to one connection after the other.
-pub struct CommandWorkload<L: Lock<State>, R> {
+pub struct CommandWorkload<L: Lock<QueueState>, R> {
     dispatcher: CommandDispatcher<L>,
     reporter: R,
     /// The place of the connection that has the commands.
@@ -35,7 +35,7 @@ struct Known {
     health: Option<ConnectionHealth>,
 }
 
-impl<L: Lock<State>, R: Deref<Target: Reporter>> CommandWorkload<L, R> {
+impl<L: Lock<QueueState>, R: Deref<Target: Reporter>> CommandWorkload<L, R> {
     /// For the handles of `queue`.
     pub fn new(queue: Arc<CommandQueue<L>>, reporter: R) -> Self {
         let (dispatcher, places) = (CommandDispatcher::new(queue), Default::default());
@@ -56,12 +56,12 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> CommandWorkload<L, R> {
     }
 }
 
-impl<L: Lock<State>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L, R> {
-    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, Unneeded> {
-        if let Poll::Ready(Err(_)) = self.dispatcher.poll_demand(cx, Wanted::default()) {
-            return Err(Unneeded);
+impl<L: Lock<QueueState>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L, R> {
+    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, NotNeeded> {
+        if let Poll::Ready(Err(_)) = self.dispatcher.poll_demand(cx, QueueDemand::default()) {
+            return Err(NotNeeded);
         }
-        let Wanted { waits, until } = self.dispatcher.demand();
+        let QueueDemand { waits, until } = self.dispatcher.demand();
         Ok(match (waits || self.reporter.is_waited_for(), until) {
             (true, _) => Demand::Waiting,
             (false, Some(_)) => Demand::Lately,
@@ -121,7 +121,7 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L,
         cx: &mut Context<'_>,
         now: Instant,
         connection: &mut dyn Submit,
-    ) -> Result<bool, Unneeded> {
+    ) -> Result<bool, NotNeeded> {
         if prepares {
             return Ok(false);
         }
@@ -130,7 +130,7 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L,
         });
         match submitted {
             Ok(progress) => return Ok(progress),
-            Err(Ended::Unneeded) => return Err(Unneeded),
+            Err(Ended::NotNeeded) => return Err(NotNeeded),
             Err(Ended::Stale) => connection.retire(),
             Err(Ended::Abandoned) => connection.close(CloseReason::Closed),
         }
@@ -138,7 +138,7 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L,
     }
 
     fn take_handover(&mut self) -> Option<Handover> {
-        self.dispatcher.take_handover().then(|| Handover::new(Reason::Asked))
+        self.dispatcher.take_handover().then(|| Handover::new(HandoverReason::Asked))
     }
 
     fn can_pause(&self) -> bool {
@@ -213,7 +213,7 @@ impl<L: Lock<State>, R: Deref<Target: Reporter>> Workload for CommandWorkload<L,
     }
 }
 
-impl<L: Lock<State>, R> fmt::Debug for CommandWorkload<L, R> {
+impl<L: Lock<QueueState>, R> fmt::Debug for CommandWorkload<L, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandWorkload").finish_non_exhaustive()
     }

@@ -8,16 +8,16 @@ use core::task::Context;
 
 use super::Reporter;
 use crate::lock::Lock;
-use crate::{ConnectionStatus, Mail, SubscriberConnection, SubscriptionHub};
+use crate::{ConnectionStatus, SubscriberConnection, SubscriptionHub, SubscriptionState};
 use redis_entraid_core::connection::{CloseReason, ConnectionHealth};
-use redis_entraid_core::drive::{Outputs, Submit, Unneeded, Workload};
+use redis_entraid_core::drive::{NotNeeded, Outputs, Submit, Workload};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::supervisor::{Demand, Succession};
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::ConnectError;
 
 /// Keeps what is wanted at a [`SubscriptionHub`] subscribed to, on one connection after the other.
-pub struct SubscriberWorkload<L: Lock<Mail>, R> {
+pub struct SubscriberWorkload<L: Lock<SubscriptionState>, R> {
     hub: Arc<SubscriptionHub<L>>,
     reporter: R,
     serving: usize,
@@ -25,12 +25,12 @@ pub struct SubscriberWorkload<L: Lock<Mail>, R> {
 }
 
 /// What is known of a connection.
-struct Known<L: Lock<Mail>> {
+struct Known<L: Lock<SubscriptionState>> {
     connection: SubscriberConnection<L>,
     health: Option<ConnectionHealth>,
 }
 
-impl<L: Lock<Mail>, R: Deref<Target: Reporter>> SubscriberWorkload<L, R> {
+impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> SubscriberWorkload<L, R> {
     /// For the reader of `hub`.
     pub fn new(hub: Arc<SubscriptionHub<L>>, reporter: R) -> Self {
         Self { hub, reporter, serving: 0, places: [None, None] }
@@ -51,10 +51,10 @@ impl<L: Lock<Mail>, R: Deref<Target: Reporter>> SubscriberWorkload<L, R> {
     }
 }
 
-impl<L: Lock<Mail>, R: Deref<Target: Reporter>> Workload for SubscriberWorkload<L, R> {
-    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, Unneeded> {
+impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> Workload for SubscriberWorkload<L, R> {
+    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, NotNeeded> {
         // What is published without a connection is missed.
-        self.hub.poll_changes(cx).map(|_| Demand::Waiting).ok_or(Unneeded)
+        self.hub.poll_changes(cx).map(|_| Demand::Waiting).ok_or(NotNeeded)
     }
 
     fn set_hopeless(&mut self, is_hopeless: bool) {
@@ -97,14 +97,14 @@ impl<L: Lock<Mail>, R: Deref<Target: Reporter>> Workload for SubscriberWorkload<
         cx: &mut Context<'_>,
         _now: Instant,
         connection: &mut dyn Submit,
-    ) -> Result<bool, Unneeded> {
+    ) -> Result<bool, NotNeeded> {
         let Some(Known { connection: names, .. }) = self.known(place) else { return Ok(false) };
         let told = names.submit(cx, &mut |tag, args| connection.submit(tag, args));
         if names.is_unknown() {
             connection.close(CloseReason::Unresponsive);
             return Ok(true);
         }
-        told.map_err(|_| Unneeded)
+        told.map_err(|_| NotNeeded)
     }
 
     fn outputs(&mut self, place: usize, now: Instant, outputs: &mut dyn Outputs) {
@@ -164,7 +164,7 @@ impl<L: Lock<Mail>, R: Deref<Target: Reporter>> Workload for SubscriberWorkload<
     }
 }
 
-impl<L: Lock<Mail>, R> fmt::Debug for SubscriberWorkload<L, R> {
+impl<L: Lock<SubscriptionState>, R> fmt::Debug for SubscriberWorkload<L, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SubscriberWorkload").field(&self.hub).finish()
     }

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use super::{Effect, is};
 use crate::number::unsigned;
-use crate::resp::{Arg, Kind, Value};
+use crate::resp::{Arg, Value, ValueKind};
 use crate::time::{Instant, millis};
 
 /// Where and how a blocking command states its timeout.
@@ -34,7 +34,7 @@ enum Unit {
 
 /// Where a command states its timeout.
 #[derive(Clone, Copy)]
-pub(super) enum Shape {
+pub(super) enum BlockArgument {
     /// In seconds, in the first argument or the last one.
     SecondsFirst,
     SecondsLast,
@@ -48,19 +48,19 @@ pub(super) enum Shape {
 
 impl Block {
     /// Returns how `args`, which have this shape, block; `None` if they don't.
-    pub(super) fn of(shape: Shape, args: &[Arg<'_>]) -> Option<Self> {
+    pub(super) fn of(shape: BlockArgument, args: &[Arg<'_>]) -> Option<Self> {
         let last = args.len().checked_sub(1)?;
         let (at, unit, repeatable) = match shape {
-            Shape::SecondsLast => (last, Unit::Seconds, true),
-            Shape::SecondsFirst => (1, Unit::Seconds, true),
-            Shape::Streams => {
+            BlockArgument::SecondsLast => (last, Unit::Seconds, true),
+            BlockArgument::SecondsFirst => (1, Unit::Seconds, true),
+            BlockArgument::Streams => {
                 let option = |name| (1..args.len()).find(|at| is(args, *at, name));
                 let streams = option("STREAMS")?;
                 let at = option("BLOCK").filter(|at| *at < streams)? + 1;
                 // `$` means entries added from now on: repeated later, it would skip some.
                 (at, Unit::Milliseconds, newest(args).next().is_none())
             }
-            Shape::Replicas { at } => (at.into(), Unit::Milliseconds, false),
+            BlockArgument::Replicas { at } => (at.into(), Unit::Milliseconds, false),
         };
         // An invalid timeout doesn't block: the server reports the error at once.
         let millis = match (args.get(at)?, unit) {
@@ -177,7 +177,7 @@ impl Slices {
 
     /// Returns whether `reply` answers the whole command: it is not null, or its time is over.
     pub fn is_done(&self, now: Instant, reply: Value<'_>) -> bool {
-        reply.kind() != Kind::Null || now >= self.until
+        reply.kind() != ValueKind::Null || now >= self.until
     }
 }
 

@@ -12,12 +12,12 @@ use std::vec::Vec;
 
 use super::*;
 use crate::args;
-use crate::close::{Break, CloseReason};
+use crate::close::{CloseReason, TransportFailure};
 use crate::connection::{Output, ReplyTooLarge, SubmitError, Tag};
 use crate::resp::Value;
 
 const SECOND: Duration = Duration::from_secs(1);
-const BROKEN: CloseReason = CloseReason::Broken(Break::Reset);
+const BROKEN: CloseReason = CloseReason::Broken(TransportFailure::Reset);
 const NOT_SENT: Lost = Lost::new(Outcome::NotSent, Some(BROKEN));
 const UNKNOWN: Lost = Lost::new(Outcome::Unknown, Some(BROKEN));
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::close::{Break, CloseReason};
+use crate::close::{CloseReason, TransportFailure};
 use crate::recent::Recent;
 use crate::resp::{Arg, Framer, RespError, encode};
 use crate::secret::wipe;
@@ -98,7 +98,7 @@ impl<B: Storage<u8>> Receiver<B> {
         if self.start + self.handed_out == self.end && self.dropped.is_none() {
             return CloseReason::ByServer;
         }
-        CloseReason::Broken(Break::Truncated)
+        CloseReason::Broken(TransportFailure::Truncated)
     }
 
     fn release(&mut self) {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::buffers::Transmitter;
 use super::machine::{Machine, Phase};
-use super::ring::{Owner, Pending};
+use super::ring::{Pending, ReplyTo};
 use crate::close::CloseReason;
 use crate::storage::Storage;
 use crate::time::Instant;
@@ -50,9 +50,9 @@ impl<R: Storage<Pending>> Machine<R> {
 
     fn expire_commands(&mut self, now: Instant) {
         let mut next = Instant::FAR_FUTURE;
-        for entry in self.ring.iter_mut().filter(|entry| entry.owner == Owner::Host) {
+        for entry in self.ring.iter_mut().filter(|entry| entry.owner == ReplyTo::Host) {
             if now >= entry.deadline {
-                entry.owner = Owner::Late;
+                entry.owner = ReplyTo::Late;
             } else {
                 next = next.min(entry.deadline);
             }

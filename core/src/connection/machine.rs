@@ -7,7 +7,7 @@ use super::buffers::Transmitter;
 use super::config::Config;
 use super::prelude::Prelude;
 use super::ring::{Pending, Ring, Role};
-use super::session::Session;
+use super::server_state::ServerState;
 use crate::auth::{Handshake, Protocol};
 use crate::close::CloseReason;
 use crate::manager::{Generation, TokenManager};
@@ -38,7 +38,7 @@ pub(crate) struct Machine<R> {
     pub(super) schedule: LoginSchedule,
     pub(super) protocol: Protocol,
     pub(super) client_id: Option<i64>,
-    pub(super) session: Session,
+    pub(super) session: ServerState,
     pub(super) prelude: Prelude,
     /// What the manager is still to be told: a token was accepted or not.
     pub(super) verdict: Option<(Generation, bool)>,
@@ -116,7 +116,7 @@ impl<R: Storage<Pending>> Machine<R> {
             phase: Phase::Fresh,
             ring: Ring::new(ring),
             client_id: None,
-            session: Session::default(),
+            session: ServerState::default(),
             verdict: None,
             heard: Instant::default(),
             spoke: Instant::default(),

@@ -4,8 +4,8 @@ use super::buffers::Receiver;
 use super::machine::{Machine, Phase, Then};
 use super::output::{Lost, Outcome, Output, ReplyTooLarge};
 use super::prelude::Prelude;
-use super::ring::{Owner, Pending, Role, Tag};
-use super::session::Answer;
+use super::ring::{Pending, ReplyTo, Role, Tag};
+use super::server_state::Answer;
 use crate::auth::{LoginError, Protocol, Verdict};
 use crate::close::CloseReason;
 use crate::event::{Event, LostState};
@@ -157,7 +157,7 @@ impl<R: Storage<Pending>> Machine<R> {
             let Some(entry) = self.ring.pop() else { continue };
             self.replied(now, &entry, known);
             // A host hears of its late commands before a reply is taken in: none is late here.
-            if entry.owner == Owner::Host {
+            if entry.owner == ReplyTo::Host {
                 let reply = whole.map(|()| Value::framed(receiver.frame()));
                 return Some(Output::Reply { tag: entry.tag, reply });
             }
@@ -201,7 +201,7 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         let entry = self.ring.pop()?;
         self.settle(&entry, Answer::Done);
-        (entry.owner == Owner::Host).then_some(entry.tag)
+        (entry.owner == ReplyTo::Host).then_some(entry.tag)
     }
 
     /// Notes that a command, which the ring has no more, is answered.
@@ -326,7 +326,7 @@ impl<R: Storage<Pending>> Machine<R> {
 
     fn next_of_the_end(&mut self, reason: CloseReason, reported: bool) -> Option<Output<'static>> {
         while let Some(entry) = self.ring.pop() {
-            if entry.owner == Owner::Host {
+            if entry.owner == ReplyTo::Host {
                 let lost = Lost { outcome: self.outcome(&entry), reason: Some(reason) };
                 return Some(Output::Lost { tag: entry.tag, lost });
             }

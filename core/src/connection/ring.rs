@@ -20,7 +20,7 @@ pub struct Pending {
     /// Where in the stream of sent bytes it begins.
     pub(super) start: u64,
     pub(super) deadline: Instant,
-    pub(super) owner: Owner,
+    pub(super) owner: ReplyTo,
     pub(super) role: Role,
 }
 
@@ -58,7 +58,7 @@ impl zeroize::DefaultIsZeroes for Pending {}
 
 /// Whom a reply goes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum ReplyTo {
     /// The host.
     #[default]
     Host,
@@ -79,7 +79,7 @@ pub(super) struct Ring<R> {
     recent: Recent,
     head: usize,
     len: usize,
-    /// Of the oldest entries, so many are not [`Owner::Late`]: there may be many others.
+    /// Of the oldest entries, so many are not [`ReplyTo::Late`]: there may be many others.
     not_late: usize,
     entries: PhantomData<Pending>,
 }
@@ -137,7 +137,7 @@ impl<R: Storage<Pending>> Ring<R> {
     /// Whether the host waits for a reply.
     pub(super) fn has_commands_of_host(&self) -> bool {
         let entry = |at| self.room.room().get(self.index(at));
-        (0..self.len).filter_map(entry).any(|entry| entry.owner == Owner::Host)
+        (0..self.len).filter_map(entry).any(|entry| entry.owner == ReplyTo::Host)
     }
 
     pub(super) fn front(&self) -> Option<&Pending> {
@@ -191,20 +191,20 @@ impl<R: Storage<Pending>> Ring<R> {
         }
     }
 
-    /// Entries have become [`Owner::Late`].
+    /// Entries have become [`ReplyTo::Late`].
     pub(super) const fn some_are_late(&mut self) {
         self.not_late = 0;
     }
 
-    /// Takes the oldest one that is [`Owner::Late`] from its owner.
+    /// Takes the oldest one that is [`ReplyTo::Late`] from its owner.
     pub(super) fn next_late(&mut self) -> Option<Pending> {
         let mut found = None;
         while self.not_late < self.len && found.is_none() {
             let index = self.index(self.not_late);
             self.not_late += 1;
             let entry = self.room.room_mut().get_mut(index);
-            found = entry.filter(|entry| entry.owner == Owner::Late).map(|entry| {
-                entry.owner = Owner::Nobody;
+            found = entry.filter(|entry| entry.owner == ReplyTo::Late).map(|entry| {
+                entry.owner = ReplyTo::Nobody;
                 *entry
             });
         }

@@ -6,7 +6,7 @@ use super::buffers::Transmitter;
 use super::deadlines::QUIET;
 use super::machine::{Machine, Phase};
 use super::output::SubmitError;
-use super::ring::{Owner, Pending, Role, Tag};
+use super::ring::{Pending, ReplyTo, Role, Tag};
 use crate::command::{CommandClass, CommandRefused, classify};
 use crate::resp::{Arg, encoded_len};
 use crate::storage::{Buffer, CapacityError, Storage};
@@ -95,7 +95,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
         self.counts.commands = self.counts.commands.wrapping_add(1);
         self.asked = now;
-        self.push(len, tag, Owner::Host, role, by.plus(block));
+        self.push(len, tag, ReplyTo::Host, role, by.plus(block));
         Ok(())
     }
 
@@ -111,18 +111,18 @@ impl<R: Storage<Pending>> Machine<R> {
         let room = self.ring.reserve(1) && out.reserve(len);
         if room {
             let by = now.plus(self.config.command_timeout);
-            self.push(len, 0, Owner::Connection, Role::Plain, by);
+            self.push(len, 0, ReplyTo::Connection, Role::Plain, by);
             out.encode(args);
         }
         room
     }
 
     /// Notes a command of `len` bytes, which are appended next.
-    fn push(&mut self, len: usize, tag: Tag, owner: Owner, role: Role, deadline: Instant) {
+    fn push(&mut self, len: usize, tag: Tag, owner: ReplyTo, role: Role, deadline: Instant) {
         let start = self.appended;
         self.appended += len as u64;
         self.ring.push(Pending { tag, start, deadline, owner, role });
-        if owner == Owner::Host {
+        if owner == ReplyTo::Host {
             self.command_deadline = self.command_deadline.min(deadline);
         }
         self.look_at = self.look_at.min(self.limit());

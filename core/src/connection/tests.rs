@@ -7,7 +7,7 @@ mod memory;
 mod noauth;
 mod prelude;
 mod replies;
-mod session;
+mod server_state;
 mod stalls;
 mod transactions;
 

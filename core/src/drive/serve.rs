@@ -17,7 +17,7 @@ use crate::connection::{
 use crate::resp::Arg;
 use crate::storage::Storage;
 use crate::time::{Instant, Timer};
-use crate::transport::Break;
+use crate::transport::TransportFailure;
 
 /// How often it is read and written before others have a turn: those who wait for what was read,
 /// and have room for so much of it.
@@ -371,7 +371,7 @@ fn update<M: Storage<u8>, B: Storage<u8>, R: Storage<Pending>, C: Timer, const W
 }
 
 const fn broken(kind: ErrorKind) -> CloseReason {
-    CloseReason::Broken(Break::of(kind))
+    CloseReason::Broken(TransportFailure::of(kind))
 }
 
 /// Lets others have a turn. Who polls comes back by itself.

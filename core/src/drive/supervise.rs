@@ -8,13 +8,13 @@ use core::time::Duration;
 
 use embedded_io_async::{Read, Write};
 
-use super::supervised::{Supervised, Unneeded, Workload};
+use super::supervised::{NotNeeded, Supervised, Workload};
 use super::{DialError, Handler, LOOK_EVERY, Outputs, SharedTokenManager, Submit, serve};
 use crate::connection::{CloseReason, Connection, ConnectionHealth, Output, Pending};
 use crate::storage::Storage;
-use crate::supervisor::{Attempt, Demand, Role};
+use crate::supervisor::{Demand, DialAttempt, Role};
 use crate::time::{Clock, Instant, Timer};
-use crate::transport::{ConnectError, Connector, Endpoint, Session, Stage};
+use crate::transport::{ConnectError, Connector, Endpoint, Stage, TransportUser};
 
 /// Drives connections to `endpoint`, one for each of the `connectors` while one takes the place of
 /// the other, until no caller needs one. `connection` makes them. With a
@@ -159,7 +159,7 @@ where
     }
 
     #[inline(never)]
-    fn update(&self, cx: &mut Context<'_>) -> Result<Demand, Unneeded> {
+    fn update(&self, cx: &mut Context<'_>) -> Result<Demand, NotNeeded> {
         self.is_crowded.set(!self.tokens.register(cx));
         let manager = self.tokens.manager.borrow();
         self.supervised.borrow_mut().update(cx, self.timer.now(), &manager)
@@ -189,7 +189,7 @@ where
     }
 
     /// Dials, and serves what is dialed to its end.
-    async fn dial<K, B, R>(&self, place: usize, attempt: Attempt, connector: &mut K)
+    async fn dial<K, B, R>(&self, place: usize, attempt: DialAttempt, connector: &mut K)
     where
         K: Connector,
         B: Storage<u8>,
@@ -243,7 +243,7 @@ struct Serving<'s, P, B: Storage<u8>, R> {
     is_connected: &'s Cell<bool>,
 }
 
-impl<F, C, M, W, B, R, const N: usize, const WAITERS: usize> Session
+impl<F, C, M, W, B, R, const N: usize, const WAITERS: usize> TransportUser
     for Serving<'_, Places<'_, F, C, M, W, N, WAITERS>, B, R>
 where
     C: Timer,

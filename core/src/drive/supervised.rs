@@ -7,14 +7,14 @@ use crate::connection::{CloseReason, ConnectionHealth, Output};
 use crate::event::Event;
 use crate::manager::TokenManager;
 use crate::storage::Storage;
-use crate::supervisor::{Demand, Handover, Reason, Role, Succession, Supervisor};
+use crate::supervisor::{Demand, Handover, HandoverReason, Role, Succession, Supervisor};
 use crate::time::Instant;
 use crate::transport::{ConnectError, ConnectErrorKind};
 
 /// Nobody needs a connection any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Unneeded;
+pub struct NotNeeded;
 
 /// What the connections of a supervisor are for: the commands of a client, or a subscriber's messages.
 ///
@@ -24,8 +24,8 @@ pub trait Workload {
     /// serves.
     ///
     /// # Errors
-    /// [`Unneeded`] if none will be needed any more.
-    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, Unneeded>;
+    /// [`NotNeeded`] if none will be needed any more.
+    fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, NotNeeded>;
 
     /// Returns when [`expire`](Self::expire) has something to do. Changes with each other call, and
     /// when commands come.
@@ -67,7 +67,7 @@ pub trait Workload {
     /// more. Returns whether it gave any. One that only `prepares` gets what it needs to take over.
     ///
     /// # Errors
-    /// [`Unneeded`] if no connection is needed any more.
+    /// [`NotNeeded`] if no connection is needed any more.
     fn submit(
         &mut self,
         place: usize,
@@ -75,7 +75,7 @@ pub trait Workload {
         cx: &mut Context<'_>,
         now: Instant,
         connection: &mut dyn Submit,
-    ) -> Result<bool, Unneeded>;
+    ) -> Result<bool, NotNeeded>;
 
     /// Returns whether a caller has asked for another connection in the place of the one that serves,
     /// since the last call.
@@ -153,13 +153,13 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
     /// called as often as. Returns the demand; while a connection serves, that isn't asked for.
     ///
     /// # Errors
-    /// [`Unneeded`] if no connection is needed any more.
+    /// [`NotNeeded`] if no connection is needed any more.
     pub fn update<M: Storage<u8>>(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         manager: &TokenManager<M>,
-    ) -> Result<Demand, Unneeded> {
+    ) -> Result<Demand, NotNeeded> {
         let Self { supervisor, is_hopeless, workload, .. } = self;
         let serves = supervisor.serving().is_some();
         let demand = if serves { Demand::None } else { workload.poll_demand(cx)? };
@@ -211,7 +211,7 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
 
     /// The transport that serves wears out: another one is made.
     pub fn wears_out(&mut self) {
-        self.hand_over(Handover::new(Reason::Rekey));
+        self.hand_over(Handover::new(HandoverReason::Rekey));
     }
 
     fn hand_over(&mut self, handover: Handover) {
@@ -221,7 +221,7 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
     /// Gives the connection at `place` what it is to do. Returns whether there was something.
     ///
     /// # Errors
-    /// [`Unneeded`] if no connection is needed any more.
+    /// [`NotNeeded`] if no connection is needed any more.
     #[inline(never)]
     pub fn submit(
         &mut self,
@@ -229,7 +229,7 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
         cx: &mut Context<'_>,
         now: Instant,
         connection: &mut dyn Submit,
-    ) -> Result<bool, Unneeded> {
+    ) -> Result<bool, NotNeeded> {
         if let Some(handover) = self.workload.take_handover() {
             self.hand_over(handover);
         }

@@ -12,13 +12,13 @@ use crate::time::{Instant, millis};
 
 /// Whom to log in as: a borrowed view of a stored token.
 #[derive(Clone, Copy, Debug)]
-pub struct Login<'a> {
+pub struct Credentials<'a> {
     user: &'a str,
     secret: Secret<'a>,
     pub(super) facts: &'a TokenMeta,
 }
 
-impl<'a> Login<'a> {
+impl<'a> Credentials<'a> {
     pub(super) fn of<M: Storage<u8>>(slot: &'a Slot<M>) -> Option<Self> {
         let facts = slot.facts.as_ref()?;
         Some(Self { user: slot.user(), secret: slot.secret(), facts })
@@ -34,7 +34,7 @@ impl<'a> Login<'a> {
         self.secret
     }
 
-    /// The text of the token. Short for [`Login::secret`]'s [`Secret::expose`].
+    /// The text of the token. Short for [`Credentials::secret`]'s [`Secret::expose`].
     pub const fn expose(&self) -> &'a str {
         self.secret.expose()
     }
@@ -96,7 +96,7 @@ impl<M: Storage<u8>> TokenManager<M> {
 
     /// Returns what a new connection should log in with: the newest token, or the one before while it
     /// lives and the newest is refused. May change with each other call, and with time.
-    pub fn login(&self, now: Instant) -> Option<Login<'_>> {
+    pub fn login(&self, now: Instant) -> Option<Credentials<'_>> {
         let (newest, older) = self.slots_by_age();
         let good = |slot: &&Slot<M>| slot.live(now).is_some_and(|facts| !facts.rejected);
         let live = |slot: &&Slot<M>| slot.live(now).is_some();
@@ -104,7 +104,7 @@ impl<M: Storage<u8>> TokenManager<M> {
             .into_iter()
             .find(good)
             .or_else(|| Some(newest).filter(live))
-            .and_then(Login::of)
+            .and_then(Credentials::of)
     }
 
     /// Returns whether it makes sense to log in now: there is a token, and if a server has refused it,
@@ -116,16 +116,16 @@ impl<M: Storage<u8>> TokenManager<M> {
     }
 
     /// Returns a newer token than `have` to log in with, if there is one.
-    pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Login<'_>> {
+    pub fn newer_than(&self, have: Generation, now: Instant) -> Option<Credentials<'_>> {
         let newest = self.newest();
         let facts = newest.live(now)?;
-        if facts.generation > have && !facts.rejected { Login::of(newest) } else { None }
+        if facts.generation > have && !facts.rejected { Credentials::of(newest) } else { None }
     }
 
     /// Returns the token with this number as long as it is kept, even if it has ended.
-    pub fn get(&self, generation: Generation) -> Option<Login<'_>> {
+    pub fn get(&self, generation: Generation) -> Option<Credentials<'_>> {
         let is = |slot: &&Slot<M>| slot.facts.is_some_and(|f| f.generation == generation);
-        self.slots.iter().find(is).and_then(Login::of)
+        self.slots.iter().find(is).and_then(Credentials::of)
     }
 
     /// Returns when a connection whose login ends at `ends` should log in with the newest token.

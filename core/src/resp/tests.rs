@@ -30,46 +30,54 @@ fn as_frame3(value: Value<'_>) -> Frame3 {
     let attributes = None;
     let text = |value: Value<'_>| value.str().unwrap().to_string();
     match value.kind() {
-        Kind::Simple => Frame3::SimpleString { data: value.bytes().unwrap().to_vec(), attributes },
-        Kind::Error => {
+        ValueKind::Simple => {
+            Frame3::SimpleString { data: value.bytes().unwrap().to_vec(), attributes }
+        }
+        ValueKind::Error => {
             let error = value.error().unwrap().text().to_vec();
             match value.raw()[0] {
                 b'!' => Frame3::BlobError { data: error, attributes },
                 _ => Frame3::SimpleError { data: String::from_utf8(error).unwrap(), attributes },
             }
         }
-        Kind::Integer => Frame3::Number { data: value.int().unwrap(), attributes },
-        Kind::Bulk => Frame3::BlobString { data: value.bytes().unwrap().to_vec(), attributes },
-        Kind::Null => Frame3::Null,
-        Kind::Double => Frame3::Double { data: text(value).parse().unwrap(), attributes },
-        Kind::Boolean => Frame3::Boolean { data: value.bool().unwrap(), attributes },
-        Kind::BigNumber => Frame3::BigNumber { data: value.bytes().unwrap().to_vec(), attributes },
-        Kind::Array => Frame3::Array { data: value.items().map(as_frame3).collect(), attributes },
-        Kind::Push => Frame3::Push { data: value.items().map(as_frame3).collect(), attributes },
-        Kind::Set => {
+        ValueKind::Integer => Frame3::Number { data: value.int().unwrap(), attributes },
+        ValueKind::Bulk => Frame3::BlobString { data: value.bytes().unwrap().to_vec(), attributes },
+        ValueKind::Null => Frame3::Null,
+        ValueKind::Double => Frame3::Double { data: text(value).parse().unwrap(), attributes },
+        ValueKind::Boolean => Frame3::Boolean { data: value.bool().unwrap(), attributes },
+        ValueKind::BigNumber => {
+            Frame3::BigNumber { data: value.bytes().unwrap().to_vec(), attributes }
+        }
+        ValueKind::Array => {
+            Frame3::Array { data: value.items().map(as_frame3).collect(), attributes }
+        }
+        ValueKind::Push => {
+            Frame3::Push { data: value.items().map(as_frame3).collect(), attributes }
+        }
+        ValueKind::Set => {
             let data: HashSet<_> = value.items().map(as_frame3).collect();
             Frame3::Set { data: data.into_iter().collect(), attributes }
         }
-        Kind::Map => {
+        ValueKind::Map => {
             let items: Vec<_> = value.items().map(as_frame3).collect();
             let pairs = items.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone()));
             let data: HashMap<_, _> = pairs.collect();
             Frame3::Map { data: data.into_iter().collect(), attributes }
         }
-        Kind::Verbatim => unreachable!("not generated"),
+        ValueKind::Verbatim => unreachable!("not generated"),
     }
 }
 
 fn as_frame2(value: Value<'_>) -> Frame2 {
     match value.kind() {
-        Kind::Simple => Frame2::SimpleString(value.bytes().unwrap().to_vec()),
-        Kind::Error => {
+        ValueKind::Simple => Frame2::SimpleString(value.bytes().unwrap().to_vec()),
+        ValueKind::Error => {
             Frame2::Error(String::from_utf8(value.error().unwrap().text().to_vec()).unwrap())
         }
-        Kind::Integer => Frame2::Integer(value.int().unwrap()),
-        Kind::Bulk => Frame2::BulkString(value.bytes().unwrap().to_vec()),
-        Kind::Null => Frame2::Null,
-        Kind::Array => Frame2::Array(value.items().map(as_frame2).collect()),
+        ValueKind::Integer => Frame2::Integer(value.int().unwrap()),
+        ValueKind::Bulk => Frame2::BulkString(value.bytes().unwrap().to_vec()),
+        ValueKind::Null => Frame2::Null,
+        ValueKind::Array => Frame2::Array(value.items().map(as_frame2).collect()),
         other => panic!("{other:?} is not RESP2"),
     }
 }
@@ -208,7 +216,7 @@ fn every_kind_is_found_in_every_split() {
         kinds.push(Value::new(&ALL_KINDS[start..end]).unwrap().kind());
         start = end;
     }
-    use Kind::*;
+    use ValueKind::*;
     assert_eq!(
         kinds,
         [
@@ -278,7 +286,7 @@ fn values_are_read_by_what_they_are() {
     assert_eq!(value(b",3.25\r\n").str(), Ok("3.25"));
     assert_eq!(value(b":1\r\n").bool(), Ok(true));
     let error = value(b"*0\r\n").int().unwrap_err();
-    assert_eq!((error.found, error.wanted), (Kind::Array, "an integer"));
+    assert_eq!((error.found, error.wanted), (ValueKind::Array, "an integer"));
     assert!(value(b"$1\r\n\xff\r\n").str().is_err());
     let map = value(b"%2\r\n+a\r\n:1\r\n$1\r\nb\r\n:2\r\n");
     assert_eq!(map.get("b").unwrap().int(), Ok(2));

@@ -16,7 +16,7 @@ pub struct Value<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ValueKind {
     /// A status, `+OK`.
     Simple,
     /// An error, `-ERR ...` or `!` and a string.
@@ -52,7 +52,7 @@ pub enum Kind {
 #[non_exhaustive]
 pub struct TypeError {
     /// What it is.
-    pub found: Kind,
+    pub found: ValueKind,
     /// What was asked for.
     pub wanted: &'static str,
     said: Said,
@@ -64,7 +64,7 @@ impl TypeError {
     /// nothing.
     pub fn error(&self) -> Option<ErrorReply<'_>> {
         let text = self.said.0.trim_ascii_end();
-        (self.found == Kind::Error && SAID != 0).then_some(ErrorReply { text })
+        (self.found == ValueKind::Error && SAID != 0).then_some(ErrorReply { text })
     }
 }
 
@@ -148,28 +148,28 @@ impl<'a> Value<'a> {
     }
 
     /// What it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ValueKind {
         match self.raw {
-            [b'$' | b'*', b'-', ..] | [b'_', ..] | [] => Kind::Null,
-            [b'+', ..] => Kind::Simple,
-            [b'-' | b'!', ..] => Kind::Error,
-            [b':', ..] => Kind::Integer,
-            [b'$', ..] => Kind::Bulk,
-            [b'*', ..] => Kind::Array,
-            [b',', ..] => Kind::Double,
-            [b'#', ..] => Kind::Boolean,
-            [b'(', ..] => Kind::BigNumber,
-            [b'=', ..] => Kind::Verbatim,
-            [b'%', ..] => Kind::Map,
-            [b'~', ..] => Kind::Set,
-            [b'>', ..] => Kind::Push,
-            [..] => Kind::Simple,
+            [b'$' | b'*', b'-', ..] | [b'_', ..] | [] => ValueKind::Null,
+            [b'+', ..] => ValueKind::Simple,
+            [b'-' | b'!', ..] => ValueKind::Error,
+            [b':', ..] => ValueKind::Integer,
+            [b'$', ..] => ValueKind::Bulk,
+            [b'*', ..] => ValueKind::Array,
+            [b',', ..] => ValueKind::Double,
+            [b'#', ..] => ValueKind::Boolean,
+            [b'(', ..] => ValueKind::BigNumber,
+            [b'=', ..] => ValueKind::Verbatim,
+            [b'%', ..] => ValueKind::Map,
+            [b'~', ..] => ValueKind::Set,
+            [b'>', ..] => ValueKind::Push,
+            [..] => ValueKind::Simple,
         }
     }
 
     /// Whether it is nothing.
     pub fn is_null(&self) -> bool {
-        self.kind() == Kind::Null
+        self.kind() == ValueKind::Null
     }
 
     /// The bytes of a string, a status, or a number's text.
@@ -179,9 +179,11 @@ impl<'a> Value<'a> {
     pub fn bytes(&self) -> Result<&'a [u8], TypeError> {
         let (line, rest) = split_line(self.raw);
         match self.kind() {
-            Kind::Simple | Kind::Integer | Kind::Double | Kind::BigNumber => Ok(line),
-            Kind::Bulk => Ok(rest.strip_suffix(b"\r\n").unwrap_or_default()),
-            Kind::Verbatim => {
+            ValueKind::Simple | ValueKind::Integer | ValueKind::Double | ValueKind::BigNumber => {
+                Ok(line)
+            }
+            ValueKind::Bulk => Ok(rest.strip_suffix(b"\r\n").unwrap_or_default()),
+            ValueKind::Verbatim => {
                 let text = rest.strip_suffix(b"\r\n").unwrap_or_default();
                 // Three letters for the format, and a colon.
                 Ok(text.get(4..).unwrap_or_default())
@@ -234,7 +236,7 @@ impl<'a> Value<'a> {
     /// The value behind `key`, in a map or in an array of keys and values in turn. If it is an error
     /// that the server reported instead of them, that.
     pub fn get(&self, key: &str) -> Option<Self> {
-        if self.kind() == Kind::Error {
+        if self.kind() == ValueKind::Error {
             return Some(*self);
         }
         let mut items = self.items();
@@ -277,10 +279,10 @@ impl Value<'_> {
     /// Shows it, and the values in it down to so many levels.
     fn show(&self, f: &mut fmt::Formatter<'_>, levels: u32) -> fmt::Result {
         match self.kind() {
-            Kind::Null => f.write_str("nil"),
-            Kind::Error => write!(f, "{:?}", self.error()),
-            Kind::Boolean => write!(f, "{}", self.raw == b"#t\r\n"),
-            Kind::Array | Kind::Set | Kind::Push | Kind::Map => {
+            ValueKind::Null => f.write_str("nil"),
+            ValueKind::Error => write!(f, "{:?}", self.error()),
+            ValueKind::Boolean => write!(f, "{}", self.raw == b"#t\r\n"),
+            ValueKind::Array | ValueKind::Set | ValueKind::Push | ValueKind::Map => {
                 f.write_str("[")?;
                 for (at, item) in self.items().enumerate() {
                     f.write_str(if at > 0 { ", " } else { "" })?;
@@ -295,7 +297,8 @@ impl Value<'_> {
             kind => {
                 let bytes = self.bytes().unwrap_or_default();
                 let shown = bytes.get(..SHOWN.0).unwrap_or(bytes);
-                let quote = if matches!(kind, Kind::Bulk | Kind::Verbatim) { "\"" } else { "" };
+                let quote =
+                    if matches!(kind, ValueKind::Bulk | ValueKind::Verbatim) { "\"" } else { "" };
                 f.write_str(quote)?;
                 for chunk in shown.utf8_chunks() {
                     // Only ASCII is shown unescaped; Unicode's tables would cost kilobytes.

@@ -23,7 +23,7 @@ pub enum Role {
     /// Nothing: drop what is dialed here.
     Empty,
     /// Dial. Drop an attempt of another number.
-    Dial(Attempt),
+    Dial(DialAttempt),
     /// The connection logs in and gets what it needs to take over, but no commands.
     Prepare,
     /// The connection takes commands.
@@ -41,7 +41,7 @@ pub enum Role {
 /// An attempt to dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Attempt {
+pub struct DialAttempt {
     /// Differs from attempt to attempt.
     pub number: u32,
     /// Until when: report [`dial_failed`](super::Supervisor::dial_failed) then.
@@ -52,7 +52,7 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Reason {
+pub enum HandoverReason {
     /// Its login ends and it can't log in again: a RESP2 subscriber, or its logins are refused.
     LoginEnds,
     /// TLS allows no more records with these keys.
@@ -66,14 +66,14 @@ pub enum Reason {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handover {
     /// Why.
-    pub reason: Reason,
+    pub reason: HandoverReason,
     /// Until when the old one may finish, once the new one is there. What is still open then is lost.
     pub by: Instant,
 }
 
 impl Handover {
     /// For `reason`, and the old connection may take as long as it needs.
-    pub const fn new(reason: Reason) -> Self {
+    pub const fn new(reason: HandoverReason) -> Self {
         Self { reason, by: Instant::FAR_FUTURE }
     }
 }

@@ -33,7 +33,7 @@ const fn logged_in() -> Event {
 /// The next connection is dialed, logged in and settled at place 1.
 fn prepared() -> Supervisor<2> {
     let mut supervisor = serving();
-    supervisor.hand_over(Handover { reason: Reason::Asked, by: ms(5000) });
+    supervisor.hand_over(Handover { reason: HandoverReason::Asked, by: ms(5000) });
     supervisor.update(START, true, Demand::None);
     supervisor.dialed(1);
     assert_eq!(
@@ -78,7 +78,7 @@ fn a_dial_that_failed_is_tried_again_when_its_wait_is_over_and_sooner_for_who_wa
     supervisor.update(ms(4999), true, Demand::Waiting);
     assert_eq!(supervisor.role(0, START), Role::Empty);
     supervisor.update(ms(5000), true, Demand::Waiting);
-    assert!(matches!(supervisor.role(0, START), Role::Dial(Attempt { number: 2, .. })));
+    assert!(matches!(supervisor.role(0, START), Role::Dial(DialAttempt { number: 2, .. })));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn the_next_connection_gets_its_first_command_when_the_old_one_has_answered_its_
     supervisor.update(START, true, Demand::Waiting);
     assert_eq!(roles(&supervisor), (Role::Empty, Role::Serve));
     // And back.
-    supervisor.hand_over(Handover::new(Reason::Rekey));
+    supervisor.hand_over(Handover::new(HandoverReason::Rekey));
     supervisor.update(START, true, Demand::None);
     supervisor.dialed(0);
     supervisor.settled(0);
@@ -133,7 +133,7 @@ fn the_next_connection_gets_its_first_command_when_the_old_one_has_answered_its_
 #[test]
 fn with_one_place_the_old_one_ends_and_another_is_dialed_at_once() {
     let mut supervisor = serving::<1>();
-    supervisor.hand_over(Handover::new(Reason::Rekey));
+    supervisor.hand_over(Handover::new(HandoverReason::Rekey));
     supervisor.update(START, true, Demand::None);
     assert_eq!(supervisor.role(0, START), Role::Pause);
     supervisor.paused(0);
@@ -160,7 +160,7 @@ fn what_is_open_when_the_time_to_hand_over_is_over_is_given_up() {
     }
     // But not as long as nothing takes its place.
     let mut supervisor = serving::<2>();
-    supervisor.hand_over(Handover { reason: Reason::Asked, by: ms(10) });
+    supervisor.hand_over(Handover { reason: HandoverReason::Asked, by: ms(10) });
     supervisor.update(ms(9999), false, Demand::None);
     assert_eq!(
         (supervisor.role(0, ms(9999)), supervisor.next_deadline()),
@@ -192,7 +192,7 @@ fn a_connection_that_is_there_takes_over_from_one_that_breaks() {
     supervisor.update(START, true, Demand::None);
     assert_eq!(supervisor.role(0, START), Role::Empty);
     // One that is still dialed serves when it is there.
-    supervisor.hand_over(Handover::new(Reason::Asked));
+    supervisor.hand_over(Handover::new(HandoverReason::Asked));
     supervisor.update(START, true, Demand::None);
     assert_eq!(supervisor.ended(1, CloseReason::ByServer), Succession::Nobody);
     supervisor.update(START, true, Demand::None);
@@ -204,11 +204,11 @@ fn a_connection_that_is_there_takes_over_from_one_that_breaks() {
 fn of_two_wishes_the_one_with_less_time_holds() {
     let mut supervisor = serving::<2>();
     for (by, holds) in [(ms(100), ms(100)), (ms(200), ms(100)), (ms(50), ms(50))] {
-        supervisor.hand_over(Handover { reason: Reason::Asked, by });
+        supervisor.hand_over(Handover { reason: HandoverReason::Asked, by });
         assert_eq!(supervisor.handover.unwrap().by, holds);
     }
     let mut none: Supervisor<2> = Supervisor::new(policy(), 1);
-    none.hand_over(Handover::new(Reason::Asked));
+    none.hand_over(Handover::new(HandoverReason::Asked));
     assert_eq!(none.handover, None);
 }
 
@@ -222,7 +222,7 @@ fn waiting_helps_unless_what_failed_will_fail_again() {
     let mut supervisor: Supervisor<1> = Supervisor::new(policy(), 1);
     assert!(!supervisor.is_hopeless(START, &manager));
     let mut fails = |kind| {
-        supervisor.places = [Place::Dialing(Attempt { number: 1, until: START })];
+        supervisor.places = [Place::Dialing(DialAttempt { number: 1, until: START })];
         supervisor.dial_failed(0, START, kind);
         supervisor.is_hopeless(START, &manager)
     };
@@ -292,7 +292,7 @@ fn anything_may_happen<const N: usize>(seed: u64) {
                 } else {
                     Instant::FAR_FUTURE
                 };
-                supervisor.hand_over(Handover { reason: Reason::Asked, by });
+                supervisor.hand_over(Handover { reason: HandoverReason::Asked, by });
             }
             5 | 6 if matches!(before, Role::Prepare | Role::Serve | Role::Retire | Role::Close) => {
                 let reason = [CloseReason::Replaced, CloseReason::ByServer, CloseReason::Idle]

@@ -5,7 +5,7 @@ use super::world::*;
 use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::drive::*;
 use redis_entraid_core::time::{Clock, Instant};
-use redis_entraid_core::transport::{Break, ErrorKind, ErrorType, Read, Write};
+use redis_entraid_core::transport::{ErrorKind, ErrorType, Read, TransportFailure, Write};
 
 /// A half that fails.
 struct Fails(ErrorKind);
@@ -33,12 +33,12 @@ impl Write for Fails {
 #[test]
 fn a_transport_that_fails_says_how_it_broke_in_reading_and_in_writing() {
     for (kind, how) in [
-        (ErrorKind::ConnectionReset, Break::Reset),
-        (ErrorKind::ConnectionAborted, Break::Truncated),
-        (ErrorKind::ConnectionRefused, Break::Alert),
-        (ErrorKind::InvalidData, Break::BadRecord),
-        (ErrorKind::TimedOut, Break::TimedOut),
-        (ErrorKind::Other, Break::Unknown),
+        (ErrorKind::ConnectionReset, TransportFailure::Reset),
+        (ErrorKind::ConnectionAborted, TransportFailure::Truncated),
+        (ErrorKind::ConnectionRefused, TransportFailure::Alert),
+        (ErrorKind::InvalidData, TransportFailure::BadRecord),
+        (ErrorKind::TimedOut, TransportFailure::TimedOut),
+        (ErrorKind::Other, TransportFailure::Unknown),
     ] {
         let world = World::default();
         let tokens = tokens();

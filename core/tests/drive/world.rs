@@ -9,7 +9,7 @@ use embedded_io_async::{Read, Write};
 use redis_entraid_core::resp::{Framer, Value};
 use redis_entraid_core::time::{Clock, Instant, Timer};
 use redis_entraid_core::transport::{
-    ConnectError, ConnectErrorKind, Connector, Endpoint, ErrorType, Session,
+    ConnectError, ConnectErrorKind, Connector, Endpoint, ErrorType, TransportUser,
 };
 use std::collections::VecDeque;
 use std::string::String;
@@ -222,7 +222,7 @@ impl Write for Half<'_> {
 impl Connector for &Server {
     type Error = Never;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         _: &Endpoint<'_>,
         session: S,

@@ -6,7 +6,7 @@ use embedded_io_async::Read;
 use httparse::Status;
 use redis_entraid_core::http::ResponseWriter;
 
-use super::Broken;
+use super::ResponseError;
 
 /// How a body ends.
 #[derive(Clone, Copy)]
@@ -33,7 +33,10 @@ impl<'a, R: Read> Answer<'a, R> {
     }
 
     /// Reads all of it, to `response`.
-    pub(super) async fn read(mut self, response: &mut ResponseWriter<'_>) -> Result<(), Broken> {
+    pub(super) async fn read(
+        mut self,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<(), ResponseError> {
         let length = self.head(response).await?;
         match length {
             Length::Known(length) => self.pass(length, response).await,
@@ -52,7 +55,7 @@ impl<'a, R: Read> Answer<'a, R> {
     }
 
     /// Reads more. Says whether there was more.
-    async fn fill(&mut self) -> Result<bool, Broken> {
+    async fn fill(&mut self) -> Result<bool, ResponseError> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -60,22 +63,23 @@ impl<'a, R: Read> Answer<'a, R> {
         }
         let room = self.buffer.get_mut(self.end..).unwrap_or_default();
         if room.is_empty() {
-            return Err(Broken::Head);
+            return Err(ResponseError::Head);
         }
-        let len = self.reader.read(room).await.map_err(|_| Broken::Io)?;
+        let len = self.reader.read(room).await.map_err(|_| ResponseError::Io)?;
         self.end += len;
         Ok(len > 0)
     }
 
-    async fn more(&mut self) -> Result<(), Broken> {
-        if self.fill().await? { Ok(()) } else { Err(Broken::Io) }
+    async fn more(&mut self) -> Result<(), ResponseError> {
+        if self.fill().await? { Ok(()) } else { Err(ResponseError::Io) }
     }
 
     /// Reads the head, line by line: Entra's has more than a kilobyte, of which little matters.
-    async fn head(&mut self, response: &mut ResponseWriter<'_>) -> Result<Length, Broken> {
+    async fn head(&mut self, response: &mut ResponseWriter<'_>) -> Result<Length, ResponseError> {
         loop {
             let (line, _) = self.line().await?;
-            let status = status(self.buffer.get(line).unwrap_or_default()).ok_or(Broken::NoHttp)?;
+            let status =
+                status(self.buffer.get(line).unwrap_or_default()).ok_or(ResponseError::NoHttp)?;
             let mut length = match status {
                 204 | 304 => Length::Known(0),
                 _ => Length::UntilClosed,
@@ -103,7 +107,7 @@ impl<'a, R: Read> Answer<'a, R> {
 
     /// Takes the next line of the head, and says whether it is whole: of one that is larger than the
     /// buffer, only the beginning is there.
-    async fn line(&mut self) -> Result<(Range<usize>, bool), Broken> {
+    async fn line(&mut self) -> Result<(Range<usize>, bool), ResponseError> {
         let mut seen = 0;
         loop {
             let unseen = self.rest().get(seen..).unwrap_or_default();
@@ -123,17 +127,17 @@ impl<'a, R: Read> Answer<'a, R> {
     }
 
     /// Skips what is left of a line that fills the buffer, but for its beginning.
-    async fn long_line(&mut self) -> Result<Range<usize>, Broken> {
+    async fn long_line(&mut self) -> Result<Range<usize>, ResponseError> {
         let kept = self.buffer.len() / 2;
         loop {
             self.end = kept;
             let room = self.buffer.get_mut(kept..).unwrap_or_default();
             if room.is_empty() {
-                return Err(Broken::Head);
+                return Err(ResponseError::Head);
             }
-            let len = self.reader.read(room).await.map_err(|_| Broken::Io)?;
+            let len = self.reader.read(room).await.map_err(|_| ResponseError::Io)?;
             if len == 0 {
-                return Err(Broken::Io);
+                return Err(ResponseError::Io);
             }
             self.end += len;
             let came = self.buffer.get(kept..self.end).unwrap_or_default();
@@ -145,10 +149,14 @@ impl<'a, R: Read> Answer<'a, R> {
     }
 
     /// Gives what is there to `response`, at most `most` bytes. Says how many.
-    fn give(&mut self, most: usize, response: &mut ResponseWriter<'_>) -> Result<usize, Broken> {
+    fn give(
+        &mut self,
+        most: usize,
+        response: &mut ResponseWriter<'_>,
+    ) -> Result<usize, ResponseError> {
         let rest = self.rest();
         let part = rest.get(..most).unwrap_or(rest);
-        response.body_chunk(part).map_err(Broken::TooLarge)?;
+        response.body_chunk(part).map_err(ResponseError::TooLarge)?;
         let len = part.len();
         self.start += len;
         Ok(len)
@@ -159,7 +167,7 @@ impl<'a, R: Read> Answer<'a, R> {
         &mut self,
         mut length: usize,
         response: &mut ResponseWriter<'_>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ResponseError> {
         loop {
             length -= self.give(length, response)?;
             if length == 0 {
@@ -169,18 +177,18 @@ impl<'a, R: Read> Answer<'a, R> {
         }
     }
 
-    async fn chunks(&mut self, response: &mut ResponseWriter<'_>) -> Result<(), Broken> {
+    async fn chunks(&mut self, response: &mut ResponseWriter<'_>) -> Result<(), ResponseError> {
         loop {
             let size = match httparse::parse_chunk_size(self.rest()) {
                 Ok(Status::Complete((len, size))) => {
                     self.start += len;
-                    usize::try_from(size).map_err(|_| Broken::NoHttp)?
+                    usize::try_from(size).map_err(|_| ResponseError::NoHttp)?
                 }
                 Ok(Status::Partial) => {
                     self.more().await?;
                     continue;
                 }
-                Err(_) => return Err(Broken::NoHttp),
+                Err(_) => return Err(ResponseError::NoHttp),
             };
             // What may follow the last one is of no interest.
             if size == 0 {
@@ -191,7 +199,7 @@ impl<'a, R: Read> Answer<'a, R> {
                 self.more().await?;
             }
             if !self.rest().starts_with(b"\r\n") {
-                return Err(Broken::NoHttp);
+                return Err(ResponseError::NoHttp);
             }
             self.start += 2;
         }
@@ -214,15 +222,15 @@ fn header(
     whole: bool,
     length: &mut Length,
     response: &mut ResponseWriter<'_>,
-) -> Result<(), Broken> {
+) -> Result<(), ResponseError> {
     let Some(colon) = line.iter().position(|&byte| byte == b':') else {
         // Of a long one, the name may be cut; nothing that matters has such a name.
-        return if whole { Err(Broken::NoHttp) } else { Ok(()) };
+        return if whole { Err(ResponseError::NoHttp) } else { Ok(()) };
     };
     let (name, value) = line.split_at(colon);
-    let name = core::str::from_utf8(name).map_err(|_| Broken::NoHttp)?;
+    let name = core::str::from_utf8(name).map_err(|_| ResponseError::NoHttp)?;
     if name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace()) {
-        return Err(Broken::NoHttp);
+        return Err(ResponseError::NoHttp);
     }
     if !whole {
         return Ok(());
@@ -232,12 +240,12 @@ fn header(
     if name.eq_ignore_ascii_case("transfer-encoding") {
         // No other encoding was asked for.
         if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Broken::NoHttp);
+            return Err(ResponseError::NoHttp);
         }
         *length = Length::Chunked;
     } else if name.eq_ignore_ascii_case("content-length") {
         let known = core::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-        let known = known.ok_or(Broken::NoHttp)?;
+        let known = known.ok_or(ResponseError::NoHttp)?;
         // Chunks count, if there are both (RFC 9112 section 6.3).
         if !matches!(length, Length::Chunked) {
             *length = Length::Known(known);
@@ -285,7 +293,7 @@ mod tests {
         }
     }
 
-    fn read(text: &str, head: usize) -> Result<(u16, String), Broken> {
+    fn read(text: &str, head: usize) -> Result<(u16, String), ResponseError> {
         let mut results = [1, 2, 7, 1000].map(|step| {
             let (mut buffer, mut memory) = (std::vec![0; head], [0; 32]);
             let mut response = ResponseWriter::new(&mut memory);
@@ -296,12 +304,12 @@ mod tests {
             Ok((response.status, String::from_utf8(response.body.to_vec()).unwrap()))
         });
         // How large it would have been is not known at once.
-        let same = |a: &Result<_, Broken>, b: &_| match (a, b) {
-            (Err(Broken::TooLarge(_)), Err(Broken::TooLarge(_))) => true,
+        let same = |a: &Result<_, ResponseError>, b: &_| match (a, b) {
+            (Err(ResponseError::TooLarge(_)), Err(ResponseError::TooLarge(_))) => true,
             (a, b) => a == b,
         };
         assert!(results.windows(2).all(|pair| same(&pair[0], &pair[1])), "{results:?}");
-        core::mem::replace(&mut results[0], Err(Broken::Io))
+        core::mem::replace(&mut results[0], Err(ResponseError::Io))
     }
 
     #[test]
@@ -334,7 +342,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello",
         ] {
-            assert_eq!(read(text, 128), Err(Broken::Io), "{text}");
+            assert_eq!(read(text, 128), Err(ResponseError::Io), "{text}");
         }
     }
 
@@ -353,7 +361,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabc",
         ] {
-            assert_eq!(read(text, 128), Err(Broken::NoHttp), "{text}");
+            assert_eq!(read(text, 128), Err(ResponseError::NoHttp), "{text}");
         }
     }
 
@@ -370,6 +378,6 @@ mod tests {
     fn what_is_too_large_is_refused() {
         let body =
             "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n0123456789012345678901234567890123456789";
-        assert!(matches!(read(body, 128), Err(Broken::TooLarge(_))));
+        assert!(matches!(read(body, 128), Err(ResponseError::TooLarge(_))));
     }
 }

@@ -94,7 +94,12 @@ fn reason(error: &Failure) -> Option<CloseReason> {
 }
 
 /// Says that a stream that ends so breaks like that, in these words of the network's.
-async fn breaks(part: &'static str, how: fn() -> Option<Error>, expected: Break, words: &str) {
+async fn breaks(
+    part: &'static str,
+    how: fn() -> Option<Error>,
+    expected: TransportFailure,
+    words: &str,
+) {
     let (error, events) = broken(part, how).await;
     assert_eq!(reason(&error), Some(CloseReason::Broken(expected)), "{error}");
     let network = if words.is_empty() { String::new() } else { format!(" ({words})") };
@@ -111,12 +116,12 @@ async fn breaks(part: &'static str, how: fn() -> Option<Error>, expected: Break,
 #[tokio::test]
 async fn the_connection_broke_says_how() {
     let reset = || Some(Error::from(ErrorKind::ConnectionReset));
-    breaks("", reset, Break::Reset, "connection reset").await;
+    breaks("", reset, TransportFailure::Reset, "connection reset").await;
     let silent = || Some(Error::from(ErrorKind::TimedOut));
-    breaks("", silent, Break::TimedOut, "timed out").await;
+    breaks("", silent, TransportFailure::TimedOut, "timed out").await;
     let eof = || Some(Error::new(ErrorKind::UnexpectedEof, "no close_notify"));
-    breaks("", eof, Break::Truncated, "no close_notify").await;
-    breaks("$5\r\nhel", || None, Break::Truncated, "").await;
+    breaks("", eof, TransportFailure::Truncated, "no close_notify").await;
+    breaks("$5\r\nhel", || None, TransportFailure::Truncated, "").await;
     let other = || Some(Error::other("a tunnel is gone"));
     let (error, _) = broken("", other).await;
     let expected = "the connection broke (a tunnel is gone); the command may have been executed";
@@ -137,7 +142,7 @@ async fn tls_says_which_alert_and_whether_a_record_was_bad() {
         let error = Tls::AlertReceived(AlertDescription::InternalError);
         Some(Error::new(ErrorKind::InvalidData, error))
     };
-    breaks("", alert, Break::Alert, "received fatal alert: InternalError").await;
+    breaks("", alert, TransportFailure::Alert, "received fatal alert: InternalError").await;
     let record = || Some(Error::new(ErrorKind::InvalidData, Tls::DecryptError));
-    breaks("", record, Break::BadRecord, "cannot decrypt peer's message").await;
+    breaks("", record, TransportFailure::BadRecord, "cannot decrypt peer's message").await;
 }

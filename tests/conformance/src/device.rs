@@ -1,7 +1,7 @@
 //! The subject of the embassy host: its public client, on whatever network the device has. The same
 //! code runs as a process, over a network in memory, and as a firmware.
 //!
-//! Lines come from anywhere. Before the first one of a case a device is told where it is:
+//! LineReader come from anywhere. Before the first one of a case a device is told where it is:
 //!
 //! | line | |
 //! |---|---|
@@ -26,7 +26,7 @@ use static_cell::ConstStaticCell;
 
 use self::place::{HEARD, Memory, Order, Place, failure, send};
 use self::settings::Settings;
-use self::text::{Lines, Text};
+use self::text::{LineReader, Text};
 use crate::{Options, Subject};
 
 /// What this subject can't do, in the words of the cases. Its `connect` reports the first problem, which
@@ -59,7 +59,7 @@ pub async fn serve<I: Read, O: Write, R: CryptoRngCore>(
     input: I,
     mut output: O,
 ) {
-    let mut lines = Lines::new(input, LINES_MEMORY.take());
+    let mut lines = LineReader::new(input, LINES_MEMORY.take());
     let mut settings = Settings::empty();
     while let Some(line) = lines.next().await.filter(|line| *line != "go") {
         let said = settings.set(line).map_or("err not a setting\n", |()| "ok\n");

@@ -39,7 +39,7 @@ pub mod workerd;
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use redis_entraid_core::resp::{Arg, Kind, Value};
+use redis_entraid_core::resp::{Arg, Value, ValueKind};
 
 /// A host under test.
 pub trait Subject {
@@ -282,17 +282,17 @@ pub fn write_value(value: Value<'_>, out: &mut dyn Write) -> fmt::Result {
         out.write_char(close)
     };
     match value.kind() {
-        Kind::Integer => write!(out, "(int) {}", value.str().unwrap_or("?")),
-        Kind::Double => write!(out, "(double) {}", value.str().unwrap_or("?")),
-        Kind::Boolean => write!(out, "({})", value.bool().unwrap_or_default()),
-        Kind::Null => out.write_str("(nil)"),
-        Kind::Error => {
+        ValueKind::Integer => write!(out, "(int) {}", value.str().unwrap_or("?")),
+        ValueKind::Double => write!(out, "(double) {}", value.str().unwrap_or("?")),
+        ValueKind::Boolean => write!(out, "({})", value.bool().unwrap_or_default()),
+        ValueKind::Null => out.write_str("(nil)"),
+        ValueKind::Error => {
             let code = value.error().map_or("-", |error| error.code());
             write_error(Some(code), "server", "Unknown", out)
         }
-        Kind::Array | Kind::Push => list('[', ']', out),
-        Kind::Set => list('<', '>', out),
-        Kind::Map => list('{', '}', out),
+        ValueKind::Array | ValueKind::Push => list('[', ']', out),
+        ValueKind::Set => list('<', '>', out),
+        ValueKind::Map => list('{', '}', out),
         _ => write!(out, "{:?}", value.str().unwrap_or("?")),
     }
 }

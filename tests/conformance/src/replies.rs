@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use redis_entraid_client::{Delivery, Error, Kind};
+use redis_entraid_client::{Delivery, Error, ErrorKind};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::resp::Value;
 
@@ -35,13 +35,13 @@ pub fn write_replies<'r>(
 /// If `out` is full.
 pub fn write_failure(error: &Error, out: &mut dyn Write) -> fmt::Result {
     let kind = match error.kind() {
-        Kind::Usage => "usage",
-        Kind::Token => "token",
-        Kind::Tls => "tls",
-        Kind::Connect => "connect",
-        Kind::Rejected => "rejected",
-        Kind::Server => "server",
-        Kind::Lost => "lost",
+        ErrorKind::Usage => "usage",
+        ErrorKind::Token => "token",
+        ErrorKind::Tls => "tls",
+        ErrorKind::Connect => "connect",
+        ErrorKind::Rejected => "rejected",
+        ErrorKind::Server => "server",
+        ErrorKind::Lost => "lost",
         _ => "other",
     };
     let outcome = match error.outcome() {

@@ -173,9 +173,9 @@ impl World {
             }
             Step::Bytes(bytes) => self.say(bytes),
             Step::Retire => self.connection.retire(),
-            Step::Closed => self
-                .connection
-                .closed(CloseReason::Broken(redis_entraid_core::transport::Break::Reset)),
+            Step::Closed => self.connection.closed(CloseReason::Broken(
+                redis_entraid_core::transport::TransportFailure::Reset,
+            )),
         }
     }
 

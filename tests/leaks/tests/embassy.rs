@@ -18,14 +18,16 @@ use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN, anchor};
 use redis_entraid_embassy::entraid_core::command::Topic;
 use redis_entraid_embassy::entraid_core::event::Event;
 use redis_entraid_embassy::entraid_core::http::{Headers, Method, Request, ResponseWriter, Route};
-use redis_entraid_embassy::entraid_core::listener::Heard;
+use redis_entraid_embassy::entraid_core::listener::ListenerEvent;
 use redis_entraid_embassy::entraid_core::source::{
     Authority, HttpSource, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
 };
 use redis_entraid_embassy::entraid_core::source::{SourceIo, Span, Start};
 use redis_entraid_embassy::entraid_core::time::{Instant, UnixTime};
 use redis_entraid_embassy::entraid_core::token::Token;
-use redis_entraid_embassy::entraid_core::transport::{Connector, Endpoint, Read, Session, Write};
+use redis_entraid_embassy::entraid_core::transport::{
+    Connector, Endpoint, Read, TransportUser, Write,
+};
 use redis_entraid_embassy::{
     Config, EmbassyClock, Error, Http, Listening, Roots, Storage, Tcp, Tls, args, new,
 };
@@ -77,7 +79,7 @@ struct Hosts(Tcp<'static>);
 impl Connector for Hosts {
     type Error = <Tcp<'static> as Connector>::Error;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,
@@ -89,7 +91,7 @@ impl Connector for Hosts {
 /// Does nothing with a connection.
 struct Nothing;
 
-impl Session for Nothing {
+impl TransportUser for Nothing {
     type Output = ();
 
     async fn run<R: Read, W: Write>(self, _: R, _: W) {}
@@ -165,7 +167,7 @@ impl Device {
             shown.value(self.roots);
         });
         let (client, runner) = new(storage, self.clock, config, tls, Watched(source));
-        let hear = |heard: &Heard<'_>| show(|shown| shown.value(heard));
+        let hear = |heard: &ListenerEvent<'_>| show(|shown| shown.value(heard));
         let listening = Listening::new(&[(Topic::Channel, "news")], hear);
         show(|shown| shown.value(&listening));
         let mut runner = runner.listening(listening);

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use redis_entraid_client::Growable;
-use redis_entraid_client::{CommandDispatcher, CommandQueue, Ended, Error, Handle, State};
+use redis_entraid_client::{CommandDispatcher, CommandQueue, Ended, Error, Handle, QueueState};
 use redis_entraid_core::connection::{
     CloseReason, Config, Connection, Outcome, Output, Pending, SubmitError,
 };
@@ -52,7 +52,7 @@ impl Clock for Stopped {
     }
 }
 
-type Shared = RefCell<State>;
+type Shared = RefCell<QueueState>;
 
 /// A caller and what it waits for.
 struct Caller {
@@ -302,7 +302,7 @@ impl World {
                 Ok(true)
             }
             Err(Ended::Stale) => Broken::new("nobody was redirected", "it says that it was"),
-            Err(Ended::Unneeded) => Broken::new("handles are needed", "it says they aren't"),
+            Err(Ended::NotNeeded) => Broken::new("handles are needed", "it says they aren't"),
         }
     }
 

@@ -116,7 +116,7 @@ struct Asked {
 
 /// A token as the endpoint knows it.
 #[derive(Clone, Copy, Debug)]
-struct Issued {
+struct IssuedToken {
     number: u64,
     sent: u64,
     ends: u64,
@@ -134,7 +134,7 @@ struct Link {
     /// When it is to be looked after next.
     wake: u64,
     /// At the server: the token that it is logged in with.
-    login: Option<Issued>,
+    login: Option<IssuedToken>,
     /// Replies on their way.
     replies: Vec<u8>,
     /// Since when it is not logged in; `None` while it is.
@@ -153,7 +153,7 @@ struct World {
     requests: Vec<Asked>,
     last_token: Option<u64>,
     manager_wake: u64,
-    issued: Vec<Issued>,
+    issued: Vec<IssuedToken>,
     links: Vec<Link>,
     report: Report,
 }
@@ -297,7 +297,7 @@ impl World {
             self.unwell = self.now;
         }
         // A token that the manager was given and that lives is served, as long as it was told.
-        let given = |issued: &&Issued| Some(issued.number) <= self.last_token;
+        let given = |issued: &&IssuedToken| Some(issued.number) <= self.last_token;
         if self.issued.last().filter(given).is_some_and(|issued| self.now < issued.told) {
             assert!(self.manager.login(at(self.now)).is_some(), "a live token isn't served");
         }
@@ -386,7 +386,7 @@ impl World {
                 let life = self.chance.between(60 * MINUTE, 90 * MINUTE);
                 let number = self.issued.len() as u64 + 1;
                 let ends = self.now + life;
-                let issued = Issued { number, sent, ends, told: u64::MAX };
+                let issued = IssuedToken { number, sent, ends, told: u64::MAX };
                 self.issued.push(issued);
                 self.give(issued, request, sent);
             }
@@ -399,7 +399,7 @@ impl World {
         self.wake_manager(self.now);
     }
 
-    fn give(&mut self, issued: Issued, request: RequestId, sent: u64) {
+    fn give(&mut self, issued: IssuedToken, request: RequestId, sent: u64) {
         let text = format!("token-{}", issued.number);
         // As the endpoint counts: from when it answers, in whole seconds.
         let life = Duration::from_secs((issued.ends - self.now) / 1000);

@@ -38,7 +38,7 @@ impl wasip2::exports::cli::run::Guest for Guest {
         run(async |reactor| {
             let mut subject = Clients::new(reactor.clone());
             let mut lines =
-                Lines { stream: get_stdin(), reactor: reactor.clone(), left: Vec::new() };
+                LineReader { stream: get_stdin(), reactor: reactor.clone(), left: Vec::new() };
             while let Some(line) = lines.next().await {
                 let mut answer = String::new();
                 // A String is never full.
@@ -82,13 +82,13 @@ fn say(text: &str) {
     }
 }
 
-struct Lines {
+struct LineReader {
     stream: InputStream,
     reactor: Reactor,
     left: Vec<u8>,
 }
 
-impl Lines {
+impl LineReader {
     async fn next(&mut self) -> Option<String> {
         let mut seen = 0;
         loop {

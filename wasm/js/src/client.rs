@@ -12,7 +12,7 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use js_sys::{Array, Promise, Uint8Array};
-use redis_entraid_client::{ConnectionStatus, Error, Health, Local, WeakClient};
+use redis_entraid_client::{ConnectionStatus, Error, Health, LocalClient, WeakClient};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::drive::timeout_at;
 use redis_entraid_core::manager::Pull;
@@ -240,7 +240,7 @@ pub(crate) fn made(
     host: &Host,
     options: &Options,
     snapshot: Option<&[u8]>,
-) -> Result<(Local<JsClock>, Driver), JsValue> {
+) -> Result<(LocalClient<JsClock>, Driver), JsValue> {
     let made = || {
         let mut settings = options.settings()?;
         let source = options.source(host)?;
@@ -251,7 +251,7 @@ pub(crate) fn made(
             settings.on_push = Some(Box::new(move |push| hears.push(value(&hears, push, false))));
         }
         let (clock, dialer) = (JsClock(host.clone()), Dialer(host.clone()));
-        let (client, driver) = Local::new(settings, clock, dialer, source, snapshot);
+        let (client, driver) = LocalClient::new(settings, clock, dialer, source, snapshot);
         Ok((client, Box::pin(driver) as Driver))
     };
     made().map_err(|error| thrown(host, &error))
@@ -280,14 +280,14 @@ pub(crate) fn health(standing: &ConnectionStatus, health: &Health) -> Box<[f64]>
 /// with the last call, and not before: JavaScript may have let go of the client and still wait.
 pub(crate) struct Handles {
     weak: WeakClient<JsClock>,
-    first: RefCell<Option<Local<JsClock>>>,
+    first: RefCell<Option<LocalClient<JsClock>>>,
     waiting: RefCell<Vec<Waker>>,
     ending: Rc<Ending>,
     gate: Gate,
     /// What a command may take.
     patience: Duration,
     /// One is there as long as the client, so that it counts as shared, unless it is dedicated.
-    _other: Option<Local<JsClock>>,
+    _other: Option<LocalClient<JsClock>>,
 }
 
 impl Drop for Handles {
@@ -298,13 +298,13 @@ impl Drop for Handles {
 
 impl Handles {
     /// One more handle.
-    pub(crate) fn enter(&self) -> Local<JsClock> {
+    pub(crate) fn enter(&self) -> LocalClient<JsClock> {
         self.weak.enter()
     }
 
     /// A handle for one call. Within a transaction there is only the one that began it, for one
     /// call after the other.
-    async fn take(self: Rc<Self>) -> Taken {
+    async fn take(self: Rc<Self>) -> HandleInUse {
         let client = poll_fn(|cx| {
             if let Some(first) = self.first.borrow_mut().take() {
                 return Poll::Ready((first, true));
@@ -316,32 +316,32 @@ impl Handles {
             Poll::Pending
         });
         let (client, is_first) = client.await;
-        Taken { client: Some(client), is_first, handles: self }
+        HandleInUse { client: Some(client), is_first, handles: self }
     }
 }
 
 /// A handle in use.
-struct Taken {
-    client: Option<Local<JsClock>>,
+struct HandleInUse {
+    client: Option<LocalClient<JsClock>>,
     is_first: bool,
     handles: Rc<Handles>,
 }
 
-impl Deref for Taken {
-    type Target = Local<JsClock>;
+impl Deref for HandleInUse {
+    type Target = LocalClient<JsClock>;
 
-    fn deref(&self) -> &Local<JsClock> {
+    fn deref(&self) -> &LocalClient<JsClock> {
         self.client.as_ref().unwrap_or_else(|| unreachable!())
     }
 }
 
-impl DerefMut for Taken {
-    fn deref_mut(&mut self) -> &mut Local<JsClock> {
+impl DerefMut for HandleInUse {
+    fn deref_mut(&mut self) -> &mut LocalClient<JsClock> {
         self.client.as_mut().unwrap_or_else(|| unreachable!())
     }
 }
 
-impl Drop for Taken {
+impl Drop for HandleInUse {
     fn drop(&mut self) {
         let client = self.client.take();
         if self.is_first {

@@ -2,7 +2,7 @@
 
 use alloc::string::ToString;
 
-use redis_entraid_client::{Error, Kind};
+use redis_entraid_client::{Error, ErrorKind};
 use redis_entraid_core::command::CommandRefused;
 use redis_entraid_core::connection::Outcome;
 use wasm_bindgen::JsValue;
@@ -12,12 +12,12 @@ use crate::host::Host;
 /// The exception that `error` is.
 pub(crate) fn thrown(host: &Host, error: &Error) -> JsValue {
     let kind = match error.kind() {
-        Kind::Usage => "usage",
-        Kind::Token => "token",
-        Kind::Connect => "connect",
-        Kind::Tls => "tls",
-        Kind::Rejected => "rejected",
-        Kind::Server => "server",
+        ErrorKind::Usage => "usage",
+        ErrorKind::Token => "token",
+        ErrorKind::Connect => "connect",
+        ErrorKind::Tls => "tls",
+        ErrorKind::Rejected => "rejected",
+        ErrorKind::Server => "server",
         _ => "lost",
     };
     let outcome = match error.outcome() {

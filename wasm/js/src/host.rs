@@ -39,7 +39,7 @@ extern "C" {
         turn: usize,
     ) -> Task;
 
-    /// Resolves to an [`Issued`].
+    /// Resolves to an [`ProvidedToken`].
     #[wasm_bindgen(method)]
     pub(crate) fn token(this: &Host) -> Task;
 
@@ -109,22 +109,22 @@ extern "C" {
     pub(crate) fn address(this: &Transport) -> Option<String>;
 
     /// A token.
-    pub(crate) type Issued;
+    pub(crate) type ProvidedToken;
 
     #[wasm_bindgen(method, getter)]
-    pub(crate) fn token(this: &Issued) -> String;
+    pub(crate) fn token(this: &ProvidedToken) -> String;
 
     #[wasm_bindgen(method, getter)]
-    pub(crate) fn user(this: &Issued) -> Option<String>;
+    pub(crate) fn user(this: &ProvidedToken) -> Option<String>;
 
     #[wasm_bindgen(method, getter, js_name = expiresIn)]
-    pub(crate) fn expires_in(this: &Issued) -> Option<f64>;
+    pub(crate) fn expires_in(this: &ProvidedToken) -> Option<f64>;
 
     #[wasm_bindgen(method, getter, js_name = expiresOn)]
-    pub(crate) fn expires_on(this: &Issued) -> Option<f64>;
+    pub(crate) fn expires_on(this: &ProvidedToken) -> Option<f64>;
 
     #[wasm_bindgen(method, getter, js_name = refreshIn)]
-    pub(crate) fn refresh_in(this: &Issued) -> Option<f64>;
+    pub(crate) fn refresh_in(this: &ProvidedToken) -> Option<f64>;
 
     /// What a server answered.
     pub(crate) type Answer;

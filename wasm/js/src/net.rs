@@ -7,7 +7,9 @@ use core::pin::pin;
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use js_sys::Uint8Array;
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session, Stage};
+use redis_entraid_core::transport::{
+    self, ConnectErrorKind, Connector, Endpoint, Stage, TransportUser,
+};
 use wasm_bindgen::JsCast;
 
 use crate::host::{Host, Problem, Transport, settled};
@@ -19,7 +21,7 @@ pub(crate) struct Dialer(pub(crate) Host);
 impl Connector for Dialer {
     type Error = Problem;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,
@@ -83,24 +85,24 @@ struct Reader<'t> {
 struct Writer<'t>(&'t Transport);
 
 /// The connection broke, in the host's words.
-struct Broken(Problem);
+struct TransportError(Problem);
 
-impl fmt::Display for Broken {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl core::error::Error for Broken {}
+impl core::error::Error for TransportError {}
 
 // What is derived takes two kilobytes.
-impl fmt::Debug for Broken {
+impl fmt::Debug for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl embedded_io_async::Error for Broken {
+impl embedded_io_async::Error for TransportError {
     fn kind(&self) -> ErrorKind {
         match self.0.kind.as_str() {
             "reset" => ErrorKind::ConnectionReset,
@@ -114,17 +116,17 @@ impl embedded_io_async::Error for Broken {
 }
 
 impl ErrorType for Reader<'_> {
-    type Error = Broken;
+    type Error = TransportError;
 }
 
 impl ErrorType for Writer<'_> {
-    type Error = Broken;
+    type Error = TransportError;
 }
 
 impl Read for Reader<'_> {
-    async fn read(&mut self, room: &mut [u8]) -> Result<usize, Broken> {
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, TransportError> {
         while self.taken >= self.left.len() && !room.is_empty() {
-            let read = settled(self.transport.read()).await.map_err(Broken)?;
+            let read = settled(self.transport.read()).await.map_err(TransportError)?;
             if read.is_undefined() {
                 return Ok(0);
             }
@@ -150,14 +152,14 @@ impl Read for Reader<'_> {
 }
 
 impl Write for Writer<'_> {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
         // The host keeps it for longer than our memory stands still.
         let copy = Uint8Array::from(bytes);
-        settled(self.0.write(copy)).await.map_err(Broken)?;
+        settled(self.0.write(copy)).await.map_err(TransportError)?;
         Ok(bytes.len())
     }
 
-    async fn flush(&mut self) -> Result<(), Broken> {
+    async fn flush(&mut self) -> Result<(), TransportError> {
         Ok(())
     }
 }

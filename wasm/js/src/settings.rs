@@ -5,7 +5,7 @@ use core::time::Duration;
 
 #[cfg(feature = "client")]
 use redis_entraid_client::{ConfigError, Settings};
-use redis_entraid_client::{EnvSource, Environment, Error, Text};
+use redis_entraid_client::{EnvSource, Environment, EnvironmentText, Error};
 #[cfg(feature = "client")]
 use redis_entraid_core::auth::Protocol;
 #[cfg(feature = "client")]
@@ -224,8 +224,8 @@ impl Options {
     }
 
     /// The managed identity that the variables name.
-    fn managed(&self) -> ManagedIdentity<Text> {
-        let text = |name| self.variable(name).map(Text::new);
+    fn managed(&self) -> ManagedIdentity<EnvironmentText> {
+        let text = |name| self.variable(name).map(EnvironmentText::new);
         let selector = match (text("clientId"), text("objectId"), text("resourceId")) {
             (Some(id), ..) => Selector::ClientId(id),
             (_, Some(id), _) => Selector::ObjectId(id),

@@ -15,7 +15,7 @@ use redis_entraid_core::token::Token;
 use wasm_bindgen::JsCast;
 use zeroize::Zeroize;
 
-use crate::host::{Host, Issued, Problem};
+use crate::host::{Host, Problem, ProvidedToken};
 use crate::http::Fetch;
 
 /// Any of them.
@@ -62,7 +62,7 @@ impl TokenSource for Source {
 }
 
 /// Puts a token with its user behind it into `memory`.
-fn token<'b>(issued: &Issued, memory: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
+fn token<'b>(issued: &ProvidedToken, memory: &'b mut [u8]) -> Result<Token<'b>, SourceError> {
     let (mut secret, user) = (issued.token(), issued.user());
     let name = user.as_deref().unwrap_or_default();
     let (needed, capacity) = (secret.len() + name.len(), memory.len());

@@ -2,7 +2,7 @@
 
 use js_sys::{Array, Map, Set, Uint8Array};
 use redis_entraid_client::Error;
-use redis_entraid_core::resp::{Kind, Value};
+use redis_entraid_core::resp::{Value, ValueKind};
 use wasm_bindgen::JsValue;
 
 use crate::failure::thrown;
@@ -13,29 +13,29 @@ pub(crate) fn value(host: &Host, reply: Value<'_>, bytes: bool) -> JsValue {
     let inner = |item| value(host, item, bytes);
     let text = || reply.str().unwrap_or_default();
     match reply.kind() {
-        Kind::Integer | Kind::BigNumber => host.number(text(), true),
-        Kind::Double => host.number(text(), false),
-        Kind::Boolean => JsValue::from_bool(reply.bool().unwrap_or_default()),
-        Kind::Null => JsValue::NULL,
+        ValueKind::Integer | ValueKind::BigNumber => host.number(text(), true),
+        ValueKind::Double => host.number(text(), false),
+        ValueKind::Boolean => JsValue::from_bool(reply.bool().unwrap_or_default()),
+        ValueKind::Null => JsValue::NULL,
         // Among others it is a value like them.
-        Kind::Error => {
+        ValueKind::Error => {
             reply.error().map_or(JsValue::NULL, |error| thrown(host, &Error::Server(error.into())))
         }
-        Kind::Array | Kind::Push => {
+        ValueKind::Array | ValueKind::Push => {
             let array = Array::new();
             for item in reply.items() {
                 array.push(&inner(item));
             }
             array.into()
         }
-        Kind::Set => {
+        ValueKind::Set => {
             let set = Set::new(&JsValue::UNDEFINED);
             for item in reply.items() {
                 set.add(&inner(item));
             }
             set.into()
         }
-        Kind::Map => {
+        ValueKind::Map => {
             let map = Map::new();
             let mut items = reply.items();
             while let (Some(key), Some(item)) = (items.next(), items.next()) {
@@ -43,7 +43,7 @@ pub(crate) fn value(host: &Host, reply: Value<'_>, bytes: bool) -> JsValue {
             }
             map.into()
         }
-        Kind::Simple => JsValue::from_str(text()),
+        ValueKind::Simple => JsValue::from_str(text()),
         _ => string(reply.bytes().unwrap_or_default(), bytes),
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use redis_entraid_client::{Chosen, Error, Local, Settings};
+use redis_entraid_client::{Chosen, Error, LocalClient, Settings};
 use redis_entraid_core::auth::Protocol;
 use redis_entraid_core::connection::{Idle, Replacement};
 use redis_entraid_core::drive::Refresh;
@@ -22,8 +22,8 @@ use crate::clock::WasiClock;
 use crate::net::Tcp;
 use crate::reactor::Reactor;
 
-/// A client that a reactor drives. See [`Local`] for what it can do.
-pub type Client = Local<WasiClock>;
+/// A client that a reactor drives. See [`LocalClient`] for what it can do.
+pub type Client = LocalClient<WasiClock>;
 
 /// A subscriber that a reactor drives. See [`redis_entraid_client::Subscriber`] for what it can do.
 pub type Subscriber = redis_entraid_client::Subscriber<WasiClock>;
@@ -101,7 +101,7 @@ impl<S, C> Builder<S, C> {
         self.connector(connector)
     }
 
-    /// Begins with the token of a [snapshot](Local::changed_snapshot). One that is of no use is as
+    /// Begins with the token of a [snapshot](LocalClient::changed_snapshot). One that is of no use is as
     /// good as none.
     #[must_use]
     pub fn restore(mut self, snapshot: &[u8]) -> Self {
@@ -110,7 +110,7 @@ impl<S, C> Builder<S, C> {
     }
 
     /// For an instance that lives for one request: tokens are only fetched when there is none, and
-    /// by [`refresh_if_due`](Local::refresh_if_due); the connection is used for what it takes
+    /// by [`refresh_if_due`](LocalClient::refresh_if_due); the connection is used for what it takes
     /// and not a byte more.
     #[must_use]
     pub fn one_request(mut self) -> Self {
@@ -212,7 +212,7 @@ impl<S> Builder<S> {
 
 impl<S: TokenSource + 'static, C: Connector + Clone + 'static> Builder<S, C> {
     /// Gets a token if there is none that serves, and connects. The first command goes out in the
-    /// flight of the login, whose answer this doesn't wait for: see [`Local::logged_in`].
+    /// flight of the login, whose answer this doesn't wait for: see [`LocalClient::logged_in`].
     ///
     /// # Errors
     /// [`Error`] if there is no connection: at once if trying again can't help.
@@ -227,7 +227,7 @@ impl<S: TokenSource + 'static, C: Connector + Clone + 'static> Builder<S, C> {
         let Self { reactor, settings, source, connector, snapshot, .. } = self;
         let snapshot = snapshot.as_ref().map(|bytes| &bytes[..]);
         let timer = WasiClock::new(reactor.clone());
-        let (client, driver) = Local::new(settings, timer, connector, source, snapshot);
+        let (client, driver) = LocalClient::new(settings, timer, connector, source, snapshot);
         reactor.spawn(driver);
         client
     }
@@ -235,7 +235,7 @@ impl<S: TokenSource + 'static, C: Connector + Clone + 'static> Builder<S, C> {
     /// Gets a token if there is none that serves, connects and logs in, to hear what is published.
     /// The connection and its subscriptions are kept until the subscriber is dropped.
     ///
-    /// One with the tokens of a client is [`Local::subscriber`], whose driver the reactor has to
+    /// One with the tokens of a client is [`LocalClient::subscriber`], whose driver the reactor has to
     /// [run](Reactor::spawn).
     ///
     /// # Errors

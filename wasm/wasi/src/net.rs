@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use embedded_io_async::{ErrorType, Read, Write};
 use redis_entraid_client::{Unreached, reach};
 use redis_entraid_core::transport::{
-    self, ConnectErrorKind, Connector, Endpoint, ErrorKind, Session, Stage,
+    self, ConnectErrorKind, Connector, Endpoint, ErrorKind, Stage, TransportUser,
 };
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::sockets::instance_network::instance_network;
@@ -113,7 +113,7 @@ impl Tcp {
 impl Connector for Tcp {
     type Error = ConnectError;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,
@@ -236,9 +236,9 @@ pub struct Writer<'s> {
 
 /// The connection broke, in the runtime's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(String);
+pub struct TransportError(String);
 
-impl From<StreamError> for Broken {
+impl From<StreamError> for TransportError {
     fn from(error: StreamError) -> Self {
         Self(match error {
             StreamError::Closed => "the stream is closed".into(),
@@ -247,15 +247,15 @@ impl From<StreamError> for Broken {
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl core::error::Error for Broken {}
+impl core::error::Error for TransportError {}
 
-impl transport::Error for Broken {
+impl transport::Error for TransportError {
     /// By the words, which are all that WASI has.
     fn kind(&self) -> ErrorKind {
         let says = |word| self.0.contains(word);
@@ -272,15 +272,15 @@ impl transport::Error for Broken {
 }
 
 impl ErrorType for Reader<'_> {
-    type Error = Broken;
+    type Error = TransportError;
 }
 
 impl ErrorType for Writer<'_> {
-    type Error = Broken;
+    type Error = TransportError;
 }
 
 impl Read for Reader<'_> {
-    async fn read(&mut self, room: &mut [u8]) -> Result<usize, Broken> {
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, TransportError> {
         loop {
             match self.stream.read(room.len() as u64) {
                 // Nothing yet.
@@ -300,14 +300,14 @@ impl Read for Reader<'_> {
 }
 
 impl Write for Writer<'_> {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
         let room = self.room().await?;
         let len = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         self.stream.write(&bytes[..len])?;
         Ok(len)
     }
 
-    async fn flush(&mut self) -> Result<(), Broken> {
+    async fn flush(&mut self) -> Result<(), TransportError> {
         self.stream.flush()?;
         self.room().await.map(drop)
     }
@@ -315,7 +315,7 @@ impl Write for Writer<'_> {
 
 impl Writer<'_> {
     /// Waits until something can be written. Says how much.
-    async fn room(&self) -> Result<u64, Broken> {
+    async fn room(&self) -> Result<u64, TransportError> {
         loop {
             match self.stream.check_write() {
                 Ok(0) => self.reactor.wait(self.stream.subscribe()).await,

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use redis_entraid_client::ConfigError;
 use redis_entraid_core::transport::{
-    self, ConnectErrorKind, Connector, Endpoint, Session, Stage, Wearing,
+    self, ConnectErrorKind, Connector, Endpoint, Stage, TransportUser, Wearing,
 };
 use redis_entraid_tls::pki_types::pem::PemObject;
 use redis_entraid_tls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -70,7 +70,7 @@ impl TlsTcp {
 impl Connector for TlsTcp {
     type Error = ConnectError;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,

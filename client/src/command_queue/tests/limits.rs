@@ -40,12 +40,12 @@ fn each_command_has_its_own_time_wherever_it_stands_in_line() {
         line.dispatcher.expire(due, || None);
         assert!(line.dispatcher.deadline() > due && waiting.as_mut().poll(&mut cx()).is_ready());
     }
-    assert_eq!(line.dispatcher.demand(), Demand::default());
+    assert_eq!(line.dispatcher.demand(), QueueDemand::default());
     drop((first, second, third));
     assert_eq!(outcomes(&hasty), [Outcome::NotSent]);
 }
 
-fn is_news(line: &Line, known: Demand) -> bool {
+fn is_news(line: &Line, known: QueueDemand) -> bool {
     line.dispatcher.poll_demand(&cx(), known).is_ready()
 }
 
@@ -54,7 +54,7 @@ fn what_is_not_known_of_those_who_wait_is_news() {
     let (mut line, mut usual) = Line::new();
     let (mut hasty, mut third) = (usual.another(), usual.another());
     let clock = Stopped::default();
-    let nothing = Demand::default();
+    let nothing = QueueDemand::default();
     assert!(!is_news(&line, nothing));
     let first = begun(&mut usual, &clock, "GET usual");
     let usual = line.dispatcher.demand();
@@ -66,7 +66,7 @@ fn what_is_not_known_of_those_who_wait_is_news() {
     // wanted.
     drop((first, second));
     let (waits, until) = (false, Some(Instant::from_millis(5000)));
-    assert!(is_news(&line, usual) && line.dispatcher.demand() == Demand { waits, until });
+    assert!(is_news(&line, usual) && line.dispatcher.demand() == QueueDemand { waits, until });
     let gone = line.dispatcher.demand();
     // He does, and it is until the same time that a caller waits now.
     let again = begun(&mut third, &clock, "GET usual");

@@ -81,7 +81,7 @@ fn handles_that_give_up_one_by_one_cost_linear_time() {
         for waiting in waiting {
             drop(waiting);
             // There is no connection.
-            let _ = line.dispatcher.poll_demand(&cx(), Demand::default());
+            let _ = line.dispatcher.poll_demand(&cx(), QueueDemand::default());
         }
         line.take(usize::MAX / 2).unwrap();
         assert_eq!(line.said.len(), count);

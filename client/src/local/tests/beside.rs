@@ -15,11 +15,11 @@ use redis_entraid_core::drive::either;
 fn beside<R>(
     broker: &Broker,
     fetches: &Rc<Cell<u32>>,
-    f: impl AsyncFnOnce(Local<Calendar>, Subscriber<Calendar>, &Broker) -> R,
+    f: impl AsyncFnOnce(LocalClient<Calendar>, Subscriber<Calendar>, &Broker) -> R,
 ) -> R {
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(fetches));
     let settings = Broker::settings(false);
-    let (client, driver) = Local::new(settings, timer, broker.clone(), source, None);
+    let (client, driver) = LocalClient::new(settings, timer, broker.clone(), source, None);
     let (subscriber, listening) = client.subscriber(broker.clone());
     broker.run(f(client, subscriber, broker), vec![Box::pin(driver), Box::pin(listening)])
 }
@@ -51,7 +51,8 @@ fn each_has_its_own_time_to_start() {
     let mut broker = Broker::new(USUAL);
     broker.dial = Duration::from_secs(2);
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
-    let (client, driver) = Local::new(Broker::settings(false), timer, broker.clone(), source, None);
+    let (client, driver) =
+        LocalClient::new(Broker::settings(false), timer, broker.clone(), source, None);
     let using = async {
         client.logged_in().await.unwrap();
         broker.sleep(Duration::from_secs(7200)).await;
@@ -67,7 +68,8 @@ fn each_has_its_own_time_to_start() {
 fn with_the_driver_of_its_client_it_is_over() {
     let broker = Broker::new(USUAL);
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
-    let (client, driver) = Local::new(Broker::settings(false), timer, broker.clone(), source, None);
+    let (client, driver) =
+        LocalClient::new(Broker::settings(false), timer, broker.clone(), source, None);
     let (subscriber, listening) = client.subscriber(broker.clone());
     let driving = async {
         let stop = broker.sleep(Duration::from_secs(60));
@@ -86,7 +88,8 @@ fn with_the_driver_of_its_client_it_is_over() {
 fn when_both_have_gone_the_drivers_end() {
     let broker = Broker::new(USUAL);
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
-    let (client, driver) = Local::new(Broker::settings(false), timer, broker.clone(), source, None);
+    let (client, driver) =
+        LocalClient::new(Broker::settings(false), timer, broker.clone(), source, None);
     let (subscriber, listening) = client.subscriber(broker.clone());
     let other = client.subscriber(broker.clone());
     let using: Task<'_> = Box::pin(async {
@@ -123,7 +126,7 @@ fn an_invalidation_that_is_too_large_says_that_all_may_be_stale() {
     let mut settings = Broker::settings(false);
     settings.max_reply = 8 << 10;
     settings.on_push = Some(Box::new(move |push| notes.borrow_mut().push(push.raw().to_vec())));
-    let (mut client, driver) = Local::new(settings, timer, broker.clone(), source, None);
+    let (mut client, driver) = LocalClient::new(settings, timer, broker.clone(), source, None);
     let using = async {
         assert_eq!(client.command(args!["GET", "k"]).await.unwrap().str(), Ok("hello"));
     };

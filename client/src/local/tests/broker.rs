@@ -14,7 +14,7 @@ use crate::reach;
 use crate::world::{Never, wake};
 use redis_entraid_core::connection::Config;
 use redis_entraid_core::resp::Framer;
-use redis_entraid_core::transport::{Endpoint, ErrorType, Read, Session, Write};
+use redis_entraid_core::transport::{Endpoint, ErrorType, Read, TransportUser, Write};
 
 pub(super) const DAY: Instant = Instant::from_millis(86_400_000);
 
@@ -300,7 +300,7 @@ impl Write for Half<'_> {
 impl Connector for Broker {
     type Error = Never;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,

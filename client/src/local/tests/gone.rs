@@ -17,7 +17,7 @@ fn after(number: u32, command: &str) -> Option<&'static str> {
 }
 
 /// A cluster that knows after two and a half seconds that a node is gone, runs `f` meanwhile.
-fn failover(holes: &[&'static str], f: impl AsyncFnOnce(Local<Calendar>, &Broker)) {
+fn failover(holes: &[&'static str], f: impl AsyncFnOnce(LocalClient<Calendar>, &Broker)) {
     let broker = Broker::new(before);
     broker.holes.borrow_mut().extend(holes);
     with(&broker, Broker::settings(false), async |client, broker| {

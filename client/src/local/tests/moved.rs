@@ -26,14 +26,14 @@ fn cluster(number: u32, command: &str) -> Option<&'static str> {
 pub(super) fn with<R>(
     broker: &Broker,
     settings: Settings,
-    f: impl AsyncFnOnce(Local<Calendar>, &Broker) -> R,
+    f: impl AsyncFnOnce(LocalClient<Calendar>, &Broker) -> R,
 ) -> R {
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
-    let (client, driver) = Local::new(settings, timer, broker.clone(), source, None);
+    let (client, driver) = LocalClient::new(settings, timer, broker.clone(), source, None);
     broker.run(f(client, broker), vec![Box::pin(driver)])
 }
 
-pub(super) async fn get(client: &mut Local<Calendar>, key: &str) -> String {
+pub(super) async fn get(client: &mut LocalClient<Calendar>, key: &str) -> String {
     let reply = client.command(args!["GET", key]).await;
     reply.unwrap_or_else(|error| panic!("{error}")).str().unwrap().into()
 }
@@ -261,7 +261,7 @@ fn the_driver_ends_with_the_last_handle_and_the_nodes_with_it() {
     let broker = Broker::new(cluster);
     let (timer, source) = (Calendar(broker.world.clone()), broker.source(&Rc::default()));
     let (mut client, driver) =
-        Local::new(Broker::settings(false), timer, broker.clone(), source, None);
+        LocalClient::new(Broker::settings(false), timer, broker.clone(), source, None);
     let using = async {
         let mut other = client.clone();
         get(&mut client, "a").await;

@@ -7,7 +7,7 @@ use std::vec;
 
 use super::broker::{Broker, DAY, Rule};
 use super::*;
-use crate::{Delivery, Kind};
+use crate::{Delivery, ErrorKind};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::Replacement;
 use redis_entraid_core::drive::either;
@@ -363,7 +363,7 @@ fn what_is_wanted_without_a_connection_is_subscribed_to_when_there_is_one() {
         let error = subscriber.subscribe(Topic::Channel, ["a"]).await.unwrap_err();
         // There was a connection: it's the server that failed.
         assert!(matches!(error, Error::Unconfirmed), "{error}");
-        assert_eq!((error.kind(), error.outcome()), (Kind::Lost, Outcome::Unknown));
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Lost, Outcome::Unknown));
         // A server that doesn't answer is left for another try.
         broker.sleep(Duration::from_secs(1)).await;
         assert_eq!(broker.connects(), 2);

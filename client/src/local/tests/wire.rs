@@ -6,7 +6,7 @@ use std::string::String;
 use super::*;
 use crate::world::Never;
 use redis_entraid_core::resp::Framer;
-use redis_entraid_core::transport::{Endpoint, ErrorType, Read, Session, Write};
+use redis_entraid_core::transport::{Endpoint, ErrorType, Read, TransportUser, Write};
 
 /// What the server says to a command.
 pub(super) type Rule = fn(&Wire, &[String]) -> &'static [u8];
@@ -92,7 +92,7 @@ impl Write for Script {
 impl Connector for Script {
     type Error = Never;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         _: &Endpoint<'_>,
         session: S,
@@ -131,11 +131,15 @@ impl Bench {
         Self { world, wire: Rc::default(), rule, settings, source, snapshot: None }
     }
 
-    pub(super) fn run<R>(self, f: impl AsyncFnOnce(Local<Calendar>, &Wire, &World) -> R) -> R {
+    pub(super) fn run<R>(
+        self,
+        f: impl AsyncFnOnce(LocalClient<Calendar>, &Wire, &World) -> R,
+    ) -> R {
         let Self { world, wire, rule, settings, source, snapshot } = self;
         let script = Script(wire.clone(), rule, world.clone());
         let timer = Calendar(world.clone());
-        let (client, driver) = Local::new(settings, timer, script, source, snapshot.as_deref());
+        let (client, driver) =
+            LocalClient::new(settings, timer, script, source, snapshot.as_deref());
         let mut result = None;
         let using = async { result = Some(f(client, &wire, &world).await) };
         let both = redis_entraid_core::drive::either(using, async {
@@ -294,7 +298,8 @@ fn a_refresh_that_failed_is_told_whatever_else_happens() {
     let Bench { world, wire, settings, .. } = bench;
     let script = Script(wire.clone(), rule, world.clone());
     let source = Failing(wire, world.clone(), false);
-    let (client, driver) = Local::new(settings, Calendar(world.clone()), script, source, None);
+    let (client, driver) =
+        LocalClient::new(settings, Calendar(world.clone()), script, source, None);
     let mut told = None;
     let using = async {
         client.logged_in().await.unwrap();

@@ -1,7 +1,7 @@
 //! Commands and replies, silence, and the end.
 
 use super::*;
-use crate::transport::Break;
+use crate::transport::TransportFailure;
 
 #[test]
 fn commands_know_whether_they_were_sent() {
@@ -23,14 +23,14 @@ fn commands_know_whether_they_were_sent() {
         ]
     );
     assert!(bench.outputs().is_empty());
-    bench.connection.closed(CloseReason::Broken(Break::Reset));
+    bench.connection.closed(CloseReason::Broken(TransportFailure::Reset));
     assert!(bench.outputs().is_empty(), "it ends once");
 }
 
 #[test]
 fn a_stream_that_ends_in_the_middle_of_a_reply_broke_and_one_between_replies_was_closed() {
     let large = "x".repeat(300);
-    let cut = CloseReason::Broken(Break::Truncated);
+    let cut = CloseReason::Broken(TransportFailure::Truncated);
     for (part, expected) in [
         ("", CloseReason::ByServer),
         ("+OK\r\n", CloseReason::ByServer),

@@ -12,14 +12,14 @@ use embassy_sync::signal::Signal;
 use redis_entraid_core::auth::{LoginError, Protocol};
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{Idle, Outcome};
-use redis_entraid_core::listener::Heard;
+use redis_entraid_core::listener::ListenerEvent;
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::source::{
     Authority, HttpSource, ManagedIdentity, Selector, ServicePrincipal, TokenSource,
 };
 use redis_entraid_core::storage::Buffer;
 use redis_entraid_core::time::UnixTime;
-use redis_entraid_core::transport::{ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{ConnectErrorKind, Connector, Endpoint, TransportUser};
 use redis_entraid_embassy::edge_tls::rand_core::CryptoRngCore;
 use redis_entraid_embassy::edge_tls::{Buffers, RECORDS_IN};
 use redis_entraid_embassy::{
@@ -38,14 +38,14 @@ static ROOTS: Roots = Roots::new(&[]);
 /// What was heard. A case has one that listens.
 pub(super) static HEARD: Channel<CriticalSectionRawMutex, Text<64>, 16> = Channel::new();
 
-fn hear(heard: &Heard<'_>) {
+fn hear(heard: &ListenerEvent<'_>) {
     let mut text = Text::default();
     // What is too long is a wrong answer.
     let _ = match heard {
-        Heard::Message(message) => {
+        ListenerEvent::Message(message) => {
             write!(text, "message {}", message.payload.str().unwrap_or("(bytes)"))
         }
-        Heard::Subscribed => write!(text, "gap"),
+        ListenerEvent::Subscribed => write!(text, "gap"),
         other => write!(text, "{other:?}"),
     };
     let _ = HEARD.try_send(text);
@@ -294,7 +294,7 @@ const SERVERS: &str = "10.0.2.100";
 impl Connector for Hosts {
     type Error = <Tcp<'static> as Connector>::Error;
 
-    async fn connect<S: Session>(
+    async fn connect<S: TransportUser>(
         &mut self,
         endpoint: &Endpoint<'_>,
         session: S,

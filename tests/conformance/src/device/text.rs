@@ -1,4 +1,4 @@
-//! Lines and answers, without an allocator.
+//! LineReader and answers, without an allocator.
 
 use core::fmt;
 
@@ -42,7 +42,7 @@ impl<const N: usize> fmt::Write for Text<N> {
 }
 
 /// Reads lines.
-pub(super) struct Lines<I> {
+pub(super) struct LineReader<I> {
     input: I,
     buffer: &'static mut [u8],
     /// Where the line begins that comes next, and where what was read ends.
@@ -50,7 +50,7 @@ pub(super) struct Lines<I> {
     end: usize,
 }
 
-impl<I: Read> Lines<I> {
+impl<I: Read> LineReader<I> {
     pub(super) const fn new(input: I, buffer: &'static mut [u8]) -> Self {
         Self { input, buffer, start: 0, end: 0 }
     }

@@ -7,19 +7,19 @@ use std::task::{Context, Poll, Waker};
 use leaks::Shown;
 use redis_entraid_client::{
     Cause, CommandDispatcher, CommandQueue, CommandWorkload, ConfigError, ConnectError,
-    ConnectionStatus, Delivery, Ended, Environment, Error, FetchError, Follower, Handle, Local,
-    Mail, NodeAddress, Nodes, Reader, Reporter, ServerError, Settings, State, SubscriberConnection,
-    SubscriberWorkload, SubscriptionHub, reach,
+    ConnectionStatus, Delivery, Ended, Environment, Error, FetchError, Handle, LocalClient,
+    NodeAddress, Nodes, QueueState, Reader, RedirectingHandle, Reporter, ServerError, Settings,
+    SubscriberConnection, SubscriberWorkload, SubscriptionHub, SubscriptionState, reach,
 };
 use redis_entraid_core::connection::{CloseReason, Config, Output};
-use redis_entraid_core::drive::{Refresh, Supervised, Unneeded};
+use redis_entraid_core::drive::{NotNeeded, Refresh, Supervised};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::source::StaticToken;
-use redis_entraid_core::supervisor::{Attempt, Demand, Handover, Reason, Supervisor};
+use redis_entraid_core::supervisor::{Demand, DialAttempt, Handover, HandoverReason, Supervisor};
 use redis_entraid_core::time::{Clock, Instant, StdClock, Timer};
-use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, Session};
+use redis_entraid_core::transport::{self, ConnectErrorKind, Connector, Endpoint, TransportUser};
 
 use super::{HEADER, SECRET, token};
 
@@ -43,40 +43,40 @@ pub(super) fn clients(shown: &mut Shown) {
         shown.value(&environment.source);
         shown.value(&environment.chosen);
     }
-    let exchange = Arc::new(CommandQueue::<Mutex<State>>::new(&Config::default(), None));
+    let exchange = Arc::new(CommandQueue::<Mutex<QueueState>>::new(&Config::default(), None));
     shown.value(&*exchange);
-    shown.value(&State::default());
+    shown.value(&QueueState::default());
     shown.value(&Handle::new(exchange.clone()));
     let node = NodeAddress { address: Some("10.0.0.1".into()), port: 8500 };
-    let nodes = Mutex::new(Nodes::<Mutex<State>>::new(exchange.clone()));
-    shown.value(&Follower::new(Nodes::handle(&nodes, &node, drop)));
-    shown.value(&Follower::new(Handle::new(exchange.clone())));
+    let nodes = Mutex::new(Nodes::<Mutex<QueueState>>::new(exchange.clone()));
+    shown.value(&RedirectingHandle::new(Nodes::handle(&nodes, &node, drop)));
+    shown.value(&RedirectingHandle::new(Handle::new(exchange.clone())));
     shown.value(&*nodes.lock().unwrap());
     shown.value(&node);
     let mut desk = CommandDispatcher::new(exchange.clone());
     shown.value(&desk);
     shown.value(&desk.deliver());
     shown.value(&desk.demand());
-    shown.value(&Ended::Unneeded);
+    shown.value(&Ended::NotNeeded);
     let policy = ReconnectPolicy::default();
     let workload = CommandWorkload::new(exchange.clone(), &Quiet);
     shown.value(&workload);
     let mut supervisor: Supervisor<2> = Supervisor::new(policy, 1);
     shown.value(&supervisor.role(0, Instant::default()));
     shown.value(&supervisor.ended(0, CloseReason::ByServer));
-    shown.value(&Handover::new(Reason::Asked));
-    shown.value(&Handover::new(Reason::Asked).reason);
+    shown.value(&Handover::new(HandoverReason::Asked));
+    shown.value(&Handover::new(HandoverReason::Asked).reason);
     shown.value(&supervisor);
     shown.value(&Supervised::new(supervisor, workload));
     shown.value(&Demand::Waiting);
-    shown.value(&Attempt { number: 1, until: Instant::default() });
-    shown.value(&Unneeded);
-    let hub = Arc::new(SubscriptionHub::<Mutex<Mail>>::new(10));
+    shown.value(&DialAttempt { number: 1, until: Instant::default() });
+    shown.value(&NotNeeded);
+    let hub = Arc::new(SubscriptionHub::<Mutex<SubscriptionState>>::new(10));
     shown.value(&SubscriberWorkload::new(hub, &Quiet));
     shown.value(&Refresh::default());
     shown.value(&Settings::new("cache"));
     let (settings, source) = (Settings::new("cache"), StaticToken::new(token()));
-    let (local, _) = Local::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
+    let (local, _) = LocalClient::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
     shown.value(&local);
     shown.value(&local.clone());
     shown.value(&local.downgrade());
@@ -104,9 +104,9 @@ pub(super) fn clients(shown: &mut Shown) {
 
 /// What a subscriber hears.
 fn mail(shown: &mut Shown) {
-    let mailbox = Arc::new(SubscriptionHub::<Mutex<Mail>>::new(1000));
+    let mailbox = Arc::new(SubscriptionHub::<Mutex<SubscriptionState>>::new(1000));
     shown.value(&*mailbox);
-    shown.value(&Mail::default());
+    shown.value(&SubscriptionState::default());
     let mut line = SubscriberConnection::new(mailbox.clone());
     let message = Value::new(b">3\r\n+message\r\n+a\r\n+b\r\n").unwrap();
     line.output(Output::Push(Ok(message)));
@@ -193,7 +193,11 @@ impl transport::ConnectError for NotThere {
 impl Connector for Nowhere {
     type Error = NotThere;
 
-    async fn connect<S: Session>(&mut self, _: &Endpoint<'_>, _: S) -> Result<S::Output, NotThere> {
+    async fn connect<S: TransportUser>(
+        &mut self,
+        _: &Endpoint<'_>,
+        _: S,
+    ) -> Result<S::Output, NotThere> {
         Err(NotThere)
     }
 }

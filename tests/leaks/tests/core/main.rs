@@ -26,14 +26,16 @@ use redis_entraid_core::manager::{
 use redis_entraid_core::policy::{Backoff, Jitter, Ratio, RefreshPolicy, RetryPolicy};
 use redis_entraid_core::pubsub::Notice;
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
-use redis_entraid_core::resp::{Framer, Kind, Redirect, Value};
+use redis_entraid_core::resp::{Framer, Redirect, Value, ValueKind};
 use redis_entraid_core::schedule::{Can, Due, LoginSchedule};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::*;
 use redis_entraid_core::storage::{Buffer, CapacityError, Recent};
 use redis_entraid_core::time::{Instant, StdClock, UnixTime};
 use redis_entraid_core::token::{Token, TokenError};
-use redis_entraid_core::transport::{Break, ConnectErrorKind, Endpoint, Progress, Stage, Wearing};
+use redis_entraid_core::transport::{
+    ConnectErrorKind, Endpoint, Progress, Stage, TransportFailure, Wearing,
+};
 
 /// A token of three parts, whose payload reads `{"oid":"cefb07b7-...","exp":1763687100}`.
 const TOKEN: &str = "eyJ0eXAiOiJKV1QifQ.eyJvaWQiOiJjZWZiMDdiNy1lMWI1LTQ4MjctODAzYi00NzgwYzcwZTQyZDUiLCJleHAiOjE3NjM2ODcxMDB9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
@@ -310,7 +312,7 @@ fn plain(shown: &mut Shown) {
     shown.value(&ConnectErrorKind::Tls);
     let never: fn() -> bool = || false;
     shown.value(&Wearing::new(&mut [0; 8][..], &Endpoint::new("cache", 1), never));
-    shown.value(&Break::Reset);
+    shown.value(&TransportFailure::Reset);
     shown.value(&IoFailure::Tls);
     shown.value(&Method::Get);
     shown.value(&Route::LinkLocal);
@@ -341,7 +343,7 @@ fn plain(shown: &mut Shown) {
     shown.value(&Framer::new());
     shown.value(&Framer::new().feed(b"+OK\r\n").unwrap());
     shown.error(&Framer::new().feed(b"x").unwrap_err());
-    shown.value(&Kind::Null);
+    shown.value(&ValueKind::Null);
     let moved = Value::new(b"-MOVED 1 10.0.0.1:8500\r\n").unwrap();
     let redirect = moved.error().unwrap().redirect().unwrap();
     shown.value(&redirect);

@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{Handshake, LoginError, Protocol, Verdict};
-use redis_entraid_core::manager::{Generation, Login};
+use redis_entraid_core::manager::{Credentials, Generation};
 use redis_entraid_core::resp::{Arg, Framer, Value, encode};
 use redis_entraid_core::time::Instant;
 
@@ -68,7 +68,7 @@ fn renew(manager: &mut Manager, tokens: Tokens<'_>, now: Instant) -> Option<Inst
 }
 
 /// Writes a login. A device would send it.
-fn write(handshake: &mut Handshake, login: Login<'_>, out: &mut [u8]) -> Option<usize> {
+fn write(handshake: &mut Handshake, login: Credentials<'_>, out: &mut [u8]) -> Option<usize> {
     let len = handshake.write(login.user(), login.expose(), None, out);
     handshake.is_written().then_some(black_box(out).len().min(len))
 }

@@ -9,7 +9,7 @@ use crate::resp::ErrorReply;
 
 /// The state at the server that belongs to this connection alone.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Session {
+pub(super) struct ServerState {
     /// What the server has, by the replies so far. Exact when all are in.
     answered: State,
     /// What it will have if the commands on their way do what they are sent for.
@@ -54,7 +54,7 @@ pub(super) enum Answer<'a> {
 
 /// What an error says of the transaction that an `EXEC` or `DISCARD` should have ended.
 #[derive(Clone, Copy)]
-enum Verdict {
+enum TransactionEnd {
     /// It was thrown away.
     Discarded,
     /// There is none.
@@ -64,7 +64,7 @@ enum Verdict {
     Unknown,
 }
 
-impl Verdict {
+impl TransactionEnd {
     /// Tried on redis-server 6.2 to 8.2, with cluster mode and without, by the table in
     /// `tests/model`.
     fn of(role: Role, error: ErrorReply<'_>) -> Self {
@@ -103,12 +103,14 @@ impl State {
                 self.transaction = Transaction::Open { tracking: None };
             }
             (Role::Exec | Role::Discard, Answer::Failed(error)) => {
-                match Verdict::of(role, error) {
-                    Verdict::Discarded => self.end_transaction(false),
+                match TransactionEnd::of(role, error) {
+                    TransactionEnd::Discarded => self.end_transaction(false),
                     // Watched keys stay watched: nothing has ended.
-                    Verdict::WasNone => self.transaction = Transaction::None,
-                    Verdict::Unknown if self.is_open() => self.transaction = Transaction::Unknown,
-                    Verdict::Unknown | Verdict::Unchanged => {}
+                    TransactionEnd::WasNone => self.transaction = Transaction::None,
+                    TransactionEnd::Unknown if self.is_open() => {
+                        self.transaction = Transaction::Unknown
+                    }
+                    TransactionEnd::Unknown | TransactionEnd::Unchanged => {}
                 }
             }
             (Role::Exec, Answer::Done) => self.end_transaction(true),
@@ -141,7 +143,7 @@ impl State {
     }
 }
 
-impl Session {
+impl ServerState {
     /// Takes a command in that is about to be sent, and says what to expect of its reply.
     pub(super) fn admit(
         &mut self,
