@@ -262,10 +262,12 @@ pub type Details = Box<dyn StdError + Send + Sync>;
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 /// There is no connection to a server.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("can't connect to {to}: {details}; {}", kind.advice())]
 pub struct ConnectError {
     kind: ConnectErrorKind,
     to: String,
+    #[source]
     details: Details,
 }
 
@@ -281,60 +283,30 @@ impl ConnectError {
     }
 }
 
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, to, details } = self;
-        write!(f, "can't connect to {to}: {details}; {}", kind.advice())
-    }
-}
-
-impl StdError for ConnectError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.details)
-    }
-}
-
 /// A configuration that can't work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A variable of the environment is missing.
+    /// An environment variable that the chosen identity needs is missing.
+    #[error("the environment variable {0} is not set")]
     Missing(&'static str),
-    /// A variable, or a value, can't be understood.
+    /// The value of an environment variable, or of a setting, can't be parsed.
+    #[error("{0} is invalid: its value can't be parsed")]
     Invalid(&'static str),
-    /// A variable of the environment asks for something that isn't supported.
+    /// An environment variable asks for something that isn't supported.
+    #[error(
+        "{0} asks for something that is not supported: unset it, or set a token source in code"
+    )]
     Unsupported(&'static str),
     /// The identity can't work as it is configured.
-    Source(source::ConfigError),
-    /// Nothing says where tokens come from.
+    #[error("{0}")]
+    Source(#[from] source::ConfigError),
+    /// No token source is configured.
+    #[error("no token source is configured")]
     NoSource,
-    /// The roots to trust can't be used.
+    /// The root certificates can't be used. Contains the reason.
+    #[error("no root certificates to trust: {0}")]
     Roots(String),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(name) => write!(f, "{name} is not set"),
-            Self::Invalid(name) => write!(f, "{name} can't be understood"),
-            Self::Unsupported(name) => write!(
-                f,
-                "{name} is set, but what it asks for is not supported: unset it, or give a token \
-                source in code"
-            ),
-            Self::Source(error) => error.fmt(f),
-            Self::NoSource => f.write_str("no token source was given"),
-            Self::Roots(error) => write!(f, "no roots to trust: {error}"),
-        }
-    }
-}
-
-impl StdError for ConfigError {}
-
-impl From<source::ConfigError> for ConfigError {
-    fn from(error: source::ConfigError) -> Self {
-        Self::Source(error)
-    }
 }
 
 /// Why a source gave no token: what it comes to, and the details for a person.

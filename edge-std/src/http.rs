@@ -1,6 +1,5 @@
 //! HTTP by hyper, for token endpoints: one request a connection, no redirects, no proxy.
 
-use core::fmt;
 use std::io::{self, Read};
 
 use bytes::Bytes;
@@ -77,7 +76,7 @@ impl SourceIo for Http {
         request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
     ) -> Result<(), Error> {
-        let uri: Uri = request.url.parse().map_err(|_| Error::Request("the URL can't be read"))?;
+        let uri: Uri = request.url.parse().map_err(|_| Error::Request("the URL is invalid"))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -89,7 +88,7 @@ impl SourceIo for Http {
             .header(HOST, authority);
         for (name, value) in request.headers.iter() {
             let mut value = HeaderValue::from_str(value)
-                .map_err(|_| Error::Request("a header line can't be sent"))?;
+                .map_err(|_| Error::Request("a header of the request is invalid"))?;
             // It may be the secret of a managed identity's endpoint.
             value.set_sensitive(true);
             builder = builder.header(name, value);
@@ -100,7 +99,7 @@ impl SourceIo for Http {
         // The client's secret is in it.
         let body = Full::new(Bytes::from_owner(Zeroizing::new(request.body.to_vec())));
         let built =
-            builder.body(body).map_err(|_| Error::Request("a header line can't be sent"))?;
+            builder.body(body).map_err(|_| Error::Request("a header of the request is invalid"))?;
         let endpoint = Endpoint::new(&host, port).with_deadline(request.deadline);
         match (secure, request.route) {
             (true, _) => self.https(&endpoint, built, response).await,
@@ -166,46 +165,30 @@ async fn exchange(
 }
 
 /// Why there is no response.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name was not found, or nobody answered.
-    Connect(io::Error),
-    /// TLS failed.
-    Tls(io::Error),
-    /// The connection broke, or what came was no HTTP.
-    Io(hyper::Error),
-    /// The request can't be sent.
+    /// The name has no address, or no address accepts the connection.
+    #[error("{0}")]
+    Connect(#[source] io::Error),
+    /// The TLS handshake failed.
+    #[error("{0}")]
+    Tls(#[source] io::Error),
+    /// The connection broke, or the response is not HTTP/1.1.
+    #[error("{0}")]
+    Io(#[source] hyper::Error),
+    /// The request can't be sent: its URL or its headers are invalid.
+    #[error("{0}")]
     Request(&'static str),
     /// The response, or the file, is too large.
-    TooLarge(CapacityError),
-    /// A file can't be read.
-    File(io::Error),
-    /// This host has no keys. Implement [`SourceIo`] yourself around this, to have some.
+    #[error("{0}")]
+    TooLarge(#[source] CapacityError),
+    /// The file can't be read.
+    #[error("{0}")]
+    File(#[source] io::Error),
+    /// This host can't sign. To sign, implement [`SourceIo`] around this.
+    #[error("this host can't sign for a token source")]
     Unsupported,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(error) | Self::Tls(error) | Self::File(error) => error.fmt(f),
-            Self::Io(error) => error.fmt(f),
-            Self::Request(what) => f.write_str(what),
-            Self::TooLarge(error) => error.fmt(f),
-            Self::Unsupported => f.write_str("this host has no keys for sources"),
-        }
-    }
-}
-
-impl core::error::Error for Error {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Connect(error) | Self::Tls(error) | Self::File(error) => Some(error),
-            Self::Io(error) => Some(error),
-            Self::TooLarge(error) => Some(error),
-            Self::Request(_) | Self::Unsupported => None,
-        }
-    }
 }
 
 impl IoError for Error {

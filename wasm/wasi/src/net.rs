@@ -182,16 +182,9 @@ impl transport::ConnectError for ConnectError {
 }
 
 /// What the host says of one address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{}", .0.name())]
 pub struct AddressError(ErrorCode);
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name())
-    }
-}
-
-impl core::error::Error for AddressError {}
 
 /// A TCP connection.
 // The host wants the streams gone before the socket.
@@ -235,7 +228,8 @@ pub struct Writer<'s> {
 }
 
 /// The connection broke, in the runtime's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct TransportError(String);
 
 impl From<StreamError> for TransportError {
@@ -246,14 +240,6 @@ impl From<StreamError> for TransportError {
         })
     }
 }
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl core::error::Error for TransportError {}
 
 impl transport::Error for TransportError {
     /// By the words, which are all that WASI has.

@@ -93,25 +93,16 @@ impl Connector for TlsTcp {
 }
 
 /// Why there is no connection.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Nobody was reached.
-    Tcp(net::ConnectError),
-    /// Somebody was, but TLS failed.
-    Tls(tls::Error),
+    /// There is no TCP connection.
+    #[error("{0}")]
+    Tcp(#[source] net::ConnectError),
+    /// The TLS handshake failed.
+    #[error("{0} ({advice})", advice = .0.advice())]
+    Tls(#[source] tls::Error),
 }
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(error) => error.fmt(f),
-            Self::Tls(error) => write!(f, "{error} ({})", error.advice()),
-        }
-    }
-}
-
-impl core::error::Error for ConnectError {}
 
 impl transport::ConnectError for ConnectError {
     fn kind(&self) -> ConnectErrorKind {
