@@ -8,7 +8,7 @@ use core::task::{Context, Poll, Waker};
 use super::command_queue::{CommandQueue, Delivery, Failure, QueueState};
 use super::error::{Cause, Error};
 use super::lock::Lock;
-use redis_entraid_core::command::CommandClass;
+use redis_entraid_core::command::EncodedCommand;
 use redis_entraid_core::connection::{
     CloseReason, ConnectionHealth, Lost, Outcome, Output, SubmitError, Tag,
 };
@@ -44,9 +44,9 @@ pub enum Ended {
     Stale,
 }
 
-/// Gives an encoded command to a connection, by which time its reply is waited for: see
-/// [`Connection::submit_encoded`](redis_entraid_core::connection::Connection::submit_encoded).
-pub type Submit<'s> = dyn FnMut(Instant, Tag, CommandClass, &[u8]) -> Result<(), SubmitError> + 's;
+/// Gives a command to a connection: when its reply is no longer waited for, its tag, and the command.
+/// See [`Connection::submit_encoded`](redis_entraid_core::connection::Connection::submit_encoded).
+pub type SubmitFn<'s> = dyn FnMut(Instant, Tag, EncodedCommand<'_>) -> Result<(), SubmitError> + 's;
 
 impl<L: Lock<QueueState>> CommandDispatcher<L> {
     /// For the handles of `exchange`.
@@ -127,7 +127,7 @@ impl<L: Lock<QueueState>> CommandDispatcher<L> {
         &mut self,
         cx: &Context<'_>,
         now: Instant,
-        submit: &mut Submit<'_>,
+        submit: &mut SubmitFn<'_>,
     ) -> Result<bool, Ended> {
         self.exchange.submit(cx, now, &mut self.wakers, submit)
     }

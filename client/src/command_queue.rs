@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use super::command_dispatcher::{Ended, QueueDemand, Submit};
+use super::command_dispatcher::{Ended, QueueDemand, SubmitFn};
 use super::dialed::Dialed;
 use super::error::{Cause, Error};
 use super::lock::Lock;
@@ -274,7 +274,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
         cx: &Context<'_>,
         now: Instant,
         wakers: &mut Vec<Waker>,
-        submit: &mut Submit<'_>,
+        submit: &mut SubmitFn<'_>,
     ) -> Result<bool, Ended> {
         self.woken(wakers, |state, wakers| {
             Self::attend(state, cx)?;

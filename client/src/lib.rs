@@ -36,7 +36,7 @@ mod subscriptions;
 mod workload;
 
 pub use addresses::{ATTEMPT_DELAY, Missed, Unreached, reach};
-pub use command_dispatcher::{CommandDispatcher, Deliveries, Ended, QueueDemand, Submit};
+pub use command_dispatcher::{CommandDispatcher, Deliveries, Ended, QueueDemand, SubmitFn};
 pub use command_queue::{CommandQueue, MAX_COMMAND, QueueState, wake};
 pub use connection_status::{ConnectionStatus, Health};
 pub use environment::{Chosen, EnvSource, Environment, EnvironmentText};

@@ -29,7 +29,7 @@
 //!
 //! // A connection takes both, as `Connection::submit_encoded` does,
 //! let mut tags = Vec::new();
-//! queue.submit(now, cx, |_until, tag, _class, _command| Ok(tags.push(tag)));
+//! queue.submit(now, cx, |_until, tag, _command| Ok(tags.push(tag)));
 //! // and has their replies, which are fetched in any order.
 //! for (tag, raw) in tags.into_iter().zip([&b"$1\r\nv\r\n"[..], b"+PONG\r\n"]) {
 //!     let output = Output::Reply { tag, reply: Ok(Value::framed(raw)) };

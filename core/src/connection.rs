@@ -70,7 +70,7 @@ pub(crate) use machine::Machine;
 pub use output::{Lost, Outcome, Output, ReplyTooLarge, SubmitError};
 pub use ring::{Pending, Tag};
 
-use crate::command::CommandClass;
+use crate::command::EncodedCommand;
 use crate::manager::TokenManager;
 use crate::resp::Arg;
 use crate::storage::Storage;
@@ -157,8 +157,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.submit(now, &mut self.transmitter, tag, args)
     }
 
-    /// Takes a command that was [encoded](crate::resp::encode) before, and
-    /// [classified](crate::command::classify) as `class`. Its reply is waited for until `by`.
+    /// Queues a command that is already encoded. Its reply carries `tag`, and is waited for until `by`.
     ///
     /// # Errors
     /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
@@ -167,10 +166,9 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         now: Instant,
         by: Instant,
         tag: Tag,
-        class: CommandClass,
-        command: &[u8],
+        command: EncodedCommand<'_>,
     ) -> Result<(), SubmitError> {
-        self.machine.submit_encoded(now, by, &mut self.transmitter, tag, class, command)
+        self.machine.submit_encoded(now, by, &mut self.transmitter, tag, command)
     }
 
     /// Returns the bytes to send; empty if there are none, and when the connection has ended.

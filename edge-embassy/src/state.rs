@@ -126,8 +126,8 @@ impl ClientState {
     pub(crate) fn poll_commands(&self, cx: &Context<'_>, connection: &mut dyn Submit) {
         let now = self.clock.now();
         self.queue(|queue| {
-            queue.submit(now, cx, |until, tag, class, command| {
-                connection.submit_encoded(until, tag, class, command)
+            queue.submit(now, cx, |until, tag, command| {
+                connection.submit_encoded(until, tag, command)
             });
         });
     }
@@ -201,7 +201,7 @@ mod tests {
     use std::boxed::Box;
 
     use redis_entraid_core::args;
-    use redis_entraid_core::command::CommandClass;
+    use redis_entraid_core::command::EncodedCommand;
     use redis_entraid_core::connection::{CloseReason, Lost, Outcome, SubmitError, Tag};
     use redis_entraid_core::time::UnixTime;
 
@@ -219,8 +219,7 @@ mod tests {
             &mut self,
             _: Instant,
             tag: Tag,
-            _: CommandClass,
-            _: &[u8],
+            _: EncodedCommand<'_>,
         ) -> Result<(), SubmitError> {
             self.0 = Some(tag);
             Ok(())

@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::task::Waker;
 
+use redis_entraid_core::command::EncodedCommand;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, SubmitError};
 use redis_entraid_core::time::Instant;
 
-use super::super::command_dispatcher::{Ended, Submit};
+use super::super::command_dispatcher::{Ended, SubmitFn};
 use super::super::dialed::Dialed;
 use super::super::error::{Cause, Error};
 use super::batch::{Failure, Ticket};
@@ -225,7 +226,7 @@ impl QueueState {
         &mut self,
         now: Instant,
         wakers: &mut Vec<Waker>,
-        submit: &mut Submit<'_>,
+        submit: &mut SubmitFn<'_>,
     ) -> Result<bool, Ended> {
         self.expire(now, wakers, || Failure::Lost(Lost::new(Outcome::NotSent, None)));
         let mut progress = false;
@@ -241,7 +242,11 @@ impl QueueState {
                 return if self.renewal.tell() { Err(Ended::Stale) } else { Ok(progress) };
             }
             let Some((queued, command, by)) = front else { return Ok(progress) };
-            let failure = match submit(by, queued.ticket.tag(), queued.class, command) {
+            let failure = match submit(
+                by,
+                queued.ticket.tag(),
+                EncodedCommand::from_parts(queued.class, command),
+            ) {
                 Ok(()) => None,
                 Err(SubmitError::Refused(refused)) => Some(Failure::Refused(refused)),
                 Err(SubmitError::TooLarge(error)) => Some(Failure::TooLarge(error)),

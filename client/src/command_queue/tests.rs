@@ -61,11 +61,11 @@ impl Line {
     fn take(&mut self, count: usize) -> Result<bool, Ended> {
         let Self { dispatcher, clock, tags, said } = self;
         let end = said.len() + count;
-        dispatcher.submit(&cx(), clock.now(), &mut |_, tag, _, command| {
+        dispatcher.submit(&cx(), clock.now(), &mut |_, tag, command| {
             if said.len() == end {
                 return Err(SubmitError::Full);
             }
-            let command = Value::new(command).unwrap();
+            let command = Value::new(command.bytes()).unwrap();
             let words: Vec<_> = command.items().map(|word| word.str().unwrap()).collect();
             said.push(words.join(" "));
             tags.push(tag);

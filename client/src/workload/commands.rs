@@ -125,9 +125,9 @@ impl<L: Lock<QueueState>, R: Deref<Target: Reporter>> Workload for CommandWorklo
         if prepares {
             return Ok(false);
         }
-        let submitted = self.dispatcher.submit(cx, now, &mut |by, tag, class, command| {
-            connection.submit_encoded(by, tag, class, command)
-        });
+        let submitted = self
+            .dispatcher
+            .submit(cx, now, &mut |by, tag, command| connection.submit_encoded(by, tag, command));
         match submitted {
             Ok(progress) => return Ok(progress),
             Err(Ended::NotNeeded) => return Err(NotNeeded),

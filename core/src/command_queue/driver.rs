@@ -5,20 +5,20 @@ use core::task::{Context, Poll};
 use super::slot::{CommandSlot, State, find, oldest};
 use super::{CommandError, CommandQueue, set_waker};
 use crate::close::CloseReason;
-use crate::command::CommandClass;
+use crate::command::{CommandClass, EncodedCommand};
 use crate::connection::{Lost, Outcome, Output, ReplyTooLarge, SubmitError, Tag};
 use crate::time::Instant;
 
 impl CommandQueue<'_> {
     /// Gives commands to a connection, the oldest first, as many as it takes, and has `cx` woken for more.
     /// `submit` is the connection's [`submit_encoded`](crate::connection::Connection::submit_encoded): until
-    /// when the reply is waited for, the tag, the class, the command. When a connection has passed
+    /// when the reply is waited for, the tag, the command. When a connection has passed
     /// [`NOAUTH`](CommandQueue#order) on, it takes no command before it is logged in again.
     pub fn submit(
         &mut self,
         now: Instant,
         cx: &Context<'_>,
-        mut submit: impl FnMut(Instant, Tag, CommandClass, &[u8]) -> Result<(), SubmitError>,
+        mut submit: impl FnMut(Instant, Tag, EncodedCommand<'_>) -> Result<(), SubmitError>,
     ) {
         set_waker(&mut self.driver, cx);
         loop {
@@ -31,7 +31,8 @@ impl CommandQueue<'_> {
                     false => State::Failed(slot.late()),
                 });
             } else {
-                match submit(until, slot.number, class, self.commands.get(bytes)) {
+                let command = EncodedCommand::from_parts(class, self.commands.get(bytes));
+                match submit(until, slot.number, command) {
                     Ok(()) => {
                         slot.state = State::Submitted(match class {
                             CommandClass::Blocking(Some(time)) => until.plus(time),

@@ -135,11 +135,11 @@ impl Bench {
     fn take(&mut self, count: usize) {
         let Self { now, queue, driver, tags, said } = self;
         let end = said.len() + count;
-        queue.submit(*now, &driver.cx(), |_, tag, _, command| {
+        queue.submit(*now, &driver.cx(), |_, tag, command| {
             if said.len() == end {
                 return Err(SubmitError::Full);
             }
-            let words = Value::new(command).unwrap().items();
+            let words = Value::new(command.bytes()).unwrap().items();
             said.push(words.map(|word| word.str().unwrap()).collect::<Vec<_>>().join(" "));
             tags.push(tag);
             Ok(())
@@ -293,7 +293,7 @@ fn what_a_connection_never_takes_fails_alone() {
     let mut bench = Bench::new();
     let [a, b] = ["A", "B"].map(|word| bench.enter(word, None));
     let mut first = true;
-    bench.queue.submit(bench.now, &bench.driver.cx(), |_, _, _, _| {
+    bench.queue.submit(bench.now, &bench.driver.cx(), |_, _, _| {
         let refused = Err(SubmitError::Refused(CommandRefused::Blocking));
         if core::mem::take(&mut first) { refused } else { Ok(()) }
     });

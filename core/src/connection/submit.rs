@@ -7,7 +7,7 @@ use super::deadlines::QUIET;
 use super::machine::{Machine, Phase};
 use super::output::SubmitError;
 use super::ring::{Pending, ReplyTo, Role, Tag};
-use crate::command::{CommandClass, CommandRefused, classify};
+use crate::command::{CommandClass, CommandRefused, EncodedCommand, classify};
 use crate::resp::{Arg, encoded_len};
 use crate::storage::{Buffer, CapacityError, Storage};
 use crate::time::Instant;
@@ -41,11 +41,10 @@ impl<R: Storage<Pending>> Machine<R> {
         by: Instant,
         out: &mut Transmitter<B>,
         tag: Tag,
-        class: CommandClass,
-        command: &[u8],
+        command: EncodedCommand<'_>,
     ) -> Result<(), SubmitError> {
-        self.admit(now, by, out, tag, class, command.len())?;
-        out.append(command);
+        self.admit(now, by, out, tag, command.class, command.bytes.len())?;
+        out.append(command.bytes);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ mod transactions;
 use super::*;
 use crate::args;
 use crate::auth::{LoginError, Protocol};
-use crate::command::{CommandClass, CommandRefused};
+use crate::command::{CommandClass, CommandRefused, EncodedCommand};
 use crate::event::{Event, LostState};
 use crate::manager::Generation;
 use crate::policy::RefreshPolicy;

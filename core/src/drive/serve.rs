@@ -9,7 +9,7 @@ use core::time::Duration;
 use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 
 use super::{LOOK_EVERY, SharedTokenManager, either};
-use crate::command::CommandClass;
+use crate::command::EncodedCommand;
 use crate::connection::{
     CloseReason, Connection, ConnectionHealth, Machine, Output, Pending, QUIET, Receiver,
     SubmitError, Tag, Transmitter,
@@ -39,8 +39,7 @@ pub trait Submit {
         &mut self,
         by: Instant,
         tag: Tag,
-        class: CommandClass,
-        command: &[u8],
+        command: EncodedCommand<'_>,
     ) -> Result<(), SubmitError>;
 
     /// See [`Connection::retire`].
@@ -112,10 +111,9 @@ impl<R: Storage<Pending>, B: Storage<u8>> Submit for Submitter<'_, R, B> {
         &mut self,
         by: Instant,
         tag: Tag,
-        class: CommandClass,
-        command: &[u8],
+        command: EncodedCommand<'_>,
     ) -> Result<(), SubmitError> {
-        self.machine.submit_encoded(self.now, by, self.transmitter, tag, class, command)
+        self.machine.submit_encoded(self.now, by, self.transmitter, tag, command)
     }
 
     fn retire(&mut self) {

@@ -132,12 +132,12 @@ pub fn check(data: &[u8]) {
                     not_sent.insert(task.id);
                 }
             }
-            Step::Submit { count } => queue.submit(now, cx, |until, tag, _, command| {
+            Step::Submit { count } => queue.submit(now, cx, |until, tag, command| {
                 assert!(until > now);
                 if draining || sent.len() >= usize::from(count) {
                     return Err(SubmitError::Full);
                 }
-                let words = Value::new(command).ok();
+                let words = Value::new(command.bytes()).ok();
                 let word = words.and_then(|words| words.items().nth(1));
                 let text = word.and_then(|word| word.str().ok()).unwrap_or_default();
                 let (id, size) = text.split_once(' ').unwrap_or_default();

@@ -274,8 +274,9 @@ impl World {
     fn submit(&mut self) -> Result<bool, Broken> {
         let Self { desk, connection, server, withdrawn, given, in_transaction, .. } = self;
         let (mut broken, now) = (None, self.clock.now());
-        let given = desk.submit(&cx(), now, &mut |by, tag, class, bytes| {
-            connection.submit_encoded(now, by, tag, class, bytes)?;
+        let given = desk.submit(&cx(), now, &mut |by, tag, command| {
+            connection.submit_encoded(now, by, tag, command)?;
+            let bytes = command.bytes();
             server.submitted.push_back((tag, bytes.to_vec()));
             let words = Value::framed(bytes).items().filter_map(|word| word.str().ok());
             let words: Vec<&str> = words.collect();

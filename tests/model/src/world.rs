@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use redis_entraid_client::Growable;
-use redis_entraid_core::command::{CommandClass, classify};
+use redis_entraid_core::command::{CommandClass, EncodedCommand, classify};
 use redis_entraid_core::connection::{Connection, Outcome, Output, Pending, SubmitError, Tag};
 use redis_entraid_core::manager::{Generation, TokenManager};
 use redis_entraid_core::policy::RefreshPolicy;
@@ -213,7 +213,12 @@ impl World {
             None => self.connection.submit(now, tag, &args),
             Some(_) => {
                 let by = Instant::from_millis(by);
-                self.connection.submit_encoded(now, by, tag, class, &bytes)
+                self.connection.submit_encoded(
+                    now,
+                    by,
+                    tag,
+                    EncodedCommand::from_parts(class, &bytes),
+                )
             }
         };
         match taken {

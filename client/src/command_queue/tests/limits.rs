@@ -85,7 +85,7 @@ fn waiting_for_a_connection_takes_nothing_from_the_time_for_the_reply() {
     let second = limited(&mut patient, &clock, PATIENT, "GET patient");
     let (mut deadlines, late) = (Vec::new(), Instant::from_millis(4999));
     line.dispatcher
-        .submit(&cx(), late, &mut |by, _, _, _| {
+        .submit(&cx(), late, &mut |by, _, _| {
             deadlines.push(by);
             Ok(())
         })

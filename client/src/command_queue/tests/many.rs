@@ -60,7 +60,9 @@ fn a_long_pipeline_that_the_connection_refuses_costs_linear_time() {
         let clock = Stopped::default();
         let pop = "BLPOP a-key-of-some-length 0";
         let mut waiting = long(&mut handle, &clock, None, pop, count);
-        let refuses = &mut |_, _, _, _: &[u8]| Err(SubmitError::Refused(CommandRefused::Blocking));
+        let refuses = &mut |_, _, _: redis_entraid_core::command::EncodedCommand<'_>| {
+            Err(SubmitError::Refused(CommandRefused::Blocking))
+        };
         line.dispatcher.submit(&cx(), clock.now(), refuses).unwrap();
         assert!(waiting.as_mut().poll(&mut cx()).is_ready());
         drop(waiting);

@@ -180,12 +180,12 @@ impl World {
         if line.draining && line.sent.is_empty() && line.held.is_none() {
             (line.draining, line.out) = (false, false);
         }
-        queue.submit(*now, cx, |until, tag, _, command| {
+        queue.submit(*now, cx, |until, tag, command| {
             assert!(until > *now);
             if line.draining || line.sent.len() >= RING {
                 return Err(SubmitError::Full);
             }
-            let mut words = Value::new(command).unwrap().items().skip(1);
+            let mut words = Value::new(command.bytes()).unwrap().items().skip(1);
             let mut number = || words.next().unwrap().str().unwrap().parse().unwrap();
             let (id, size) = (number(), number() as usize);
             line.sent.push_back(Sent { tag, id, size, until, offered: false, told: false });

@@ -1,7 +1,7 @@
 //! What buffers that grow keep, and when they give it back.
 
 use super::*;
-use crate::resp::encode;
+use crate::resp::{encode, encoded_len};
 use crate::storage::tests::Grows;
 
 /// A connection whose memory grows, logged in, and its token manager.
@@ -230,10 +230,10 @@ fn a_command_without_a_time_limit_keeps_no_memory_when_it_is_answered() {
     assert!(grower.least());
     let value = "x".repeat(5000);
     let args = args!["SET", "k", value.as_str()];
-    let mut command = Vec::new();
-    encode(args, &mut |piece| command.extend_from_slice(piece));
+    let mut memory = std::vec![0; encoded_len(args)];
+    let command = EncodedCommand::encode(args, &mut memory).unwrap();
     let (now, by) = (grower.now, Instant::FAR_FUTURE);
-    grower.connection.submit_encoded(now, by, 7, CommandClass::Plain, &command).unwrap();
+    grower.connection.submit_encoded(now, by, 7, command).unwrap();
     grower.send();
     // It is looked at when something is due, and only then.
     for second in 11..=100 {

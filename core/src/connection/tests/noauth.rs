@@ -67,7 +67,10 @@ fn the_side_that_failed_is_named_when_a_login_ends() {
     let mut bench = Bench::ready();
     let command = b"*1\r\n$4\r\nSLOW\r\n";
     let (now, by) = (bench.now, Instant::FAR_FUTURE);
-    bench.connection.submit_encoded(now, by, 1, CommandClass::Plain, command).unwrap();
+    bench
+        .connection
+        .submit_encoded(now, by, 1, EncodedCommand::from_parts(CommandClass::Plain, command))
+        .unwrap();
     due(&mut bench, "token-2");
     assert_eq!(ends(&mut bench), Some(ended(CloseReason::Unresponsive)));
     // A transaction was left open.

@@ -86,8 +86,8 @@ fn a_command_that_may_take_long_makes_no_server_unresponsive() {
     let mut bench = Bench::ready();
     let slow = b"*2\r\n$4\r\nEVAL\r\n$4\r\nslow\r\n";
     let by = secs(60);
-    let (now, class) = (bench.now, CommandClass::Plain);
-    bench.connection.submit_encoded(now, by, 1, class, slow).unwrap();
+    let (now, slow) = (bench.now, EncodedCommand::from_parts(CommandClass::Plain, slow));
+    bench.connection.submit_encoded(now, by, 1, slow).unwrap();
     bench.submit(2, args!["GET", "a"]);
     bench.now = secs(5);
     bench.update();

@@ -141,11 +141,10 @@ fn a_command_without_a_time_limit_forgets_no_ping() {
         bench.answer("+OK\r\n");
         bench.submit(2, args!["DISCARD"]);
         bench.answer("+OK\r\n");
-        let mut command = Vec::new();
-        crate::resp::encode(end, &mut |piece| command.extend_from_slice(piece));
-        let class = crate::command::classify(end).unwrap();
+        let mut memory = [0; 64];
+        let command = EncodedCommand::encode(end, &mut memory).unwrap();
         let by = Instant::FAR_FUTURE;
-        bench.connection.submit_encoded(bench.now, by, 1, class, &command).unwrap();
+        bench.connection.submit_encoded(bench.now, by, 1, command).unwrap();
         bench.flush();
         bench.heard.clear();
         // It is looked at while there is no reply, and never after.

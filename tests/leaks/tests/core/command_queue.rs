@@ -25,7 +25,7 @@ pub(crate) fn command_queue(shown: &mut Shown) {
     assert!(queue.poll(NOW, cx, &ticket, command, &mut room).is_pending());
     shown.value(&queue);
     let mut tag = 0;
-    queue.submit(NOW, cx, |_, given, _, _| {
+    queue.submit(NOW, cx, |_, given, _| {
         tag = given;
         Ok(())
     });

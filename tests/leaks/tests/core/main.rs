@@ -12,7 +12,9 @@ use leaks::{Secrets, Shown};
 use redis_entraid_client::Growable;
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
-use redis_entraid_core::command::{CommandClass, CommandRefused, Slices, TimeText, Topic};
+use redis_entraid_core::command::{
+    CommandClass, CommandRefused, EncodedCommand, Slices, TimeText, Topic,
+};
 use redis_entraid_core::connection::*;
 use redis_entraid_core::drive::{DialError, SharedTokenManager};
 use redis_entraid_core::event::{Event, LostState};
@@ -326,6 +328,7 @@ fn plain(shown: &mut Shown) {
     shown.error(&LoginError::WrongPass);
     shown.value(&ErrorCode::new("ERR"));
     shown.value(&CommandClass::Plain);
+    shown.value(&EncodedCommand::from_parts(CommandClass::Plain, TOKEN.as_bytes()));
     shown.value(&Topic::Channel);
     shown.error(&CommandRefused::Login);
     let args = args!["BLPOP", "k", "0"];
