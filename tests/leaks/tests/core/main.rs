@@ -13,7 +13,7 @@ use redis_entraid_client::Growable;
 use redis_entraid_core::args;
 use redis_entraid_core::auth::{ErrorCode, Handshake, LoginError, Protocol, Verdict};
 use redis_entraid_core::command::{
-    CommandClass, CommandRefused, EncodedCommand, Slices, TimeText, Topic,
+    CommandClass, CommandRefused, EncodeError, EncodedCommand, Slices, TimeText, Topic,
 };
 use redis_entraid_core::connection::*;
 use redis_entraid_core::drive::{DialError, SharedTokenManager};
@@ -331,6 +331,7 @@ fn plain(shown: &mut Shown) {
     shown.value(&EncodedCommand::from_parts(CommandClass::Plain, TOKEN.as_bytes()));
     shown.value(&Topic::Channel);
     shown.error(&CommandRefused::Login);
+    shown.error(&EncodeError::Refused(CommandRefused::Login));
     let args = args!["BLPOP", "k", "0"];
     shown.value(&args[1]);
     shown.value(&Slices::of(NOW, args).unwrap());
