@@ -18,7 +18,7 @@ use redis_entraid_core::connection::CloseReason;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::{Action, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::resp::{Arg, Framer, Value, ValueKind, encode};
 use redis_entraid_core::schedule::{Attempt, Can, Due, LoginSchedule};
@@ -34,10 +34,10 @@ type Tokens = TokenManager<[u8; 4096]>;
 
 fn main() {
     let clock = StdClock::new();
-    let mut tokens: Tokens = TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]);
-    let mut reconnect = Reconnect::new(ReconnectPolicy::default());
-    tokens.seed(std::process::id().into());
-    reconnect.seed(std::process::id().into());
+    let jitter = || Jitter::new(std::process::id().into());
+    let mut tokens: Tokens = TokenManager::new(RefreshPolicy::default(), jitter(), [[0; 4096]; 2]);
+    let mut reconnect = Reconnect::new(ReconnectPolicy::default(), jitter());
+
     let imds = var(("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254"));
     let mut source = ManagedIdentity::imds_at(imds, Selector::System);
     let (lines, mut link) = (input(), None);

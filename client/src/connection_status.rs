@@ -198,18 +198,18 @@ mod tests {
     use super::*;
     use redis_entraid_core::connection::{Config, Connection, Output, Pending};
     use redis_entraid_core::manager::TokenManager;
-    use redis_entraid_core::policy::RefreshPolicy;
+    use redis_entraid_core::policy::{Jitter, RefreshPolicy};
     use redis_entraid_core::secret::Secret;
     use redis_entraid_core::token::Token;
 
     #[test]
     fn readiness_begins_with_a_login_and_ends_with_it_while_nothing_happens() {
         let secs = |n: u64| Instant::from_millis(n * 1000);
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
         manager.push(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
         let ring = [Pending::default(); 1];
-        let mut connection = Connection::new(Config::default(), [0; 256], [0; 256], ring);
+        let mut connection = Connection::new(Config::new(0), [0; 256], [0; 256], ring);
         connection.update(secs(0), &mut manager);
         let len = connection.transmit().len();
         connection.sent(len);

@@ -127,7 +127,7 @@ fn an_idle_connection_gives_memory_back_although_it_reads() {
     let (receive, transmit) = (Rc::default(), Rc::default());
     let memory = |shown: &Rc<Cell<usize>>| Shown(Growable::new(1024, 1 << 20), Rc::clone(shown));
     let ring = [Pending::default(); 8];
-    let config = Config { set_info: false, ..Config::default() };
+    let config = Config { set_info: false, ..Config::new(0) };
     let mut connection = Connection::new(config, memory(&receive), memory(&transmit), ring);
     let (world, tokens, talker) = (World::default(), tokens(), Talker::default());
     put(&tokens, "token", world.now());

@@ -8,17 +8,17 @@
 //! use redis_entraid_core::args;
 //! use redis_entraid_core::connection::{Config, Connection, Output, Pending};
 //! use redis_entraid_core::manager::TokenManager;
-//! use redis_entraid_core::policy::RefreshPolicy;
+//! use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 //! use redis_entraid_core::secret::Secret;
 //! use redis_entraid_core::time::Instant;
 //! use redis_entraid_core::token::Token;
 //!
 //! let now = Instant::from_millis(0);
-//! let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+//! let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::new(7), [[0; 64]; 2]);
 //! let token = Token::new(Secret::new("token")).with_user("oid");
 //! manager.push(now, &token.with_expires_in(Duration::from_secs(3600))).unwrap();
 //!
-//! let config = Config { set_info: false, ..Config::default() };
+//! let config = Config { set_info: false, ..Config::new(7) };
 //! let mut connection = Connection::new(config, [0; 256], [0; 256], [Pending::default(); 4]);
 //! # let mut server = |bytes: &[u8]| -> &'static [u8] {
 //! #     if bytes.starts_with(b"*5\r\n$5\r\nHELLO") { b"%1\r\n+proto\r\n:3\r\n" } else { b"$5\r\nhello\r\n" }

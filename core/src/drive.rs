@@ -10,10 +10,10 @@
 //! use core::time::Duration;
 //! use redis_entraid_core::drive::SharedTokenManager;
 //! use redis_entraid_core::manager::TokenManager;
-//! use redis_entraid_core::policy::RefreshPolicy;
+//! use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 //!
-//! let tokens: SharedTokenManager<_> = SharedTokenManager::new(TokenManager::new(RefreshPolicy::default(), [[0; 4096]; 2]));
-//! tokens.with(|manager| manager.seed(7));
+//! let manager = TokenManager::new(RefreshPolicy::default(), Jitter::new(7), [[0; 4096]; 2]);
+//! let tokens: SharedTokenManager<_> = SharedTokenManager::new(manager);
 //! ```
 
 mod dial_error;

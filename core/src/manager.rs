@@ -33,7 +33,7 @@
 //! ```
 //! use core::time::Duration;
 //! use redis_entraid_core::manager::{Action, TokenManager};
-//! use redis_entraid_core::policy::RefreshPolicy;
+//! use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 //! use redis_entraid_core::secret::Secret;
 //! use redis_entraid_core::source::SourceError;
 //! use redis_entraid_core::time::Instant;
@@ -43,7 +43,8 @@
 //! let token = |text| {
 //!     Token::new(Secret::new(text)).with_user("my-oid").with_expires_in(Duration::from_secs(3600))
 //! };
-//! let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+//! // A program has `Jitter::new(seed)`. Here the times are exact.
+//! let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 256]; 2]);
 //!
 //! let Action::Fetch { request, .. } = manager.poll(minutes(0)) else { unreachable!() };
 //! manager.token(minutes(0), request, &token("first")).unwrap();
@@ -130,12 +131,12 @@ struct Counts {
 }
 
 impl<M: Storage<u8>> TokenManager<M> {
-    /// Creates a manager without a token, with two slots of memory.
-    pub fn new(policy: RefreshPolicy, slots: [M; 2]) -> Self {
+    /// Creates a manager without a token, with two slots of memory. `jitter` spreads its fetches.
+    pub fn new(policy: RefreshPolicy, jitter: Jitter, slots: [M; 2]) -> Self {
         let [first, second] = slots;
         Self {
             policy,
-            jitter: Jitter::unseeded(),
+            jitter,
             slots: [Slot::new(first), Slot::new(second)],
             newest_is_second: false,
             last: Generation(0),
@@ -155,12 +156,6 @@ impl<M: Storage<u8>> TokenManager<M> {
                 rejections: 0,
             },
         }
-    }
-
-    /// Seeds the jitter with any number that differs from process to process. Without a seed there is
-    /// no jitter, and all processes of a fleet fetch at the same time.
-    pub const fn seed(&mut self, seed: u64) {
-        self.jitter.seed(seed);
     }
 
     /// Returns what to do now.

@@ -297,18 +297,14 @@ impl Jitter {
         Self { state: Some(seed) }
     }
 
-    /// Creates a source of no jitter, for use without a seed.
-    pub(crate) const fn unseeded() -> Self {
+    /// Returns no jitter: all processes of a fleet act at the same time. For tests of exact times.
+    pub const fn none() -> Self {
         Self { state: None }
     }
 
     /// Returns `delay`, less or more up to `share` of it.
     pub fn around(&mut self, delay: Duration, share: Ratio) -> Duration {
         Duration::from_millis(self.around_millis(millis(delay), share))
-    }
-
-    pub(crate) const fn seed(&mut self, seed: u64) {
-        self.state = Some(seed);
     }
 
     /// A number up to, not with, `range`; `None` without a seed.

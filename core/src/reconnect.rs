@@ -1,11 +1,12 @@
 //! When to dial, and when to dial again.
 //!
 //! ```
+//! use redis_entraid_core::policy::Jitter;
 //! use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 //! use redis_entraid_core::time::Instant;
 //!
 //! let now = Instant::from_millis(0);
-//! let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+//! let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::new(7));
 //! assert_eq!(reconnect.poll(now, false), Dial::Now);
 //! reconnect.failed(now);
 //! assert!(matches!(reconnect.poll(now, false), Dial::Wait { .. }));
@@ -105,14 +106,9 @@ struct Outage {
 }
 
 impl Reconnect {
-    /// Before the first attempt.
-    pub const fn new(policy: ReconnectPolicy) -> Self {
-        Self { policy, jitter: Jitter::unseeded(), outage: None, logged_in_at: None }
-    }
-
-    /// Seeds the jitter with any number that differs from process to process.
-    pub const fn seed(&mut self, seed: u64) {
-        self.jitter.seed(seed);
+    /// Before the first attempt. `jitter` spreads the attempts of many processes.
+    pub const fn new(policy: ReconnectPolicy, jitter: Jitter) -> Self {
+        Self { policy, jitter, outage: None, logged_in_at: None }
     }
 
     /// Returns whether to dial now. `wanted` is whether a command waits for the connection: when

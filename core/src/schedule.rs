@@ -10,7 +10,7 @@
 //! use core::time::Duration;
 //! use redis_entraid_core::auth::LoginError;
 //! use redis_entraid_core::manager::TokenManager;
-//! use redis_entraid_core::policy::RefreshPolicy;
+//! use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 //! use redis_entraid_core::schedule::{Can, Due, LoginSchedule};
 //! use redis_entraid_core::secret::Secret;
 //! use redis_entraid_core::time::Instant;
@@ -19,7 +19,7 @@
 //! let minutes = |n: u64| Instant::from_millis(n * 60_000);
 //! let hour = |text| Token::new(Secret::new(text)).with_user("oid")
 //!     .with_expires_in(Duration::from_secs(3600));
-//! let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+//! let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::new(7), [[0; 64]; 2]);
 //! manager.push(minutes(0), &hour("first")).unwrap();
 //! # let mut my_client = |user: &str, token: &str| -> Result<(), LoginError> {
 //! #     if token == "second" { Err(LoginError::Unavailable) } else { Ok(()) }

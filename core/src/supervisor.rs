@@ -6,13 +6,14 @@
 //! memory for one connection, it breaks and then makes while commands wait.
 //!
 //! ```
+//! use redis_entraid_core::policy::Jitter;
 //! use redis_entraid_core::connection::CloseReason;
 //! use redis_entraid_core::reconnect::ReconnectPolicy;
 //! use redis_entraid_core::supervisor::{Demand, Handover, HandoverReason, Role, Succession, Supervisor};
 //! use redis_entraid_core::time::Instant;
 //!
 //! let now = Instant::from_millis(0);
-//! let mut supervisor: Supervisor<2> = Supervisor::new(ReconnectPolicy::default(), 7);
+//! let mut supervisor: Supervisor<2> = Supervisor::new(ReconnectPolicy::default(), Jitter::new(7));
 //! supervisor.update(now, true, Demand::Waiting);
 //! assert!(matches!(supervisor.role(0, now), Role::Dial(_)));
 //! supervisor.dialed(0);
@@ -37,6 +38,7 @@ use crate::auth::LoginError;
 use crate::connection::CloseReason;
 use crate::event::Event;
 use crate::manager::{Pull, TokenManager};
+use crate::policy::Jitter;
 use crate::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use crate::storage::Storage;
 use crate::time::Instant;
@@ -102,14 +104,12 @@ pub struct Supervisor<const N: usize> {
 }
 
 impl<const N: usize> Supervisor<N> {
-    /// Before the first connection, which is dialed as soon as there is a token. `seed` is any number
-    /// that differs from process to process, for jitter.
-    pub const fn new(policy: ReconnectPolicy, seed: u64) -> Self {
-        let mut reconnect = Reconnect::new(policy);
-        reconnect.seed(seed);
+    /// Before the first connection, which is dialed as soon as there is a token. `jitter` spreads the
+    /// attempts of many processes.
+    pub const fn new(policy: ReconnectPolicy, jitter: Jitter) -> Self {
         Self {
             places: [Place::Empty; N],
-            reconnect,
+            reconnect: Reconnect::new(policy, jitter),
             handover: None,
             trouble: Trouble::None,
             on_demand: false,

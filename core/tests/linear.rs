@@ -4,7 +4,7 @@ use std::time::Instant as Stopwatch;
 
 use redis_entraid_core::connection::{Config, Connection, Output, Pending};
 use redis_entraid_core::manager::TokenManager;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::resp::Framer;
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::storage::Storage;
@@ -55,10 +55,10 @@ fn a_reply_of_10_mb_in_single_bytes_is_framed_in_linear_time() {
 /// A connection that is logged in and has asked for something.
 fn asked<B: Storage<u8>>(memory: B, transmit: B) -> Connection<B, [Pending; 4]> {
     let now = Instant::from_millis(0);
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
     let token = Token::new(Secret::new("token")).with_user("oid");
     manager.push(now, &token.with_expires_in(core::time::Duration::from_secs(3600))).unwrap();
-    let config = Config { set_info: false, ..Config::default() };
+    let config = Config { set_info: false, ..Config::new(0) };
     let mut connection = Connection::new(config, memory, transmit, [Pending::default(); 4]);
     connection.update(now, &mut manager);
     let len = connection.transmit().len();
@@ -107,11 +107,11 @@ fn a_connection_takes_10_mb_in_single_bytes_in_linear_time_whether_they_fit_or_n
 fn commands_that_take_too_long_together_are_reported_in_linear_time() {
     is_linear(|size| {
         let count = size / 100;
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
         let now = Instant::from_millis(0);
         let token = Token::new(Secret::new("token")).with_user("oid");
         manager.push(now, &token.with_expires_in(core::time::Duration::from_secs(3600))).unwrap();
-        let config = Config { set_info: false, ..Config::default() };
+        let config = Config { set_info: false, ..Config::new(0) };
         let (mut ring, mut transmit) = (vec![Pending::default(); count + 9], vec![0; size]);
         let mut receive = vec![0; 256];
         let mut connection =

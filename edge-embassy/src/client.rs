@@ -7,6 +7,7 @@ use redis_entraid_core::command_queue::{CommandSlot, Limits};
 use redis_entraid_core::connection::Pending;
 use redis_entraid_core::drive::SharedTokenManager;
 use redis_entraid_core::manager::TokenManager;
+use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::source::TokenSource;
 use redis_entraid_core::transport::Connector;
@@ -40,9 +41,8 @@ pub fn new<
 ) -> (Client, Runner<K, S>) {
     let Storage { tokens, response, commands, replies, shared, ring, slots } = storage;
     let [first, second] = tokens;
-    let mut manager: TokenManager<&'static mut [u8]> =
-        TokenManager::new(config.policy.clone(), [first, second]);
-    manager.seed(config.seed);
+    let manager: TokenManager<&'static mut [u8]> =
+        TokenManager::new(config.policy.clone(), Jitter::new(config.seed), [first, second]);
     let ([command, transmit], [answer, receive]) = (commands, replies);
     config.connection = config.connection.for_commands_on_one();
     let reply = config.connection.command_timeout;

@@ -50,7 +50,7 @@ impl Config {
             address: None,
             port: PORT,
             seed,
-            connection: connection::Config::default(),
+            connection: connection::Config::new(seed),
             policy: RefreshPolicy::default(),
             reconnect: ReconnectPolicy::default(),
             refresh: Refresh::default(),

@@ -10,6 +10,7 @@ use redis_entraid_core::drive::{
     NotNeeded, Outputs, Submit, Supervised, Workload, refresh, supervise_one,
 };
 use redis_entraid_core::event::Event;
+use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::source::{Start, TokenSource};
 use redis_entraid_core::supervisor::{Demand, Succession, Supervisor};
 use redis_entraid_core::time::{Clock, Instant, Timer};
@@ -116,7 +117,7 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
         let on_event = config.on_event;
         let progress = &Progress::new();
         let workload = DeviceWorkload { shared, clock, on_event, listening };
-        let supervisor = Supervisor::new(config.reconnect.clone(), config.seed);
+        let supervisor = Supervisor::new(config.reconnect.clone(), Jitter::new(config.seed));
         let mut supervised = Supervised::new(supervisor, workload);
         let endpoint = config.endpoint().with_progress(progress);
         let report = |event, error: Option<S::Error>| {

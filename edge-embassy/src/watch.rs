@@ -133,7 +133,7 @@ impl Agenda {
 mod tests {
     use redis_entraid_core::connection::CloseReason;
     use redis_entraid_core::manager::{Action, TokenManager};
-    use redis_entraid_core::policy::RefreshPolicy;
+    use redis_entraid_core::policy::{Jitter, RefreshPolicy};
     use redis_entraid_core::secret::Secret;
     use redis_entraid_core::source::SourceError;
     use redis_entraid_core::token::Token;
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_connection_that_ended_for_want_of_a_token_has_a_problem_with_that() {
         let secs = |n: u64| Instant::from_millis(n * 1000);
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
         manager.push(secs(0), &token.with_expires_in(Duration::from_secs(60))).unwrap();
         let Action::Fetch { request, .. } = manager.poll(secs(50)) else { panic!("it is due") };

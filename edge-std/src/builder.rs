@@ -82,7 +82,7 @@ impl Client {
                 host: host.into(),
                 address: None,
                 port: PORT,
-                config: Config { id: crate::random(), ..Config::default() },
+                config: Config::new(crate::random()),
                 queue_timeout: None,
                 reconnect: ReconnectPolicy::default(),
                 max_reply: 512 << 20,

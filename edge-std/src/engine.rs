@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use redis_entraid_core::connection::{CloseReason, Config};
 use redis_entraid_core::drive::{NotNeeded, Supervised, Workload};
+use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::supervisor::{Demand, DialAttempt, Role, Supervisor};
 use redis_entraid_core::time::{Clock, Instant};
@@ -29,7 +30,7 @@ pub(crate) struct Dialer<C> {
 
 impl<C> Dialer<C> {
     pub(crate) fn supervisor(&self) -> Supervisor<2> {
-        Supervisor::new(self.reconnect.clone(), crate::random())
+        Supervisor::new(self.reconnect.clone(), Jitter::new(crate::random()))
     }
 }
 

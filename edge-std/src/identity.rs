@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use redis_entraid_client::Growable;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Action, TokenHealth, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::source::{SourceError, Start};
 use redis_entraid_core::time::{Clock, Timer};
 use tokio::sync::watch;
@@ -194,8 +194,8 @@ impl<S: TokenSource> IdentityBuilder<S> {
     pub fn start(self) -> Identity {
         // Room for a token of the usual size, and for the largest that a server takes.
         let slot = || Growable::new(2560, 64 << 10);
-        let mut manager = TokenManager::new(self.policy, [slot(), slot()]);
-        manager.seed(crate::random());
+        let jitter = Jitter::new(crate::random());
+        let manager = TokenManager::new(self.policy, jitter, [slot(), slot()]);
         let shared = Arc::new(Shared {
             manager: Mutex::new(manager),
             news: watch::Sender::new(()),

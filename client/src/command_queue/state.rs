@@ -45,7 +45,7 @@ pub struct QueueState {
 /// For a client that is configured as usual.
 impl Default for QueueState {
     fn default() -> Self {
-        Self::new(Limits::new(&redis_entraid_core::connection::Config::default(), None))
+        Self::new(Limits::new(&redis_entraid_core::connection::Config::new(0), None))
     }
 }
 

@@ -51,7 +51,7 @@ fn cx() -> Context<'static> {
 impl Line {
     fn new() -> (Self, Handle<Shared>) {
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(CommandQueue::new(&Config::default(), None));
+        let exchange = Arc::new(CommandQueue::new(&Config::new(0), None));
         let handle = Handle::new(exchange.clone());
         let (clock, tags, said) = Default::default();
         (Self { dispatcher: CommandDispatcher::new(exchange), clock, tags, said }, handle)

@@ -24,6 +24,7 @@ use redis_entraid_core::event::Event;
 #[cfg(feature = "postcard")]
 use redis_entraid_core::manager::Fingerprint;
 use redis_entraid_core::manager::TokenManager;
+use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::source::{SourceFailure, TokenSource};
 use redis_entraid_core::time::{Instant, Timer};
@@ -110,8 +111,10 @@ impl<T: Timer> Identity<T> {
     ) -> Rc<Self> {
         let now = timer.now();
         let slot = || Growable::new(BUFFER, 16 << 10);
-        let mut manager = TokenManager::new(settings.policy, [slot(), slot()]);
-        manager.seed(settings.seed);
+        let jitter = Jitter::new(settings.seed);
+        let manager = TokenManager::new(settings.policy, jitter, [slot(), slot()]);
+        #[cfg(feature = "postcard")]
+        let mut manager = manager;
         #[cfg(feature = "postcard")]
         let (fingerprint, kept) = {
             let (fingerprint, time) = (Fingerprint::of(|f| source.identify(f)), timer.unix_time());

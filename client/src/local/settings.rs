@@ -45,8 +45,8 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// Ends everything after this long: tokens, connections and commands together.
     pub deadline: Option<Duration>,
-    /// Any number that differs from process to process.
-    pub seed: u64,
+    /// Spreads what many processes do.
+    pub(super) seed: u64,
     /// How many bytes of messages a subscriber keeps that were not read yet.
     pub backlog: usize,
     /// Whether commands go where a cluster's `MOVED` sends them. It takes a connector that can dial
@@ -59,13 +59,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults for the server `host`, with commands in the flight of the first login.
-    pub fn new(host: impl Into<String>) -> Self {
+    /// The defaults for the server `host`, with commands in the flight of the first login. `seed` is any
+    /// number that differs from process to process: it spreads what many processes do.
+    pub fn new(host: impl Into<String>, seed: u64) -> Self {
         Self {
             host: host.into(),
             address: None,
             port: PORT,
-            config: Config { eager: true, ..Config::default() },
+            config: Config { eager: true, ..Config::new(seed) },
             policy: RefreshPolicy::default(),
             refresh: Refresh::default(),
             reconnect: ReconnectPolicy::default(),
@@ -73,7 +74,7 @@ impl Settings {
             max_reply: 64 << 20,
             start_timeout: Duration::from_secs(30),
             deadline: None,
-            seed: 0,
+            seed,
             backlog: 1 << 20,
             follow_moved: true,
             on_event: None,

@@ -16,6 +16,7 @@ use crate::{ConnectionStatus, NodeAddress, Reporter};
 use redis_entraid_core::connection::{Config, Lost, Outcome};
 use redis_entraid_core::drive::{Supervised, Workload, supervise, timeout_at};
 use redis_entraid_core::event::Event;
+use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::{Instant, Timer};
@@ -75,7 +76,7 @@ impl<T: Timer> Shared<T> {
 
     /// What supervises its connections.
     pub(super) fn supervisor(&self) -> Supervisor<2> {
-        Supervisor::new(self.identity.place.reconnect.clone(), self.seed)
+        Supervisor::new(self.identity.place.reconnect.clone(), Jitter::new(self.seed))
     }
 
     pub(super) fn now(&self) -> Instant {

@@ -85,7 +85,7 @@ struct Bench {
 
 impl Bench {
     fn new(server: Server) -> Self {
-        let mut settings = Settings::new("cache");
+        let mut settings = Settings::new("cache", 0);
         settings.config.set_info = false;
         Self {
             world: Rc::default(),
@@ -335,7 +335,7 @@ fn a_handshake_that_nobody_answers_is_named_whoever_loses_patience_first() {
         [(secs(30), None, "10.0 s"), (secs(3), None, "2.9 s"), (secs(30), Some(secs(4)), "3.9 s")]
     {
         let world = Rc::new(World::default());
-        let mut settings = Settings::new("cache");
+        let mut settings = Settings::new("cache", 0);
         (settings.start_timeout, settings.deadline) = (start, deadline);
         let source = Tokens(Rc::default(), Duration::from_millis(100), None, world.clone());
         let (client, driver) =
@@ -358,7 +358,7 @@ fn nobody_waits_for_a_driver_that_is_dropped_before_it_has_begun() {
     let (world, timer) = (bench.world.clone(), Calendar(bench.world.clone()));
     let source = Tokens(bench.fetches.clone(), Duration::ZERO, None, world.clone());
     let (mut client, driver) =
-        LocalClient::new(Settings::new("cache"), timer, bench.server, source, None);
+        LocalClient::new(Settings::new("cache", 0), timer, bench.server, source, None);
     drop(driver);
     let told = world.run(Instant::from_millis(0), async {
         let start = client.logged_in().await.unwrap_err();
@@ -374,7 +374,7 @@ fn the_driver_ends_with_the_last_handle() {
     let server: &'static Server = Box::leak(Box::default());
     let source = Tokens(Rc::default(), Duration::ZERO, None, world.clone());
     let timer = Calendar(world.clone());
-    let (client, driver) = LocalClient::new(Settings::new("cache"), timer, server, source, None);
+    let (client, driver) = LocalClient::new(Settings::new("cache", 0), timer, server, source, None);
     let using = async {
         let mut other = client.clone();
         drop(client);

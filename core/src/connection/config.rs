@@ -40,11 +40,13 @@ pub struct Config {
     pub unresponsive_after: Duration,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// The defaults, for the connection `id`: a number that differs from connection to connection, also
+    /// to those of other processes.
+    pub fn new(id: u64) -> Self {
         Self {
             protocol: Protocol::Resp3,
-            id: 0,
+            id,
             name: None,
             set_info: true,
             eager: false,
@@ -56,9 +58,7 @@ impl Default for Config {
             unresponsive_after: Duration::from_secs(10),
         }
     }
-}
 
-impl Config {
     /// For a client's commands, where there is memory for a second connection: the next command goes to
     /// the new one when the old one has answered all that it has.
     #[must_use]

@@ -17,7 +17,7 @@ use crate::auth::{LoginError, Protocol};
 use crate::command::{CommandClass, CommandRefused, EncodedCommand};
 use crate::event::{Event, LostState};
 use crate::manager::Generation;
-use crate::policy::RefreshPolicy;
+use crate::policy::{Jitter, RefreshPolicy};
 use crate::resp::{Framer, Value};
 use crate::secret::Secret;
 use crate::storage::{Buffer, CapacityError};
@@ -70,7 +70,7 @@ impl Bench {
         let (receive, transmit) = (std::vec![0; receive], std::vec![0; transmit]);
         let mut bench = Self {
             now: secs(0),
-            manager: TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]),
+            manager: TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]),
             connection: Connection::new(config, receive, transmit, ring),
             heard: Vec::new(),
             partial: Vec::new(),
@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn new() -> Self {
-        Self::with(Config { set_info: false, ..Config::default() }, 256, 256, 8)
+        Self::with(Config { set_info: false, ..Config::new(0) }, 256, 256, 8)
     }
 
     /// Logged in already.

@@ -112,13 +112,13 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// ```
     /// use core::time::Duration;
     /// use redis_entraid_core::manager::{Fingerprint, Pull, TokenManager};
-    /// use redis_entraid_core::policy::RefreshPolicy;
+    /// use redis_entraid_core::policy::{Jitter, RefreshPolicy};
     /// use redis_entraid_core::secret::Secret;
     /// use redis_entraid_core::source::{StaticToken, TokenSource};
     /// use redis_entraid_core::time::{Instant, UnixTime};
     /// use redis_entraid_core::token::Token;
     ///
-    /// let manager = || TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+    /// let manager = || TokenManager::new(RefreshPolicy::default(), Jitter::new(7), [[0; 256]; 2]);
     /// let (boot, today) = (Instant::from_millis(0), UnixTime(1_800_000_000));
     /// let token = Token::new(Secret::new("token")).with_user("oid");
     /// let identity = Fingerprint::of(|feed| StaticToken::new(token).identify(feed));

@@ -6,7 +6,7 @@ mod tokens;
 
 use super::*;
 use crate::event::Event;
-use crate::policy::{Ratio, RetryPolicy};
+use crate::policy::{Jitter, Ratio, RetryPolicy};
 use crate::secret::Secret;
 use crate::source::ErrorKind;
 use crate::source::IoFailure;
@@ -39,7 +39,11 @@ fn bare() -> RefreshPolicy {
 }
 
 fn manager(policy: RefreshPolicy) -> Manager {
-    TokenManager::new(policy, [[0; 64]; 2])
+    TokenManager::new(policy, Jitter::none(), [[0; 64]; 2])
+}
+
+fn seeded(policy: RefreshPolicy, seed: u64) -> Manager {
+    TokenManager::new(policy, Jitter::new(seed), [[0; 64]; 2])
 }
 
 /// The answers to the request in flight, whichever that is.

@@ -138,8 +138,7 @@ fn retries_grow_to_their_limit() {
 fn jitter_stays_in_its_bounds_and_differs_with_the_seed() {
     let delay = 10_000;
     let samples = |seed| -> std::vec::Vec<u64> {
-        let mut jitter = Jitter::unseeded();
-        jitter.seed(seed);
+        let mut jitter = Jitter::new(seed);
         (0..1000).map(|_| jitter.around_millis(delay, Ratio::percent(10))).collect()
     };
     let first = samples(1);
@@ -149,10 +148,9 @@ fn jitter_stays_in_its_bounds_and_differs_with_the_seed() {
     assert!(first.iter().any(|&ms| ms != first[0]));
     assert_ne!(first, samples(2));
 
-    let mut unseeded = Jitter::unseeded();
-    assert_eq!(unseeded.earlier(delay, Ratio::percent(10)), delay);
-    let mut seeded = Jitter::unseeded();
-    seeded.seed(7);
+    let mut none = Jitter::none();
+    assert_eq!(none.earlier(delay, Ratio::percent(10)), delay);
+    let mut seeded = Jitter::new(7);
     assert!((0..1000).all(|_| {
         let early = seeded.earlier(delay, Ratio::percent(5));
         early <= delay && early >= 9_500

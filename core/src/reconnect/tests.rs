@@ -43,7 +43,7 @@ fn fail(
 
 #[test]
 fn an_outage_begins_with_quick_attempts_and_goes_on_with_slow_ones() {
-    let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+    let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::none());
     let (waits, over) = fail(&mut reconnect, at(0), at(30), false);
     assert_eq!(waits[..8], [10, 20, 40, 80, 160, 320, 640, 1000]);
     assert!(waits[8..].iter().all(|wait| *wait == 1000), "{waits:?}");
@@ -54,7 +54,7 @@ fn an_outage_begins_with_quick_attempts_and_goes_on_with_slow_ones() {
 
 #[test]
 fn while_a_command_waits_attempts_are_five_seconds_apart_at_the_most() {
-    let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+    let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::none());
     let (waits, over) = fail(&mut reconnect, at(0), at(3600), true);
     assert!(waits[7..36].iter().all(|wait| *wait == 1000), "{waits:?}");
     assert_eq!(waits[36..40], [2000, 4000, 5000, 5000]);
@@ -68,7 +68,7 @@ fn while_a_command_waits_attempts_are_five_seconds_apart_at_the_most() {
 
 #[test]
 fn a_login_ends_the_outage_once_it_has_stood_for_a_while() {
-    let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+    let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::none());
     let (_, now) = fail(&mut reconnect, at(0), at(100), false);
     // A login that doesn't stand changes nothing.
     reconnect.observe(now, &LOGIN);
@@ -84,7 +84,7 @@ fn a_login_ends_the_outage_once_it_has_stood_for_a_while() {
 #[test]
 fn a_token_that_was_refused_is_not_tried_again_at_once_and_a_server_that_loads_is() {
     for (error, waits) in [(LoginError::WrongPass, 500), (LoginError::Unavailable, 10)] {
-        let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+        let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::none());
         reconnect.observe(at(0), &end(CloseReason::Refused(error)));
         assert_eq!(wait(&reconnect, at(0), true), waits, "{error:?}");
     }
@@ -92,7 +92,7 @@ fn a_token_that_was_refused_is_not_tried_again_at_once_and_a_server_that_loads_i
 
 #[test]
 fn an_end_on_purpose_is_no_failure_and_no_proof() {
-    let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+    let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::none());
     reconnect.observe(at(0), &LOGIN);
     reconnect.observe(at(5), &end(CloseReason::Idle));
     assert_eq!(reconnect.poll(at(5), false), Dial::Now);
@@ -110,7 +110,7 @@ fn an_end_on_purpose_is_no_failure_and_no_proof() {
 fn a_login_that_stood_is_good_for_what_failed_before_however_it_ended() {
     // Once with the next connection there before the end, once without.
     for overlap in [false, true] {
-        let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+        let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::none());
         let (_, now) = fail(&mut reconnect, at(0), at(100), false);
         reconnect.observe(now, &LOGIN);
         if overlap {
@@ -124,7 +124,7 @@ fn a_login_that_stood_is_good_for_what_failed_before_however_it_ended() {
 
 #[test]
 fn an_attempt_long_after_the_last_one_begins_a_new_outage() {
-    let mut reconnect = Reconnect::new(ReconnectPolicy::default());
+    let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::none());
     let (waits, over) = fail(&mut reconnect, at(0), at(100), false);
     assert_eq!(waits.last(), Some(&30_000));
     reconnect.failed(over + Duration::from_secs(30));
@@ -137,11 +137,11 @@ fn no_policy_makes_a_hot_loop_or_never_dials_again() {
     let never = Backoff { initial: Duration::MAX, max: Duration::MAX, multiplier: u32::MAX };
     let quick_for = Duration::ZERO;
     let policy = |quick, slow| ReconnectPolicy { quick, slow, quick_for, ..Default::default() };
-    let mut reconnect = Reconnect::new(policy(zero, zero));
+    let mut reconnect = Reconnect::new(policy(zero, zero), Jitter::none());
     reconnect.failed(at(1));
     assert_eq!(wait(&reconnect, at(1), true), 10);
     // A wait without an end is as it was asked for; a login that stood ends it all the same.
-    let mut reconnect = Reconnect::new(policy(never, never));
+    let mut reconnect = Reconnect::new(policy(never, never), Jitter::none());
     reconnect.failed(at(1));
     assert_eq!(reconnect.poll(at(1), false), Dial::Wait { until: Instant::FAR_FUTURE });
     reconnect.observe(at(2), &LOGIN);
@@ -153,8 +153,7 @@ fn no_policy_makes_a_hot_loop_or_never_dials_again() {
 fn attempts_of_many_clients_are_spread() {
     let waits: Vec<_> = (1..=100_u64)
         .map(|seed| {
-            let mut reconnect = Reconnect::new(ReconnectPolicy::default());
-            reconnect.seed(seed);
+            let mut reconnect = Reconnect::new(ReconnectPolicy::default(), Jitter::new(seed));
             for _ in 0..8 {
                 reconnect.failed(at(0));
             }

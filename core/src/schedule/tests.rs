@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::manager::Action;
-use crate::policy::RefreshPolicy;
+use crate::policy::{Jitter, RefreshPolicy};
 use crate::secret::Secret;
 use crate::token::Token;
 
@@ -22,7 +22,7 @@ fn push(manager: &mut Manager, now: Instant, text: &str) {
 
 fn manager() -> Manager {
     let policy = RefreshPolicy { reauth_lead: LEAD, ..RefreshPolicy::default() };
-    TokenManager::new(policy, [[0; 64]; 2])
+    TokenManager::new(policy, Jitter::none(), [[0; 64]; 2])
 }
 
 /// A connection that has logged in with the first token at 0, and the second token came at 2,520.

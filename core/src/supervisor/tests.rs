@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::manager::Generation;
-use crate::policy::{Ratio, RefreshPolicy};
+use crate::policy::{Jitter, Ratio, RefreshPolicy};
 use crate::source::SourceError;
 use crate::transport::ConnectErrorKind as Kind;
 
@@ -18,7 +18,7 @@ fn ms(millis: u64) -> Instant {
 
 /// One that serves at place 0.
 fn serving<const N: usize>() -> Supervisor<N> {
-    let mut supervisor = Supervisor::new(policy(), 1);
+    let mut supervisor = Supervisor::new(policy(), Jitter::new(1));
     supervisor.update(START, true, Demand::None);
     supervisor.dialed(0);
     supervisor.observe(START, &logged_in());
@@ -46,7 +46,7 @@ fn prepared() -> Supervisor<2> {
 
 #[test]
 fn it_dials_when_there_is_a_token_and_not_before() {
-    let mut supervisor: Supervisor<1> = Supervisor::new(policy(), 1);
+    let mut supervisor: Supervisor<1> = Supervisor::new(policy(), Jitter::new(1));
     supervisor.update(START, false, Demand::Waiting);
     assert_eq!((supervisor.role(0, START), supervisor.serving()), (Role::Empty, None));
     supervisor.update(START, true, Demand::None);
@@ -65,7 +65,7 @@ fn a_dial_that_failed_is_tried_again_when_its_wait_is_over_and_sooner_for_who_wa
             quick: crate::policy::Backoff { initial: Duration::from_secs(20), ..policy().slow },
             ..policy()
         },
-        1,
+        Jitter::new(1),
     );
     supervisor.update(START, true, Demand::None);
     let told = supervisor.dial_failed(0, START, Kind::Unreachable);
@@ -101,7 +101,7 @@ fn a_connection_that_was_let_go_is_made_again_for_a_caller_only() {
 
 #[test]
 fn a_connection_to_a_node_is_made_for_a_caller_only() {
-    let mut supervisor: Supervisor<1> = Supervisor::new(policy(), 1).on_demand();
+    let mut supervisor: Supervisor<1> = Supervisor::new(policy(), Jitter::new(1)).on_demand();
     for _ in 0..2 {
         supervisor.update(START, true, Demand::None);
         assert_eq!(supervisor.role(0, START), Role::Empty);
@@ -207,19 +207,19 @@ fn of_two_wishes_the_one_with_less_time_holds() {
         supervisor.hand_over(Handover { reason: HandoverReason::Asked, by });
         assert_eq!(supervisor.handover.unwrap().by, holds);
     }
-    let mut none: Supervisor<2> = Supervisor::new(policy(), 1);
+    let mut none: Supervisor<2> = Supervisor::new(policy(), Jitter::new(1));
     none.hand_over(Handover::new(HandoverReason::Asked));
     assert_eq!(none.handover, None);
 }
 
 fn manager() -> TokenManager<[u8; 64]> {
-    TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2])
+    TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2])
 }
 
 #[test]
 fn waiting_helps_unless_what_failed_will_fail_again() {
     let manager = manager();
-    let mut supervisor: Supervisor<1> = Supervisor::new(policy(), 1);
+    let mut supervisor: Supervisor<1> = Supervisor::new(policy(), Jitter::new(1));
     assert!(!supervisor.is_hopeless(START, &manager));
     let mut fails = |kind| {
         supervisor.places = [Place::Dialing(DialAttempt { number: 1, until: START })];
@@ -252,7 +252,7 @@ fn a_refused_login_is_hopeless_unless_a_better_token_may_come() {
 
 #[test]
 fn a_source_that_can_give_no_token_is_hopeless() {
-    let supervisor: Supervisor<1> = Supervisor::new(policy(), 1);
+    let supervisor: Supervisor<1> = Supervisor::new(policy(), Jitter::new(1));
     for (error, hopeless) in [(SourceError::TimedOut, false), (SourceError::ORDER, true)] {
         let mut manager = manager();
         let crate::manager::Action::Fetch { request, .. } = manager.poll(START) else {
@@ -274,7 +274,8 @@ fn anything_may_happen<const N: usize>(seed: u64) {
         state ^= state << 17;
         (state >> 33) % below
     };
-    let mut supervisor: Supervisor<N> = Supervisor::new(ReconnectPolicy::default(), seed);
+    let mut supervisor: Supervisor<N> =
+        Supervisor::new(ReconnectPolicy::default(), Jitter::new(seed));
     let (mut now, mut handed_over) = (START, 0);
     for _ in 0..400 {
         let place = random(N as u64) as usize;

@@ -8,7 +8,7 @@ use redis_entraid_core::connection::{Config, Connection, Output, Pending, Submit
 use redis_entraid_core::drive::{Handler, SharedTokenManager, Submit};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::TokenManager;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::storage::Storage;
 use redis_entraid_core::time::Instant;
@@ -51,7 +51,11 @@ impl Handler for Load {
 }
 
 pub(crate) fn tokens() -> SharedTokenManager<[u8; 64]> {
-    SharedTokenManager::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]))
+    SharedTokenManager::new(TokenManager::new(
+        RefreshPolicy::default(),
+        Jitter::none(),
+        [[0; 64]; 2],
+    ))
 }
 
 pub(crate) fn put(tokens: &SharedTokenManager<[u8; 64]>, text: &str, sent: Instant) {
@@ -74,7 +78,7 @@ impl Storage<u8> for Memory {
 }
 
 pub(crate) fn connection(buffer: usize) -> Connection<Memory, [Pending; 64]> {
-    let config = Config { set_info: false, ..Config::default() };
+    let config = Config { set_info: false, ..Config::new(0) };
     let memory = || Memory(std::vec![0; buffer]);
     Connection::new(config, memory(), memory(), [Pending::default(); 64])
 }

@@ -18,7 +18,7 @@ use redis_entraid_core::drive::*;
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::Generation;
 use redis_entraid_core::manager::TokenManager;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::ErrorKind;
 use redis_entraid_core::source::{SourceError, Start, TokenSource};
@@ -220,8 +220,11 @@ fn a_refused_token_wakes_a_source_that_waits_in_another_task() {
 #[test]
 fn more_tasks_than_there_is_room_for_do_not_wake_each_other_for_ever() {
     let world = World::default();
-    let tokens: SharedTokenManager<[u8; 64], 1> =
-        SharedTokenManager::new(TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]));
+    let tokens: SharedTokenManager<[u8; 64], 1> = SharedTokenManager::new(TokenManager::new(
+        RefreshPolicy::default(),
+        Jitter::none(),
+        [[0; 64]; 2],
+    ));
     let token = Token::new(Secret::new("token")).with_user("oid");
     let token = token.with_expires_in(Duration::from_secs(3600));
     tokens.with(|manager| manager.push(world.now(), &token)).unwrap();

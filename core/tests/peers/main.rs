@@ -18,7 +18,7 @@ use redis_entraid_core::connection::{
 };
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Action, Generation, Reason, Refreshed, RequestId, TokenManager};
-use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
+use redis_entraid_core::policy::{Jitter, Ratio, RefreshPolicy, RetryPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::IoFailure;
 use redis_entraid_core::source::{ErrorKind, SourceError};
@@ -68,7 +68,7 @@ fn peer(percent: u32, lower_ms: u64, attempts: u32, initial_ms: u64) -> RefreshP
 }
 
 fn manager(policy: RefreshPolicy) -> Manager {
-    TokenManager::new(policy, [[0; 64]; 2])
+    TokenManager::new(policy, Jitter::none(), [[0; 64]; 2])
 }
 
 /// One tick before `at` nothing is due; at it a fetch is.

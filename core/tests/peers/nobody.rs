@@ -30,7 +30,7 @@ fn n1_refreshing_resumes_by_itself_after_an_outage_of_any_length() {
 
 #[test]
 fn n2_a_valid_token_is_served_and_no_connection_ended_while_the_endpoint_is_down() {
-    let mut server = Server::new(RefreshPolicy::default(), Config::default());
+    let mut server = Server::new(RefreshPolicy::default(), Config::new(0));
     server.token("one", 3_600_000);
     server.log_in();
     while server.now < ms(3_590_000) {
@@ -46,7 +46,7 @@ fn n2_a_valid_token_is_served_and_no_connection_ended_while_the_endpoint_is_down
 
 #[test]
 fn n3_the_same_token_again_and_again_is_no_storm() {
-    let mut server = Server::new(RefreshPolicy::default(), Config::default());
+    let mut server = Server::new(RefreshPolicy::default(), Config::new(0));
     server.token("same", 86_400_000);
     server.log_in();
     let mut requests = Vec::new();
@@ -111,7 +111,7 @@ fn n5_failures_spread_over_hours_do_not_add_up() {
 
 #[test]
 fn n6_a_connection_that_nobody_looks_after_holds_up_no_other() {
-    let mut forgotten = Server::new(RefreshPolicy::default(), Config::default());
+    let mut forgotten = Server::new(RefreshPolicy::default(), Config::new(0));
     forgotten.token("one", 600_000);
     forgotten.log_in();
     // The manager is shared; the forgotten connection never looks again.
@@ -199,7 +199,7 @@ fn n11_whatever_becomes_of_a_login_the_connection_heals() {
     let wrongpass = "-WRONGPASS invalid username-password pair\r\n";
     let loading = "-LOADING Redis is loading the dataset in memory\r\n";
     for answer in [wrongpass, loading] {
-        let mut server = Server::new(at_once(), Config::default());
+        let mut server = Server::new(at_once(), Config::new(0));
         server.token("one", 3_600_000);
         server.log_in();
         server.answers = vec![answer.into()];
@@ -213,7 +213,7 @@ fn n11_whatever_becomes_of_a_login_the_connection_heals() {
         assert!(server.ended().is_empty());
     }
     // No answer: the stream may be out of step, so the connection is given up.
-    let mut server = Server::new(at_once(), Config::default());
+    let mut server = Server::new(at_once(), Config::new(0));
     server.token("one", 3_600_000);
     server.log_in();
     server.deaf = true;
@@ -222,7 +222,7 @@ fn n11_whatever_becomes_of_a_login_the_connection_heals() {
     server.connection.update(server.now, &mut server.manager);
     assert_eq!(server.ended(), [CloseReason::LoginTimeout]);
     // Cut in the middle of it: the same, and the token is not to blame.
-    let mut server = Server::new(at_once(), Config::default());
+    let mut server = Server::new(at_once(), Config::new(0));
     server.token("one", 3_600_000);
     server.log_in();
     server.deaf = true;
@@ -235,7 +235,7 @@ fn n11_whatever_becomes_of_a_login_the_connection_heals() {
 #[test]
 fn n12_long_commands_transactions_and_subscriptions_cross_a_rotation() {
     // A BLPOP is in the way for the length of its slice, and no longer.
-    let mut server = Server::new(at_once(), Config::default());
+    let mut server = Server::new(at_once(), Config::new(0));
     server.token("one", 3_600_000);
     server.log_in();
     server.deaf = true;
@@ -252,7 +252,7 @@ fn n12_long_commands_transactions_and_subscriptions_cross_a_rotation() {
     server.say("*-1\r\n");
     assert_eq!(server.logins, ["one", "two"]);
     // MULTI with WATCH: nothing comes in between.
-    let mut server = Server::new(at_once(), Config::default());
+    let mut server = Server::new(at_once(), Config::new(0));
     server.token("one", 3_600_000);
     server.log_in();
     for (tag, command) in [args!["WATCH", "k"], args!["MULTI"]].into_iter().enumerate() {
@@ -266,7 +266,7 @@ fn n12_long_commands_transactions_and_subscriptions_cross_a_rotation() {
     assert_eq!(server.logins, ["one", "two"]);
     // A RESP3 subscriber logs in again in place; a RESP2 one has to be replaced, and says so.
     for (protocol, expected) in [(Protocol::Resp3, 2), (Protocol::Resp2, 1)] {
-        let config = Config { protocol, replacement: Replacement::Overlap, ..Config::default() };
+        let config = Config { protocol, replacement: Replacement::Overlap, ..Config::new(0) };
         let mut server = Server::new(at_once(), config);
         server.token("one", 3_600_000);
         server.log_in();

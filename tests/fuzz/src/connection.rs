@@ -11,7 +11,7 @@ use redis_entraid_core::connection::{
 };
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::TokenManager;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::time::Instant;
@@ -120,12 +120,12 @@ pub fn check(data: &[u8]) {
         eager: story.eager,
         idle: if story.let_go { Idle::Close(hour) } else { Idle::default() },
         replacement: if story.overlap { Replacement::Overlap } else { Replacement::BreakThenMake },
-        ..Config::default()
+        ..Config::new(0)
     };
     let mut world = World {
         now: Instant::from_millis(1),
         connection: Connection::new(config, [0; 128], [0; 128], [Pending::default(); 4]),
-        manager: TokenManager::new(RefreshPolicy::default(), [[0; 32]; 2]),
+        manager: TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 32]; 2]),
         next_tag: 0,
         open: HashSet::new(),
         disconnected: false,

@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::{Action, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::source::{
     Authority, Input, ManagedIdentity, Selector, ServicePrincipal, Source, SourceError, Start, Step,
 };
@@ -89,7 +89,7 @@ fn read(mut source: impl Source, answer: &Answer<'_>) {
         Step::Done(issued) => issued.token(&memory).map_err(SourceError::Token),
         other => panic!("{other:?} after a response"),
     });
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 256]; 2]);
     let now = Instant::from_millis(0);
     if let Some(unix_time) = answer.unix_time {
         manager.unix_time(now, UnixTime(unix_time));

@@ -5,7 +5,7 @@ use core::time::Duration;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use redis_entraid_core::auth::LoginError;
 use redis_entraid_core::manager::{Action, Generation, Pull, RequestId, TokenManager};
-use redis_entraid_core::policy::{Ratio, RefreshPolicy, RetryPolicy};
+use redis_entraid_core::policy::{Jitter, Ratio, RefreshPolicy, RetryPolicy};
 use redis_entraid_core::schedule::{Can, Due, LoginSchedule};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{ErrorKind, SourceError};
@@ -66,7 +66,6 @@ enum Step {
     Forget,
     /// The wall clock says so many seconds.
     Wall(u64),
-    Seed(u64),
 }
 
 /// How a source may fail.
@@ -145,7 +144,7 @@ pub fn check(data: &[u8]) {
     let Ok(story) = Story::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let policy = story.policy.policy();
     let floor = policy.failure_floor.min(policy.token_floor);
-    let mut manager = TokenManager::new(policy, [[0; 64]; 2]);
+    let mut manager = TokenManager::new(policy, Jitter::new(story.start.0), [[0; 64]; 2]);
     let mut schedule = LoginSchedule::new(7);
     let mut now = Instant::from_millis(story.start.0);
     // All that were made, and whether the last one is waited for.
@@ -203,7 +202,6 @@ pub fn check(data: &[u8]) {
             Step::Forget => schedule.lost(now),
             Step::Force => manager.refresh_now(),
             Step::Wall(seconds) => manager.unix_time(now, UnixTime(seconds)),
-            Step::Seed(seed) => manager.seed(seed),
         }
         if requests.last().is_some_and(|(_, at)| now >= at.plus(Duration::from_secs(30))) {
             in_flight = false;

@@ -1,7 +1,7 @@
 //! Tokens that come back from a cache that anybody may have written to.
 
 use redis_entraid_core::manager::{Fingerprint, Pull, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::time::{Instant, UnixTime};
 
 /// Whose they are.
@@ -12,7 +12,7 @@ pub fn check(data: &[u8]) {
     let [clock, time, snapshot @ ..] = data else { return };
     let unix_time = (*clock > 0).then(|| UnixTime(u64::from(*time) << (clock % 64)));
     let now = Instant::from_millis(1000);
-    let manager = || TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+    let manager = || TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 256]; 2]);
     let mut restored = manager();
     if restored.restore(snapshot, ID, now, unix_time).is_err() {
         assert_eq!(restored.pull(now), Pull::FetchFirst);

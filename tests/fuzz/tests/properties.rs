@@ -6,7 +6,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use fuzz::manager::Failure;
 use proptest::prelude::*;
 use redis_entraid_core::manager::{Action, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::token::Token;
@@ -34,7 +34,7 @@ proptest! {
         life in 1_000..100_000_000_u64,
         failures in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("t")).with_user("oid");
         let start = Instant::from_millis(1);
         manager.push(start, &token.with_expires_in(Duration::from_millis(life))).unwrap();

@@ -26,7 +26,7 @@ use redis_entraid_core::connection::{
 };
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::TokenManager;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::time::{Clock, Instant, UnixTime};
@@ -101,14 +101,14 @@ fn cx() -> Context<'static> {
 /// # Errors
 /// What was broken.
 pub fn play(steps: &[Step]) -> Result<usize, Broken> {
-    let config = Config { set_info: false, ..Config::default() }.for_commands();
+    let config = Config { set_info: false, ..Config::new(0) }.for_commands();
     #[allow(clippy::arc_with_non_send_sync, reason = "handles are the same type with threads")]
     let exchange = Arc::new(CommandQueue::new(&config, None));
     let caller =
         |_| Caller { handle: Rc::new(RefCell::new(Handle::new(exchange.clone()))), waiting: None };
     let mut world = World {
         clock: Stopped(Rc::new(Cell::new(1))),
-        manager: TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]),
+        manager: TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]),
         tokens: 0,
         connection: connection(&config),
         callers: (0..CALLERS).map(caller).collect(),

@@ -86,7 +86,7 @@ impl Settings {
             } else {
                 Replacement::BreakThenMake
             },
-            ..Config::default()
+            ..Config::new(0)
         }
     }
 }

@@ -10,7 +10,7 @@ use redis_entraid_client::Growable;
 use redis_entraid_core::command::{CommandClass, EncodedCommand, classify};
 use redis_entraid_core::connection::{Connection, Outcome, Output, Pending, SubmitError, Tag};
 use redis_entraid_core::manager::{Generation, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::resp::{Arg, encode};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::time::Instant;
@@ -87,7 +87,7 @@ impl World {
         Self {
             settings,
             now: 1,
-            manager: TokenManager::new(policy, [[0; 64]; 2]),
+            manager: TokenManager::new(policy, Jitter::none(), [[0; 64]; 2]),
             tokens: 0,
             connection: connection(&settings),
             server,

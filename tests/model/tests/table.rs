@@ -9,7 +9,7 @@ use model::script::Slot;
 use redis_entraid_core::connection::{Config, Connection, Output, Pending};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::TokenManager;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::time::Instant;
@@ -89,13 +89,13 @@ struct Bench {
 }
 
 fn connection() -> Connection<[u8; 512], [Pending; 8]> {
-    let config = Config { set_info: false, ..Config::default() };
+    let config = Config { set_info: false, ..Config::new(0) };
     Connection::new(config, [0; 512], [0; 512], [Pending::default(); 8])
 }
 
 impl Bench {
     fn new(real: Real) -> Self {
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
         manager.push(NOW, &token.with_expires_in(Duration::from_secs(3600))).expect("a token");
         Self {

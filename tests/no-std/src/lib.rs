@@ -10,7 +10,7 @@ use redis_entraid_core::args;
 use redis_entraid_core::connection::{CloseReason, Config, Connection, Output, Pending};
 use redis_entraid_core::http::ResponseWriter;
 use redis_entraid_core::manager::{Action, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::source::{
     Input, ManagedIdentity, Selector, Source, SourceError, Start, Step,
 };
@@ -36,13 +36,12 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 pub extern "C" fn gateway(unix_time: u64) -> u32 {
     let now = || Instant::from_millis(board_millis());
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2560]; 2]);
-    manager.seed(board_millis());
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::new(board_millis()), [[0; 2560]; 2]);
     manager.unix_time(now(), UnixTime(unix_time));
     let mut source = ManagedIdentity::imds(Selector::<&str>::System);
     let (mut request, mut body) = ([0; 256], [0; 4096]);
     let ring = [Pending::default(); 4];
-    let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
+    let mut connection = Connection::new(Config::new(board_millis()), [0; 512], [0; 512], ring);
     let mut count = 0;
     loop {
         if let Action::Fetch { request: asked, deadline, .. } = manager.poll(now()) {

@@ -10,7 +10,7 @@ use redis_entraid_core::args;
 use redis_entraid_core::connection::{CloseReason, Config, Connection, Idle, Output, Pending};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Action, RequestId, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::reconnect::{Dial, Reconnect, ReconnectPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::IoFailure;
@@ -182,11 +182,11 @@ pub fn simulate(settings: &Settings) -> Report {
 impl World {
     fn new(settings: &Settings) -> Self {
         let mut chance = Chance::new(settings.seed);
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
-        manager.seed(chance.next());
+        let jitter = Jitter::new(chance.next());
+        let manager = TokenManager::new(RefreshPolicy::default(), jitter, [[0; 64]; 2]);
         let links = (0..settings.connections).map(|_| {
-            let mut reconnect = Reconnect::new(ReconnectPolicy::default());
-            reconnect.seed(chance.next());
+            let jitter = Jitter::new(chance.next());
+            let reconnect = Reconnect::new(ReconnectPolicy::default(), jitter);
             Link {
                 connection: None,
                 epoch: 0,

@@ -15,6 +15,7 @@ use redis_entraid_client::{Error, FetchError};
 use redis_entraid_core::drive::{Refresh, SharedTokenManager, refresh};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Generation, TokenManager};
+use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::time::{Clock, Instant};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -61,8 +62,8 @@ impl RawManager {
     pub fn new(host: Host, options: Options) -> Result<Self, JsValue> {
         let mut source = options.source(&host).map_err(|error| thrown(&host, &error))?;
         let slot = || Growable::new(4 << 10, 16 << 10);
-        let mut manager = TokenManager::new(options.policy(), [slot(), slot()]);
-        manager.seed(options.seed());
+        let jitter = Jitter::new(options.seed());
+        let manager = TokenManager::new(options.policy(), jitter, [slot(), slot()]);
         let (failure, is_over) = Default::default();
         let shared = Rc::new(Shared { tokens: SharedTokenManager::new(manager), failure, is_over });
         let (ours, clock, hears) = (shared.clone(), JsClock(host.clone()), host.clone());

@@ -126,15 +126,13 @@ impl Options {
     /// What a client is made of.
     #[cfg(feature = "client")]
     pub(crate) fn settings(&self) -> Result<Settings, Error> {
-        let mut settings = Settings::new(self.host());
+        let mut settings = Settings::new(self.host(), self.seed());
         if let Some(port) = self.port() {
             settings.port = port;
         }
         settings.address = self.address();
         settings.policy = self.policy();
-        settings.seed = self.seed();
         let config = &mut settings.config;
-        config.id = self.seed();
         if let Some(name) = self.name() {
             let name = ClientName::new(&name).ok_or(ConfigError::Invalid("the client's name"))?;
             config.name = Some(name);
@@ -171,7 +169,7 @@ impl Options {
     /// What a command may take.
     #[cfg(feature = "client")]
     pub(crate) fn command_patience(&self) -> Duration {
-        self.command_timeout().map_or(Config::default().command_timeout, millis)
+        self.command_timeout().map_or(Config::new(self.seed()).command_timeout, millis)
     }
 
     /// A number that differs from client to client.

@@ -49,9 +49,7 @@ pub struct Builder<S = (), C = DefaultConnector> {
 impl Builder {
     /// Begins with the name of the server, `<name>.<region>.redis.azure.net`.
     pub fn new(reactor: &Reactor, host: impl Into<String>) -> Self {
-        let mut settings = Settings::new(host);
-        settings.seed = get_random_u64();
-        settings.config.id = get_random_u64();
+        let settings = Settings::new(host, get_random_u64());
         Self {
             reactor: reactor.clone(),
             settings,

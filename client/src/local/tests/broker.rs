@@ -203,7 +203,7 @@ impl Broker {
     }
 
     pub(super) fn settings(resp2: bool) -> Settings {
-        let mut settings = Settings::new("cache");
+        let mut settings = Settings::new("cache", 0);
         settings.config = Config { set_info: false, ..settings.config };
         if resp2 {
             settings.config.protocol = redis_entraid_core::auth::Protocol::Resp2;

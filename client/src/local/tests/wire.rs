@@ -125,7 +125,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(world: Rc<World>, rule: Rule) -> Self {
-        let mut settings = Settings::new("cache");
+        let mut settings = Settings::new("cache", 0);
         settings.config.set_info = false;
         let source = Tokens(Rc::default(), Duration::ZERO, None, world.clone());
         Self { world, wire: Rc::default(), rule, settings, source, snapshot: None }

@@ -26,7 +26,7 @@ fn who_retires_and_is_not_logged_in_any_more_waits_for_no_transaction() {
 
 #[test]
 fn a_confirmation_larger_than_the_buffer_counts_what_the_server_counts() {
-    let mut bench = Bench::with(Config { set_info: false, ..Config::default() }, 96, 256, 8);
+    let mut bench = Bench::with(Config { set_info: false, ..Config::new(0) }, 96, 256, 8);
     bench.update();
     bench.flush();
     bench.answer(HELLO);

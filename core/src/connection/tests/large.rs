@@ -4,7 +4,7 @@ use super::*;
 
 /// A connection that is logged in, with a receive buffer of this size.
 fn ready(receive: usize) -> Bench {
-    let mut bench = Bench::with(Config { set_info: false, ..Config::default() }, receive, 256, 8);
+    let mut bench = Bench::with(Config { set_info: false, ..Config::new(0) }, receive, 256, 8);
     bench.update();
     bench.flush();
     let logged_in = Event::LoggedIn { generation: ONE, protocol: Protocol::Resp3 };
@@ -24,7 +24,7 @@ fn a_refusal_larger_than_the_buffer_is_the_same_refusal() {
         assert_eq!(bench.answer(&format!("-WRONGPASS {long}\r\n")), [rejected], "{receive}");
         assert_eq!(bench.manager.health(bench.now).rejections, 1);
         // A server without HELLO quotes what it got.
-        let config = Config { set_info: false, ..Config::default() };
+        let config = Config { set_info: false, ..Config::new(0) };
         let mut bench = Bench::with(config, receive, 256, 8);
         bench.update();
         bench.flush();

@@ -23,7 +23,7 @@ fn a_login_is_one_hello_and_opens_the_connection() {
 #[test]
 fn without_a_token_it_waits_for_one() {
     let mut bench = Bench::new();
-    bench.manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    bench.manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
     bench.update();
     bench.flush();
     bench.hears(&[]);
@@ -35,7 +35,7 @@ fn without_a_token_it_waits_for_one() {
 
 #[test]
 fn a_token_larger_than_the_transmit_buffer_goes_out_in_pieces_and_is_wiped() {
-    let mut bench = Bench::with(Config::default(), 256, 16, 8);
+    let mut bench = Bench::with(Config::new(0), 256, 16, 8);
     bench.update();
     bench.flush();
     bench.hears(&["HELLO 3 AUTH oid token-1"]);
@@ -45,7 +45,7 @@ fn a_token_larger_than_the_transmit_buffer_goes_out_in_pieces_and_is_wiped() {
     assert!(!format!("{connection:?}").contains("token-1"));
     let (mut receive, mut memory) = ([0_u8; 16], [0_u8; 64]);
     let ring = [Pending::default()];
-    let mut small = Connection::new(Config::default(), &mut receive[..], &mut memory[..], ring);
+    let mut small = Connection::new(Config::new(0), &mut receive[..], &mut memory[..], ring);
     small.update(secs(0), &mut bench.manager);
     assert!(small.transmit().ends_with(b"token-1\r\n"));
     drop(small);
@@ -54,7 +54,7 @@ fn a_token_larger_than_the_transmit_buffer_goes_out_in_pieces_and_is_wiped() {
 
 #[test]
 fn resp2_is_a_choice_and_a_way_out() {
-    let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::default() };
+    let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::new(0) };
     let mut bench = Bench::with(config, 256, 256, 8);
     bench.update();
     bench.flush();
@@ -192,7 +192,7 @@ fn a_login_that_has_ended_is_never_written_to() {
 
 #[test]
 fn a_token_that_goes_away_while_it_is_sent_ends_the_connection() {
-    let mut bench = Bench::with(Config::default(), 64, 8, 4);
+    let mut bench = Bench::with(Config::new(0), 64, 8, 4);
     bench.update();
     assert!(!bench.connection.transmit().is_empty());
     bench.token("token-2");
@@ -205,11 +205,11 @@ fn a_token_that_goes_away_while_it_is_sent_ends_the_connection() {
 fn a_token_for_another_service_is_called_so() {
     // {"oid":...,"aud":"https://management.azure.com"}
     let jwt = "h.eyJvaWQiOiIxMTExMTExMS0yMjIyLTMzMzMtNDQ0NC01NTU1NTU1NTU1NTUiLCJhdWQiOiJodHRwczovL21hbmFnZW1lbnQuYXp1cmUuY29tIn0.s";
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 256]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 256]; 2]);
     let token = Token::new(Secret::new(jwt)).with_expires_in(Duration::from_secs(3600));
     manager.push(secs(0), &token).unwrap();
     let ring = [Pending::default(); 2];
-    let mut connection = Connection::new(Config::default(), [0; 512], [0; 512], ring);
+    let mut connection = Connection::new(Config::new(0), [0; 512], [0; 512], ring);
     connection.update(secs(0), &mut manager);
     let len = connection.transmit().len();
     connection.sent(len);
@@ -269,7 +269,7 @@ fn a_newer_token_in_the_middle_of_a_drain_holds_no_command_up() {
 
 /// A connection that sends commands behind its first login.
 fn eager(protocol: Protocol) -> Bench {
-    let config = Config { eager: true, set_info: false, protocol, ..Config::default() };
+    let config = Config { eager: true, set_info: false, protocol, ..Config::new(0) };
     let mut bench = Bench::with(config, 256, 256, 8);
     bench.update();
     bench
@@ -365,8 +365,7 @@ fn a_refusal_stays_the_reason_whatever_ends_the_connection_then() {
 
 #[test]
 fn what_follows_a_login_has_its_time_and_no_more() {
-    let config =
-        Config { eager: true, command_timeout: Duration::from_secs(1), ..Config::default() };
+    let config = Config { eager: true, command_timeout: Duration::from_secs(1), ..Config::new(0) };
     let mut bench = Bench::with(config, 256, 256, 8);
     bench.update();
     bench.submit(1, args!["INCR", "n"]);
@@ -404,7 +403,7 @@ fn a_connection_is_ready_while_it_logs_in_again_and_until_a_reply_is_overdue() {
 fn a_token_that_ended_while_the_machine_slept_ends_the_login_and_says_so() {
     let wall = |second: u64| UnixTime(1_800_000_000 + second);
     let mut bench = Bench::new();
-    bench.manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    bench.manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
     bench.manager.unix_time(bench.now, wall(0));
     let mut token = Token::new(Secret::new("dated")).with_user("oid");
     token.expires_on = Some(wall(3600));

@@ -13,11 +13,11 @@ struct Grower {
 
 impl Grower {
     fn new() -> Self {
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
         let token = Token::new(Secret::new("token")).with_user("oid");
         manager.push(secs(0), &token.with_expires_in(Duration::from_secs(3600))).unwrap();
         let memory = || Grows::new(1024, 64 << 20);
-        let config = Config { set_info: false, ..Config::default() };
+        let config = Config { set_info: false, ..Config::new(0) };
         let ring = Grows::new(8, 1 << 20);
         let connection = Connection::new(config, memory(), memory(), ring);
         let mut grower = Self { now: secs(0), manager, connection };
@@ -194,7 +194,7 @@ fn what_is_under_way_stays() {
 fn a_reply_that_is_skipped_is_reported_with_the_limit() {
     let memory = || Grows::new(1024, 4096);
     let mut grower = Grower::new();
-    let config = Config { set_info: false, ..Config::default() };
+    let config = Config { set_info: false, ..Config::new(0) };
     grower.connection = Connection::new(config, memory(), memory(), Grows::new(8, 64));
     grower.update();
     grower.send();

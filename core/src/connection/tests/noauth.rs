@@ -49,7 +49,7 @@ fn a_login_that_is_forgotten_where_none_can_be_sent_ends_the_connection() {
     let mut bench = Bench::ready();
     bench.now = secs(60);
     bench.submit(1, args!["GET", "a"]);
-    bench.manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    bench.manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
     assert_eq!(bench.answer(NOAUTH)[1..], [ended(CloseReason::LoginLost)]);
 }
 

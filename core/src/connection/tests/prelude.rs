@@ -15,7 +15,7 @@ fn started(config: Config, transmit: usize, ring: usize) -> Bench {
 
 #[test]
 fn the_prelude_is_in_the_flight_of_the_login_before_any_command() {
-    let mut bench = started(Config::default(), 256, 8);
+    let mut bench = started(Config::new(0), 256, 8);
     bench.hears(&["HELLO 3 AUTH oid token-1", NAME, VERSION]);
     bench.answer(HELLO);
     bench.submit(1, args!["MULTI"]);
@@ -29,7 +29,7 @@ fn the_prelude_is_in_the_flight_of_the_login_before_any_command() {
 
 #[test]
 fn a_later_login_has_no_prelude() {
-    let mut bench = started(Config::default(), 256, 8);
+    let mut bench = started(Config::new(0), 256, 8);
     bench.answer(HELLO);
     bench.answer("+OK\r\n+OK\r\n");
     bench.heard.clear();
@@ -43,7 +43,7 @@ fn a_later_login_has_no_prelude() {
 
 #[test]
 fn behind_a_hello_that_is_unknown_the_prelude_is_sent_anew_with_auth() {
-    let config = Config { name: ClientName::new("gateway-7"), ..Config::default() };
+    let config = Config { name: ClientName::new("gateway-7"), ..Config::new(0) };
     let mut bench = started(config, 256, 8);
     bench.hears(&["HELLO 3 AUTH oid token-1 SETNAME gateway-7", NAME, VERSION]);
     assert!(bench.answer("-ERR unknown command 'HELLO'\r\n").is_empty());
@@ -57,7 +57,7 @@ fn behind_a_hello_that_is_unknown_the_prelude_is_sent_anew_with_auth() {
 
 #[test]
 fn the_prelude_holds_nothing_up_when_the_login_is_refused() {
-    let mut bench = started(Config::default(), 256, 8);
+    let mut bench = started(Config::new(0), 256, 8);
     let error = LoginError::WrongPass;
     assert_eq!(
         bench.answer("-WRONGPASS invalid username-password pair\r\n"),
@@ -71,7 +71,7 @@ fn the_prelude_holds_nothing_up_when_the_login_is_refused() {
 #[test]
 fn a_name_goes_with_the_login_whatever_the_protocol() {
     let name = ClientName::new("gateway-7");
-    let config = Config { name, set_info: false, ..Config::default() };
+    let config = Config { name, set_info: false, ..Config::new(0) };
     started(config.clone(), 256, 8).hears(&["HELLO 3 AUTH oid token-1 SETNAME gateway-7"]);
 
     let mut bench = started(Config { protocol: Protocol::Resp2, ..config }, 256, 8);
@@ -87,7 +87,7 @@ fn a_name_goes_with_the_login_whatever_the_protocol() {
 fn buffers_of_any_size_carry_what_fits_and_a_command_follows() {
     for transmit in (16..200).step_by(4) {
         for ring in [1, 2, 3, 8] {
-            let mut bench = started(Config { eager: true, ..Config::default() }, transmit, ring);
+            let mut bench = started(Config { eager: true, ..Config::new(0) }, transmit, ring);
             bench.answer(HELLO);
             while !bench.connection.is_ready() {
                 assert!(bench.answer("+OK\r\n").is_empty(), "{transmit} {ring}");

@@ -124,7 +124,7 @@ fn a_reply_larger_than_the_buffer_is_skipped_and_reported() {
     // So is a push, and a login's answer counts even so.
     let push = format!(">1\r\n$300\r\n{}\r\n", "x".repeat(300));
     assert_eq!(bench.answer(&push), ["push the reply has 312 bytes, the receive buffer 256"]);
-    let mut bench = Bench::with(Config::default(), 32, 256, 8);
+    let mut bench = Bench::with(Config::new(0), 32, 256, 8);
     bench.update();
     bench.flush();
     let hello = format!("%1\r\n+modules\r\n${}\r\n{}\r\n", 200, "m".repeat(200));
@@ -134,7 +134,7 @@ fn a_reply_larger_than_the_buffer_is_skipped_and_reported() {
 
 #[test]
 fn full_buffers_push_back_and_nothing_is_lost() {
-    let mut bench = Bench::with(Config { set_info: false, ..Config::default() }, 64, 64, 3);
+    let mut bench = Bench::with(Config { set_info: false, ..Config::new(0) }, 64, 64, 3);
     bench.update();
     bench.flush();
     bench.answer(HELLO);
@@ -204,7 +204,7 @@ fn replies_in_single_bytes_cost_no_more_than_in_one_piece() {
 #[test]
 fn an_idle_connection_may_be_let_go() {
     let idle = Idle::Close(Duration::from_secs(60));
-    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
+    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::new(0) }, 256, 256, 8);
     bench.update();
     bench.flush();
     bench.answer(HELLO);
@@ -221,7 +221,7 @@ fn an_idle_connection_may_be_let_go() {
     bench.update();
     assert_eq!(bench.outputs(), [ended(CloseReason::Idle)]);
     // What the server keeps for it keeps it.
-    let mut bench = Bench::with(Config { idle, ..Config::default() }, 256, 256, 8);
+    let mut bench = Bench::with(Config { idle, ..Config::new(0) }, 256, 256, 8);
     bench.update();
     bench.flush();
     bench.answer(HELLO);
@@ -265,7 +265,7 @@ fn an_idle_connection_is_pinged_also_while_a_login_waits_for_its_turn() {
     let policy =
         RefreshPolicy { reauth_spread: Duration::from_secs(3000), ..RefreshPolicy::default() };
     let mut bench = Bench::new();
-    bench.manager = TokenManager::new(policy, [[0; 64]; 2]);
+    bench.manager = TokenManager::new(policy, Jitter::none(), [[0; 64]; 2]);
     bench.token("token-1");
     bench.update();
     bench.flush();

@@ -102,7 +102,7 @@ fn a_resp3_subscriber_logs_in_again_in_place() {
 /// A RESP2 connection that is logged in and subscribed to a channel.
 fn resp2_subscriber(replacement: Replacement) -> Bench {
     let config =
-        Config { protocol: Protocol::Resp2, set_info: false, replacement, ..Config::default() };
+        Config { protocol: Protocol::Resp2, set_info: false, replacement, ..Config::new(0) };
     let mut bench = Bench::with(config, 256, 256, 8);
     bench.update();
     bench.flush();
@@ -174,7 +174,7 @@ fn a_subscriber_that_retires_hands_out_what_was_under_way_and_its_subscriptions_
 #[test]
 fn a_subscriber_that_retires_waits_behind_what_it_has_said_before() {
     // No room for a PING.
-    let config = Config { set_info: false, replacement: Replacement::Overlap, ..Config::default() };
+    let config = Config { set_info: false, replacement: Replacement::Overlap, ..Config::new(0) };
     let mut bench = Bench::with(config, 256, 256, 1);
     bench.update();
     bench.flush();
@@ -308,7 +308,7 @@ fn a_confirmation_larger_than_the_buffer_is_a_confirmation() {
     let name = "n".repeat(300);
     for protocol in [Protocol::Resp3, Protocol::Resp2] {
         let mut bench =
-            Bench::with(Config { protocol, set_info: false, ..Config::default() }, 256, 1024, 8);
+            Bench::with(Config { protocol, set_info: false, ..Config::new(0) }, 256, 1024, 8);
         bench.update();
         bench.flush();
         let (hello, first) =
@@ -333,7 +333,7 @@ fn a_confirmation_larger_than_the_buffer_is_a_confirmation() {
 
 #[test]
 fn a_large_reply_before_a_subscription_is_a_reply() {
-    let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::default() };
+    let config = Config { protocol: Protocol::Resp2, set_info: false, ..Config::new(0) };
     let mut bench = Bench::with(config, 256, 256, 8);
     bench.update();
     bench.flush();

@@ -38,7 +38,7 @@ fn a_forgotten_login_that_is_refused_then_leaves_none_to_serve() {
 
 #[test]
 fn a_replacement_that_becomes_due_in_the_middle_of_a_drain_is_said_and_holds_nothing_up() {
-    let config = Config { replacement: Replacement::Overlap, ..Config::default() };
+    let config = Config { replacement: Replacement::Overlap, ..Config::new(0) };
     let mut bench = Bench::with(Config { set_info: false, ..config }, 256, 256, 8);
     bench.update();
     bench.flush();
@@ -69,7 +69,7 @@ fn a_replacement_that_becomes_due_in_the_middle_of_a_drain_is_said_and_holds_not
 #[test]
 fn a_connection_is_kept_until_its_replacement_is_there() {
     let replacement = Replacement::Overlap;
-    let config = Config { protocol: Protocol::Resp2, replacement, ..Config::default() };
+    let config = Config { protocol: Protocol::Resp2, replacement, ..Config::new(0) };
     let mut bench = Bench::with(Config { set_info: false, ..config }, 256, 256, 8);
     bench.update();
     bench.flush();
@@ -110,7 +110,7 @@ fn a_server_that_answers_a_command_and_does_not_take_the_rest_of_it_is_given_up(
 
 #[test]
 fn after_a_refused_login_the_next_one_is_due_in_time_whoever_looks() {
-    let config = Config { login_timeout: Duration::MAX, set_info: false, ..Config::default() };
+    let config = Config { login_timeout: Duration::MAX, set_info: false, ..Config::new(0) };
     let mut bench = Bench::with(config, 256, 256, 8);
     bench.update();
     bench.flush();
@@ -164,7 +164,7 @@ fn a_command_without_a_time_limit_forgets_no_ping() {
 #[test]
 fn no_choice_makes_a_hot_loop_of_idleness() {
     let idle = Idle::Keep(Duration::ZERO);
-    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
+    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::new(0) }, 256, 256, 8);
     bench.update();
     bench.flush();
     bench.heard.clear();
@@ -178,7 +178,7 @@ fn no_choice_makes_a_hot_loop_of_idleness() {
     bench.hears(&["PING"]);
     // It isn't let go before anybody could use it either.
     let idle = Idle::Close(Duration::ZERO);
-    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::default() }, 256, 256, 8);
+    let mut bench = Bench::with(Config { idle, set_info: false, ..Config::new(0) }, 256, 256, 8);
     bench.update();
     bench.flush();
     bench.answer(HELLO);
@@ -190,7 +190,7 @@ fn no_choice_makes_a_hot_loop_of_idleness() {
 fn an_answer_to_half_a_login_ends_the_connection() {
     let room = 24;
     for reply in ["+OK\r\n", LOADING] {
-        let config = Config { set_info: false, ..Config::default() };
+        let config = Config { set_info: false, ..Config::new(0) };
         let mut bench = Bench::with(config, 256, room, 8);
         bench.update();
         bench.flush();
@@ -206,7 +206,7 @@ fn an_answer_to_half_a_login_ends_the_connection() {
         assert_eq!(bench.answer_unsent(reply), [ended(CloseReason::Protocol)], "{reply}");
     }
     // Who is turned away at the door hears why.
-    let mut bench = Bench::with(Config::default(), 256, room, 8);
+    let mut bench = Bench::with(Config::new(0), 256, room, 8);
     bench.update();
     bench.connection.transmit();
     let error = LoginError::MaxClients;

@@ -30,8 +30,7 @@ fn after_an_outage_who_waits_has_a_token_within_the_longest_quick_wait() {
     for error in [TRANSIENT, CONFIGURATION, REFUSED] {
         for outage in OUTAGES {
             for seed in 0..20 {
-                let mut manager = manager(RefreshPolicy::default());
-                manager.seed(seed);
+                let mut manager = seeded(RefreshPolicy::default(), seed);
                 manager.set_demand(true);
                 let back = next_attempt(&mut manager, secs(outage), error);
                 let wait = back.since(secs(outage));
@@ -78,8 +77,7 @@ fn what_the_endpoint_asked_for_is_never_shortened() {
             max_attempts: 0,
             ..RetryPolicy::default()
         };
-        let mut manager = manager(RefreshPolicy { retry, ..RefreshPolicy::default() });
-        manager.seed(7);
+        let mut manager = seeded(RefreshPolicy { retry, ..RefreshPolicy::default() }, 7);
         manager.set_demand(true);
         let _ = manager.poll(secs(0));
         let kind = ErrorKind::Throttled(asked);

@@ -149,16 +149,18 @@ fn no_policy_asks_a_source_that_answers_more_than_128_times_in_a_life() {
     for ratio in [0, 1, 500_000, 1_000_000] {
         for bound in [Duration::ZERO, day / 2, day, 2 * day, Duration::MAX] {
             for (jitter, hint) in [(0, None), (100, None), (50, Some(Duration::ZERO))] {
-                let mut manager = manager(RefreshPolicy {
-                    expiration_refresh_ratio: Ratio::from_ppm(ratio).unwrap(),
-                    lower_refresh_bound: bound,
-                    refresh_jitter: Ratio::percent(jitter),
-                    reauth_lead: bound,
-                    token_floor: Duration::ZERO,
-                    failure_floor: Duration::ZERO,
-                    ..RefreshPolicy::default()
-                });
-                manager.seed(7);
+                let mut manager = seeded(
+                    RefreshPolicy {
+                        expiration_refresh_ratio: Ratio::from_ppm(ratio).unwrap(),
+                        lower_refresh_bound: bound,
+                        refresh_jitter: Ratio::percent(jitter),
+                        reauth_lead: bound,
+                        token_floor: Duration::ZERO,
+                        failure_floor: Duration::ZERO,
+                        ..RefreshPolicy::default()
+                    },
+                    7,
+                );
                 let (mut now, mut requests) = (secs(0), 0);
                 while now < secs(86_400) {
                     match manager.poll(now) {

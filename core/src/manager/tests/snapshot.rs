@@ -110,7 +110,7 @@ fn too_little_room_is_said() {
     let error = manager.snapshot(secs(0), ID, &mut [0; 10]).unwrap_err();
     assert_eq!((error.buffer, error.capacity), (Buffer::Snapshot, 10));
     manager.snapshot(secs(0), ID, &mut std::vec![0; error.needed]).unwrap().unwrap();
-    let mut small = TokenManager::new(bare(), [[0; 4]; 2]);
+    let mut small = TokenManager::new(bare(), Jitter::none(), [[0; 4]; 2]);
     let result = small.restore(&kept(), ID, ms(3), later(0));
     assert!(matches!(result, Err(SnapshotError::TooLarge(_))), "{result:?}");
     assert!(small.login(ms(3)).is_none());

@@ -129,7 +129,7 @@ fn a_life_is_the_shortest_that_anybody_says() {
 #[test]
 fn the_user_name_is_the_oid_unless_another_is_given() {
     let jwt = "h.eyJvaWQiOiIxMTExMTExMS0yMjIyLTMzMzMtNDQ0NC01NTU1NTU1NTU1NTUifQ.s";
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 128]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 128]; 2]);
     let token = Token::new(Secret::new(jwt)).with_expires_in(Duration::from_secs(60));
     manager.gets(secs(0), &token).unwrap();
     assert_eq!(manager.login(secs(0)).unwrap().user(), "11111111-2222-3333-4444-555555555555");
@@ -165,8 +165,7 @@ fn a_refresh_can_be_asked_for_but_not_below_the_floor() {
 #[test]
 fn jitter_only_brings_a_refresh_forward_and_differs_with_the_seed() {
     let due = |seed| {
-        let mut manager = manager(RefreshPolicy::default());
-        manager.seed(seed);
+        let mut manager = seeded(RefreshPolicy::default(), seed);
         manager.gets(secs(0), &token("t", 3_600_000)).unwrap();
         manager.next_deadline()
     };
@@ -330,7 +329,8 @@ fn extremes_of_time_do_not_overflow() {
 #[test]
 fn memory_is_wiped_and_nothing_shows_a_token() {
     let (mut one, mut two) = ([0; 64], [0; 64]);
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [&mut one[..], &mut two[..]]);
+    let mut manager =
+        TokenManager::new(RefreshPolicy::default(), Jitter::none(), [&mut one[..], &mut two[..]]);
     manager.gets(secs(0), &token("t0p-secret", 100_000)).unwrap();
     manager.gets(secs(9), &token("t0p-secret-2", 100_000)).unwrap();
     let login = manager.login(secs(9)).unwrap();

@@ -14,6 +14,7 @@ use redis_entraid_client::{
 use redis_entraid_core::connection::{CloseReason, Config, Output};
 use redis_entraid_core::drive::{NotNeeded, Refresh, Supervised};
 use redis_entraid_core::event::Event;
+use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::source::StaticToken;
@@ -43,7 +44,7 @@ pub(super) fn clients(shown: &mut Shown) {
         shown.value(&environment.source);
         shown.value(&environment.chosen);
     }
-    let exchange = Arc::new(CommandQueue::<Mutex<QueueState>>::new(&Config::default(), None));
+    let exchange = Arc::new(CommandQueue::<Mutex<QueueState>>::new(&Config::new(0), None));
     shown.value(&*exchange);
     shown.value(&QueueState::default());
     shown.value(&Handle::new(exchange.clone()));
@@ -61,7 +62,7 @@ pub(super) fn clients(shown: &mut Shown) {
     let policy = ReconnectPolicy::default();
     let workload = CommandWorkload::new(exchange.clone(), &Quiet);
     shown.value(&workload);
-    let mut supervisor: Supervisor<2> = Supervisor::new(policy, 1);
+    let mut supervisor: Supervisor<2> = Supervisor::new(policy, Jitter::new(1));
     shown.value(&supervisor.role(0, Instant::default()));
     shown.value(&supervisor.ended(0, CloseReason::ByServer));
     shown.value(&Handover::new(HandoverReason::Asked));
@@ -74,8 +75,8 @@ pub(super) fn clients(shown: &mut Shown) {
     let hub = Arc::new(SubscriptionHub::<Mutex<SubscriptionState>>::new(10));
     shown.value(&SubscriberWorkload::new(hub, &Quiet));
     shown.value(&Refresh::default());
-    shown.value(&Settings::new("cache"));
-    let (settings, source) = (Settings::new("cache"), StaticToken::new(token()));
+    shown.value(&Settings::new("cache", 7));
+    let (settings, source) = (Settings::new("cache", 7), StaticToken::new(token()));
     let (local, _) = LocalClient::new(settings, StdTimer(StdClock::new()), Nowhere, source, None);
     shown.value(&local);
     shown.value(&local.clone());

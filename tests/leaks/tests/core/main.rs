@@ -89,7 +89,7 @@ fn tokens(shown: &mut Shown) {
     let endpoint = Endpoint::new("cache", 1).with_progress(&progress);
     endpoint.reached("10.0.0.1");
     shown.value(&endpoint.peer().unwrap());
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2048]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 2048]; 2]);
     let action = manager.poll(NOW);
     shown.value(&action);
     if let Action::Fetch { request, .. } = action {
@@ -112,7 +112,7 @@ fn tokens(shown: &mut Shown) {
     let identity = Fingerprint::of(|feed| StaticToken::new(token()).identify(feed));
     shown.value(&identity);
     let kept = manager.snapshot(NOW, identity, &mut kept).unwrap().unwrap();
-    let mut restored = TokenManager::new(RefreshPolicy::default(), [[0; 512]; 2]);
+    let mut restored = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 512]; 2]);
     shown.error(&restored.restore(&kept[..100], identity, NOW, None).unwrap_err());
     shown.error(&restored.restore(kept, Fingerprint::new(), NOW, None).unwrap_err());
     shown.value(&restored.restore(kept, identity, NOW, None).unwrap());
@@ -124,12 +124,12 @@ fn tokens(shown: &mut Shown) {
     for (user, text) in [(None, SECRET), (Some("oid"), "white space abC8Q~the-client-secret")] {
         let mut token = Token::new(Secret::new(text)).with_expires_in(Duration::from_secs(60));
         token.user = user;
-        let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 16]; 2]);
+        let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 16]; 2]);
         shown.error(&manager.push(NOW, &token).unwrap_err());
         shown.value(&manager);
         shown.value(&manager.health(NOW));
     }
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 16]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 16]; 2]);
     shown.error(&manager.push(NOW, &token()).unwrap_err());
     shown.value(&Growable::<u8>::new(10, 100));
 }
@@ -235,9 +235,9 @@ impl SourceIo for NoHttp {
 }
 
 fn connections(shown: &mut Shown) {
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 2048]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 2048]; 2]);
     manager.push(NOW, &token()).unwrap();
-    let config = Config { name: ClientName::new("name"), ..Config::default() };
+    let config = Config { name: ClientName::new("name"), ..Config::new(0) };
     shown.value(&config);
     shown.value(&config.name.unwrap());
     // The login goes out in pieces, and is looked at in each.
@@ -300,7 +300,7 @@ fn plain(shown: &mut Shown) {
     shown.value(&Backoff { initial: zero, max: zero, multiplier: 2 });
     shown.value(&Ratio::percent(70));
     shown.value(&ReconnectPolicy::default());
-    shown.value(&Reconnect::new(ReconnectPolicy::default()));
+    shown.value(&Reconnect::new(ReconnectPolicy::default(), Jitter::none()));
     shown.value(&Dial::Now);
     let progress = Progress::new();
     shown.value(&progress);
@@ -372,10 +372,10 @@ fn plain(shown: &mut Shown) {
 
 /// A reply that doesn't fit.
 fn too_large(shown: &mut Shown) {
-    let mut manager = TokenManager::new(RefreshPolicy::default(), [[0; 64]; 2]);
+    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]);
     let token = Token::new(Secret::new("token")).with_user("oid");
     manager.push(NOW, &token.with_expires_in(Duration::from_secs(60))).unwrap();
-    let config = Config { set_info: false, ..Config::default() };
+    let config = Config { set_info: false, ..Config::new(0) };
     let mut connection = Connection::new(config, [0; 34], [0; 34], [Pending::default(); 4]);
     connection.update(NOW, &mut manager);
     while !connection.transmit().is_empty() {

@@ -51,7 +51,7 @@ impl World {
             set_info: false,
             // What is kept is kept by commands here: tokens are what this is about.
             idle: Idle::Keep(Duration::from_secs(30 * 86_400)),
-            ..Config::default()
+            ..Config::new(0)
         };
         let ring = [Pending::default(); 4];
         state.connection = Some(Connection::new(config, [0; 128], [0; 128], ring));

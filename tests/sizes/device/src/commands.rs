@@ -43,7 +43,7 @@ pub fn connection(
     transmit: &'static mut [u8],
     ring: &'static mut [Pending],
 ) -> Redis {
-    Connection::new(black_box(Config::default()), receive, transmit, ring)
+    Connection::new(black_box(Config::new(0)), receive, transmit, ring)
 }
 
 /// Runs all of it, with all memory static. `more` bytes of that are the buffers of `tokens`.
@@ -121,7 +121,7 @@ fn login_again(
     let now = due(manager, now);
     tokens(manager, now, number).then_some(())?;
     let login = manager.login(now)?;
-    let id = Config::default().id;
+    let id = Config::new(0).id;
     Some(manager.reauth_at(id, login.expires_at()).max(now))
 }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use redis_entraid_core::json;
 use redis_entraid_core::manager::{Action, Refreshed, TokenManager};
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::SourceError;
 use redis_entraid_core::time::{Instant, UnixTime};
@@ -43,8 +43,8 @@ pub const BOOT: UnixTime = UnixTime(1_795_300_000);
 
 /// A manager that was told the time.
 pub fn manager(slots: [&'static mut [u8]; 2]) -> Manager {
-    let mut manager = TokenManager::new(RefreshPolicy::default(), slots);
-    manager.seed(black_box(7));
+    let jitter = Jitter::new(black_box(7));
+    let mut manager = TokenManager::new(RefreshPolicy::default(), jitter, slots);
     manager.unix_time(Instant::default(), black_box(BOOT));
     manager
 }
