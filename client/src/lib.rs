@@ -31,6 +31,8 @@ mod handle;
 mod local;
 mod lock;
 mod nodes;
+#[cfg(feature = "pem")]
+mod pem;
 mod recent;
 mod subscriptions;
 mod workload;
@@ -48,6 +50,8 @@ pub use handle::Handle;
 pub use local::{EventHook, LocalClient, PushHook, Settings, Subscriber, WeakClient};
 pub use lock::Lock;
 pub use nodes::{NodeAddress, Nodes, RedirectingHandle};
+#[cfg(feature = "pem")]
+pub use pem::roots_from_pem;
 pub use subscriptions::{
     Delivery, Message, Reader, SubscriberConnection, SubscriptionHub, SubscriptionState,
 };

@@ -6,8 +6,8 @@ use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, OnceLock};
 
 use chain::Incomplete;
+use redis_entraid_client::roots_from_pem;
 use rustls::client::WebPkiServerVerifier;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -52,18 +52,11 @@ impl Roots {
     /// # Errors
     /// [`ConfigError::Roots`] if there is none, or one that can't be read.
     pub fn pem(pem: &[u8]) -> core::result::Result<Self, ConfigError> {
-        let unreadable = |error: &dyn ToString| ConfigError::Roots(error.to_string());
         let mut store = RootCertStore::empty();
-        let mut certificates = Vec::new();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| unreadable(&error))?.into_owned();
-            store.add(certificate.clone()).map_err(|error| unreadable(&error))?;
-            certificates.push(certificate);
-        }
-        if certificates.is_empty() {
-            return Err(ConfigError::Roots("there is no certificate in it".to_owned()));
-        }
-        Ok(Self::Certificates(certificates.into()))
+        let known = |certificate: CertificateDer<'static>| {
+            store.add(certificate.clone()).map(|()| certificate)
+        };
+        Ok(Self::Certificates(roots_from_pem(pem, known)?.into()))
     }
 
     /// Reads the platform's roots anew, for all of this process that trust

@@ -2,15 +2,13 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
-use redis_entraid_client::ConfigError;
+use redis_entraid_client::{ConfigError, roots_from_pem};
 use redis_entraid_core::transport::{
     self, ConnectErrorKind, Connector, Endpoint, Stage, TransportUser, Wearing,
 };
-use redis_entraid_tls::pki_types::pem::PemObject;
-use redis_entraid_tls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use redis_entraid_tls::pki_types::{TrustAnchor, UnixTime};
 use redis_entraid_tls::rand_core::{CryptoRng, Error as RngError, RngCore};
 use redis_entraid_tls::{self as tls, AZURE, Buffers, Config, Halves, RECORDS_IN, Tls, anchor};
 use wasip2::clocks::wall_clock;
@@ -36,17 +34,8 @@ impl Roots {
     /// # Errors
     /// [`ConfigError::Roots`] if there is none, or one that can't be read.
     pub fn pem(pem: &[u8]) -> Result<Self, ConfigError> {
-        let unreadable = |error: &dyn fmt::Display| ConfigError::Roots(alloc::format!("{error}"));
-        let mut roots = Vec::new();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| unreadable(&error))?;
-            let root = anchor(&certificate).map_err(|error| unreadable(&error))?;
-            roots.push(root.to_owned());
-        }
-        match roots.is_empty() {
-            true => Err(ConfigError::Roots("there is no certificate in it".into())),
-            false => Ok(Self(roots)),
-        }
+        roots_from_pem(pem, |certificate| anchor(&certificate).map(|root| root.to_owned()))
+            .map(Self)
     }
 }
 
