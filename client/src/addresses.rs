@@ -166,7 +166,7 @@ impl<E: fmt::Display> fmt::Display for Unreached<E> {
             match missed {
                 Missed::Failed(error) => error.fmt(f)?,
                 Missed::Unanswered(unanswered) => unanswered.fmt(f)?,
-                Missed::Untried => f.write_str("not tried, for want of time")?,
+                Missed::Untried => f.write_str("not tried: out of time")?,
             }
         }
         Ok(())

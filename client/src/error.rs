@@ -153,7 +153,7 @@ impl fmt::Display for Error {
                 match (reason, cause) {
                     (Some(reason), Some(cause)) => write!(f, "{reason} ({cause})")?,
                     (Some(reason), None) => reason.fmt(f)?,
-                    (None, _) => f.write_str("the command took too long")?,
+                    (None, _) => f.write_str("the command timed out")?,
                 }
                 f.write_str(match outcome {
                     Outcome::NotSent => "; the command was not sent",
@@ -172,7 +172,7 @@ impl fmt::Display for Error {
             Self::StateLost => f.write_str(
                 "the transaction or the WATCH is gone; the command was not executed, begin again",
             ),
-            Self::Closed => f.write_str("the task behind it has ended"),
+            Self::Closed => f.write_str("the client's background task has ended"),
             Self::Refused(error) => error.fmt(f),
             Self::TooLarge(error) => error.fmt(f),
             Self::ReplyTooLarge(error) => error.fmt(f),

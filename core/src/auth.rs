@@ -222,8 +222,7 @@ impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WrongPass => {
-                "WRONGPASS: no access policy assignment for this object id, or the token is not \
-                for Azure Managed Redis or has ended; the user name is the object id of the \
+                "WRONGPASS: no access policy assignment for this object id, or the token is not for Azure Managed Redis or has expired; the user name is the object id of the \
                 enterprise application or managed identity, not its client id; see \
                 https://learn.microsoft.com/azure/redis/entra-for-authentication"
             }
@@ -231,12 +230,12 @@ impl fmt::Display for LoginError {
                 "WRONGPASS: the token is for another service; the scope has to be \
                 https://redis.azure.com/.default"
             }
-            Self::NoPerm => "NOPERM: this identity may not log in like this",
-            Self::Unavailable => "the server can't log anybody in at the moment",
-            Self::MaxClients => "the server has too many clients",
-            Self::Denied => "DENIED: the server takes no connections from here",
+            Self::NoPerm => "NOPERM: this identity is not allowed to log in",
+            Self::Unavailable => "the server can't check logins now",
+            Self::MaxClients => "the server has too many clients (maxclients)",
+            Self::Denied => "DENIED: the server accepts no connections from here",
             Self::Other(code) => return write!(f, "{}: the login was refused", code.as_str()),
-            Self::Unexpected => "the server's answer is none to a login",
+            Self::Unexpected => "unexpected reply to the login",
         })
     }
 }

@@ -59,18 +59,18 @@ impl fmt::Display for CloseReason {
             Self::Closed => "the connection was closed",
             Self::LoginTimeout => "the server didn't answer the login in time",
             Self::Refused(error) => return error.fmt(f),
-            Self::LoginExpired => "the token ended and no newer one came in time",
+            Self::LoginExpired => "the token expired before a newer one came",
             Self::TransactionOpen => {
-                "the token ended while a transaction was open: send EXEC or DISCARD sooner"
+                "the token expired while a transaction was open: send EXEC or DISCARD sooner"
             }
-            Self::LoginLost => "the server has forgotten the login (NOAUTH)",
+            Self::LoginLost => "the server lost the login (NOAUTH)",
             Self::SessionUnknown => {
                 "the server's answer to EXEC or DISCARD doesn't say whether the transaction is over"
             }
             Self::TokenReplaced => "the token was replaced while it was being sent",
-            Self::Unresponsive => "the server doesn't answer",
-            Self::Protocol => "what the server sent is not RESP, or not a reply to anything",
-            Self::Replaced => "another connection takes its place",
+            Self::Unresponsive => "the server does not respond",
+            Self::Protocol => "protocol error: invalid RESP, or a reply to no command",
+            Self::Replaced => "replaced by another connection",
             Self::Idle => "the connection was idle",
         })
     }
@@ -129,12 +129,12 @@ impl From<std::io::ErrorKind> for TransportFailure {
 impl fmt::Display for TransportFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unknown => "the host doesn't say how",
-            Self::Reset => "it was reset, by the server or on the way",
-            Self::Truncated => "it ended in the middle",
-            Self::TimedOut => "nobody acknowledged what was sent",
-            Self::Alert => "the server ended it with a TLS alert",
-            Self::BadRecord => "a TLS record was damaged or forged",
+            Self::Unknown => "for an unknown reason",
+            Self::Reset => "connection reset",
+            Self::Truncated => "unexpected end of stream",
+            Self::TimedOut => "timed out, no acknowledgement",
+            Self::Alert => "TLS alert",
+            Self::BadRecord => "bad TLS record",
         })
     }
 }

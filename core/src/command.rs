@@ -113,17 +113,16 @@ impl fmt::Display for CommandRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "a command needs at least one word",
-            Self::Login => "AUTH, HELLO and RESET are the connection's own: it logs in by itself",
-            Self::Replies => "MONITOR, SYNC, PSYNC and CLIENT REPLY would end the replies",
-            Self::Subscription => "there can be no subscription here: make a subscriber",
-            Self::Subscriber => "with RESP2 a subscriber takes no other commands",
+            Self::Login => "AUTH, HELLO and RESET are not allowed: the connection logs in by itself",
+            Self::Replies => "MONITOR, SYNC, PSYNC and CLIENT REPLY are not allowed: they end the replies",
+            Self::Subscription => "subscriptions are not possible here: use a subscriber",
+            Self::Subscriber => "with RESP2, a subscriber can send no other commands",
             Self::Shared => {
                 "MULTI without EXEC and WATCH need a connection that isn't shared: send MULTI to \
                 EXEC as one pipeline, or use a client without clones"
             }
             Self::Blocking => {
-                "it would block for longer than a login can wait: give it a shorter time and repeat \
-                it, XREAD with an id instead of $"
+                "it blocks for longer than a login can wait: use a shorter timeout and repeat it, XREAD with an id instead of $"
             }
         })
     }

@@ -118,7 +118,12 @@ impl fmt::Display for Event {
                 next_in.as_secs()
             ),
             Self::SameToken { generation, next_in } => {
-                write!(f, "token {} given out again, next in {} s", generation.0, next_in.as_secs())
+                write!(
+                    f,
+                    "the source returned token {} again, next in {} s",
+                    generation.0,
+                    next_in.as_secs()
+                )
             }
             Self::FetchFailed { error, next_in } => {
                 write!(f, "no token: {error}; next attempt in {} ms", millis(*next_in))
@@ -130,7 +135,7 @@ impl fmt::Display for Event {
                 write!(f, "logged in again with token {}", generation.0)
             }
             Self::Rejected { generation, error, serving } => {
-                let then = if *serving { ", serving on by the earlier login" } else { "" };
+                let then = if *serving { ", still logged in with the earlier one" } else { "" };
                 write!(f, "token {} refused: {error}{then}", generation.0)
             }
             Self::ReplacementDue { ends_in } => {

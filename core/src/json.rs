@@ -58,7 +58,7 @@ impl fmt::Display for JsonError {
         match self {
             Self::Syntax { at } => write!(f, "not a JSON object, at byte {at}"),
             Self::TooDeep => write!(f, "JSON nested deeper than {MAX_DEPTH}"),
-            Self::Incomplete => f.write_str("JSON ends too early"),
+            Self::Incomplete => f.write_str("JSON is truncated"),
         }
     }
 }

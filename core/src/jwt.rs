@@ -136,9 +136,9 @@ impl Claim {
 impl fmt::Display for JwtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Parts => f.write_str("not a JWT of three parts"),
+            Self::Parts => f.write_str("not a JWT: it needs three parts"),
             Self::Base64 => f.write_str("the JWT's payload is not unpadded base64url"),
-            Self::Json(error) => write!(f, "the JWT's payload: {error}"),
+            Self::Json(error) => write!(f, "the JWT's payload is invalid: {error}"),
             Self::Duplicate(claim) => write!(f, "the JWT has two claims {}", claim.name()),
             Self::Malformed(claim) => write!(f, "the JWT's claim {} is malformed", claim.name()),
         }

@@ -92,7 +92,7 @@ impl CapacityError {
 impl fmt::Display for CapacityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { buffer, needed, capacity } = self;
-        write!(f, "{} buffer too small: {needed} bytes needed, {capacity} there", buffer.name())
+        write!(f, "{} buffer too small: {needed} bytes needed, {capacity} available", buffer.name())
     }
 }
 

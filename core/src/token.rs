@@ -161,15 +161,18 @@ impl fmt::Display for TokenError {
         match self {
             Self::NotText => f.write_str("the token is empty or not visible ASCII"),
             Self::Unreadable(error) => {
-                write!(f, "can't tell the user name ({error}); configure the identity's object id")
+                write!(
+                    f,
+                    "can't read the user name from the token ({error}); configure the identity's object id"
+                )
             }
             Self::NoUser => {
                 f.write_str("the token has no oid claim; configure the identity's object id")
             }
             Self::NoLifetime => f.write_str(
-                "the token came without expires_in and there is no clock to read exp by",
+                "the token has no expires_in, and there is no wall clock to read exp by",
             ),
-            Self::Expired => f.write_str("the token had expired before it came; check the clocks"),
+            Self::Expired => f.write_str("the token had expired when it came; check the clocks"),
             Self::Capacity(error) => error.fmt(f),
         }
     }

@@ -258,12 +258,10 @@ impl Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.stage {
-            Stage::Dial => "nobody answered",
-            Stage::Name => "the name was not resolved",
-            Stage::Tcp => "nobody answered by TCP",
-            Stage::Tls => {
-                "TCP is up, but nobody answered the TLS handshake (does this port speak TLS?)"
-            }
+            Stage::Dial => "no answer",
+            Stage::Name => "no answer from DNS",
+            Stage::Tcp => "no answer to the TCP connection",
+            Stage::Tls => "no answer to the TLS handshake (does this port speak TLS?)",
         })?;
         let tenths = millis(self.waited) / 100;
         write!(f, " within {}.{} s", tenths / 10, tenths % 10)
@@ -363,14 +361,18 @@ mod tests {
         let progress = Progress::new();
         let endpoint = Endpoint::new("cache", PORT).with_progress(&progress);
         let said = || endpoint.unanswered(Duration::from_millis(10_049));
-        assert_eq!(said().to_string(), "nobody answered within 10.0 s");
+        assert_eq!(said().to_string(), "no answer within 10.0 s");
         for (stage, kind, text) in [
-            (Stage::Name, ConnectErrorKind::Name, "the name was not resolved within 10.0 s"),
-            (Stage::Tcp, ConnectErrorKind::Unreachable, "nobody answered by TCP within 10.0 s"),
+            (Stage::Name, ConnectErrorKind::Name, "no answer from DNS within 10.0 s"),
+            (
+                Stage::Tcp,
+                ConnectErrorKind::Unreachable,
+                "no answer to the TCP connection within 10.0 s",
+            ),
             (
                 Stage::Tls,
                 ConnectErrorKind::Unreachable,
-                "TCP is up, but nobody answered the TLS handshake (does this port speak TLS?) \
+                "no answer to the TLS handshake (does this port speak TLS?) \
                 within 10.0 s",
             ),
         ] {

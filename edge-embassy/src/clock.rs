@@ -32,7 +32,7 @@ pub struct TooEarly;
 
 impl fmt::Display for TooEarly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this time is before the program was built: see where it comes from")
+        f.write_str("this time is before the program was built: check its source")
     }
 }
 

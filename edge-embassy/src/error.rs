@@ -86,13 +86,13 @@ impl fmt::Display for Error {
             Self::Refused(refused) => refused.fmt(f),
             Self::TooLarge(error) => error.fmt(f),
             Self::ReplyTooLarge { size, capacity } => {
-                write!(f, "the reply has {size} bytes, the buffer {capacity}")
+                write!(f, "the reply of {size} bytes exceeds the buffer of {capacity}")
             }
             Self::Server(error) => error.fmt(f),
             Self::Lost { outcome, reason } => {
                 match reason {
                     Some(reason) => reason.fmt(f)?,
-                    None => f.write_str("the command took too long")?,
+                    None => f.write_str("the command timed out")?,
                 }
                 f.write_str(match outcome {
                     Outcome::NotSent => "; the command was not sent",
@@ -103,7 +103,7 @@ impl fmt::Display for Error {
             Self::Unavailable { cause: Some(cause) } => {
                 write!(f, "there is no connection: {cause}")
             }
-            Self::Busy => f.write_str("other commands took all the time"),
+            Self::Busy => f.write_str("timed out behind other commands"),
             Self::Closed => f.write_str("the runner has ended"),
         }
     }

@@ -71,9 +71,9 @@ where
         request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
     ) -> Result<(), Self::Error> {
-        let url = Url::parse(request.url).ok_or(Error::Request("the URL can't be read"))?;
+        let url = Url::parse(request.url).ok_or(Error::Request("the URL is invalid"))?;
         if url.secure != self.secure {
-            return Err(Error::Request("this client is for the other one of http and https"));
+            return Err(Error::Request("the URL's scheme (http or https) is not this client's"));
         }
         if !url.secure && request.route != Route::LinkLocal {
             return Err(Error::Request("only https is allowed over the network"));
@@ -83,7 +83,7 @@ where
         let is_line = |text: &str| text.bytes().all(|byte| !byte.is_ascii_control());
         if !request.headers.iter().all(|(name, value)| is_line(name) && is_line(value)) {
             return Err(Error::Request(
-                "a header value has a control character in it: a secret that ends in a line feed?",
+                "a header value has a control character: a secret that ends in a line feed?",
             ));
         }
         let exchange = HttpExchange { request, url, head: self.head, response };
@@ -192,8 +192,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
         match self {
             Self::Connect(error) => error.fmt(f),
             Self::Io => f.write_str("the connection broke"),
-            Self::NoHttp => f.write_str("what came is no HTTP/1.1"),
-            Self::Head => f.write_str("the buffer for the head of a response is too small"),
+            Self::NoHttp => f.write_str("the response is not HTTP/1.1"),
+            Self::Head => f.write_str("the buffer for response headers is too small"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
             Self::Unsupported => IoFailure::Unsupported.fmt(f),

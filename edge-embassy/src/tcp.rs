@@ -170,11 +170,11 @@ pub enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Name => "the name can't be looked up",
+            Self::Name => "DNS lookup failed",
             Self::Dial(tcp::ConnectError::InvalidState) => "the socket is in use",
-            Self::Dial(tcp::ConnectError::ConnectionReset) => "the server refuses the connection",
-            Self::Dial(tcp::ConnectError::TimedOut) => "the server doesn't answer",
-            Self::Dial(tcp::ConnectError::NoRoute) => "there is no way to the server",
+            Self::Dial(tcp::ConnectError::ConnectionReset) => "connection refused",
+            Self::Dial(tcp::ConnectError::TimedOut) => "the server does not respond",
+            Self::Dial(tcp::ConnectError::NoRoute) => "no route to the server",
         })
     }
 }

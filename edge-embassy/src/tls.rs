@@ -158,7 +158,7 @@ impl<E: fmt::Display> fmt::Display for TlsError<E> {
         match self {
             Self::Transport(error) => error.fmt(f),
             Self::Time => f.write_str(
-                "nobody has set the wall clock, and certificates can't be judged without (set it \
+                "the wall clock is not set: without it no certificate can be verified (set it \
                 from SNTP, or from the Date of a trusted token endpoint)",
             ),
             Self::Tls(error) => write!(f, "{error} ({})", error.advice()),

@@ -168,12 +168,12 @@ fn a_problem_that_has_passed_is_none_any_more() {
 #[test]
 fn a_server_that_cant_show_who_it_is_never_sees_a_token() {
     for (chain, why) in [
-        ("other-name", "the certificate is for another name"),
-        ("other-root", "a signature in the certificate chain is wrong"),
+        ("other-name", "the certificate is not for this host name"),
+        ("other-root", "invalid signature in the certificate chain"),
         ("expired", "the certificate has expired"),
         ("not-yet-valid", "the certificate is not valid yet"),
-        ("leaf-as-authority", "a certificate was issued by somebody who is no authority"),
-        ("client-only", "the certificate is for other uses"),
+        ("leaf-as-authority", "a certificate's issuer is not a CA"),
+        ("client-only", "the certificate is not for TLS servers"),
     ] {
         on_board(chain, 3600, |board| async move {
             let client = board.client_of(board.source(true), |config| {

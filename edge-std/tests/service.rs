@@ -193,6 +193,6 @@ async fn readiness_does_not_flap_through_six_logins_and_ends_when_the_server_fre
     assert!(frozen.elapsed() >= reply - Duration::from_millis(100), "no reply was overdue yet");
     assert_eq!(redis.health().reconnects, 0);
     let problem = redis.problem().expect("it says why it is not ready");
-    assert_eq!(problem.to_string(), "the server doesn't answer");
+    assert_eq!(problem.to_string(), "the server does not respond");
     commands.await.unwrap();
 }

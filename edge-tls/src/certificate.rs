@@ -73,24 +73,24 @@ impl CertificateError {
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Name => "the certificate is for another name",
+            Self::Name => "the certificate is not for this host name",
             Self::Expired => "the certificate has expired",
             Self::NotYetValid => "the certificate is not valid yet",
-            Self::UnknownIssuer => "the certificate is from nobody who is trusted",
+            Self::UnknownIssuer => "the certificate's issuer is not trusted (unknown CA)",
             Self::Incomplete => "the certificate chain is incomplete: its issuer was not sent",
-            Self::Signature => "a signature in the certificate chain is wrong",
-            Self::NotAnAuthority => "a certificate was issued by somebody who is no authority",
-            Self::Authority => "the server's certificate is that of an authority",
-            Self::PathLength => "there are too many authorities between certificate and root",
-            Self::NameConstraint => "the certificate has a name that its issuer may not give",
-            Self::Usage => "the certificate is for other uses",
-            Self::Unsupported => "the certificate uses what is not understood here",
+            Self::Signature => "invalid signature in the certificate chain",
+            Self::NotAnAuthority => "a certificate's issuer is not a CA",
+            Self::Authority => "the server's certificate is a CA certificate",
+            Self::PathLength => "the certificate chain is too long",
+            Self::NameConstraint => "the certificate violates its issuer's name constraints",
+            Self::Usage => "the certificate is not for TLS servers",
+            Self::Unsupported => "the certificate uses an unsupported feature",
             Self::Malformed => "the certificate is malformed",
-            Self::None => "the server has no certificate",
+            Self::None => "the server sent no certificate",
             Self::TooMany => "the server sent more than eight certificates",
             Self::TooComplex => "the certificate chain is too complex",
-            Self::Proof => "the server could not show that the certificate is its own",
-            Self::Scheme => "the server's proof does not fit its certificate",
+            Self::Proof => "the server's handshake signature is invalid",
+            Self::Scheme => "the server's signature scheme does not fit its certificate",
         })
     }
 }

@@ -98,31 +98,31 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name => f.write_str("the server's name is neither a host name nor an address"),
+            Self::Name => f.write_str("the server name is neither a host name nor an IP address"),
             Self::NoRoots => f.write_str("there is no root certificate"),
             Self::Buffer(least) => {
-                write!(f, "the buffer for outgoing records has less than {least} bytes")
+                write!(f, "the buffer for outgoing records needs at least {least} bytes")
             }
-            Self::Used => f.write_str("these halves have served a connection already"),
+            Self::Used => f.write_str("these halves were already used for a connection"),
             Self::Transport(kind) => write!(f, "the transport failed: {kind:?}"),
-            Self::Truncated => f.write_str("the transport ended in the middle"),
+            Self::Truncated => f.write_str("unexpected end of the transport"),
             Self::Closed => f.write_str("the server has closed the connection"),
-            Self::Abandoned => f.write_str("a write was given up halfway"),
+            Self::Abandoned => f.write_str("a write was cancelled halfway"),
             Self::Refused(alert) => write!(f, "the server refused with TLS alert {alert}"),
             Self::Alert => f.write_str("the server ended the connection with an alert"),
             Self::Certificate(error) => error.fmt(f),
-            Self::Unverified => f.write_str("the server has not shown who it is"),
+            Self::Unverified => f.write_str("the server did not prove its identity"),
             Self::TooLong { record, buffer } => {
-                write!(f, "a record of {record} bytes for a buffer of {buffer}")
+                write!(f, "a record of {record} bytes exceeds the buffer of {buffer}")
             }
-            Self::Forged => f.write_str("a record is forged or damaged"),
-            Self::KeyUpdate => f.write_str("the server wants new keys"),
-            Self::Fragmented => f.write_str("a handshake message came in pieces"),
-            Self::Violation(Violation::InTheClear) => f.write_str("a record came in the clear"),
-            Self::Violation(Violation::Record) => f.write_str("a record that can't be here"),
-            Self::Violation(Violation::Message) => f.write_str("a message that can't be here"),
-            Self::Violation(Violation::Hello) => f.write_str("the server's hello is unusable"),
-            Self::WornOut => f.write_str("the keys are worn out"),
+            Self::Forged => f.write_str("bad record (bad_record_mac)"),
+            Self::KeyUpdate => f.write_str("the server sent KeyUpdate, which is not supported"),
+            Self::Fragmented => f.write_str("fragmented handshake messages are not supported"),
+            Self::Violation(Violation::InTheClear) => f.write_str("unexpected unencrypted record"),
+            Self::Violation(Violation::Record) => f.write_str("unexpected record"),
+            Self::Violation(Violation::Message) => f.write_str("unexpected handshake message"),
+            Self::Violation(Violation::Hello) => f.write_str("invalid ServerHello"),
+            Self::WornOut => f.write_str("the keys have reached their record limit"),
         }
     }
 }

@@ -126,15 +126,15 @@ fn the_limit_of_all_holds_and_the_error_names_what_happened_to_each() {
     assert_eq!((now, tried.len()), (600, 4));
     assert_eq!(
         unreached.to_string(),
-        "::1: refused, 10.0.0.1: nobody answered by TCP within 0.6 s, \
-        10.0.0.2: nobody answered by TCP within 0.3 s, ::2: nobody answered by TCP within 0.0 s"
+        "::1: refused, 10.0.0.1: no answer to the TCP connection within 0.6 s, \
+        10.0.0.2: no answer to the TCP connection within 0.3 s, ::2: no answer to the TCP connection within 0.0 s"
     );
     let source = unreached.source().and_then(|error| error.downcast_ref());
     assert_eq!(source, Some(&Refused("refused")));
     // There was no time for one of them.
     let (now, won, _) = reached(200, &[("10.0.0.1", Silent), ("10.0.0.2", Silent)]);
-    let expected = "10.0.0.1: nobody answered by TCP within 0.2 s, \
-                    10.0.0.2: not tried, for want of time";
+    let expected = "10.0.0.1: no answer to the TCP connection within 0.2 s, \
+                    10.0.0.2: not tried: out of time";
     assert_eq!((now, won.unwrap_err().to_string()), (200, expected.into()));
 }
 

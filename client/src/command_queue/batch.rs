@@ -123,7 +123,7 @@ impl From<Failure> for Error {
             Failure::StateLost => Self::StateLost,
             Failure::NoLogin => Self::Server(ServerError {
                 code: "NOAUTH".into(),
-                message: "the server has forgotten the login; the command was not sent".into(),
+                message: "the server lost the login; the command was not sent".into(),
             }),
             Failure::ReplyTooLarge(error) => Self::ReplyTooLarge(error),
             Failure::TooLarge(error) => Self::TooLarge(error),

@@ -49,7 +49,7 @@ impl fmt::Display for CommandError {
             Self::Lost(lost) => {
                 match lost.reason {
                     Some(reason) => reason.fmt(f)?,
-                    None => f.write_str("the command took too long")?,
+                    None => f.write_str("the command timed out")?,
                 }
                 f.write_str(match lost.outcome {
                     Outcome::NotSent => "; the command was not sent",
@@ -57,7 +57,7 @@ impl fmt::Display for CommandError {
                 })
             }
             Self::Unavailable => f.write_str("there is no connection"),
-            Self::Busy => f.write_str("other commands took all the time, or all the room"),
+            Self::Busy => f.write_str("the command queue is full"),
             Self::Closed => f.write_str("the command queue is closed"),
         }
     }

@@ -48,7 +48,7 @@ pub struct ReplyTooLarge {
 impl fmt::Display for ReplyTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { size, capacity } = self;
-        write!(f, "the reply has {size} bytes, the receive buffer {capacity}")
+        write!(f, "the reply of {size} bytes exceeds the receive buffer of {capacity}")
     }
 }
 
@@ -102,7 +102,7 @@ pub enum SubmitError {
 impl fmt::Display for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.write_str("the connection can't take a command at the moment"),
+            Self::Full => f.write_str("the connection can't take a command now"),
             Self::Refused(refused) => refused.fmt(f),
             Self::TooLarge(error) => error.fmt(f),
             Self::Ended => f.write_str("the connection has ended"),

@@ -87,10 +87,10 @@ pub enum SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Version => "the snapshot is of another version",
+            Self::Version => "the snapshot has another version",
             Self::Damaged => "the snapshot is damaged",
-            Self::OtherIdentity => "the snapshot is of another identity",
-            Self::Expired => "the snapshot's token has ended",
+            Self::OtherIdentity => "the snapshot is for another identity",
+            Self::Expired => "the snapshot's token has expired",
             Self::TooLarge(error) => return error.fmt(f),
         })
     }

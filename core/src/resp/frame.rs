@@ -54,7 +54,7 @@ pub struct RespError;
 
 impl fmt::Display for RespError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("what the server sent is not RESP")
+        f.write_str("the server sent invalid RESP")
     }
 }
 

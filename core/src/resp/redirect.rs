@@ -78,9 +78,9 @@ impl fmt::Display for Redirect<'_> {
                 write!(f, "slot {} is at {}:{}", node.slot, node.address, node.port)
             }
             Self::Ask(node) => {
-                write!(f, "slot {} is going to {}:{}", node.slot, node.address, node.port)
+                write!(f, "slot {} is migrating to {}:{}", node.slot, node.address, node.port)
             }
-            Self::TryAgain => f.write_str("keys are being moved, try again"),
+            Self::TryAgain => f.write_str("keys are migrating, try again"),
             Self::ClusterDown => f.write_str("the cluster is down"),
         }
     }

@@ -83,7 +83,7 @@ pub enum SourceError {
 impl SourceError {
     /// The driver passed an input that the last step didn't ask for.
     pub const ORDER: Self =
-        Self::Other { kind: ErrorKind::Configuration, what: "an answer that no step asked for" };
+        Self::Other { kind: ErrorKind::Configuration, what: "a response to no request" };
 
     /// What decides when the next attempt is made.
     pub const fn kind(&self) -> ErrorKind {
@@ -157,7 +157,7 @@ const fn entra_advice(code: u32) -> Option<&'static str> {
         7_000_112 => "the application is disabled in this tenant",
         90_002 => "no such tenant: check AZURE_TENANT_ID, and the cloud (AZURE_AUTHORITY_HOST)",
         90_038 | 900_382 | 900_432 => "the tenant is in another cloud: set AZURE_AUTHORITY_HOST",
-        9_001_023 => "client credentials need a tenant: `common` and `consumers` don't do",
+        9_001_023 => "client credentials need a tenant, not `common` or `consumers`",
         700_027 | 50_012 => "the certificate isn't registered with the application",
         500_133 | 700_024 => "the assertion isn't valid at this time: check this machine's clock",
         700_213 | 70_021 => "no federated credential of the application matches the assertion",
@@ -177,13 +177,13 @@ impl fmt::Display for SourceError {
             Self::Io(failure) => failure.fmt(f)?,
             Self::TimedOut => f.write_str("the token request timed out")?,
             Self::Refused { status, error, code, .. } => {
-                write!(f, "the token endpoint refused: {status} {}", error.name())?;
+                write!(f, "the token endpoint refused: HTTP {status} {}", error.name())?;
                 if let Some(code) = code {
                     write!(f, " (AADSTS{code})")?;
                 }
             }
-            Self::Json(error) => write!(f, "the token response can't be read: {error}")?,
-            Self::WebPage => f.write_str("a web page came instead of a token")?,
+            Self::Json(error) => write!(f, "can't parse the token response: {error}")?,
+            Self::WebPage => f.write_str("the token endpoint sent a web page, not a token")?,
             Self::NoToken => f.write_str("the token response has no usable access_token")?,
             Self::Token(error) => error.fmt(f)?,
             Self::Config(error) => error.fmt(f)?,

@@ -110,11 +110,11 @@ impl fmt::Display for IoFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "can't connect to the token endpoint",
-            Self::Tls => "no trusted TLS to the token endpoint",
+            Self::Tls => "TLS to the token endpoint failed",
             Self::Io => "the connection to the token endpoint broke",
-            Self::Request => "the token endpoint's URL can't be used",
-            Self::NotFound => "no such file or key",
-            Self::Unsupported => "this host has no files or keys",
+            Self::Request => "the token endpoint's URL is invalid",
+            Self::NotFound => "the file or the key was not found",
+            Self::Unsupported => "this host can't read files or sign",
             Self::TooLarge(error) => return error.fmt(f),
         })
     }

@@ -154,7 +154,7 @@ async fn the_error_says_what_happened_at_each_address() {
     assert_eq!((kind, error.kind()), (ConnectErrorKind::Unreachable, ErrorKind::ConnectionRefused));
     let text = error.to_string();
     let expected = "127.0.0.1: Connection refused (os error 111), \
-                    127.0.0.1: nobody answered by TCP within 0.";
+                    127.0.0.1: no answer to the TCP connection within 0.";
     assert!(text.starts_with(expected), "{text}");
     // Nobody has said anything.
     let (kind, error) = connect(&soon(), [hole.address]).await.unwrap_err();
@@ -178,7 +178,7 @@ async fn the_limit_of_a_client_ends_its_dial_with_the_addresses_in_the_error() {
         .await
         .unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("127.0.0.1: nobody answered by TCP within 0.3 s"), "{text}");
+    assert!(text.contains("127.0.0.1: no answer to the TCP connection within 0.3 s"), "{text}");
 }
 
 #[cfg(all(feature = "http", feature = "tls"))]
@@ -201,7 +201,7 @@ async fn a_token_service_that_answers_nobody_is_named_with_its_addresses() {
     let mut http = crate::http::Http::new(crate::Roots::default());
     let error = http.http(&request, &mut response).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("127.0.0.1: nobody answered by TCP within 0."), "{text}");
+    assert!(text.contains("127.0.0.1: no answer to the TCP connection within 0."), "{text}");
     let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Error>());
     assert_eq!(cause.map(Error::kind), Some(ErrorKind::TimedOut));
 }

@@ -168,10 +168,10 @@ fn with_p256_alone_it_logs_in_again() {
 #[test]
 fn a_server_that_cant_show_who_it_is_never_sees_a_token() {
     for (chain, why) in [
-        ("other-name", "the certificate is for another name"),
-        ("other-root", "a signature in the certificate chain is wrong"),
+        ("other-name", "the certificate is not for this host name"),
+        ("other-root", "invalid signature in the certificate chain"),
         ("expired", "the certificate has expired"),
-        ("leaf-as-authority", "a certificate was issued by somebody who is no authority"),
+        ("leaf-as-authority", "a certificate's issuer is not a CA"),
     ] {
         let emulator = emulator(chain, 3600);
         let words = ["seed=2", "seconds=300", "readings=1"];

@@ -51,6 +51,6 @@ impl IoError for Problem {
     }
 
     fn unsupported() -> Self {
-        Self::new("unsupported", "this host has no files or keys")
+        Self::new("unsupported", "this host can't read files or sign")
     }
 }

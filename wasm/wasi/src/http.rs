@@ -36,7 +36,9 @@ impl Http {
         answer: &FutureIncomingResponse,
     ) -> Result<(), Error> {
         {
-            let stream = sink.write().map_err(|()| Error::Request("there is no body to write"))?;
+            let stream = sink
+                .write()
+                .map_err(|()| Error::Request("the host gave no request body to write"))?;
             while !body.is_empty() {
                 match stream.check_write() {
                     Ok(0) if answer.subscribe().ready() => return Ok(()),
@@ -95,7 +97,7 @@ impl SourceIo for Http {
         request: &Request<'_>,
         response: &mut ResponseWriter<'_>,
     ) -> Result<(), Error> {
-        let url = Url::parse(request.url).ok_or(Error::Request("the URL can't be read"))?;
+        let url = Url::parse(request.url).ok_or(Error::Request("the URL is invalid"))?;
         if !url.secure && request.route != Route::LinkLocal {
             return Err(Error::Request("only https is allowed over the network"));
         }
@@ -109,7 +111,7 @@ impl SourceIo for Http {
         let headers = Fields::from_list(&lines);
         // Among them may be the secret of an identity endpoint.
         lines.iter_mut().for_each(|(_, value)| value.zeroize());
-        let headers = headers.map_err(|_| Error::Request("a header can't be sent"))?;
+        let headers = headers.map_err(|_| Error::Request("a header of the request is invalid"))?;
         let outgoing = OutgoingRequest::new(headers);
         let method = match request.method {
             Verb::Post => Method::Post,
@@ -121,9 +123,11 @@ impl SourceIo for Http {
             && outgoing.set_authority(Some(url.authority)).is_ok()
             && outgoing.set_path_with_query(Some(url.path)).is_ok();
         if !set {
-            return Err(Error::Request("the URL can't be used"));
+            return Err(Error::Request("the URL is invalid"));
         }
-        let body = outgoing.body().map_err(|()| Error::Request("there is no body to write"))?;
+        let body = outgoing
+            .body()
+            .map_err(|()| Error::Request("the host gave no request body to write"))?;
         let answer = handle(outgoing, None).map_err(Error::Host)?;
         // An endpoint may answer before it has read the request, and then not read it: what it says is
         // worth more than that.
@@ -157,11 +161,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(ErrorCode::HttpRequestDenied) => f.write_str(
-                "this component may not send requests there: Spin wants an entry in \
-                allowed_outbound_hosts",
+                "this component is not allowed to send requests there: add the endpoint to Spin's allowed_outbound_hosts",
             ),
             Self::Host(code) => f.write_str(reason(code)),
-            Self::Body => f.write_str("the response broke off"),
+            Self::Body => f.write_str("the response is incomplete"),
             Self::Request(what) => f.write_str(what),
             Self::TooLarge(error) => error.fmt(f),
             Self::Unsupported => IoFailure::Unsupported.fmt(f),
@@ -173,24 +176,24 @@ impl fmt::Display for Error {
 const fn reason(code: &ErrorCode) -> &'static str {
     use ErrorCode::*;
     match code {
-        DnsTimeout | DnsError(_) => "the name of the endpoint can't be looked up",
+        DnsTimeout | DnsError(_) => "DNS lookup of the endpoint failed",
         DestinationNotFound
         | DestinationUnavailable
         | DestinationIpProhibited
         | DestinationIpUnroutable => "the endpoint can't be reached from here",
-        ConnectionRefused => "the endpoint refuses connections",
+        ConnectionRefused => "connection refused by the endpoint",
         ConnectionTimeout
         | ConnectionReadTimeout
         | ConnectionWriteTimeout
-        | HttpResponseTimeout => "the endpoint is silent",
-        ConnectionTerminated | HttpResponseIncomplete => "the endpoint broke off",
+        | HttpResponseTimeout => "the endpoint timed out",
+        ConnectionTerminated | HttpResponseIncomplete => "the endpoint closed the connection early",
         TlsProtocolError | TlsAlertReceived(_) => "TLS with the endpoint failed",
         TlsCertificateError => {
             "the endpoint's certificate is not trusted: the roots are the host's, not this component's"
         }
         ConfigurationError => "the host is not set up to send requests",
         InternalError(_) => "the host failed",
-        _ => "the host couldn't make anything of the request, or of its answer",
+        _ => "the host rejected the request or the response",
     }
 }
 

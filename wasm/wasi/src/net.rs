@@ -150,19 +150,17 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(code) => {
-                write!(f, "the name can't be looked up ({})", code.name())?;
+                write!(f, "DNS lookup failed ({})", code.name())?;
                 if matches!(code, ErrorCode::AccessDenied | ErrorCode::PermanentResolverFailure) {
                     f.write_str(
-                        ": does it exist, and may this component look names up? wasmtime wants -S \
-                        allow-ip-name-lookup",
+                        ": check that the name exists, and run wasmtime with -S allow-ip-name-lookup",
                     )?;
                 }
                 Ok(())
             }
             Self::Unreached(unreached) if self.is_denied() => write!(
                 f,
-                "this component may not connect there ({unreached}): wasmtime wants -S \
-                inherit-network, Spin an entry in allowed_outbound_hosts"
+                "this component is not allowed to connect there ({unreached}): run wasmtime with -S inherit-network, or add the server to Spin's allowed_outbound_hosts"
             ),
             Self::Unreached(unreached) => write!(f, "the server can't be reached ({unreached})"),
         }

@@ -122,7 +122,7 @@ fn a_source_reads_files_and_has_its_hosts_key_sign() {
 fn what_a_host_does_not_have_is_an_error_of_its_configuration() {
     let mut nothing = Script(Vec::new());
     let error = fetched(&mut InFile("/token"), &mut nothing);
-    assert!(error.contains("this host has no files or keys"), "{error}");
+    assert!(error.contains("this host can't read files or sign"), "{error}");
     let error = fetched(&mut Signs(Span::EMPTY), &mut nothing);
     assert!(error.contains("the identity needs random bytes"), "{error}");
 }
@@ -147,7 +147,7 @@ fn what_a_chain_has_found_it_keeps_even_if_it_fails_later() {
     assert_eq!(fetched(&mut chain, &mut Host), "file.token");
     // The other one is another identity: nobody changes who he is for a moment's failure.
     let error = fetched(&mut chain, &mut Script(Vec::new()));
-    assert!(error.contains("this host has no files or keys"), "{error}");
+    assert!(error.contains("this host can't read files or sign"), "{error}");
 }
 
 #[test]
