@@ -134,7 +134,7 @@ pub struct Unreached<E>(Vec<(SocketAddr, Missed<E>)>);
 pub enum Missed<E> {
     /// It was tried and failed.
     Failed(E),
-    /// Nobody has answered there.
+    /// No answer.
     Unanswered(Unanswered),
     /// There was no time to try it.
     Untried,

@@ -1,4 +1,4 @@
-//! The side of whoever drives the connection.
+//! The connection's side of the queue.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,7 +37,7 @@ pub struct QueueDemand {
 pub enum Ended {
     /// Nor on another one: there are no handles left.
     NotNeeded,
-    /// Something was left open on it that is nobody's. It has to be closed.
+    /// A transaction or `WATCH` was left open by a handle that has gone. Close the connection.
     Abandoned,
     /// It leads to the wrong server: it is to [retire](redis_entraid_core::connection::Connection::retire), and
     /// another one to be made.
@@ -132,13 +132,13 @@ impl<L: Lock<QueueState>> CommandDispatcher<L> {
         self.exchange.submit(cx, now, &mut self.wakers, submit)
     }
 
-    /// Takes what came of the commands: to be given all outputs of a turn, so that who waits is
+    /// Takes the outcomes of commands: pass all outputs of one turn, so that waiting callers are
     /// woken when all is there.
     pub fn deliver(&mut self) -> Deliveries<'_, L> {
         Deliveries(self.exchange.deliver(&mut self.wakers))
     }
 
-    /// Who waits, and who comes, hears `error` from now on.
+    /// Waiting and later callers get `error` from now on.
     pub fn end(&self, error: &Error) {
         self.exchange.end(error);
     }

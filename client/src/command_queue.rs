@@ -150,7 +150,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
         self.change(|state| state.leave(slot));
     }
 
-    /// Nobody waits for the batch any more.
+    /// The caller of the batch has gone.
     pub(super) fn withdraw(&self, ticket: Ticket) {
         self.change(|state| state.withdraw(ticket));
     }
@@ -354,25 +354,25 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
         result
     }
 
-    /// Opens the slots for a series of replies. Who waits for one is woken when that is over.
+    /// Opens the slots for a series of replies. Their callers are woken at the end of it.
     pub(super) fn deliver<'e>(&'e self, wakers: &'e mut Vec<Waker>) -> Delivery<'e, L> {
         Delivery { state: Some(self.lock()), wakers }
     }
 
-    /// Ends for ever: who waits, and who comes, hears `error`.
+    /// Ends for ever: waiting and later callers get `error`.
     pub fn end(&self, error: &Error) {
         let wakers = self.lock().end(error);
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
-/// Nobody's slot.
+/// No slot.
 const NOWHERE: u32 = u32::MAX;
 
 /// The slots, open for replies.
 pub(super) struct Delivery<'e, L: Lock<QueueState> + 'e> {
     state: Option<L::Guard<'e>>,
-    /// Who is to be woken when the lock is free again.
+    /// The tasks to wake when the lock is free again.
     wakers: &'e mut Vec<Waker>,
 }
 
@@ -428,7 +428,7 @@ impl<L: Lock<QueueState>> Drop for Delivery<'_, L> {
     }
 }
 
-/// Wakes who waits, if somebody does. Not to be called with a lock held.
+/// Wakes the waiting task, if there is one. Don't call it with a lock held.
 pub fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();

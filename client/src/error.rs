@@ -258,7 +258,7 @@ impl fmt::Display for ServerError {
 /// What an error keeps for a person.
 pub type Details = Box<dyn StdError + Send + Sync>;
 
-/// The same for an error that several are told.
+/// The same for an error that several callers get.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 /// There is no connection to a server.
@@ -309,7 +309,7 @@ pub enum ConfigError {
     Roots(String),
 }
 
-/// Why a source gave no token: what it comes to, and the details for a person.
+/// Why a source gave no token: its kind, and the details for a person.
 #[derive(Debug)]
 pub struct FetchError {
     reason: SourceError,
@@ -338,7 +338,7 @@ impl FetchError {
         self.reason
     }
 
-    /// What it comes to, and the details.
+    /// The kind of error, and the details.
     pub fn new(reason: SourceError, details: impl Into<Details>) -> Self {
         Self { reason, details: Some(details.into()) }
     }

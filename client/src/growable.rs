@@ -6,7 +6,7 @@ use core::fmt;
 use redis_entraid_core::storage::Storage;
 use redis_entraid_core::zeroize::{DefaultIsZeroes, optimization_barrier};
 
-/// Storage on the heap that grows by itself, up to a limit, and shrinks when it is told to. It is
+/// Storage on the heap that grows by itself, up to a limit, and shrinks on request. It is
 /// wiped when it moves or ends.
 pub struct Growable<T: DefaultIsZeroes> {
     items: Vec<T>,

@@ -6,7 +6,7 @@ use core::ops::DerefMut;
 /// Lends something to one at a time: a `RefCell` where there is one thread, a `Mutex` where there
 /// are several.
 pub trait Lock<T> {
-    /// As long as it lives, nobody else has it.
+    /// Exclusive access, as long as it lives.
     type Guard<'g>: DerefMut<Target = T>
     where
         Self: 'g;

@@ -77,8 +77,8 @@ impl<L: Lock<QueueState>> Nodes<L> {
     /// A handle on the connection to `node`. If there is none, `start` keeps one
     /// for the exchange that it is given, and dialed when there is a command: nodes come and go.
     ///
-    /// When the client's own connection has been made anew, so are those to nodes: what has ended the
-    /// one may have been a failover, which leaves others open that nobody answers on any more.
+    /// When the client's own connection was dialed again, so are those to nodes: what has ended the
+    /// one may have been a failover, which leaves the others open without a server behind them.
     pub fn handle(
         nodes: &impl Lock<Self>,
         node: &NodeAddress,
@@ -143,7 +143,7 @@ pub struct RedirectingHandle<L: Lock<QueueState>> {
 /// Where a command has to go, by its reply.
 #[derive(Debug, PartialEq, Eq)]
 enum Goal {
-    /// Where it was: somebody else is there by now.
+    /// Its address before: another server is there by now.
     Here,
     /// To the client's own connection.
     Home,
@@ -170,8 +170,8 @@ impl<L: Lock<QueueState>> RedirectingHandle<L> {
     /// Executes a command as [`Handle::execute`] does, and once more at the node that a `MOVED`
     /// names. `visit` gives a handle there, as [`Nodes`] has it; without it, the `MOVED` is the reply.
     ///
-    /// A `MOVED` to where the connection leads already means that somebody else is there by now: it is
-    /// made anew for the command, and again if that doesn't help, but then ever later. A node that can't
+    /// A `MOVED` to the connection's own address means that another server is there by now: it is
+    /// dialed again for the command, and again if that doesn't help, each time later. A node that can't
     /// be reached may be gone: as long as the command may wait, it is asked for at home again.
     ///
     /// # Errors

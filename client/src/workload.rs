@@ -23,7 +23,7 @@ pub trait Reporter {
     /// Calls `use_it` with what is dialed.
     fn endpoint<T>(&self, use_it: impl FnOnce(&Endpoint<'_>) -> T) -> T;
 
-    /// Something happened to a connection: the status is to take it in, and users are to be told.
+    /// Something happened to a connection: update the status, and tell users.
     fn observe(&self, now: Instant, event: &Event);
 
     /// The server sent something unasked. No lock is held.

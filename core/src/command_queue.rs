@@ -1,6 +1,6 @@
 //! A command queue in lent memory: the commands of many tasks on one connection, without an allocator.
 //!
-//! A task [enters](CommandQueue::enter) a command and [polls](CommandQueue::poll) for its reply; whoever
+//! A task [enters](CommandQueue::enter) a command and [polls](CommandQueue::poll) for its reply; what
 //! drives the connection [submits](CommandQueue::submit) what waits, and hands over
 //! [what comes of it](CommandQueue::output). Nothing is woken inside: after each call, without a lock, wake
 //! what [`next_waker`](CommandQueue::next_waker) returns.
@@ -183,7 +183,7 @@ impl<'m> CommandQueue<'m> {
     /// `args` are those that it was entered with. Poll it at its [`deadline`](Self::deadline), too.
     ///
     /// # Errors
-    /// [`CommandError`]. The ticket is of no use then, nor when there was a reply.
+    /// [`CommandError`]. The ticket is used up then, as it is with a reply.
     pub fn poll(
         &mut self,
         now: Instant,
@@ -245,7 +245,7 @@ impl<'m> CommandQueue<'m> {
         slot.map_or_else(Instant::default, CommandSlot::deadline)
     }
 
-    /// Nobody waits for a command any more. If it was not submitted, it never will be; else it may be
+    /// The caller of a command has gone. If the command was not submitted, it never will be; else it may be
     /// executed, and its reply is dropped when it comes.
     pub fn withdraw(&mut self, ticket: &Ticket) {
         let Some(slot) = find(self.slots, ticket.number) else { return };

@@ -29,7 +29,7 @@
 //!     if connection.is_ready() {
 //!         connection.submit(now, 7, args!["GET", "greeting"]).unwrap();
 //!     }
-//!     // Write what there is ...
+//!     // Write what it has to send ...
 //!     let bytes = connection.transmit();
 //!     let (len, answer) = (bytes.len(), server(bytes));
 //!     connection.sent(len);

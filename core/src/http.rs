@@ -78,7 +78,7 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// The way that it may take.
     pub route: Route,
-    /// When the answer is of no use any more. Who drives the request gives it up then; a client
+    /// The deadline of the answer. The driver of the request abandons it then; a client
     /// may set its own timeouts by it.
     pub deadline: Instant,
 }
@@ -266,7 +266,7 @@ pub struct Response<'a> {
     retry_after: Option<RetryAfter>,
     /// The server's clock, from `Date` (RFC 9110 section 6.6.1).
     pub date: Option<UnixTime>,
-    /// The head says where the body ends. Else it ends with the connection, and nobody knows
+    /// The head says where the body ends. Else it ends with the connection, and it is unknown
     /// whether that was its end.
     pub has_length: bool,
     /// The value of `WWW-Authenticate`, if there was one (RFC 9110 section 11.6.1).

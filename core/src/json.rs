@@ -136,7 +136,7 @@ impl Scanner {
     /// which is all of them if there is no member.
     ///
     /// # Errors
-    /// [`JsonError`] if the text can't be a JSON object; the scanner is of no use then.
+    /// [`JsonError`] if the text is not a JSON object; drop the scanner then.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(usize, Option<Member>), JsonError> {
         let mut used = 0;
         while let Some(&byte) = piece.get(used) {

@@ -245,7 +245,7 @@ fn cut(text: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Decoded bytes of a piece; a multiple of three, so that a piece is whole groups of base64.
 const PIECE: usize = 96;
 
-/// A base64url text, of which any span of the decoded bytes can be had.
+/// A base64url text that decodes any span of its bytes.
 struct Payload<'a>(&'a [u8]);
 
 impl<'a> Payload<'a> {

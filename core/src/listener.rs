@@ -19,7 +19,7 @@ use crate::resp::{Arg, ErrorReply};
 ///
 /// let mut listener = Listener::new(&[(Topic::Channel, "orders")]);
 /// listener.connected();
-/// // There is a connection: it is told what is wanted.
+/// // There is a connection: it subscribes to what is wanted.
 /// let mut told = None;
 /// listener.submit(&mut |tag, args| Ok(told = Some((tag, args.len()))), &mut |_| {});
 /// let (tag, _) = told.unwrap();
@@ -48,9 +48,9 @@ pub struct Listener<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Trust {
     Yes,
-    /// It has ended one by itself: when it has answered what it was told, it is told all again.
+    /// It has ended one by itself: all subscriptions are sent again, behind the answers to those in flight.
     Ended,
-    /// It has forgotten the login, and perhaps all else: with the next one it is told all again.
+    /// It has lost the login, and perhaps all subscriptions: all are sent again with the next login.
     Forgotten,
     /// It has not answered one in time: the state is unknown.
     Silent,
@@ -60,7 +60,7 @@ enum Trust {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum ListenerEvent<'a> {
-    /// Somebody published something.
+    /// A message was published.
     Message(Message<'a>),
     /// All subscriptions are there, on a new connection or once more. What was published before,
     /// since the last one was lost for example, is missing; from here on nothing is. A program that

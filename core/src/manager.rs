@@ -111,7 +111,7 @@ pub struct TokenManager<M: Storage<u8>> {
     failure: Option<Failure>,
     /// A newer token than this one is wanted, whatever the schedule says.
     wanted_after: Option<Generation>,
-    /// Somebody waits for a token.
+    /// A caller waits for a token.
     demand: bool,
     rejections_in_a_row: u32,
     /// Both clocks, when they were last seen to agree.

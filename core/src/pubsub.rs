@@ -17,7 +17,7 @@ use crate::resp::Value;
 /// Something about subscriptions: with RESP3 a push, with RESP2 an array.
 #[derive(Clone, Copy, Debug)]
 pub enum Notice<'a> {
-    /// Somebody published something.
+    /// A message was published.
     Message(Message<'a>),
     /// A subscription began or ended.
     Confirmation(Confirmation<'a>),

@@ -40,7 +40,7 @@
 //! let Due::Login(attempt) = schedule.poll(until, &manager, Can::Login) else { unreachable!() };
 //! schedule.sent(until, attempt);
 //!
-//! // The server can't log anybody in at the moment: the first login serves on, and it is tried again.
+//! // The server can't check logins now: the first login stays valid, and the next attempt follows later.
 //! let login = manager.get(attempt.generation).unwrap();
 //! if let Err(error) = my_client(login.user(), login.expose()) {
 //!     schedule.refused(until, error, &mut manager);

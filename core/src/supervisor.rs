@@ -19,7 +19,7 @@
 //! supervisor.dialed(0);
 //! assert_eq!(supervisor.role(0, now), Role::Serve);
 //!
-//! // TLS has to begin anew: another connection is made, and gets commands when the old one has ended.
+//! // TLS needs new keys: another connection is made, and takes commands when the old one has ended.
 //! supervisor.hand_over(Handover::new(HandoverReason::Rekey));
 //! supervisor.update(now, true, Demand::None);
 //! assert!(matches!(supervisor.role(1, now), Role::Dial(_)));
@@ -126,7 +126,7 @@ impl<const N: usize> Supervisor<N> {
         self
     }
 
-    /// Compares what is wanted with what there is. Call it when `demand` or the tokens have changed,
+    /// Compares the wanted state with the actual one. Call it when `demand` or the tokens have changed,
     /// after each other call that changes something, and at [`next_deadline`](Self::next_deadline).
     /// More often is harmless. `has_token` is
     /// [`is_worth_a_login`](TokenManager::is_worth_a_login).

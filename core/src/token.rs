@@ -4,7 +4,7 @@
 //! use core::time::Duration;
 //! use redis_entraid_core::{secret::Secret, token::Token};
 //!
-//! // A token that isn't a JWT works too, if somebody says whose it is.
+//! // A token that isn't a JWT works too, if the user name is given.
 //! let token = Token::new(Secret::new("opaque"))
 //!     .with_user("0f8fad5b-d9cb-469f-a165-70867728950e")
 //!     .with_expires_in(Duration::from_secs(3599));

@@ -104,7 +104,7 @@ impl<'a> Endpoint<'a> {
         self.progress.map_or(0, |progress| progress.turn.next().into())
     }
 
-    /// Which IP address was reached last, if the connector has said so.
+    /// The IP address that was reached last, if the connector reported it.
     pub fn peer(&self) -> Option<IpText> {
         self.progress?.peer.get()
     }

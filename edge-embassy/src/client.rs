@@ -80,7 +80,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, a command that still waits for its turn is never sent. One that was
-    /// sent may be executed. Nobody else gets its reply.
+    /// sent may be executed. Its reply is dropped.
     pub async fn command<'r>(
         &self,
         args: &[Arg<'_>],

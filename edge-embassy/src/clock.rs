@@ -13,7 +13,7 @@ use redis_entraid_core::time::{self, Clock, Instant, UnixTime};
 
 /// embassy's clock, and a wall clock beside it: for a `static`.
 ///
-/// The wall clock is unknown until somebody [sets](Self::set) it: from SNTP, from a clock chip, or
+/// The wall clock is unknown until it is [set](Self::set): from SNTP, from a clock chip, or
 /// from the `Date` of a token endpoint that is trusted (see [`Http`](crate::Http)). Schedules do
 /// without it; TLS can't. Up to four clients may share it.
 pub struct EmbassyClock {

@@ -118,7 +118,7 @@ impl core::error::Error for Error {}
 pub enum Problem {
     /// There is no token.
     Token(SourceError),
-    /// Nobody has set the wall clock, without which no certificate can be judged.
+    /// The wall clock is not set: without it no certificate can be verified.
     Clock,
     /// The server can't be reached, or not trusted. The event hook hears the details.
     Connect(ConnectErrorKind),

@@ -6,7 +6,7 @@ use core::mem::take;
 use redis_entraid_core::secret::wipe;
 use redis_entraid_core::storage::Storage;
 
-/// Where the memory is while nobody has it.
+/// The memory, while it is not lent.
 pub(crate) type Home<T> = Cell<&'static mut [T]>;
 
 /// Memory that goes home when it is dropped.

@@ -40,7 +40,7 @@ pub use config::{Config, EventHook};
 pub use error::{Error, Problem, ServerError};
 pub use http::Http;
 pub use listening::{Listen, ListenerHook, Listening};
-/// The core that this host drives. It has a name of its own, so that whoever imports everything
+/// The core that this host drives. It has a name of its own, so that a glob import
 /// keeps the language's `core`:
 ///
 /// ```no_run

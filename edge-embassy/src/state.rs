@@ -55,7 +55,7 @@ impl ClientState {
         self.state.lock(|state| use_it(&mut state.borrow_mut()))
     }
 
-    /// Uses the queue, and wakes then who is to be woken.
+    /// Uses the queue, and wakes the tasks that it names.
     fn queue<T>(&self, use_it: impl FnOnce(&mut CommandQueue<'static>) -> T) -> T {
         let result = self.with(|state| use_it(&mut state.queue));
         self.wake();
@@ -170,7 +170,7 @@ impl ClientState {
         });
     }
 
-    /// Takes in what there is to do.
+    /// Receives a command, or a change of state.
     pub(crate) fn plan<T>(&self, change: impl FnOnce(&mut Agenda) -> T) -> T {
         self.with(|state| change(&mut state.agenda))
     }

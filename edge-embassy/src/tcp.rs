@@ -163,7 +163,7 @@ impl Connector for Tcp<'_> {
 pub enum ConnectError {
     /// The name can't be looked up.
     Name,
-    /// Nobody answers there.
+    /// No answer.
     Dial(tcp::ConnectError),
 }
 

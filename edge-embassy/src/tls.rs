@@ -145,11 +145,11 @@ impl<R: CryptoRngCore, S: TransportUser> TransportUser for Secured<'_, R, S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsError<E> {
-    /// Nobody was reached.
+    /// There is no TCP connection.
     Transport(E),
     /// The wall clock is not set.
     Time,
-    /// Somebody was reached, but TLS failed.
+    /// The TLS handshake failed.
     Tls(tls::Error),
 }
 

@@ -53,7 +53,7 @@ impl Health {
         }
     }
 
-    /// Why there is no token that lives, if the source has said so.
+    /// Why there is no valid token, if that is known.
     fn no_token(&self) -> Option<Problem> {
         let token = self.token?;
         let lives = token.expires_in.is_some_and(|left| !left.is_zero());

@@ -357,7 +357,7 @@ fn commands<C: Connect>(
     }
 }
 
-/// Tells who waits when the task ends in whatever way, as when its runtime is shut down before it
+/// Tells waiting callers when the task ends in any way, as when its runtime is shut down before it
 /// has begun.
 struct End(Arc<CommandQueue>);
 

@@ -16,7 +16,7 @@ pub trait Connect: Send + Sync + 'static {
     /// Dials `endpoint` and makes sure that its `server_name` is there.
     ///
     /// # Errors
-    /// [`ConnectError`] with what it comes to.
+    /// [`ConnectError`] with its kind.
     ///
     /// # Cancel safety
     /// The future may be dropped at any time.

@@ -84,7 +84,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
         Self { dialer, status, id, supervised, places, waiting, changed: true, done }
     }
 
-    /// Keeps a connection until nobody needs one.
+    /// Keeps a connection until none is needed.
     pub(crate) async fn run(mut self: Box<Self>) {
         let mut news = self.status.identity.news();
         loop {

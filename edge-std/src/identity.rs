@@ -27,7 +27,7 @@ pub(crate) type EventHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// One identity and its token, shared by all who log in with it.
 ///
-/// A task fetches the token, and the next one in good time, for as long as a clone of this lives.
+/// A task fetches the token, and each next one before it expires, as long as a clone of this lives.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), redis_entraid::Error> {
@@ -134,7 +134,7 @@ impl Identity {
     }
 }
 
-/// Somebody waits for a token, until this is dropped.
+/// A caller waits for a token, until this is dropped.
 pub(crate) struct Waiting(Arc<Shared>);
 
 impl Drop for Waiting {

@@ -93,7 +93,7 @@ async fn connect(
     Ok(stream)
 }
 
-/// What it comes to that no address was reached.
+/// The kind of error of a name with no reachable address.
 fn failed(unreached: Unreached<Error>) -> Failed {
     let denied = unreached.addresses().all(|(_, missed)| match missed {
         Missed::Failed(error) => error.kind() == ErrorKind::PermissionDenied,

@@ -34,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
         Self { stream: Box::pin(stream), connection, unflushed: false }
     }
 
-    /// Writes what there is. Says whether it wrote any.
+    /// Writes what is queued. Returns whether it wrote anything.
     pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let mut progress = false;
         while let bytes @ [_, ..] = self.connection.transmit() {

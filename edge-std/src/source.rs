@@ -54,7 +54,7 @@ pub trait TokenSource: Send + 'static {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Request<'a> {
-    /// When the token is of no use any more, and what else a source of the core is told.
+    /// The deadline of the token, and the other inputs of a source of the core.
     pub start: Start,
     /// A client for HTTP and HTTPS that trusts what this client was configured to trust.
     #[cfg(feature = "http")]

@@ -27,13 +27,13 @@ pub(crate) struct Status {
     status: Mutex<ConnectionStatus>,
     /// How far the last dial has come, and where.
     progress: Progress,
-    /// Changes with what who waits for the first connection is to see.
+    /// Changes when callers that wait for the first connection have to look.
     changed: Notify,
     /// How many wait for it, and whether that can't help.
     starting: AtomicU32,
     is_hopeless: AtomicBool,
     is_over: AtomicBool,
-    /// Why the connection breaks, until it is told.
+    /// Why the connection broke, until it is reported.
     cause: Mutex<Option<Cause>>,
 }
 
@@ -121,7 +121,7 @@ impl Status {
         }
     }
 
-    /// Waits until nobody dials any more.
+    /// Waits until dialing has ended.
     pub(crate) async fn ended(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -133,13 +133,13 @@ impl Status {
         }
     }
 
-    /// Nobody dials any more.
+    /// Dialing has ended.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
         self.changed.notify_waiters();
     }
 
-    /// Notes why there is no token, if there is none and the source has said so.
+    /// Records why there is no token, if that is known.
     pub(crate) fn note_missing_token(&self) {
         if self.identity.manager().login(TokioClock.now()).is_none()
             && let Some(error) = self.identity.problem()

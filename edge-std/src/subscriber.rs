@@ -16,7 +16,7 @@ use crate::engine::{Dialer, Engine};
 use crate::error::Error;
 use crate::status::Status;
 
-/// Where who reads and the task meet.
+/// Shared by the reader and the task.
 type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<SubscriptionState>>;
 
 /// Is told what is published, and stays subscribed through all that happens to its connection.
@@ -110,7 +110,7 @@ impl fmt::Debug for Subscriber {
     }
 }
 
-/// Tells who reads when the task ends in whatever way.
+/// Tells the reader when the task ends in any way.
 struct End(Arc<SubscriptionHub>);
 
 impl Drop for End {

@@ -28,7 +28,7 @@ pub(crate) fn is_alert(error: &Error) -> bool {
     matches!(error, Some(rustls::Error::AlertReceived(_)))
 }
 
-/// Which certificate authorities are trusted. There is no way to trust anybody, but by a
+/// The certificate authorities to trust. Verification can't be turned off, but by a
 /// configuration of one's own.
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -59,7 +59,7 @@ impl Roots {
         Ok(Self::Certificates(roots_from_pem(pem, known)?.into()))
     }
 
-    /// Reads the platform's roots anew, for all of this process that trust
+    /// Reads the platform's roots again, for all connections of this process that trust
     /// [`Platform`](Self::Platform): a long-lived one should call this when the machine's store was
     /// updated. Connections that are there stay; the next ones are verified by the new roots.
     ///
@@ -100,7 +100,7 @@ async fn platform() -> Result<Arc<ClientConfig>> {
     Ok(config)
 }
 
-/// Reads the platform's roots, where that holds nobody up: it is hundreds of files at some places, and
+/// Reads the platform's roots, in a thread that may block: they are hundreds of files on some systems, and
 /// on a network at others.
 async fn read_platform() -> Result<Arc<ClientConfig>> {
     let read = tokio::task::spawn_blocking(|| {

@@ -60,7 +60,7 @@ impl<'a, R: Read, W: Write> Tls<'a, R, W> {
 }
 
 impl<'a, R: Read, W: Write> Tls<'a, R, W, Aes256GcmSha384> {
-    /// Connects with TLS_AES_256_GCM_SHA384, for those who are told to.
+    /// Connects with TLS_AES_256_GCM_SHA384, where policy demands it.
     ///
     /// # Errors
     /// Nothing secret has been sent, and nothing may be.
@@ -153,7 +153,7 @@ fn offer<'c>(config: &Config<'c>, name: &ServerName<'_>) -> TlsConfig<'c> {
     if cfg!(feature = "rsa") { offer.enable_rsa_signatures() } else { offer }
 }
 
-/// What an error of embedded-tls comes to. The guard and the verifier know better, if it was them.
+/// Maps an error of embedded-tls. The guard and the verifier have better ones, if it was theirs.
 fn settle(shared: &Shared, error: &TlsError) -> Error {
     let error = match error {
         TlsError::HandshakeAborted(_, alert) => Error::Refused(*alert as u8),

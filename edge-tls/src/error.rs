@@ -14,7 +14,7 @@ use crate::certificate::CertificateError;
 pub enum Error {
     /// The server's name is neither a host name nor an address.
     Name,
-    /// There is nobody to trust.
+    /// There is no root certificate.
     NoRoots,
     /// The buffer for outgoing records is smaller than this many bytes.
     Buffer(usize),

@@ -2,7 +2,7 @@
 //!
 //! A record is looked at twice. Its header passes the [guard](crate::guard), before anything is
 //! decrypted; its content comes here, from the [cipher](crate::suite), right after it has been
-//! authenticated and before anybody else sees it. The cipher knows nothing of the connection, so
+//! authenticated and before it is used. The cipher knows nothing of the connection, so
 //! the guard tells it how far the handshake has come, in the version of the header: that has to be
 //! 3.3, carries no information, and is put back before the record is authenticated.
 //!
@@ -160,7 +160,7 @@ fn look(content: &[u8], progress: Progress, finished: usize) -> Result<RecordAct
     }
 }
 
-/// Tickets are of no use here, since no session is ever resumed. They go on as nothing at all.
+/// Drops session tickets: no session is ever resumed.
 fn tickets(mut messages: &[u8]) -> Result<RecordAction, Refusal> {
     while !messages.is_empty() {
         match next(&mut messages)? {

@@ -13,7 +13,7 @@ pub(crate) const RECORDS: u32 = 1 << 24;
 pub(crate) struct Shared {
     progress: Cell<Progress>,
     failure: Cell<Option<Error>>,
-    /// The server has said that it sends no more.
+    /// The server has ended its side (`close_notify`).
     ended: Cell<bool>,
     /// The transport has taken an unknown part of a record.
     sending: Cell<bool>,

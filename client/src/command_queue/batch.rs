@@ -23,7 +23,7 @@ pub(in super::super) struct Ticket {
 /// How many handles one connection can have.
 pub(super) const MAX_SLOTS: u32 = 1 << 18;
 
-/// After so many batches a handle counts anew: no more commands can be on their way.
+/// After so many batches a handle counts from zero: no more commands can be in flight.
 pub(super) const MAX_BATCHES: u32 = 1 << 24;
 
 /// The largest command, and the largest string that Redis takes.

@@ -14,7 +14,7 @@ use super::super::command_dispatcher::QueueDemand;
 use super::batch::{Batch, Ticket};
 use super::session::Open;
 
-/// What commands may take where nobody says otherwise.
+/// The default time limits of commands.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Limits {
     /// From being queued to being given to a connection.
@@ -66,7 +66,7 @@ pub(super) struct Queue {
     /// The earliest deadline, or earlier.
     due: Instant,
     /// Until when a connection is wanted for who came last, even if he has gone: of those who come
-    /// again and again with little time none would ever find one, if it were dialed anew for each.
+    /// again and again with little time none would ever find one, if it were dialed again for each.
     wanted: Instant,
     recent: Recent,
 }
@@ -157,7 +157,7 @@ impl Queue {
         self.tidy();
     }
 
-    /// Drops the bytes that nobody needs any more.
+    /// Drops the bytes of commands that have left the queue.
     fn tidy(&mut self) {
         let Some(front) = self.entries.front() else {
             self.gone += self.bytes.len() as u64;
@@ -250,7 +250,7 @@ impl Queue {
         self.due
     }
 
-    /// Takes those out whose time is over, but for the first `rest`. Those are told, and go all
+    /// Removes those whose time is over, but for the first `rest`. Their callers are told, and all go
     /// the same.
     pub(super) fn expired(
         &mut self,

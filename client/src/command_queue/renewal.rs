@@ -1,5 +1,5 @@
 //! When a connection is given up for another one to the same endpoint: its server says that what
-//! it has is just there, so that somebody else must be behind that address by now.
+//! it has is just there, so another server must be behind that address by now.
 
 use core::time::Duration;
 
@@ -76,7 +76,7 @@ impl Renewal {
         self.step != Step::No
     }
 
-    /// Whether its driver is to be told that, which is so once.
+    /// Whether to tell its driver. True once.
     pub(super) fn tell(&mut self) -> bool {
         let due = self.step == Step::Due;
         if due {

@@ -47,7 +47,7 @@ pub(super) enum Held {
     Nothing,
     /// This.
     Open(Open),
-    /// Something that nobody will close: the connection must not serve others.
+    /// Something that no handle will close: the connection must not serve others.
     Abandoned,
 }
 

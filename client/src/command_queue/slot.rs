@@ -10,7 +10,7 @@ use super::queue::Queued;
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) batch: u32,
-    /// How many replies it waits for; none when nobody waits.
+    /// How many replies it waits for.
     pub(super) expected: usize,
     pub(super) replies: Replies,
     /// What failed before its turn, in order: replies come in the order of the commands.

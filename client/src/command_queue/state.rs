@@ -72,7 +72,7 @@ impl QueueState {
         }
     }
 
-    /// Takes in what became of a command. Answers with who is to be woken.
+    /// Records the outcome of a command. Returns the waker to wake.
     pub(super) fn put(&mut self, ticket: Ticket, entry: Result<&[u8], Failure>) -> Option<Waker> {
         // What becomes of a command that was given up has no place.
         let slot = self.slots.get_mut(ticket.slot as usize)?;
@@ -87,7 +87,7 @@ impl QueueState {
         }
     }
 
-    /// Nobody waits any more for the batch of that number. What of it was not given to the
+    /// The caller of the batch of that number has gone. What of it was not given to the
     /// connection isn't any more, but for the end of a transaction that it has begun.
     pub(super) fn withdraw(&mut self, ticket: Ticket) {
         let Some(slot) = self.slots.get_mut(ticket.slot as usize) else { return };
@@ -162,7 +162,7 @@ impl QueueState {
         }
     }
 
-    /// How many commands at the front are sent even if nobody waits: what lies between `MULTI` and `EXEC` is
+    /// How many commands at the front are sent even if their caller has gone: what lies between `MULTI` and `EXEC` is
     /// executed as a whole.
     fn rest_of_transaction(&self) -> usize {
         let in_transaction = self.held.open().is_some_and(|open| open.multi);
@@ -392,8 +392,8 @@ impl QueueState {
         }
     }
 
-    /// Gives back the last slots, as far as nobody has them. There must be no command on its way,
-    /// whose reply might come to the next one who has that slot.
+    /// Frees the last slots that no handle has. There must be no command in flight,
+    /// whose reply could go to the next owner of that slot.
     fn give_slots_back(&mut self) {
         let Self { free, slots, .. } = self;
         free.sort_unstable_by(|one, other| other.cmp(one));
@@ -415,7 +415,7 @@ impl QueueState {
         self.queue.room() + slots.sum::<usize>() + self.slots.capacity() * size_of::<Slot>()
     }
 
-    /// Who waits, and who comes, hears `error` from now on.
+    /// Waiting and later callers get `error` from now on.
     pub(super) fn end(&mut self, error: &Error) -> Vec<Waker> {
         let mut wakers = Vec::new();
         if self.over.is_none() {

@@ -97,7 +97,7 @@ pub(super) struct Identity<T> {
     shares: RefCell<Vec<Weak<Shared<T>>>>,
     /// How many there were.
     count: Cell<u64>,
-    /// Nobody fetches tokens any more.
+    /// Tokens are not fetched any more.
     is_over: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
@@ -217,7 +217,7 @@ impl<T: Timer> Identity<T> {
         self.report(&event);
     }
 
-    /// Why there is no token, if there is none and the source has said so.
+    /// Why there is no token, if that is known.
     pub(super) fn no_token(&self) -> Option<Arc<FetchError>> {
         let error = self.failure.borrow().clone()?;
         let has_token = self.tokens.peek(|manager| manager.login(self.timer.now()).is_some());
@@ -258,13 +258,13 @@ impl<T> Identity<T> {
         }
     }
 
-    /// Wakes who waits for something to happen.
+    /// Wakes the tasks that wait for a change.
     pub(super) fn wake(&self) {
         let waiting = core::mem::take(&mut *self.waiting.borrow_mut());
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Nobody fetches tokens any more: nothing can go on without.
+    /// Tokens are not fetched any more: connections can't go on.
     pub(super) fn end(&self) {
         self.is_over.set(true);
         self.wake();

@@ -43,7 +43,7 @@ impl Nodes {
     }
 
     /// Drives the connections to them beside the client's `own`, until that ends and they have answered
-    /// what they were given: who has a handle at a node has one there too.
+    /// the numbers that they got: a handle of the client has the same number at each node.
     pub(super) async fn keep<T: Timer, K: Connector + Clone>(
         &self,
         mut own: Pin<&mut dyn Future<Output = ()>>,
@@ -67,7 +67,7 @@ impl Nodes {
         .await
     }
 
-    /// Notes why nobody will drive them any more.
+    /// Records why nothing will drive them any more.
     pub(super) fn end(&self, error: &Error) {
         nodes::Nodes::close(&self.known);
         for (_, exchange) in self.new.take() {

@@ -36,7 +36,7 @@ pub(super) struct Shared<T> {
     pub(super) connected: Cell<bool>,
     /// Waiting for one can't help.
     is_hopeless: Cell<bool>,
-    /// Nobody makes one any more.
+    /// No connection is made any more.
     is_over: Cell<bool>,
     /// How many wait for the first one.
     starting: Cell<u32>,
@@ -113,7 +113,7 @@ impl<T: Timer> Shared<T> {
         self.started(|shared| shared.status.borrow().connects() > 0).await
     }
 
-    /// Nobody makes a connection any more: tells who waits for the first one, or for the last one's end.
+    /// No connection is made any more: tells the callers that wait for the first one, or for the end.
     pub(super) fn end(&self) {
         self.is_over.set(true);
         self.identity.wake();
@@ -123,7 +123,7 @@ impl<T: Timer> Shared<T> {
         self.is_over.get() || self.identity.is_over()
     }
 
-    /// Waits until nobody makes a connection any more.
+    /// Waits until no connection is made any more.
     pub(super) async fn ended(&self) {
         poll_fn(|cx| {
             if self.is_over() {

@@ -172,7 +172,7 @@ impl<T: Timer> Connections<T> {
         self.hub.end(&self.shared.too_late());
     }
 
-    /// Keeps them for as long as somebody reads, and tokens are fetched.
+    /// Keeps them for as long as the reader exists, and tokens are fetched.
     async fn keep<K: Connector + Clone>(&self, connector: K) {
         let workload = SubscriberWorkload::new(self.hub.clone(), self.shared.clone());
         let mut supervised = Supervised::new(self.shared.supervisor(), workload);

@@ -1,4 +1,4 @@
-//! The side of who reads.
+//! The reader's side of a subscriber.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -73,7 +73,7 @@ impl<L: Lock<SubscriptionState>> fmt::Debug for Reader<L> {
     }
 }
 
-/// Somebody waits for a confirmation.
+/// A caller waits for a confirmation.
 struct Waiting<'m, L: Lock<SubscriptionState>> {
     hub: &'m SubscriptionHub<L>,
     ids: Vec<u64>,

@@ -22,7 +22,7 @@ use redis_entraid_core::resp::{Arg, Value};
 /// The tag of what ends: no caller waits for the answer.
 const ENDS: Tag = Tag::MAX;
 
-/// The tag of what is told once more, for the sake of what comes before the answer.
+/// The tag of a subscription that is sent a second time, to know what was published before its answer.
 const BARRIER: Tag = Tag::MAX - 1;
 
 /// What it is beside another connection.
@@ -168,7 +168,7 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         }
     }
 
-    /// Finds out what has to be told.
+    /// Finds the subscriptions that the server doesn't have yet.
     fn plan(&mut self, changes: u64) {
         let before = core::mem::replace(&mut self.changes, changes);
         let Self { hub, tasks, ends, wishes, .. } = self;
@@ -212,7 +212,7 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         }
     }
 
-    /// What is to be told next, and by which tag it is known.
+    /// The next subscription to send, and its tag.
     fn task(&self) -> Option<(Tag, &Name)> {
         if self.granted != Granted::Known {
             return None;
@@ -228,11 +228,11 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         self.tasks.next().map(|task| (task.number, &task.name))
     }
 
-    /// Tells the server what there is to tell, as much as the connection takes, and has `cx` woken
+    /// Sends the changes to the server, as many as the connection takes, and has `cx` woken
     /// for more. Says whether it did.
     ///
     /// # Errors
-    /// [`Ended::NotNeeded`] if nobody reads any more.
+    /// [`Ended::NotNeeded`] if the reader has gone.
     pub fn submit(&mut self, cx: &Context<'_>, tell: &mut Tell<'_>) -> Result<bool, Ended> {
         let changes = self.hub.poll_changes(cx).ok_or(Ended::NotNeeded)?;
         let planned = changes != self.changes;

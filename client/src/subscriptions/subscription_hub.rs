@@ -1,4 +1,4 @@
-//! Where who reads and what drives the connections meet: what is wanted, and what came.
+//! What the reader and the driver of the connections share: desired subscriptions, and messages.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -95,7 +95,7 @@ impl SubscriptionState {
     }
 
     /// Takes in what isn't a message. Of what lies behind the last message, the newest is enough:
-    /// nobody may read for long.
+    /// the reader may be slow.
     fn note(&mut self, delivery: Delivery) {
         let is_note = |delivery: &&Delivery| !matches!(delivery, Delivery::Message(_));
         let notes = self.deliveries.iter().rev().take_while(is_note).count();
@@ -119,7 +119,7 @@ impl SubscriptionState {
         });
     }
 
-    /// A wish has come to nothing, and no caller waits for it.
+    /// A subscription was refused, and no caller waits for it.
     fn tell_refused(&mut self, wish: DesiredSubscription, error: ServerError) {
         let Name { topic, name } = wish.name;
         self.deliveries.push_back(Delivery::Refused { topic, name: name.to_vec(), error });
@@ -139,7 +139,7 @@ impl fmt::Debug for SubscriptionState {
     }
 }
 
-/// Where who reads and what drives the connections meet.
+/// Shared by the reader and the driver of the connections.
 pub struct SubscriptionHub<L> {
     mail: L,
     /// How many bytes of messages it keeps.
@@ -158,7 +158,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
         Self { mail: L::new(SubscriptionState::default()), limit }
     }
 
-    // The side of who reads.
+    // The reader's side of a subscriber.
 
     /// Wants `names`, and waits for them until [`stop_waiting`](Self::stop_waiting). Answers with
     /// the numbers of the wishes.
@@ -212,7 +212,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
         });
     }
 
-    /// Who waits for one of these waits no more.
+    /// Ends the wait of the callers of these.
     pub(super) fn unwant(&self, names: &mut [Name]) {
         names.sort_unstable();
         self.change(|mail| {
@@ -223,7 +223,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
         });
     }
 
-    /// Nobody reads any more.
+    /// The reader has gone.
     pub(super) fn leave(&self) {
         self.change(|mail| mail.left = true);
     }
@@ -280,7 +280,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     // The side of what drives the connections.
 
     /// Says how often changed what is wanted, and has `cx` woken when it changes again; `None` if
-    /// nobody reads any more.
+    /// the reader has gone.
     pub fn poll_changes(&self, cx: &Context<'_>) -> Option<u64> {
         let mut mail = self.mail.lock();
         set_waker(&mut mail.driver, cx);
@@ -398,7 +398,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
         self.mail.lock().deliveries.capacity()
     }
 
-    /// Ends for ever: who reads hears `error` behind all that has come.
+    /// Ends for ever: the reader gets `error` behind all messages received so far.
     pub fn end(&self, error: &Error) {
         self.put(|mail| {
             mail.over.get_or_insert_with(|| error.clone());

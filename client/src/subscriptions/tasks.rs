@@ -7,7 +7,7 @@ use redis_entraid_core::command::Topic;
 
 /// What the server is to know.
 pub(super) struct Task {
-    /// Its number on this connection: they are told, and answered, one after the other.
+    /// Its number on this connection: they are sent, and answered, in order.
     pub(super) number: u64,
     /// That of the wish.
     pub(super) id: u64,
@@ -28,7 +28,7 @@ pub(super) enum Told {
 pub(super) struct Tasks {
     /// By number.
     list: Vec<Task>,
-    /// The number of what is told next, of what is answered next, and of what comes behind all.
+    /// The numbers of the next one to send, of the next one to be answered, and of the next new one.
     next: u64,
     answered: u64,
     number: u64,
@@ -86,7 +86,7 @@ impl Tasks {
         self.list.binary_search_by(|task| task.number.cmp(&number)).ok()
     }
 
-    /// What is to be told next.
+    /// The next one to send.
     pub(super) fn next(&self) -> Option<&Task> {
         self.at(self.next)
     }
@@ -123,7 +123,7 @@ impl Tasks {
         self.find(number).map(|at| self.list.remove(at))
     }
 
-    /// All is told again.
+    /// All are sent again.
     pub(super) fn again(&mut self) {
         for task in &mut self.list {
             (task.number, task.told) = (self.number, Told::NotYet);
@@ -133,7 +133,7 @@ impl Tasks {
         self.complete_here();
     }
 
-    /// The server has ended this one. If nobody asked it to, as when a slot of a cluster moves, it is
+    /// The server has ended this one. If that was not requested, as when a slot of a cluster moves, it is
     /// told again. Says whether that is so.
     pub(super) fn ended(&mut self, topic: Topic, name: &[u8]) -> bool {
         let is_it = |task: &Task| {

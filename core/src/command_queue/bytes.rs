@@ -51,7 +51,7 @@ impl<'m> Bytes<'m> {
         self.memory.get(place.range()).unwrap_or_default()
     }
 
-    /// Takes one out; `others` are told where they lie then.
+    /// Removes one; `others` get their new places.
     pub(super) fn remove<'p>(&mut self, gone: Place, others: impl Iterator<Item = &'p mut Place>) {
         let range = gone.range();
         self.memory.copy_within(range.end..self.len, range.start);

@@ -1,4 +1,4 @@
-//! The queue as whoever drives its connection has it.
+//! The connection's side of the queue.
 
 use core::task::{Context, Poll};
 

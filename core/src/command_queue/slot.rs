@@ -59,7 +59,7 @@ impl State {
 }
 
 impl CommandSlot {
-    /// Creates a slot that nobody has.
+    /// Creates a free slot.
     pub const fn new() -> Self {
         Self {
             number: 0,
@@ -112,7 +112,7 @@ impl CommandSlot {
         }
     }
 
-    /// What its task is told when that time is over.
+    /// The error of its task when that time is over.
     pub(super) const fn late(&self) -> CommandError {
         match self.state {
             State::Submitted(_) => CommandError::Lost(Lost::new(Outcome::Unknown, None)),

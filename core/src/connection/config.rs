@@ -94,7 +94,7 @@ const LEAST_IDLE: Duration = Duration::from_secs(1);
 pub enum Idle {
     /// It is kept: after so much silence a `PING` is sent. The default, with four minutes.
     Keep(Duration),
-    /// It is let go after so long without a command, and made again for the next one.
+    /// It is closed after so long without a command, and dialed again for the next one.
     Close(Duration),
 }
 

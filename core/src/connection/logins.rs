@@ -28,7 +28,7 @@ impl<R: Storage<Pending>> Machine<R> {
         self.write_login(now, out, manager);
     }
 
-    /// The server says that nobody is logged in: logs in again. The connection ends instead if the
+    /// The server says `NOAUTH`: logs in again. The connection ends instead if the
     /// last login didn't last (no hot loop); if it has subscriptions, which the server may have
     /// forgotten too; and in a transaction, also in one whose end is still to be sent (`cut`).
     pub(super) fn login_lost(&mut self, now: Instant, cut: bool) {

@@ -40,7 +40,7 @@ pub(crate) struct Machine<R> {
     pub(super) client_id: Option<i64>,
     pub(super) session: ServerState,
     pub(super) prelude: Prelude,
-    /// What the manager is still to be told: a token was accepted or not.
+    /// What the manager is not told yet: a token was accepted or refused.
     pub(super) verdict: Option<(Generation, bool)>,
     /// When the last byte came.
     pub(super) heard: Instant,
@@ -57,7 +57,7 @@ pub(crate) struct Machine<R> {
     pub(super) retired: bool,
     /// The token for whose sake a replacement was asked for.
     pub(super) replacement_due: Option<Generation>,
-    /// How soon it has to be replaced, which the host is still to be told.
+    /// How soon it has to be replaced; the host is not told yet.
     pub(super) replaced_within: Option<Duration>,
     /// Bytes that were given to the transmitter so far.
     pub(super) appended: u64,

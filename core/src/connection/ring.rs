@@ -62,9 +62,9 @@ pub(super) enum ReplyTo {
     /// The host.
     #[default]
     Host,
-    /// The host, which is still to be told that it took too long.
+    /// The host, which is not yet told that the command timed out.
     Late,
-    /// Nobody any more.
+    /// No one: the reply is dropped.
     Nobody,
     /// The connection itself.
     Connection,

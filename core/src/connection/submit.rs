@@ -98,7 +98,7 @@ impl<R: Storage<Pending>> Machine<R> {
         Ok(())
     }
 
-    /// Sends a command of the connection's own, if there is room. Nobody waits for its reply.
+    /// Sends a command of the connection's own, if there is room. Its reply is dropped.
     /// Says whether it did.
     pub(super) fn send_own<B: Storage<u8>>(
         &mut self,

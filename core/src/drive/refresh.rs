@@ -23,7 +23,7 @@ pub enum Refresh {
     /// When the policy says so, for as long as the future lives.
     #[default]
     Background,
-    /// When there is none that could be used, and when somebody [asks](SharedTokenManager::ask): for functions
+    /// When no usable token is held, and when a caller [asks](SharedTokenManager::ask): for functions
     /// that live for one request, which must not begin what they won't end.
     OnDemand,
 }

@@ -149,7 +149,7 @@ pub trait Handler {
     }
 
     /// Waits until there is room for `output`, which [`output`](Self::output) is called with next. No more
-    /// is read meanwhile; if the connection ends meanwhile, nobody takes it.
+    /// is read meanwhile; if the connection ends meanwhile, it is dropped.
     fn poll_room(&mut self, cx: &mut Context<'_>, output: &Output<'_>) -> Poll<()> {
         let _ = (cx, output);
         Poll::Ready(())
@@ -186,7 +186,7 @@ pub trait Handler {
 /// can't hold it up.
 ///
 /// # Cancel safety
-/// Dropping the future gives the connection up: `connection` and the transport are of no use then.
+/// Dropping the future abandons the connection: drop `connection` and the transport, too.
 pub async fn serve<I, O, C, B, R, M, H, const WAITERS: usize>(
     connection: &mut Connection<B, R>,
     (mut reader, mut writer): (I, O),

@@ -16,7 +16,7 @@ use crate::time::{Instant, Timer};
 pub struct SharedTokenManager<M: Storage<u8>, const WAITERS: usize = 4> {
     pub(super) manager: RefCell<TokenManager<M>>,
     wakers: RefCell<[Option<Waker>; WAITERS]>,
-    /// Somebody wants a token who doesn't need it yet.
+    /// A caller wants a token that it doesn't need yet.
     asked: Cell<bool>,
     /// How many wait for a token.
     waiting: Cell<u32>,
@@ -74,7 +74,7 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
         self.wake();
     }
 
-    /// Wakes who waits for news.
+    /// Wakes the tasks that wait for a change.
     pub(super) fn wake(&self) {
         let wakers = self.wakers.replace([const { None }; WAITERS]);
         wakers.into_iter().flatten().for_each(Waker::wake);
@@ -123,7 +123,7 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
     }
 }
 
-/// Somebody waits for a token, until this is dropped.
+/// A caller waits for a token, until this is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Waiting<'t, M: Storage<u8>, const WAITERS: usize>(&'t SharedTokenManager<M, WAITERS>);

@@ -11,7 +11,7 @@ use crate::supervisor::{Demand, Handover, HandoverReason, Role, Succession, Supe
 use crate::time::Instant;
 use crate::transport::{ConnectError, ConnectErrorKind};
 
-/// Nobody needs a connection any more.
+/// No connection is needed any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NotNeeded;
@@ -48,7 +48,7 @@ pub trait Workload {
         let _ = now;
     }
 
-    /// No connection could be made. `event` is for who is told of events.
+    /// The dial failed. `event` is for the listeners of events.
     fn dial_failed(&mut self, now: Instant, error: &dyn ConnectError, event: &Event);
 
     /// What was dialed is given up: no caller needs it any more.
@@ -149,7 +149,7 @@ impl<W: Workload, const N: usize> Supervised<W, N> {
 }
 
 impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
-    /// Compares what is wanted with what there is: see [`Supervisor::update`], which it is to be
+    /// Compares the wanted state with the actual one: see [`Supervisor::update`], which it is to be
     /// called as often as. Returns the demand; while a connection serves, that isn't asked for.
     ///
     /// # Errors

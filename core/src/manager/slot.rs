@@ -40,7 +40,7 @@ pub(super) struct TokenMeta {
     #[cfg(feature = "postcard")]
     pub(super) undated: bool,
     pub(super) audience: Audience,
-    /// A server has said `+OK` to it.
+    /// A server has accepted it (`+OK`).
     pub(super) accepted: bool,
     /// A server has refused it since it was last seen fresh from the source.
     pub(super) rejected: bool,

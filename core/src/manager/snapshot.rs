@@ -100,7 +100,7 @@ impl core::error::Error for SnapshotError {}
 
 impl<M: Storage<u8>> TokenManager<M> {
     /// Writes the token that serves to `out`, for [`restore`](Self::restore) to read. Answers with
-    /// the bytes; with none if there is no token, if a server has refused it, or if nobody knows
+    /// the bytes; with none if there is no token, if a server has refused it, or if it is unknown
     /// the date on which it ends. `identity` is whose it is.
     ///
     /// It is a secret, in clear: who keeps it where others can read must seal it, and `out` should
@@ -164,12 +164,12 @@ impl<M: Storage<u8>> TokenManager<M> {
     /// Takes the token of a [`snapshot`](Self::snapshot) in, at the start. `unix_time` is the wall
     /// clock now, where there is one.
     ///
-    /// With a wall clock its schedule goes on where it was. Without one nobody knows whether it
+    /// With a wall clock its schedule continues. Without one it is unknown whether it
     /// still lives: it is tried, and a fresh one is due at once. It is judged again by the first
     /// [`unix_time`](Self::unix_time).
     ///
     /// # Errors
-    /// [`SnapshotError`] if it is of no use, as one that was not made for `identity`; the tokens
+    /// [`SnapshotError`] if it can't be used, as one that was not made for `identity`; the tokens
     /// are as they were then.
     pub fn restore(
         &mut self,

@@ -46,7 +46,7 @@ pub struct Framed {
     pub complete: bool,
 }
 
-/// The bytes are not RESP: the connection is of no use any more.
+/// The bytes are not RESP: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -80,7 +80,7 @@ impl Framer {
     /// Reads on, up to the end of a reply. Behind one, the next call begins the next.
     ///
     /// # Errors
-    /// [`RespError`] if the bytes are not RESP; the framer is of no use then.
+    /// [`RespError`] if the bytes are not RESP; drop the framer then.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Framed, RespError> {
         if self.missing == 0 {
             *self = Self::new();

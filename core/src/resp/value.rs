@@ -12,7 +12,7 @@ pub struct Value<'a> {
     raw: &'a [u8],
 }
 
-/// What a value is. Both versions of the protocol come to the same kinds.
+/// The kind of a value, the same for RESP2 and RESP3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

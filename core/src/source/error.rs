@@ -306,7 +306,7 @@ impl OAuthError {
     }
 }
 
-/// The error of a [`TokenSource`](super::TokenSource): any error that can say what it comes to.
+/// The error of a [`TokenSource`](super::TokenSource): any error that has a [`SourceError`].
 pub trait SourceFailure: core::error::Error {
     /// What decides the schedule. The error itself keeps the details, for a person.
     fn reason(&self) -> SourceError;

@@ -30,7 +30,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const RELATIVE_BELOW: u64 = 978_307_200;
 
 impl Endpoint {
-    /// What a source whose only step is one request comes to, once it is sent.
+    /// The outcome of a source whose only step is one request.
     pub(super) fn answered(self, input: Input<'_>) -> Result<Step, SourceError> {
         match input {
             Input::Response(mut response) => self.read(&mut response),

@@ -1,4 +1,4 @@
-//! What a source is told, and what it wants next: plain data, with places in lent memory instead of
+//! The inputs and steps of a source: plain data, with spans of lent memory instead of
 //! borrows, so that sources can be composed.
 
 use core::time::Duration;
@@ -18,7 +18,7 @@ use crate::token::{Token, TokenError};
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Start {
-    /// By when a token is wanted: later it is of no use.
+    /// The deadline of the request. A later token is ignored.
     pub deadline: Instant,
     /// The wall clock, where the host has one.
     pub unix_time: Option<UnixTime>,
@@ -41,7 +41,7 @@ impl Start {
         self
     }
 
-    /// Gives random bytes, which nobody has been given before.
+    /// Returns random bytes, different for each call.
     #[must_use]
     pub const fn with_nonce(mut self, nonce: Option<[u8; 16]>) -> Self {
         self.nonce = nonce;
@@ -61,11 +61,11 @@ impl Start {
     }
 }
 
-/// What a [`Source`](super::Source) is told.
+/// An input of a [`Source`](super::Source).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input<'a> {
-    /// A token is wanted. It may come at any time and begins anew.
+    /// A token is wanted. May come at any time, and restarts the source.
     Start(Start),
     /// The answer to [`Step::Http`].
     Response(Response<'a>),

@@ -1,4 +1,4 @@
-//! What a supervisor is told, and what it answers.
+//! The inputs and outputs of a supervisor.
 
 use crate::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Demand {
-    /// Nobody needs one. There is one all the same, unless the last one was let go as
+    /// No caller needs one. It is kept all the same, unless the last one was closed as
     /// [idle](crate::connection::Idle::Close) or it is made [on demand](super::Supervisor::on_demand).
     #[default]
     None,

@@ -206,7 +206,7 @@ impl<'a, R: Read> Answer<'a, R> {
     }
 }
 
-/// The status in a status line. Its reason is for nobody.
+/// The status code of a status line. The reason phrase is ignored.
 fn status(line: &[u8]) -> Option<u16> {
     let rest = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
     let (digits, rest) = rest.split_at_checked(3)?;

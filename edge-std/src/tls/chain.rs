@@ -1,4 +1,4 @@
-//! What is said of a chain that leads to nobody who is trusted: who is missing.
+//! The missing issuer of a certificate chain that is not trusted.
 
 use core::fmt;
 use std::io;

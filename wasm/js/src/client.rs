@@ -118,7 +118,7 @@ impl RawClient {
     }
 
     /// What a host without a background task should do: 0 use the token, 1 fetch another one
-    /// when nobody waits, 2 fetch one first.
+    /// in the background, 2 fetch one first.
     pub fn pull(&self) -> u8 {
         match self.handles.weak.enter().pull() {
             Pull::Use => 0,
@@ -277,7 +277,7 @@ pub(crate) fn health(standing: &ConnectionStatus, health: &Health) -> Box<[f64]>
 }
 
 /// The handles of one client: the first, and others for calls that come while it is in use. It ends
-/// with the last call, and not before: JavaScript may have let go of the client and still wait.
+/// with the last call, and not before: JavaScript may have dropped the client and still wait.
 pub(crate) struct Handles {
     weak: WeakClient<JsClock>,
     first: RefCell<Option<LocalClient<JsClock>>>,

@@ -76,7 +76,7 @@ extern "C" {
     /// Something that was begun.
     pub(crate) type Task;
 
-    /// What a dial waits for first: `name` or `tcp`, if its function has said so.
+    /// The first stage of a dial: `name` or `tcp`, if its function reports it.
     #[wasm_bindgen(method, getter)]
     pub(crate) fn stage(this: &Task) -> Option<String>;
 
@@ -152,7 +152,7 @@ extern "C" {
 }
 
 impl Task {
-    /// Waits for what was begun, and gives it up if nobody waits any more.
+    /// Waits for what was begun, and aborts it if its caller has gone.
     pub(crate) async fn done(self) -> Result<JsValue, Problem> {
         let promise = self.promise();
         let begun = Begun(Some(self));

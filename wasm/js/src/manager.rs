@@ -41,7 +41,7 @@ pub struct RawManager {
     patience: Duration,
 }
 
-/// What has an end with the last that waits, and not before: JavaScript may have let go of the
+/// What ends with the last pending call, and not before: JavaScript may have dropped the
 /// manager.
 struct Owned {
     shared: Rc<Shared>,
@@ -134,7 +134,7 @@ impl RawManager {
         self.owned.shared.tokens.with(|manager| manager.accepted(Generation(have)));
     }
 
-    /// Ends it. Who waits for a token hears that.
+    /// Ends it. Calls that wait for a token fail.
     pub fn close(&self) {
         self.owned.close();
     }

@@ -1,5 +1,5 @@
 //! The memory of the module. It grows in large steps: each time, JavaScript makes its views of it
-//! anew, and counts all of it as a reason to collect garbage.
+//! again, and counts all of it as a reason to collect garbage.
 
 use core::alloc::Layout;
 use core::arch::wasm32::{memory_grow, memory_size};
@@ -19,7 +19,7 @@ const PAGE: usize = 64 << 10;
 /// What the allocator keeps beside what it gives.
 const OVERHEAD: usize = 64;
 
-/// Where memory comes from, in steps of half of what there is.
+/// The allocator's memory, grown by half each time.
 #[derive(Debug)]
 struct Steps {
     /// Of what was given so far.

@@ -72,11 +72,11 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn overlap(this: &Options) -> bool;
 
-    /// Whether there is but one connection to be had.
+    /// Whether only one connection can be made.
     #[wasm_bindgen(method, getter)]
     fn once(this: &Options) -> bool;
 
-    /// Whether somebody hears what a server sends unasked.
+    /// Whether there is a callback for pushes.
     #[wasm_bindgen(method, getter, js_name = hearsPushes)]
     pub(crate) fn hears_pushes(this: &Options) -> bool;
 

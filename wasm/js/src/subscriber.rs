@@ -31,12 +31,12 @@ pub struct RawSubscriber {
     owned: Rc<Owned>,
 }
 
-/// What has an end with the last that waits, and not before: JavaScript may have let go of the
+/// What ends with the last pending call, and not before: JavaScript may have dropped the
 /// subscriber.
 struct Owned {
     subscriber: Subscriber<JsClock>,
     ending: Rc<Ending>,
-    /// JavaScript may have let go of the client as well.
+    /// JavaScript may have dropped the client as well.
     _client: Option<Rc<Handles>>,
 }
 

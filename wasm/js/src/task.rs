@@ -1,4 +1,4 @@
-//! What runs in the background, and what of it is told.
+//! Background tasks, and how their end is reported.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -33,7 +33,7 @@ extern "C" {
     fn reject(this: &Deferred, reason: JsValue);
 }
 
-/// A promise for what `future` comes to. What is around each of them is the same code.
+/// A promise for the result of `future`. The code around each of them is the same.
 pub(crate) fn promised(
     future: impl Future<Output = Result<JsValue, JsValue>> + 'static,
 ) -> Promise {
@@ -49,7 +49,7 @@ pub(crate) fn promised(
     promise
 }
 
-/// Waits for `future`, or until `aborted` is settled: then it fails with what that comes to.
+/// Waits for `future`, or until `aborted` is settled: then it fails with that result.
 pub(crate) async fn unless(
     aborted: Option<Promise>,
     future: impl Future<Output = Result<JsValue, JsValue>>,

@@ -21,7 +21,7 @@ pub use builder::{Builder, Client, DefaultConnector, Subscriber};
 pub use clock::WasiClock;
 pub use reactor::{Reactor, run};
 pub use redis_entraid_client::{Delivery, Error, Health, Message};
-/// The core that this host drives. It has a name of its own, so that whoever imports everything
+/// The core that this host drives. It has a name of its own, so that a glob import
 /// keeps the language's `core`:
 ///
 /// ```no_run

@@ -135,7 +135,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the host lets nobody connect there.
+    /// Whether the host forbids the connection.
     fn is_denied(&self) -> bool {
         match self {
             Self::Name(code) => *code == ErrorCode::AccessDenied,

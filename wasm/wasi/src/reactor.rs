@@ -124,7 +124,7 @@ impl Reactor {
         }
     }
 
-    /// Wakes who waits for what is ready. Waits until something is, unless there is something to do
+    /// Wakes the tasks whose pollables are ready. Waits until one is, unless there is something to do
     /// meanwhile.
     fn turn(&self, busy: bool) {
         self.0.lingering.borrow_mut().retain(Lingering::is_stuck);
@@ -178,7 +178,7 @@ impl Reactor {
     }
 }
 
-/// Somebody waits; dropped, nobody does any more.
+/// A task waits for a pollable, until this is dropped.
 struct Waiting<'r> {
     reactor: &'r Reactor,
     pollable: Rc<Pollable>,
