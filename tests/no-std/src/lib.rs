@@ -36,7 +36,8 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 pub extern "C" fn gateway(unix_time: u64) -> u32 {
     let now = || Instant::from_millis(board_millis());
-    let mut manager = TokenManager::new(RefreshPolicy::default(), Jitter::new(board_millis()), [[0; 2560]; 2]);
+    let mut manager =
+        TokenManager::new(RefreshPolicy::default(), Jitter::new(board_millis()), [[0; 2560]; 2]);
     manager.unix_time(now(), UnixTime(unix_time));
     let mut source = ManagedIdentity::imds(Selector::<&str>::System);
     let (mut request, mut body) = ([0; 256], [0; 4096]);
