@@ -155,7 +155,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
         self.change(|state| state.withdraw(ticket));
     }
 
-    /// The session of `slot` came to nothing. It hears so, unless it was `told`.
+    /// The session of `slot` is lost. Its next command gets that error, unless it was `told`.
     pub(super) fn lose_session(&self, slot: u32, told: bool) {
         self.change(|state| state.lose_session(slot, told));
     }

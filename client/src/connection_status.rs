@@ -223,7 +223,7 @@ mod tests {
                 status.observe(&event);
             }
         }
-        // Who waits for the login goes on when it is ready, not before.
+        // Callers that wait for the login go on when it is ready, not before.
         assert!(status.connects() == 1 && !status.has_logged_in());
         assert!(status.set_health(secs(0), connection.health(secs(0))) && status.has_logged_in());
         assert!(!status.set_health(secs(0), connection.health(secs(0))), "it is no news");
@@ -233,7 +233,7 @@ mod tests {
             let ends_in = health.connection.unwrap().login_ends_in;
             assert_eq!((ends_in, health.is_ready()), (health.token.expires_in, ready), "{passed}");
         }
-        // Nobody sees the moment in which another connection takes its place.
+        // The moment in which another connection takes its place is not visible.
         status.observe(&Event::Disconnected { reason: CloseReason::Replaced });
         assert!(status.connection().is_some());
         status.gone();

@@ -201,7 +201,7 @@ impl<L: Lock<QueueState>> Handle<L> {
                 }
             }
         }
-        // Its memory may go back while nobody uses it.
+        // Its memory may be freed while it is unused.
         self.batch.clear();
         Ok(())
     }

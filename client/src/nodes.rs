@@ -70,7 +70,7 @@ impl<L: Lock<QueueState>> Nodes<L> {
         locked.is_closed = true;
         let open = core::mem::take(&mut locked.open);
         drop(locked);
-        // It may wake somebody.
+        // It may wake a task.
         open.iter().filter_map(Weak::upgrade).for_each(|queue| queue.close());
     }
 
@@ -116,7 +116,7 @@ impl<L: Lock<QueueState>> Nodes<L> {
             open.push(Arc::downgrade(&exchange));
         }
         drop(locked);
-        // It may wake somebody.
+        // It may wake a task.
         drop((ended, outdated));
         if is_closed {
             exchange.end(&Error::Closed)
@@ -249,7 +249,7 @@ impl<L: Lock<QueueState>> RedirectingHandle<L> {
                     }
                     // It is rare, and would make all other commands larger.
                     Box::pin(timer.sleep_until(early)).await;
-                    // Somebody else may have asked meanwhile.
+                    // Another call may have asked meanwhile.
                     let _ = self.last().renew(timer.now());
                 }
                 (Goal::Here, Ok(())) => {}

@@ -213,7 +213,7 @@ impl<'m> CommandQueue<'m> {
 
     /// Takes in the bytes of a command, if it is its turn and there is room.
     fn put(&mut self, now: Instant, ticket: &Ticket, args: &[Arg<'_>]) {
-        // Who is late enters no more, and holds nobody up.
+        // A late command doesn't enter any more, and delays no other.
         let entering = self.slots.iter_mut().filter(|slot| slot.is_entering() && now < slot.by);
         let first = entering.min_by_key(|slot| slot.number);
         let Some(slot) = first.filter(|slot| slot.is(ticket.number)) else { return };

@@ -128,7 +128,7 @@ impl<'a> Listener<'a> {
         match output {
             Output::Push(Ok(value)) => match Notice::of(*value) {
                 Some(Notice::Message(message)) => hear(ListenerEvent::Message(message)),
-                // Nobody asks for that here: a slot of a cluster has moved, for example.
+                // Not requested here: a slot of a cluster has moved, for example.
                 Some(Notice::Confirmation(Confirmation { began: false, .. })) => {
                     self.distrust(Trust::Ended);
                 }

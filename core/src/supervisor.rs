@@ -141,7 +141,7 @@ impl<const N: usize> Supervisor<N> {
             (false, _) => !self.is_dormant || demand > Demand::None,
         };
         if !is_wanted && !in_use {
-            // Nobody waits for what is dialed any more.
+            // No caller waits for the dial any more.
             for place in self.places.iter_mut().filter(|place| place.is_coming()) {
                 *place = Place::Empty;
             }

@@ -20,7 +20,7 @@ pub struct EmbassyClock {
     not_before: UnixTime,
     /// What to add to embassy's milliseconds for those since 1970.
     ahead: Mutex<CriticalSectionRawMutex, Cell<Option<u64>>>,
-    /// The runners: each hears of it.
+    /// The runners to tell.
     news: Mutex<CriticalSectionRawMutex, RefCell<MultiWakerRegistration<4>>>,
 }
 

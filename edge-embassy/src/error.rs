@@ -120,7 +120,7 @@ pub enum Problem {
     Token(SourceError),
     /// The wall clock is not set: without it no certificate can be verified.
     Clock,
-    /// The server can't be reached, or not trusted. The event hook hears the details.
+    /// The server can't be reached, or not trusted. The event hook gets the details.
     Connect(ConnectErrorKind),
     /// The server refused the login.
     Login(LoginError),

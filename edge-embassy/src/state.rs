@@ -78,7 +78,7 @@ impl ClientState {
     ) -> Result<Value<'r>, Error> {
         let entered = self.queue(|queue| queue.enter(self.clock.now(), limit, args));
         let ticket = entered.map_err(|error| self.error(error))?;
-        // Whoever gives up takes his command back.
+        // A dropped future withdraws its command.
         let _withdrawal = Withdrawal(self, ticket);
         let answer = loop {
             let by = self.with(|state| state.queue.deadline(&ticket));

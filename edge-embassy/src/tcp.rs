@@ -51,7 +51,7 @@ struct First {
 }
 
 impl First {
-    /// Moves on to the next address when the turn has changed: at the first one there may be somebody who
+    /// Moves on to the next address when the turn has changed: at the first one there may be a server that
     /// accepts connections and says nothing more.
     const fn take_turn(&mut self, turn: usize) {
         if turn != self.turn {
@@ -127,7 +127,7 @@ impl Connector for Tcp<'_> {
         let (receive, transmit) = (Wiped(self.receive), Wiped(self.transmit));
         let mut socket = TcpSocket::new(self.stack, receive.0, transmit.0);
         // Neither a timeout nor keep-alives: the stack would end a connection whose device has slept.
-        // Whoever waits for something knows for how long.
+        // Each wait has its own limit.
         // Commands are written whole.
         socket.set_nagle_enabled(false);
         let addresses = addresses.get(..count).unwrap_or_default();

@@ -90,7 +90,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
         loop {
             let deadline = self.deadline();
             tokio::select! {
-                // What has come is heard before anybody looks what has taken too long.
+                // What was received is processed before time limits are checked.
                 biased;
                 polled = poll_fn(|cx| self.poll(cx, deadline)) => if polled.is_err() { break },
                 _ = news.changed() => {}
@@ -200,7 +200,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
                 Ok(true)
             }
             (_, Place::Dialing(..)) => {
-                // Nobody needs it any more.
+                // It is not needed any more.
                 *here = Place::Empty;
                 Ok(true)
             }

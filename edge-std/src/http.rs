@@ -153,7 +153,7 @@ async fn exchange(
         }
         Ok(())
     };
-    // Who drops us drops both: there is no task of its own that could outlive the request.
+    // Dropping this future drops both: no task outlives the request.
     let drive = async {
         let _ = connection.await;
         core::future::pending::<()>().await;

@@ -147,7 +147,7 @@ impl Drop for Waiting {
 
 impl Shared {
     fn manager(&self) -> MutexGuard<'_, Manager> {
-        // The manager is a state machine: whoever panicked did so outside it.
+        // The manager is a state machine: a panic happened outside it.
         self.manager.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

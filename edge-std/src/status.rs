@@ -264,6 +264,6 @@ pub(crate) fn report(hook: Option<&EventHook>, event: &Event) {
 
 /// Calls a hook. Those who are logged in should stay so, even if it panics.
 fn guarded(hook: impl FnOnce()) {
-    // Whoever panics has been heard already, by the panic hook.
+    // The panic hook has reported the panic.
     let _ = catch_unwind(AssertUnwindSafe(hook));
 }

@@ -90,7 +90,7 @@ impl core::fmt::Debug for Roots {
 static PLATFORM: Mutex<Option<Arc<ClientConfig>>> = Mutex::const_new(None);
 
 async fn platform() -> Result<Arc<ClientConfig>> {
-    // Who comes meanwhile waits for the same.
+    // Callers that come meanwhile wait for the same.
     let mut known = PLATFORM.lock().await;
     if let Some(config) = &*known {
         return Ok(config.clone());

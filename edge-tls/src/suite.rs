@@ -31,7 +31,7 @@ pub struct Aes128GcmSha256;
 pub struct Aes256GcmSha384;
 
 /// A cipher that passes on only what may be inside of a record.
-// Nobody needs to name it, but it belongs to suites that are public.
+// Users don't name it, but it belongs to public suites.
 #[allow(unnameable_types)]
 #[derive(Clone, Debug)]
 pub struct Checked<A>(A);

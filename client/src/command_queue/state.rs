@@ -188,7 +188,7 @@ impl QueueState {
         }
     }
 
-    /// What `slot` wanted to be executed together, or on a condition, isn't any more. It hears so,
+    /// The transaction or `WATCH` of `slot` is lost. Its next command gets that error,
     /// unless it was `told`.
     pub(super) fn lose_session(&mut self, slot: u32, told: bool) {
         if self.held_in_the_end(slot).is_some() {
@@ -422,7 +422,7 @@ impl QueueState {
             self.over = Some(error.clone());
             let waiting = self.queue.take(|_, _| true);
             self.fail(&waiting, &Failure::Unavailable(Some(error.clone())), &mut wakers);
-            // Of the others nobody knows any more how far they came.
+            // How far the others came is unknown.
             let unknown = Lost::new(Outcome::Unknown, Some(CloseReason::Closed));
             for slot in &mut self.slots {
                 wakers.extend(slot.fail_rest(&Failure::Lost(unknown)));

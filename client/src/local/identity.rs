@@ -118,7 +118,7 @@ impl<T: Timer> Identity<T> {
         #[cfg(feature = "postcard")]
         let (fingerprint, kept) = {
             let (fingerprint, time) = (Fingerprint::of(|f| source.identify(f)), timer.unix_time());
-            // One that is of no use is as good as none.
+            // An unusable one counts as none.
             let restore = |bytes| manager.restore(bytes, fingerprint, now, time).ok();
             (fingerprint, Cell::new(snapshot.and_then(restore).unwrap_or_default()))
         };

@@ -154,7 +154,7 @@ impl<T: Timer> Shared<T> {
     ) -> Result<(), Error> {
         match timeout_at(&self.identity.timer, self.identity.until, executed).await {
             Some(executed) => executed,
-            // Nobody knows how far it has come.
+            // How far it came is unknown.
             None if self.connected.get() => Err(Lost::new(Outcome::Unknown, None).into()),
             None => Err(Error::Unavailable { cause: Some(Box::new(self.too_late())) }),
         }

@@ -97,7 +97,7 @@ impl<T: Timer + 'static> Subscriber<T> {
     ///
     /// # Errors
     /// [`Error`] if there is none: at once if trying again can't help, and at the start timeout
-    /// else. Whoever keeps the subscriber then may still come to hear something.
+    /// else. A subscriber that is kept may then still receive something.
     pub async fn logged_in(&self) -> Result<(), Error> {
         self.shared.logged_in().await
     }

@@ -48,7 +48,7 @@ enum Granted {
     Unknown,
 }
 
-/// One connection of a subscriber: tells the server what is wanted, and hears it.
+/// One connection of a subscriber: sends subscriptions, and receives messages.
 ///
 /// There is one, or two while one takes the place of the other. Who drives them says so when one
 /// ends: it was [`lost`](Self::lost), another one [`outlives`](Self::outlives) it, whose place it
@@ -266,7 +266,7 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
             }
         }
         if self.place == (Place::Settles { asked: false }) && self.tasks.granted().is_none() {
-            // What nobody wants comes neither once nor twice.
+            // A subscription that is not wanted gets no message at all.
             self.overlap_ends();
         }
         if planned || progress {

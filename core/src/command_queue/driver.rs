@@ -68,7 +68,7 @@ impl CommandQueue<'_> {
         let Some(slot) = find(self.slots, *tag) else { return Poll::Ready(()) };
         if !self.is_full {
             self.is_full = true;
-            // The connection has done with it, and sees to its time limit no more.
+            // The connection has finished it, and no longer watches its time limit.
             slot.wakes = true;
         }
         set_waker(&mut self.driver, cx);

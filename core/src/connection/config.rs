@@ -123,7 +123,7 @@ pub enum Replacement {
     #[default]
     BreakThenMake,
     /// The host is told, makes another one, and then has this one [retire](super::Connection::retire).
-    /// A subscriber hears what is published in between twice.
+    /// A subscriber receives messages published in between twice.
     Overlap,
 }
 

@@ -97,7 +97,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let quiet_at = self.quiet_at();
         if now < quiet_at {
             let grown = out.has_grown() || self.ring.has_grown();
-            // While a reply is waited for, nobody knows when it will be quiet.
+            // While a reply is awaited, the quiet time can't begin.
             let again = quiet_at.min(now.plus(QUIET));
             return if grown { again } else { Instant::FAR_FUTURE };
         }

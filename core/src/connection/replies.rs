@@ -156,7 +156,7 @@ impl<R: Storage<Pending>> Machine<R> {
             }
             let Some(entry) = self.ring.pop() else { continue };
             self.replied(now, &entry, known);
-            // A host hears of its late commands before a reply is taken in: none is late here.
+            // A host is told of its late commands before a reply is processed: none is late here.
             if entry.owner == ReplyTo::Host {
                 let reply = whole.map(|()| Value::framed(receiver.frame()));
                 return Some(Output::Reply { tag: entry.tag, reply });

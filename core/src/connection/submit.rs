@@ -62,7 +62,7 @@ impl<R: Storage<Pending>> Machine<R> {
         if let Phase::Ended { .. } = self.phase {
             return Err(SubmitError::Ended);
         }
-        // A login that has ended is never written to, even if nobody has looked yet.
+        // Nothing is written to a login that has ended, even before the next `update`.
         if !self.is_ready() || now >= self.schedule.ends() {
             return Err(SubmitError::Full);
         }

@@ -30,7 +30,7 @@ pub enum Refresh {
 
 /// Keeps an identity's token fresh, for ever.
 ///
-/// `memory` must hold a response of the source; it is wiped after each. `report` hears what came
+/// `memory` must hold a response of the source; it is wiped after each. `report` gets what came
 /// of each request, and the source's own error.
 ///
 /// # Cancel safety
@@ -93,7 +93,7 @@ pub async fn refresh<M: Storage<u8>, S: TokenSource, C: Timer, const WAITERS: us
                     manager.answered(done, request, answer)
                 };
                 report(event, error);
-                // Who waits for the answer should find it reported.
+                // Callers that wait for the answer should find it reported.
                 tokens.answered();
             }
         }

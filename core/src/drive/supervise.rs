@@ -218,7 +218,7 @@ where
         match dialed {
             Some(Ok(reason)) => self.supervised.borrow_mut().ended(place, now, reason),
             Some(Err(error)) => self.dial_failed(place, now, &DialError::Failed(error)),
-            // Does nothing if nobody wants it any more.
+            // Does nothing if it is not wanted any more.
             None => {
                 let unanswered = endpoint.unanswered(now.since(start));
                 self.dial_failed(place, now, &DialError::<K::Error>::Unanswered(unanswered));

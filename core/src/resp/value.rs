@@ -125,7 +125,7 @@ impl<'a> Value<'a> {
     #[inline(never)]
     pub fn framed(raw: &'a [u8]) -> Self {
         let mut raw = raw;
-        // Attributes say something about the value behind them that nobody asked for. They are
+        // Attributes describe the value behind them. They are
         // passed by framing alone, so that none nested in another costs any stack.
         while let [b'|', ..] = raw {
             let (_, mut rest) = split_line(raw);

@@ -330,14 +330,14 @@ impl SourceFailure for SourceError {
 pub enum HttpSourceError<E> {
     /// A step couldn't be done.
     Io {
-        /// What that comes to.
+        /// Its kind, for the retry schedule.
         reason: SourceError,
         /// The host's own error.
         error: E,
     },
     /// The endpoint answered without a token.
     Refused {
-        /// What that comes to.
+        /// Its kind, for the retry schedule.
         reason: SourceError,
         /// What the endpoint says.
         text: ServiceText,

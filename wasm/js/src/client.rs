@@ -101,7 +101,7 @@ impl RawClient {
         })
     }
 
-    /// Sends the [packed](unpack) commands and comes to their replies; to one that is `single` as it
+    /// Sends the [packed](unpack) commands and resolves to their replies; to one that is `single` as it
     /// is, else to an array where an error is a value. They have so many milliseconds, if that is
     /// said. When `aborted` is settled before, they are withdrawn.
     pub fn execute(

@@ -31,7 +31,7 @@ impl Timer for JsClock {
             if left == 0 {
                 return;
             }
-            // A timer can't fail, and one that comes too early is begun anew.
+            // A timer can't fail, and one that fires too early is set again.
             let _ = self.0.sleep(left.min(LONGEST) as f64).done().await;
         }
     }

@@ -98,7 +98,7 @@ impl RawSubscriber {
     pub fn alone(host: Host, options: Options, snapshot: Option<Vec<u8>>) -> Result<Self, JsValue> {
         let (client, driver) = made(&host, &options, snapshot.as_deref())?;
         let (subscriber, listening) = client.subscriber(Dialer(host.clone()));
-        // Without its client, the other driver only sees to tokens.
+        // Without its client, the other driver only fetches tokens.
         let both = Box::pin(either(Box::pin(listening), driver));
         Ok(Self::new(&host, subscriber, both, None))
     }

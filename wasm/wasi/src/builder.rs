@@ -99,7 +99,7 @@ impl<S, C> Builder<S, C> {
         self.connector(connector)
     }
 
-    /// Begins with the token of a [snapshot](LocalClient::changed_snapshot). One that is of no use is as
+    /// Begins with the token of a [snapshot](LocalClient::changed_snapshot). An unusable one is as
     /// good as none.
     #[must_use]
     pub fn restore(mut self, snapshot: &[u8]) -> Self {

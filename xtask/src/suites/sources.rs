@@ -73,7 +73,7 @@ pub(super) fn lints() -> Result<Counts> {
 }
 
 /// Builds what people add to their services with the oldest Rust that it promises to need, where that
-/// can be had. Clippy's `incompatible_msrv` looks at the same.
+/// is installed. Clippy's `incompatible_msrv` checks the same.
 fn oldest_rust() -> Result<Counts> {
     const OLDEST: &str = "1.88";
     let install = ["toolchain", "install", OLDEST, "--profile", "minimal"];
