@@ -38,7 +38,7 @@ unsafe impl Source for Steps {
         });
         let (start, size) = grown.ok_or(())?;
         let start = start as *mut u8;
-        // SAFETY: the memory is new and not shared, and `len` is its length.
+        // SAFETY: the memory is new and not shared, and `size` is its length.
         talc.source.end = match talc.source.end {
             Some(end) if end.as_ptr() == start => unsafe {
                 Some(talc.extend(end, start.wrapping_add(size)))
