@@ -18,7 +18,7 @@ use redis_entraid_core::transport::Endpoint;
 
 /// Takes the commands of a client's handles, gives them to a connection, and the replies back.
 pub struct CommandDispatcher<L: Lock<QueueState>> {
-    exchange: Arc<CommandQueue<L>>,
+    queue: Arc<CommandQueue<L>>,
     /// Kept for its room.
     wakers: Vec<Waker>,
 }
@@ -49,14 +49,14 @@ pub enum Ended {
 pub type SubmitFn<'s> = dyn FnMut(Instant, Tag, EncodedCommand<'_>) -> Result<(), SubmitError> + 's;
 
 impl<L: Lock<QueueState>> CommandDispatcher<L> {
-    /// For the handles of `exchange`.
-    pub fn new(exchange: Arc<CommandQueue<L>>) -> Self {
-        Self { exchange, wakers: Vec::new() }
+    /// For the handles of `queue`.
+    pub fn new(queue: Arc<CommandQueue<L>>) -> Self {
+        Self { queue, wakers: Vec::new() }
     }
 
     /// What the commands want that wait, or did lately.
     pub fn demand(&self) -> QueueDemand {
-        self.exchange.demand()
+        self.queue.demand()
     }
 
     /// Ready when the [`demand`](Self::demand) differs from what is `known`.
@@ -64,7 +64,7 @@ impl<L: Lock<QueueState>> CommandDispatcher<L> {
     /// # Errors
     /// [`Ended::NotNeeded`] when there are no handles left.
     pub fn poll_demand(&self, cx: &Context<'_>, known: QueueDemand) -> Poll<Result<(), Ended>> {
-        match self.exchange.update(cx)? {
+        match self.queue.update(cx)? {
             demand if demand == known => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
@@ -78,44 +78,44 @@ impl<L: Lock<QueueState>> CommandDispatcher<L> {
     /// While there is no connection: fails the commands whose time is over. `problem` says why
     /// there is none.
     pub fn expire(&mut self, now: Instant, problem: impl Fn() -> Option<Error>) {
-        self.exchange.expire(now, &mut self.wakers, || Failure::Unavailable(problem()));
+        self.queue.expire(now, &mut self.wakers, || Failure::Unavailable(problem()));
     }
 
     /// While there is a connection: fails the commands whose time is over that it didn't take.
     pub fn expire_behind(&mut self, now: Instant) {
         let too_slow = || Failure::Lost(Lost::new(Outcome::NotSent, None));
-        self.exchange.expire(now, &mut self.wakers, too_slow);
+        self.queue.expire(now, &mut self.wakers, too_slow);
     }
 
     /// There will be no connection for now: fails all commands that wait for one.
     pub fn refuse(&mut self, problem: impl Fn() -> Option<Error>) {
-        self.exchange.refuse(&mut self.wakers, || Failure::Unavailable(problem()));
+        self.queue.refuse(&mut self.wakers, || Failure::Unavailable(problem()));
     }
 
     /// Notes that there is a connection, which was dialed as `endpoint`: redirections to there mean
     /// that it leads to the wrong server.
     pub fn connected(&self, endpoint: &Endpoint<'_>) {
-        self.exchange.connected(endpoint);
+        self.queue.connected(endpoint);
     }
 
     /// Notes why the connection breaks, in the words of the network, before its last outputs.
     pub fn broke(&self, cause: Cause) {
-        self.exchange.broke(cause);
+        self.queue.broke(cause);
     }
 
     /// Returns whether a handle has asked for another connection since the last call.
     pub fn take_handover(&self) -> bool {
-        self.exchange.take_handover()
+        self.queue.take_handover()
     }
 
     /// Returns whether the next command may go to another connection: nothing is open on this one.
     pub fn can_pause(&self) -> bool {
-        self.exchange.can_pause()
+        self.queue.can_pause()
     }
 
     /// Notes that the connection has ended.
     pub fn disconnected(&mut self, reason: CloseReason) {
-        self.exchange.disconnected(reason, &mut self.wakers);
+        self.queue.disconnected(reason, &mut self.wakers);
     }
 
     /// Gives commands to the connection, as many as it takes, and has `cx` woken for more. Says
@@ -129,18 +129,18 @@ impl<L: Lock<QueueState>> CommandDispatcher<L> {
         now: Instant,
         submit: &mut SubmitFn<'_>,
     ) -> Result<bool, Ended> {
-        self.exchange.submit(cx, now, &mut self.wakers, submit)
+        self.queue.submit(cx, now, &mut self.wakers, submit)
     }
 
     /// Takes the outcomes of commands: pass all outputs of one turn, so that waiting callers are
     /// woken when all is there.
     pub fn deliver(&mut self) -> Deliveries<'_, L> {
-        Deliveries(self.exchange.deliver(&mut self.wakers))
+        Deliveries(self.queue.deliver(&mut self.wakers))
     }
 
     /// Waiting and later callers get `error` from now on.
     pub fn end(&self, error: &Error) {
-        self.exchange.end(error);
+        self.queue.end(error);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the handles of a client and what drives its connection meet.
+//! The queue between the handles of a client and the driver of its connection.
 //!
 //! A handle encodes its commands into memory of its own, appends them to a common outbox and waits
 //! at a slot; the driver takes the outbox as a whole, and puts replies into the slots. All memory
@@ -37,7 +37,7 @@ use session::Open;
 use slot::Slot;
 pub use state::QueueState;
 
-/// Where the handles of a client and what drives its connection meet.
+/// The queue between the handles of a client and the driver of its connection.
 pub struct CommandQueue<L> {
     state: L,
     /// Another connection is asked for.

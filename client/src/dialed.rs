@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use redis_entraid_core::transport::Endpoint;
 
-/// Where the connection of an exchange leads, in all the ways that a server may call it.
+/// The addresses of the connection of a queue, in all the ways that a server may call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialed {
     address: Box<str>,

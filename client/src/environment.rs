@@ -41,7 +41,7 @@ impl Environment {
     /// Reads the variables through `get`; an empty one counts as none.
     ///
     /// # Errors
-    /// [`ConfigError`] if something is missing or can't be understood.
+    /// [`ConfigError`] if something is missing or invalid.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
         // There are many calls, and it needn't be quick.

@@ -54,12 +54,12 @@ pub enum Error {
         cause: Option<Box<Self>>,
     },
     /// There is a connection, but the server did not confirm a subscription for as long as a command
-    /// may take. It is still wanted, and counts when it is confirmed.
+    /// may take. The request stands, and takes effect when it is confirmed.
     Unconfirmed,
     /// The transaction that was open, or the `WATCH`, is gone: with its connection, with its login,
     /// or with a command of it that was withdrawn. This command was not executed; begin again.
     StateLost,
-    /// The command isn't for users of a client, or not here.
+    /// The client doesn't allow this command, or not at this point.
     Refused(CommandRefused),
     /// The command is larger than may be sent.
     TooLarge(CapacityError),
@@ -85,7 +85,7 @@ pub enum ErrorKind {
     Tls,
     /// The server didn't accept the login.
     Rejected,
-    /// The server executed the command and reported an error.
+    /// The server answered the command with an error.
     Server,
     /// The connection was lost, or the reply took too long.
     Lost,
@@ -237,7 +237,7 @@ pub struct ServerError {
 }
 
 impl ServerError {
-    /// What it says if it is one of a cluster's: `MOVED`, `ASK`, `TRYAGAIN` or `CLUSTERDOWN`.
+    /// Parses it if it is a cluster's error: `MOVED`, `ASK`, `TRYAGAIN` or `CLUSTERDOWN`.
     pub fn redirect(&self) -> Option<Redirect<'_>> {
         Redirect::of(&self.code, &self.message)
     }
@@ -291,7 +291,7 @@ pub enum ConfigError {
     #[error("the environment variable {0} is not set")]
     Missing(&'static str),
     /// The value of an environment variable, or of a setting, can't be parsed.
-    #[error("{0} is invalid: its value can't be parsed")]
+    #[error("{0} is invalid")]
     Invalid(&'static str),
     /// An environment variable asks for something that isn't supported.
     #[error(
@@ -299,7 +299,7 @@ pub enum ConfigError {
     )]
     Unsupported(&'static str),
     /// The identity can't work as it is configured.
-    #[error("{0}")]
+    #[error(transparent)]
     Source(#[from] source::ConfigError),
     /// No token source is configured.
     #[error("no token source is configured")]

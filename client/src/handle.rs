@@ -19,7 +19,7 @@ use redis_entraid_core::time::{Clock, Instant};
 
 /// One task's access to a connection.
 pub struct Handle<L: Lock<QueueState>> {
-    exchange: Arc<CommandQueue<L>>,
+    queue: Arc<CommandQueue<L>>,
     slot: u32,
     batch: Batch,
     replies: Replies,
@@ -29,19 +29,19 @@ pub struct Handle<L: Lock<QueueState>> {
 
 impl<L: Lock<QueueState>> Handle<L> {
     /// Creates the first handle of a connection.
-    pub fn new(exchange: Arc<CommandQueue<L>>) -> Self {
-        let slot = exchange.enter();
-        Self { exchange, slot, batch: Batch::default(), replies: Replies::default(), wait: None }
+    pub fn new(queue: Arc<CommandQueue<L>>) -> Self {
+        let slot = queue.enter();
+        Self { queue, slot, batch: Batch::default(), replies: Replies::default(), wait: None }
     }
 
     /// Creates another handle of the same connection.
     pub fn another(&self) -> Self {
-        Self::new(self.exchange.clone())
+        Self::new(self.queue.clone())
     }
 
     /// Where it meets what drives the connection.
-    pub(super) const fn exchange(&self) -> &Arc<CommandQueue<L>> {
-        &self.exchange
+    pub(super) const fn queue(&self) -> &Arc<CommandQueue<L>> {
+        &self.queue
     }
 
     /// What is sent from now on waits for a connection until then, if that isn't over.
@@ -51,25 +51,25 @@ impl<L: Lock<QueueState>> Handle<L> {
 
     /// Takes no more commands of any handle. The driver ends when those that were taken are answered.
     pub fn close(&self) {
-        self.exchange.close();
+        self.queue.close();
     }
 
     /// Has another connection take the place of the one that there is, without a command failing: see
     /// [`Supervisor::hand_over`](redis_entraid_core::supervisor::Supervisor::hand_over).
     pub fn hand_over(&self) {
-        self.exchange.hand_over();
+        self.queue.hand_over();
     }
 
     /// Whether its connection's task is still there.
     pub fn is_alive(&self) -> bool {
-        self.exchange.is_alive()
+        self.queue.is_alive()
     }
 
     /// Executes a command, in slices of at most `slice` if it blocks for long. Its reply is number 0. It
     /// has `limit` besides the time that it blocks, or else what the configuration says.
     ///
     /// # Errors
-    /// [`Error`] if nothing was sent.
+    /// [`Error`] if it was not sent, or if a part of it failed; its [`outcome`](Error::outcome) says which.
     pub async fn execute(
         &mut self,
         clock: &impl Clock,
@@ -83,7 +83,7 @@ impl<L: Lock<QueueState>> Handle<L> {
         if let CommandClass::Blocking(time) = self.batch.push(args)? {
             part.extend_from_slice(args);
             slices = Slices::of(now, args);
-            let is_long = time.is_none_or(|time| time > self.exchange.max_block());
+            let is_long = time.is_none_or(|time| time > self.queue.max_block());
             if slices.is_none() && is_long && newest(args).next().is_some() && !self.has_session() {
                 // It is rare, and would make all other commands larger.
                 if !Box::pin(self.newest(clock, limit, args, &mut ids)).await? {
@@ -100,7 +100,7 @@ impl<L: Lock<QueueState>> Handle<L> {
         loop {
             let Some(slices) = &slices else { return self.send(clock, limit).await };
             let mut text = TimeText::default();
-            let most = slice().min(self.exchange.max_block());
+            let most = slice().min(self.queue.max_block());
             let (at, time) = slices.next(clock.now(), most, &mut text);
             let mut part = part.clone();
             if let Some(place) = part.get_mut(at) {
@@ -153,7 +153,7 @@ impl<L: Lock<QueueState>> Handle<L> {
     /// the configuration says, from when its turn comes.
     ///
     /// # Errors
-    /// [`Error`] if nothing was sent.
+    /// [`Error`] if it was not sent, or if a part of it failed; its [`outcome`](Error::outcome) says which.
     pub async fn execute_all<'c, I>(
         &mut self,
         clock: &impl Clock,
@@ -194,7 +194,7 @@ impl<L: Lock<QueueState>> Handle<L> {
                 }
                 Some(Repeat::Lost(first)) => {
                     let all = self.replies.len();
-                    self.exchange.lose_session(self.slot, first < all);
+                    self.queue.lose_session(self.slot, first < all);
                     self.replies.truncate(first);
                     (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
                     break;
@@ -208,11 +208,11 @@ impl<L: Lock<QueueState>> Handle<L> {
 
     /// Queues the batch, and waits for its replies.
     async fn exchanged(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
-        let Self { exchange, slot, batch, replies, wait } = self;
+        let Self { queue, slot, batch, replies, wait } = self;
         let wait = wait.filter(|wait| now < *wait);
-        let sent = exchange.send(*slot, now, (by, wait), batch)?;
-        let mut waiting = Waiting { exchange, batch, ticket: Some(sent.ticket) };
-        poll_fn(|cx| exchange.poll_replies(cx, sent.ticket, replies)).await;
+        let sent = queue.send(*slot, now, (by, wait), batch)?;
+        let mut waiting = Waiting { queue, batch, ticket: Some(sent.ticket) };
+        poll_fn(|cx| queue.poll_replies(cx, sent.ticket, replies)).await;
         waiting.ticket = None;
         Ok(sent)
     }
@@ -254,12 +254,12 @@ impl<L: Lock<QueueState>> Handle<L> {
     /// # Errors
     /// When to ask again, if it is too early.
     pub(super) fn renew(&self, now: Instant) -> Result<(), Instant> {
-        self.exchange.renew(self.slot, now)
+        self.queue.renew(self.slot, now)
     }
 
     /// Whether it is in the middle of a transaction.
     pub fn has_session(&self) -> bool {
-        self.exchange.has_session(self.slot)
+        self.queue.has_session(self.slot)
     }
 }
 
@@ -276,7 +276,7 @@ fn last_id<'v>(stream: Value<'v>) -> Option<&'v [u8]> {
 
 /// Withdraws what no caller waits for any more.
 struct Waiting<'h, L: Lock<QueueState>> {
-    exchange: &'h CommandQueue<L>,
+    queue: &'h CommandQueue<L>,
     batch: &'h mut Batch,
     /// Nothing when the waiting is over.
     ticket: Option<Ticket>,
@@ -285,7 +285,7 @@ struct Waiting<'h, L: Lock<QueueState>> {
 impl<L: Lock<QueueState>> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.exchange.withdraw(ticket);
+            self.queue.withdraw(ticket);
             // It may be long until the handle is used again.
             self.batch.clear();
         }
@@ -294,7 +294,7 @@ impl<L: Lock<QueueState>> Drop for Waiting<'_, L> {
 
 impl<L: Lock<QueueState>> Drop for Handle<L> {
     fn drop(&mut self) {
-        self.exchange.leave(self.slot);
+        self.queue.leave(self.slot);
     }
 }
 

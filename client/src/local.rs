@@ -44,7 +44,7 @@ use redis_entraid_core::transport::Connector;
 /// A client on one thread: a handle on a connection that its driver keeps open and logged in.
 /// Clones share the connection, and those to other nodes of a cluster.
 pub struct LocalClient<T> {
-    follower: RedirectingHandle<RefCell<QueueState>>,
+    handle: RedirectingHandle<RefCell<QueueState>>,
     shared: Rc<Shared<T>>,
     nodes: Rc<Nodes>,
 }
@@ -69,13 +69,13 @@ impl<T: Timer + 'static> LocalClient<T> {
         let config = config.for_commands();
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(CommandQueue::new(&config, queue_timeout));
-        let follower = RedirectingHandle::new(Handle::new(exchange.clone()));
-        let nodes = Rc::new(Nodes::new(exchange.clone()));
+        let queue = Arc::new(CommandQueue::new(&config, queue_timeout));
+        let handle = RedirectingHandle::new(Handle::new(queue.clone()));
+        let nodes = Rc::new(Nodes::new(queue.clone()));
         // Made here: the driver may be dropped before it is polled.
-        let ends = Ends { queue: exchange, shared: shared.clone(), nodes: Some(nodes.clone()) };
+        let ends = Ends { queue: queue, shared: shared.clone(), nodes: Some(nodes.clone()) };
         let driver = supervise::run(config, ends, nodes.clone(), connector, source);
-        (Self { follower, shared, nodes }, driver)
+        (Self { handle, shared, nodes }, driver)
     }
 
     /// Returns a subscriber with the same identity and the future that drives it, which ends with
@@ -111,12 +111,12 @@ impl<T: Timer + 'static> LocalClient<T> {
 
     /// Sends a command and waits for its reply, which is kept until the next one. Where a cluster
     /// answers `MOVED`, it is sent to the node that is named, whose connection is kept as long as
-    /// the client; not within a transaction, which is all on one connection.
+    /// the client. In a transaction, which stays on one connection, `MOVED` is an error.
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
-    /// have been executed. What a server refuses for want of a login (`NOAUTH`) is repeated once,
-    /// behind the next login; nothing that may have been executed is.
+    /// have been executed. A command refused for want of a login (`NOAUTH`) is repeated once,
+    /// after the next login; one that may have been executed is never repeated.
     ///
     /// # Cancel safety
     /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
@@ -143,7 +143,7 @@ impl<T: Timer + 'static> LocalClient<T> {
         let slice = || shared.identity.tokens.peek(TokenManager::slice);
         let follows = shared.identity.place.follow_moved;
         let visit = follows.then_some(|node: &_| self.nodes.handle(node));
-        let executed = self.follower.execute(&shared.identity.timer, slice, limit, args, visit);
+        let executed = self.handle.execute(&shared.identity.timer, slice, limit, args, visit);
         {
             // Pinned here: a future that is handed over has its room twice.
             let executed = pin!(executed);
@@ -186,10 +186,10 @@ impl<T: Timer + 'static> LocalClient<T> {
         let shared = &*self.shared;
         {
             let timer = &shared.identity.timer;
-            let executed = pin!(self.follower.execute_all(timer, limit, commands));
+            let executed = pin!(self.handle.execute_all(timer, limit, commands));
             shared.in_time(executed).await?;
         }
-        Ok(self.follower.replies())
+        Ok(self.handle.replies())
     }
 
     /// Returns the reply number `at` to the last commands.
@@ -201,7 +201,7 @@ impl<T: Timer + 'static> LocalClient<T> {
     }
 
     fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
-        self.follower.pick(at).map_err(|error| {
+        self.handle.pick(at).map_err(|error| {
             // Why there is no login is a better answer than that there is none.
             match self.shared.status.borrow().problem() {
                 Some(login @ Error::Login(_)) if error.code() == Some("NOAUTH") => login.clone(),
@@ -210,10 +210,10 @@ impl<T: Timer + 'static> LocalClient<T> {
         })
     }
 
-    /// Takes no more commands, of clones neither. The driver closes the connections and ends when those that
+    /// Stops taking commands, also from clones. The driver closes the connections and ends when those that
     /// were taken are answered or their time is over: [`closed`](Self::closed) waits for that.
     pub fn close(&self) {
-        self.follower.home().close();
+        self.handle.home().close();
     }
 
     /// Waits until a client that [closes](Self::close) has no connection any more. Its driver may go on for
@@ -225,10 +225,10 @@ impl<T: Timer + 'static> LocalClient<T> {
         self.shared.ended().await;
     }
 
-    /// Has another connection take the place of the one that there is: it logs in first, and gets the next
+    /// Replaces the connection with a new one, which logs in first and gets the next
     /// command when the old one has answered all that it has.
     pub fn hand_over(&self) {
-        self.follower.home().hand_over();
+        self.handle.home().hand_over();
     }
 
     /// Returns what a host without a background task should do about its token.
@@ -291,18 +291,18 @@ impl<T: Timer + 'static> LocalClient<T> {
 }
 
 impl<T> LocalClient<T> {
-    /// Returns a weak client, which makes more clones and isn't one: while it is kept, a client that is
+    /// Returns a weak client, which can make clones but doesn't count as one: beside it, a client that is
     /// alone can still have a transaction, and the driver ends with the last clone.
     pub fn downgrade(&self) -> WeakClient<T> {
-        let exchange = self.follower.home().exchange().clone();
-        WeakClient { exchange, shared: self.shared.clone(), nodes: self.nodes.clone() }
+        let queue = self.handle.home().queue().clone();
+        WeakClient { queue, shared: self.shared.clone(), nodes: self.nodes.clone() }
     }
 }
 
 impl<T> Clone for LocalClient<T> {
     fn clone(&self) -> Self {
         let (shared, nodes) = (self.shared.clone(), self.nodes.clone());
-        Self { follower: self.follower.another(), shared, nodes }
+        Self { handle: self.handle.another(), shared, nodes }
     }
 }
 

@@ -75,7 +75,7 @@ impl<L: Lock<QueueState>> Nodes<L> {
     }
 
     /// A handle on the connection to `node`. If there is none, `start` keeps one
-    /// for the exchange that it is given, and dialed when there is a command: nodes come and go.
+    /// for the queue that it is given, and dialed when there is a command: nodes come and go.
     ///
     /// When the client's own connection was dialed again, so are those to nodes: what has ended the
     /// one may have been a failover, which leaves the others open without a server behind them.
@@ -93,7 +93,7 @@ impl<L: Lock<QueueState>> Nodes<L> {
         };
         let is_there = |handle: &Handle<L>| {
             node.address.is_some()
-                && handle.exchange().is_at(node.address.as_deref(), node.port, false)
+                && handle.queue().is_at(node.address.as_deref(), node.port, false)
         };
         let found = known.iter().position(|(known, _)| known == node);
         // It may be known by its name, and be called by its address.
@@ -105,23 +105,23 @@ impl<L: Lock<QueueState>> Nodes<L> {
         }
         let full = (known.len() >= MAX_NODES).then_some(0);
         let ended = found.or(full).map(|at| known.remove(at));
-        let exchange = Arc::new(CommandQueue::with(home.limits()));
+        let queue = Arc::new(CommandQueue::with(home.limits()));
         // It ends without a handle: there is one before it begins.
-        let kept = Handle::new(exchange.clone());
+        let kept = Handle::new(queue.clone());
         let handle = kept.another();
         let is_closed = *is_closed;
         if !is_closed {
             known.push((node.clone(), kept));
             open.retain(|queue| queue.strong_count() > 0);
-            open.push(Arc::downgrade(&exchange));
+            open.push(Arc::downgrade(&queue));
         }
         drop(locked);
         // It may wake a task.
         drop((ended, outdated));
         if is_closed {
-            exchange.end(&Error::Closed)
+            queue.end(&Error::Closed)
         } else {
-            start(exchange)
+            start(queue)
         }
         handle
     }
@@ -193,12 +193,12 @@ impl<L: Lock<QueueState>> RedirectingHandle<L> {
             let (handle, mut patience) = match &mut self.away {
                 None => (&mut self.home, None),
                 Some((node, _)) => {
-                    let wait = by.unwrap_or_else(|| begun.plus(node.exchange().limits().queue));
+                    let wait = by.unwrap_or_else(|| begun.plus(node.queue().limits().queue));
                     node.wait_until(wait);
                     let until = timer.now().plus(PATIENCE);
                     let patience = (until < wait).then(|| {
                         // It is rare, and would make all other commands larger.
-                        (node.exchange().clone(), Box::pin(timer.sleep_until(until)))
+                        (node.queue().clone(), Box::pin(timer.sleep_until(until)))
                     });
                     (node, patience)
                 }
@@ -209,10 +209,10 @@ impl<L: Lock<QueueState>> RedirectingHandle<L> {
                     if let Poll::Ready(executed) = executing.as_mut().poll(cx) {
                         return Poll::Ready(executed.map(|()| true));
                     }
-                    if let Some((exchange, sleep)) = &mut patience
+                    if let Some((queue, sleep)) = &mut patience
                         && sleep.as_mut().poll(cx).is_ready()
                     {
-                        if exchange.is_untried() {
+                        if queue.is_untried() {
                             // Who goes has withdrawn.
                             return Poll::Ready(Ok(false));
                         }
@@ -243,7 +243,7 @@ impl<L: Lock<QueueState>> RedirectingHandle<L> {
             redirects += 1;
             match (goal, renewed) {
                 (Goal::Here, Err(early)) => {
-                    let by = by.unwrap_or_else(|| begun.plus(self.last().exchange().timeout()));
+                    let by = by.unwrap_or_else(|| begun.plus(self.last().queue().timeout()));
                     if early >= by {
                         return Ok(());
                     }
@@ -287,7 +287,7 @@ impl<L: Lock<QueueState>> RedirectingHandle<L> {
         let Redirect::Moved(to) = self.last().redirect(at)? else { return None };
         // No address is that of the node which says so.
         let address = Some(to.address).filter(|address| !address.is_empty());
-        let leads = |handle: &Handle<L>, own| handle.exchange().is_at(address, to.port, own);
+        let leads = |handle: &Handle<L>, own| handle.queue().is_at(address, to.port, own);
         let Some((away, here)) = &self.away else {
             if leads(&self.home, true) {
                 return Some(Goal::Here);

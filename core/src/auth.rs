@@ -231,7 +231,7 @@ impl fmt::Display for LoginError {
                 https://redis.azure.com/.default"
             }
             Self::NoPerm => "NOPERM: this identity is not allowed to log in",
-            Self::Unavailable => "the server can't check logins now",
+            Self::Unavailable => "the server is not ready for a login",
             Self::MaxClients => "the server has too many clients (maxclients)",
             Self::Denied => "DENIED: the server accepts no connections from here",
             Self::Other(code) => return write!(f, "{}: the login was refused", code.as_str()),

@@ -124,12 +124,12 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         }
     }
 
-    /// Returns whether to call [`update`](Self::update) now. May change with each other call.
+    /// Returns whether to call [`update`](Self::update) now. Any other call may change the answer.
     pub fn needs_update(&self) -> bool {
         self.machine.needs_update()
     }
 
-    /// Returns when to call [`update`](Self::update) at the latest. May change with each other call.
+    /// Returns when to call [`update`](Self::update) at the latest. Any other call may change the answer.
     pub const fn next_deadline(&self) -> Instant {
         self.machine.next_deadline()
     }
@@ -144,7 +144,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.close_reason()
     }
 
-    /// Returns whether the login allows a command now. May change with each other call.
+    /// Returns whether the login allows a command now. Any other call may change the answer.
     pub fn is_ready(&self) -> bool {
         self.machine.is_ready()
     }
@@ -152,7 +152,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     /// Queues a command. Its reply carries `tag`.
     ///
     /// # Errors
-    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    /// [`SubmitError`] if it is not queued. After `Full`, try again later.
     pub fn submit(&mut self, now: Instant, tag: Tag, args: &[Arg<'_>]) -> Result<(), SubmitError> {
         self.machine.submit(now, &mut self.transmitter, tag, args)
     }
@@ -160,7 +160,7 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
     /// Queues a command that is already encoded. Its reply carries `tag`, and is waited for until `by`.
     ///
     /// # Errors
-    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    /// [`SubmitError`] if it is not queued. After `Full`, try again later.
     pub fn submit_encoded(
         &mut self,
         now: Instant,
@@ -233,7 +233,8 @@ impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
         self.machine.next(now, &mut self.receiver)
     }
 
-    /// Returns whether nothing was sent or received for five seconds: time to give memory back.
+    /// Returns whether no command was submitted and no byte received for five seconds, and no reply is
+    /// awaited: a good time to free memory.
     pub fn is_quiet(&self, now: Instant) -> bool {
         self.machine.is_quiet(now)
     }

@@ -1,8 +1,9 @@
-//! The asynchronous shell: small loops that join the state machines to IO, for hosts with one
-//! thread. They hold no rule.
+//! The asynchronous shell: small loops that join the state machines to clocks and transports, for hosts
+//! with one thread.
 //!
 //! A host spawns [`refresh`] once for each identity and [`supervise`] for each client or subscriber, or
-//! [`supervise_one`] where there is memory for one connection; they meet at the [`SharedTokenManager`] that they share. [`serve`] is one connection, from its beginning to its end, for hosts that dial themselves.
+//! [`supervise_one`] where there is memory for one connection. All of them share one
+//! [`SharedTokenManager`]. [`serve`] runs one connection to its end, for hosts that dial themselves.
 //! Hosts with threads, or with a poll loop of their own, drive the machines themselves:
 //! [`Supervised`] has what they need.
 //!

@@ -35,21 +35,21 @@ pub enum Event {
         generation: Generation,
         /// The time until it ends.
         expires_in: Duration,
-        /// When the next request is due.
+        /// The time until the next request is due.
         next_in: Duration,
     },
     /// The source returned the present token again.
     SameToken {
         /// Its number.
         generation: Generation,
-        /// When the next request is due.
+        /// The time until the next request is due.
         next_in: Duration,
     },
     /// The source returned no token.
     FetchFailed {
         /// Why.
         error: SourceError,
-        /// When the next attempt is due.
+        /// The time until the next attempt.
         next_in: Duration,
     },
     /// A connection logged in for the first time.
@@ -87,7 +87,7 @@ pub enum Event {
     },
     /// No connection could be made.
     DialFailed {
-        /// When the next attempt is due.
+        /// The time until the next attempt.
         next_in: Duration,
     },
 }

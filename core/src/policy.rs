@@ -65,7 +65,7 @@ impl Ratio {
 /// How a token is renewed.
 ///
 /// The defaults keep Microsoft's advice: a new token is on its way long before the old one ends,
-/// and the last re-AUTH with it comes at least three minutes before.
+/// and the last re-AUTH with the new one comes at least three minutes before that end.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RefreshPolicy {
@@ -99,7 +99,7 @@ impl RefreshPolicy {
     /// `min(ratio x life, life - bound, refresh_in)`.
     ///
     /// `life` is counted from when the request was sent; `refresh_in` is the server's own word,
-    /// where it gave one. Whatever this says, a manager uses a token for a 128th of its life.
+    /// where it gave one. A manager uses a token for a 128th of its life at least, whatever this returns.
     pub fn refresh_after(&self, life: Duration, refresh_in: Option<Duration>) -> Duration {
         Duration::from_millis(self.refresh_after_millis(millis(life), refresh_in))
     }
@@ -166,7 +166,7 @@ pub struct RetryPolicy {
     pub backoff_multiplier: u32,
     /// The largest share of a wait that is added to or taken from it at random.
     pub jitter: Ratio,
-    /// Whether a failure of this kind deserves the quick attempts. What doesn't has a wait of its
+    /// Whether a failure of this kind gets the quick attempts. Any other kind has a wait of its
     /// own each time; it is never given up.
     #[cfg_attr(feature = "defmt", defmt(Debug2Format))]
     pub is_retryable: fn(ErrorKind) -> bool,
@@ -295,6 +295,11 @@ impl Jitter {
     /// Seeds it with any number that differs from process to process.
     pub const fn new(seed: u64) -> Self {
         Self { state: Some(seed) }
+    }
+
+    /// Returns another seed, or an id, that depends on `seed` and seems unrelated.
+    pub const fn mix(seed: u64) -> u64 {
+        mix(seed)
     }
 
     /// Returns no jitter: all processes of a fleet act at the same time. For tests of exact times.

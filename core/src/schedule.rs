@@ -243,7 +243,7 @@ impl LoginSchedule {
         }
     }
 
-    /// Takes the login for accepted that was sent, for clients that give no feedback. Answers with its
+    /// Treats the login that was sent as accepted, for clients that give no feedback. Returns its
     /// token.
     pub fn assumed(&mut self) -> Option<Generation> {
         let have = self.sent.take()?;
@@ -251,7 +251,7 @@ impl LoginSchedule {
         Some(have.generation)
     }
 
-    /// Takes in that the server refused the login, and tells `manager` if it was for the token's sake.
+    /// Notes that the server refused the login, and tells `manager` if the token was the reason.
     /// An earlier login serves on.
     pub fn refused<M: Storage<u8>>(
         &mut self,
@@ -290,8 +290,8 @@ impl LoginSchedule {
     }
 
     /// Takes in that the server has forgotten the login (`NOAUTH`): another one is due at once, unless
-    /// this one didn't last for a second. Then the connection is to be closed, and the next one's first
-    /// login is as late as reconnecting has it: no hot loop.
+    /// this one didn't last for a second. Then close the connection: the next one's first
+    /// login waits as long as the reconnect policy says, so there is no hot loop.
     pub fn lost(&mut self, now: Instant) {
         let State::In { have, .. } = &mut self.state else { return };
         if now >= have.since.plus(LOGIN_LASTS) {

@@ -1,9 +1,9 @@
 //! When to dial, which connection serves, and when another one takes its place.
 //!
 //! A [`Supervisor`] decides; a host dials and moves bytes. It compares what is wanted with what there
-//! is at each [`update`](Supervisor::update), so that an event that got lost heals at the next one.
-//! With two places it makes a connection before it breaks the old one; with one place, where there is
-//! memory for one connection, it breaks and then makes while commands wait.
+//! is at each [`update`](Supervisor::update), so that the next one makes up for a lost event.
+//! With two places it opens a connection before it closes the old one; with one place, where there is
+//! memory for one connection, it closes the old one first, and commands wait.
 //!
 //! ```
 //! use redis_entraid_core::policy::Jitter;
@@ -119,7 +119,7 @@ impl<const N: usize> Supervisor<N> {
         }
     }
 
-    /// Connections are made for callers only: those to the nodes of a cluster come and go.
+    /// Dials only when a caller needs a connection: the nodes of a cluster come and go.
     #[must_use]
     pub const fn on_demand(mut self) -> Self {
         (self.on_demand, self.is_dormant) = (true, true);
@@ -277,8 +277,8 @@ impl<const N: usize> Supervisor<N> {
         }
     }
 
-    /// Wishes that another connection takes the place of the one that serves. Without one there is
-    /// nothing to do. Of two wishes the one with less time holds. Returns whether this is the one.
+    /// Asks for another connection in place of the one that serves. If none serves, it does
+    /// nothing. Of two requests, the one with the earlier deadline holds. Returns whether this one does.
     pub fn hand_over(&mut self, handover: Handover) -> bool {
         let is_sooner = self.handover.is_none_or(|known| handover.by < known.by);
         let holds = is_sooner && self.places.iter().any(|place| matches!(place, Place::Serving));
@@ -307,7 +307,7 @@ impl<const N: usize> Supervisor<N> {
         }
     }
 
-    /// Returns whether waiting can't help a caller that waits for the first connection: it is to be
+    /// Returns whether it is useless to wait for the first connection: a waiting caller must be
     /// told at once. May change whenever something fails or a token comes.
     pub fn is_hopeless<M: Storage<u8>>(&self, now: Instant, manager: &TokenManager<M>) -> bool {
         let no_better_token = || {

@@ -88,8 +88,8 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    /// Says that a server is [`connected`](Self::connected) and at which IP address, as text: a server may
-    /// call itself so. For connectors that know.
+    /// Notes that a server is [`connected`](Self::connected), and its IP address as text: a server may
+    /// name itself by that address. For connectors that know it.
     pub fn reached(&self, ip: &str) {
         self.connected();
         if let Some(progress) = self.progress {
@@ -97,9 +97,9 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    /// By how many places the addresses of the name are turned for this attempt, modulo 256. It is one
-    /// more after each attempt on which a server was [connected](Self::connected) and no login succeeded,
-    /// so that another address comes first. For connectors that choose among them, once for each attempt.
+    /// Returns by how many places to rotate the name's addresses for this attempt, modulo 256. It is one
+    /// more after each attempt on which a server was [connected](Self::connected) and no login succeeded, or which stopped responding,
+    /// so that another address comes first. For connectors that choose an address: call it once an attempt.
     pub fn next_turn(&self) -> usize {
         self.progress.map_or(0, |progress| progress.turn.next().into())
     }
@@ -286,7 +286,7 @@ impl ConnectError for Unanswered {
 pub enum ConnectErrorKind {
     /// The name can't be resolved.
     Name,
-    /// No answer, or not in time.
+    /// Connection refused, no answer, or not in time.
     Unreachable,
     /// TLS failed: a certificate that is not trusted, or not for this name.
     Tls,
@@ -339,7 +339,7 @@ pub trait Connector {
     /// function, or in `self`.
     ///
     /// # Errors
-    /// [`ConnectError`] if there was no transport. What becomes of one is the session's to say.
+    /// [`ConnectError`] if there was no transport. If there was one, the session's output says how it ended.
     ///
     /// # Cancel safety
     /// May be dropped at any await.

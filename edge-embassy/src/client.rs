@@ -111,7 +111,7 @@ impl Client {
         self.state.health()
     }
 
-    /// For how long the radio, or all of the device, may sleep: nothing is under way, and the next
+    /// Returns how long the radio, or the whole device, may sleep: nothing is under way, and the next
     /// thing to do by itself - to fetch a token, to log in with it, to see whether the server is
     /// still there - is only due then. Zero if something is under way.
     pub fn may_sleep(&self) -> Duration {

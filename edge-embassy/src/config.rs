@@ -6,12 +6,12 @@ use core::time::Duration;
 use redis_entraid_core::connection;
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::event::Event;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::transport::{Endpoint, PORT};
 
-/// Is told what happens, for logs and watchdogs; and of what failed the error itself, where there is
-/// more to say of it than the event does. It must not wait for anything.
+/// Called with each event, for logs and watchdogs; also with the error itself, where that says
+/// more than the event does. It must not wait for anything.
 pub type EventHook = fn(&Event, Option<&dyn fmt::Display>);
 
 /// How a client behaves.
@@ -24,7 +24,7 @@ pub struct Config {
     pub address: Option<&'static str>,
     /// The port. The default is that of Azure Managed Redis.
     pub port: u16,
-    /// The seed for jitter: a number that differs from device to device and from boot to boot.
+    /// The seed for jitter: any number that differs from device to device and from boot to boot.
     pub seed: u64,
     /// How a connection behaves. By default it speaks RESP3 and is kept; with
     /// [`Idle::Close`](connection::Idle::Close) it is only there while there are commands.
@@ -43,14 +43,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Connects to `host`, with `seed` for jitter.
+    /// Connects to `host`. `seed` is for jitter, and for the id of the connection.
     pub fn new(host: &'static str, seed: u64) -> Self {
         Self {
             host,
             address: None,
             port: PORT,
             seed,
-            connection: connection::Config::new(seed),
+            connection: connection::Config::new(Jitter::mix(seed)),
             policy: RefreshPolicy::default(),
             reconnect: ReconnectPolicy::default(),
             refresh: Refresh::default(),

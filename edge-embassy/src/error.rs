@@ -15,7 +15,7 @@ use redis_entraid_core::transport::ConnectErrorKind;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
-    /// The command isn't for users of a client, or not here.
+    /// The client doesn't allow this command, or not at this point.
     Refused(CommandRefused),
     /// The command, or the reply, doesn't fit into a buffer.
     TooLarge(CapacityError),
@@ -103,7 +103,7 @@ impl fmt::Display for Error {
             Self::Unavailable { cause: Some(cause) } => {
                 write!(f, "there is no connection: {cause}")
             }
-            Self::Busy => f.write_str("timed out behind other commands"),
+            Self::Busy => f.write_str("too many commands are waiting"),
             Self::Closed => f.write_str("the runner has ended"),
         }
     }

@@ -161,7 +161,7 @@ impl Connector for Tcp<'_> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The name can't be looked up.
+    /// The DNS lookup failed.
     Name,
     /// No answer.
     Dial(tcp::ConnectError),

@@ -155,9 +155,9 @@ impl<C> Builder<C> {
         Ok(self)
     }
 
-    /// How long a command may wait to be sent, while there is no connection or others are in front of it:
-    /// then it fails with [`Error::Unavailable`](crate::Error::Unavailable), and was not executed. The
-    /// default is that of [`command_timeout`](Self::command_timeout).
+    /// How long a command may wait to be sent, for a connection or behind others. Then it fails, and its
+    /// [`outcome`](crate::Error::outcome) is `NotSent`. The default is that of
+    /// [`command_timeout`](Self::command_timeout).
     #[must_use]
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
         self.shared.queue_timeout = Some(timeout);
@@ -185,14 +185,14 @@ impl<C> Builder<C> {
         self
     }
 
-    /// What becomes of the connection when there is nothing to do. By default it is kept.
+    /// What to do with the connection when it is idle. By default it is kept.
     #[must_use]
     pub fn idle(mut self, idle: Idle) -> Self {
         self.shared.config.idle = idle;
         self
     }
 
-    /// How a subscriber's connection is replaced that can't log in again, as with RESP2. By default
+    /// How to replace a subscriber's connection that can't log in again, as with RESP2. By default
     /// it ends first, with a [`Gap`](crate::Delivery::Gap). A client's commands are always handed over.
     #[must_use]
     pub fn replacement(mut self, replacement: Replacement) -> Self {
@@ -208,7 +208,7 @@ impl<C> Builder<C> {
         self
     }
 
-    /// Is told what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
+    /// Calls `hook` with each push of a server, such as the keys that `CLIENT TRACKING` reports.
     #[must_use]
     pub fn on_push(mut self, hook: impl Fn(Value<'_>) + Send + Sync + 'static) -> Self {
         self.shared.on_push = Some(Arc::new(hook));

@@ -45,18 +45,18 @@ pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
 /// # Ok(()) }
 /// ```
 pub struct Client {
-    follower: RedirectingHandle,
+    handle: RedirectingHandle,
     status: Arc<Status>,
     nodes: Arc<Nodes>,
 }
 
 impl Client {
     pub(crate) const fn new(
-        follower: RedirectingHandle,
+        handle: RedirectingHandle,
         status: Arc<Status>,
         nodes: Arc<Nodes>,
     ) -> Self {
-        Self { follower, status, nodes }
+        Self { handle, status, nodes }
     }
 
     /// Waits for the first login.
@@ -72,8 +72,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
-    /// have been executed. What a server refuses that has forgotten the login (`NOAUTH`) is repeated
-    /// once; nothing that may have been executed is.
+    /// have been executed. A command refused since the server forgot the login (`NOAUTH`) is repeated
+    /// once; one that may have been executed is never repeated.
     ///
     /// # Cancel safety
     /// If the future is dropped, a command that still waits for its turn is withdrawn: it is never
@@ -86,7 +86,7 @@ impl Client {
     /// The same with a time limit of its own, which may be longer or shorter than the
     /// [usual one](crate::Builder::command_timeout). It holds wherever the command is: what was not
     /// sent by then is withdrawn. The time that a command blocks by itself, as `BLPOP`, comes on top.
-    /// `None` is the usual limit. A long one lets a server be silent for long, before its connection
+    /// `None` is the usual limit. With a long one, it takes as long until a silent server's connection
     /// is given up.
     ///
     /// # Errors
@@ -103,11 +103,11 @@ impl Client {
     }
 
     async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
-        let Self { follower, status, nodes } = self;
+        let Self { handle, status, nodes } = self;
         let slice = || status.identity.manager().slice();
         let visit = Some(|node: &_| nodes.handle(node));
-        follower.execute(&TokioClock, slice, limit, args, visit).await?;
-        follower.pick(0)
+        handle.execute(&TokioClock, slice, limit, args, visit).await?;
+        handle.pick(0)
     }
 
     /// Sends commands one behind the other, without waiting in between, and waits for all
@@ -156,8 +156,8 @@ impl Client {
     where
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
-        self.follower.execute_all(&TokioClock, limit, commands).await?;
-        Ok(Pipeline { follower: &self.follower, next: 0 })
+        self.handle.execute_all(&TokioClock, limit, commands).await?;
+        Ok(Pipeline { handle: &self.handle, next: 0 })
     }
 
     /// Closes the client and all of its clones: takes no more commands, and waits until those that were
@@ -166,17 +166,17 @@ impl Client {
     /// # Cancel safety
     /// If the future is dropped, the client closes all the same.
     pub async fn close(self) {
-        self.follower.home().close();
+        self.handle.home().close();
         self.status.ended().await;
         // What was redirected before that is answered by a node.
         self.nodes.close().await;
     }
 
-    /// Has another connection take the place of the one that there is. It logs in first; the old one
+    /// Replaces the connection with a new one. The new one logs in first; the old one
     /// then answers what it has, and the next command goes to the new one: none fails or waits longer
-    /// than those did that were under way, but for a transaction or `WATCH`, which is finished before.
+    /// than the commands under way did, except that an open transaction or `WATCH` ends first.
     pub fn hand_over(&self) {
-        self.follower.home().hand_over();
+        self.handle.home().hand_over();
     }
 
     /// How token and connection stand. Never shows the token.
@@ -197,7 +197,7 @@ impl Client {
 
 impl Clone for Client {
     fn clone(&self) -> Self {
-        Self::new(self.follower.another(), self.status.clone(), self.nodes.clone())
+        Self::new(self.handle.another(), self.status.clone(), self.nodes.clone())
     }
 }
 
@@ -210,7 +210,7 @@ impl fmt::Debug for Client {
 /// The replies to a pipeline, in order.
 #[derive(Debug)]
 pub struct Pipeline<'r> {
-    follower: &'r RedirectingHandle,
+    handle: &'r RedirectingHandle,
     next: usize,
 }
 
@@ -218,15 +218,15 @@ impl<'r> Iterator for Pipeline<'r> {
     type Item = Result<Value<'r>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.follower.replies() {
+        if self.next == self.handle.replies() {
             return None;
         }
         self.next += 1;
-        Some(self.follower.pick(self.next - 1))
+        Some(self.handle.pick(self.next - 1))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.follower.replies() - self.next;
+        let left = self.handle.replies() - self.next;
         (left, Some(left))
     }
 }

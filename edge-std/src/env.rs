@@ -12,7 +12,7 @@ impl Client {
     /// Which identity was chosen is logged, and told by [`Builder::chosen`].
     ///
     /// # Errors
-    /// [`ConfigError`] if something is missing or can't be understood.
+    /// [`ConfigError`] if something is missing or invalid.
     pub fn from_env() -> Result<Builder, ConfigError> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
@@ -20,7 +20,7 @@ impl Client {
     /// The same from anything that knows the variables' values.
     ///
     /// # Errors
-    /// [`ConfigError`] if something is missing or can't be understood.
+    /// [`ConfigError`] if something is missing or invalid.
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Builder, ConfigError> {
         let Environment { host, port, source, chosen, .. } = Environment::read(get)?;
         #[cfg(feature = "log")]

@@ -51,7 +51,7 @@ impl Http {
                 ConnectErrorKind::Tls => Error::Tls(error),
                 _ => Error::Connect(error),
             })?;
-            exchange(stream, request, response).await
+            queue(stream, request, response).await
         }
         #[cfg(not(feature = "tls"))]
         {
@@ -105,7 +105,7 @@ impl SourceIo for Http {
             (true, _) => self.https(&endpoint, built, response).await,
             (false, Route::LinkLocal) => {
                 let stream = tcp(&endpoint).await.map_err(|(_, error)| Error::Connect(error))?;
-                exchange(stream, built, response).await
+                queue(stream, built, response).await
             }
             (false, _) => Err(Error::Request("only https is allowed over the network")),
         }
@@ -133,7 +133,7 @@ impl SourceIo for Http {
     }
 }
 
-async fn exchange(
+async fn queue(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: hyper::Request<Full<Bytes>>,
     response: &mut ResponseWriter<'_>,

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{CommandQueue, Handle};
 
-/// Starts the task that keeps a connection to a node, for the handles of an exchange.
+/// Starts the task that keeps a connection to a node, for the handles of a queue.
 type Start = Box<dyn Fn(&NodeAddress, Arc<CommandQueue>) -> JoinHandle<()> + Send + Sync>;
 
 /// Connections to nodes, shared by the handles of a client.

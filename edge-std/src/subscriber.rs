@@ -19,7 +19,7 @@ use crate::status::Status;
 /// Shared by the reader and the task.
 type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<SubscriptionState>>;
 
-/// Is told what is published, and stays subscribed through all that happens to its connection.
+/// Receives what is published, and stays subscribed whatever happens to its connection.
 ///
 /// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
 /// replaced before its token ends: see
@@ -57,7 +57,7 @@ impl Subscriber {
     /// # Errors
     /// [`Error::Server`] if it is refused. [`Error::Unavailable`] if there is no connection for
     /// as long as a command may take, [`Error::Unconfirmed`] if there is one and the server doesn't
-    /// answer: then it is still wanted, and subscribed to when that works.
+    /// answer: then the request stands, and is repeated until it works.
     ///
     /// # Cancel safety
     /// If the future is dropped, `names` are still wanted. What the server then says of them, if

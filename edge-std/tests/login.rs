@@ -251,7 +251,7 @@ async fn half_a_token_document_that_ends_with_the_connection_is_asked_for_again(
     // The token that comes then says of itself whose it is: nothing.
     let cut = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"access_token\":\"a\",\"expi";
     let error = connect(cut).await.unwrap_err();
-    assert!(error.to_string().contains("can't tell the user name"), "{error}");
+    assert!(error.to_string().contains("can't read the user name from the token"), "{error}");
     // A document that is whole and wrong is another matter.
     let wrong = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{";
     let error = connect(wrong).await.unwrap_err();

@@ -51,10 +51,10 @@ fn cx() -> Context<'static> {
 impl Line {
     fn new() -> (Self, Handle<Shared>) {
         #[allow(clippy::arc_with_non_send_sync)]
-        let exchange = Arc::new(CommandQueue::new(&Config::new(0), None));
-        let handle = Handle::new(exchange.clone());
+        let queue = Arc::new(CommandQueue::new(&Config::new(0), None));
+        let handle = Handle::new(queue.clone());
         let (clock, tags, said) = Default::default();
-        (Self { dispatcher: CommandDispatcher::new(exchange), clock, tags, said }, handle)
+        (Self { dispatcher: CommandDispatcher::new(queue), clock, tags, said }, handle)
     }
 
     /// Takes so many commands.

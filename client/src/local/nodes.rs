@@ -36,8 +36,8 @@ impl Nodes {
 
     /// A handle on the connection to `node`.
     pub(super) fn handle(&self, node: &NodeAddress) -> Handle<RefCell<QueueState>> {
-        nodes::Nodes::handle(&self.known, node, |exchange| {
-            self.new.borrow_mut().push((node.clone(), exchange));
+        nodes::Nodes::handle(&self.known, node, |queue| {
+            self.new.borrow_mut().push((node.clone(), queue));
             wake(self.driver.take());
         })
     }
@@ -70,8 +70,8 @@ impl Nodes {
     /// Records why nothing will drive them any more.
     pub(super) fn end(&self, error: &Error) {
         nodes::Nodes::close(&self.known);
-        for (_, exchange) in self.new.take() {
-            exchange.end(error);
+        for (_, queue) in self.new.take() {
+            queue.end(error);
         }
     }
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use redis_entraid_core::connection::Config;
 use redis_entraid_core::drive::Refresh;
 use redis_entraid_core::event::Event;
-use redis_entraid_core::policy::RefreshPolicy;
+use redis_entraid_core::policy::{Jitter, RefreshPolicy};
 use redis_entraid_core::reconnect::ReconnectPolicy;
 use redis_entraid_core::resp::Value;
 use redis_entraid_core::transport::PORT;
@@ -66,7 +66,7 @@ impl Settings {
             host: host.into(),
             address: None,
             port: PORT,
-            config: Config { eager: true, ..Config::new(seed) },
+            config: Config { eager: true, ..Config::new(Jitter::mix(seed)) },
             policy: RefreshPolicy::default(),
             refresh: Refresh::default(),
             reconnect: ReconnectPolicy::default(),

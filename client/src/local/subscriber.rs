@@ -107,7 +107,7 @@ impl<T: Timer + 'static> Subscriber<T> {
     /// # Errors
     /// [`Error::Server`] if it is refused. [`Error::Unavailable`] if there is no connection for
     /// as long as a command may take, [`Error::Unconfirmed`] if there is one and the server doesn't
-    /// answer: then it is still wanted, and subscribed to when that works.
+    /// answer: then the request stands, and is repeated until it works.
     ///
     /// # Cancel safety
     /// If the future is dropped, `names` are still wanted. What the server then says of them, if

@@ -12,7 +12,7 @@ use crate::{CommandQueue, Handle, QueueState, RedirectingHandle};
 
 /// Makes [`LocalClient`]s of one connection: see [`LocalClient::downgrade`].
 pub struct WeakClient<T> {
-    pub(super) exchange: Arc<CommandQueue<RefCell<QueueState>>>,
+    pub(super) queue: Arc<CommandQueue<RefCell<QueueState>>>,
     pub(super) shared: Rc<Shared<T>>,
     pub(super) nodes: Rc<Nodes>,
 }
@@ -20,13 +20,13 @@ pub struct WeakClient<T> {
 impl<T> WeakClient<T> {
     /// A client like the others. When the driver has ended, all that it does fails.
     pub fn enter(&self) -> LocalClient<T> {
-        let follower = RedirectingHandle::new(Handle::new(self.exchange.clone()));
-        LocalClient { follower, shared: self.shared.clone(), nodes: self.nodes.clone() }
+        let handle = RedirectingHandle::new(Handle::new(self.queue.clone()));
+        LocalClient { handle, shared: self.shared.clone(), nodes: self.nodes.clone() }
     }
 
     /// Whether one of them is in the middle of a transaction, or of a `WATCH`.
     pub fn has_session(&self) -> bool {
-        self.exchange.is_in_session()
+        self.queue.is_in_session()
     }
 }
 

@@ -141,7 +141,7 @@ impl fmt::Debug for SubscriptionState {
 
 /// Shared by the reader and the driver of the connections.
 pub struct SubscriptionHub<L> {
-    mail: L,
+    state: L,
     /// How many bytes of messages it keeps.
     limit: usize,
 }
@@ -155,7 +155,7 @@ impl<L> fmt::Debug for SubscriptionHub<L> {
 impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     /// One that keeps up to `limit` bytes of messages.
     pub fn new(limit: usize) -> Self {
-        Self { mail: L::new(SubscriptionState::default()), limit }
+        Self { state: L::new(SubscriptionState::default()), limit }
     }
 
     // The reader's side of a subscriber.
@@ -241,7 +241,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
         cx: &Context<'_>,
         names: impl Iterator<Item = (u64, &'n Name)>,
     ) -> Poll<Result<(), Error>> {
-        let mut mail = self.mail.lock();
+        let mut mail = self.state.lock();
         if let Some(error) = &mail.over {
             return Poll::Ready(Err(error.clone()));
         }
@@ -261,7 +261,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     }
 
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Result<Delivery, Error>> {
-        let mut mail = self.mail.lock();
+        let mut mail = self.state.lock();
         if let Some(delivery) = mail.deliveries.pop_front() {
             if let Delivery::Message(message) = &delivery {
                 mail.size -= message.size();
@@ -282,34 +282,34 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     /// Says how often changed what is wanted, and has `cx` woken when it changes again; `None` if
     /// the reader has gone.
     pub fn poll_changes(&self, cx: &Context<'_>) -> Option<u64> {
-        let mut mail = self.mail.lock();
+        let mut mail = self.state.lock();
         set_waker(&mut mail.driver, cx);
         (!mail.left).then_some(mail.changes)
     }
 
     pub(super) fn changes(&self) -> u64 {
-        self.mail.lock().changes
+        self.state.lock().changes
     }
 
     /// Whether something isn't wanted any more since that change.
     pub(super) fn has_removed(&self, since: u64) -> bool {
-        self.mail.lock().removed > since
+        self.state.lock().removed > since
     }
 
     /// Shows all that is wanted.
     pub(super) fn wanted(&self, show: impl FnMut(&DesiredSubscription)) {
-        self.mail.lock().wishes.iter().for_each(show);
+        self.state.lock().wishes.iter().for_each(show);
     }
 
     /// Whether `name` is still wanted as it was under this number.
     pub(super) fn wants(&self, id: u64, name: &Name) -> bool {
-        self.mail.lock().wish(id, name).is_some()
+        self.state.lock().wish(id, name).is_some()
     }
 
     /// Whether a connection that takes the place of another has logged in: what is wanted from then
     /// on is its business alone, or it might never have all that the other one has.
     pub(super) fn has_heir(&self) -> bool {
-        self.mail.lock().heir
+        self.state.lock().heir
     }
 
     /// See [`has_heir`](Self::has_heir).
@@ -380,7 +380,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
 
     /// Subscriptions have ended.
     pub(super) fn gap_begins(&self) {
-        self.mail.lock().gap = true;
+        self.state.lock().gap = true;
     }
 
     /// All that was subscribed to before a gap is again.
@@ -395,7 +395,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     /// For how many deliveries it has memory.
     #[cfg(test)]
     pub(super) fn room(&self) -> usize {
-        self.mail.lock().deliveries.capacity()
+        self.state.lock().deliveries.capacity()
     }
 
     /// Ends for ever: the reader gets `error` behind all messages received so far.
@@ -406,7 +406,7 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     }
 
     fn put<T>(&self, put: impl FnOnce(&mut SubscriptionState) -> T) -> T {
-        let mut mail = self.mail.lock();
+        let mut mail = self.state.lock();
         let done = put(&mut mail);
         let readers = core::mem::take(&mut mail.readers);
         drop(mail);

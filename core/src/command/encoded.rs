@@ -64,6 +64,8 @@ impl fmt::Debug for EncodedCommand<'_> {
 
 /// Why a command can't be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum EncodeError {
     /// A connection can't send it for a user.
     Refused(CommandRefused),

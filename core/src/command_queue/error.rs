@@ -57,7 +57,7 @@ impl fmt::Display for CommandError {
                 })
             }
             Self::Unavailable => f.write_str("there is no connection"),
-            Self::Busy => f.write_str("the command queue is full"),
+            Self::Busy => f.write_str("too many commands are waiting"),
             Self::Closed => f.write_str("the command queue is closed"),
         }
     }

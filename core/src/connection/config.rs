@@ -19,8 +19,8 @@ pub struct Config {
     /// Whether to tell the server the library's name and version (`CLIENT SETINFO`), in the
     /// same flight as the first login. Its failure is harmless.
     pub set_info: bool,
-    /// Whether plain commands are taken behind the first `HELLO` before that is answered: one round
-    /// trip less. If the login is refused, they are answered by `NOAUTH`, which means that they
+    /// Whether plain commands are accepted before the first `HELLO` is answered: this saves a round
+    /// trip. If the login is refused, the server answers them with `NOAUTH`: they
     /// were not executed and may be repeated; but a server whose default user has no password
     /// executes them.
     pub eager: bool,
@@ -28,15 +28,15 @@ pub struct Config {
     pub login_timeout: Duration,
     /// How long a command may wait for its reply, from being submitted.
     pub command_timeout: Duration,
-    /// What becomes of the connection when there is nothing to do.
+    /// What to do with the connection when it is idle.
     pub idle: Idle,
     /// The longest that a single command may block at the server. Longer ones are sent in
     /// [slices](crate::command::Slices), so that a login gets its turn.
     pub max_block: Duration,
-    /// How the connection is replaced that can't log in again.
+    /// How to replace the connection when it can't log in again.
     pub replacement: Replacement,
-    /// A server that owes a reply, or doesn't take what is sent, is given up after so long without a
-    /// byte, counted from the end of the time that the oldest command has.
+    /// A server that owes a reply, or doesn't accept what is sent, is given up after this long without a
+    /// byte, counted from the deadline of the oldest command.
     pub unresponsive_after: Duration,
 }
 
@@ -92,9 +92,9 @@ const LEAST_IDLE: Duration = Duration::from_secs(1);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Idle {
-    /// It is kept: after so much silence a `PING` is sent. The default, with four minutes.
+    /// Keep it: send a `PING` after this much silence. The default, with four minutes.
     Keep(Duration),
-    /// It is closed after so long without a command, and dialed again for the next one.
+    /// Close it after this long without a command, and dial again for the next one.
     Close(Duration),
 }
 
@@ -112,17 +112,17 @@ impl Default for Idle {
     }
 }
 
-/// How a connection is replaced that can't log in again: a RESP2 subscriber, which may not send
+/// How to replace a connection that can't log in again: a RESP2 subscriber, which may not send
 /// `AUTH`, or one whose logins are refused while others' are not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Replacement {
     /// It ends, when all replies are in, and then another one is made. A subscriber misses what
-    /// is published in between; for commands there is no harm but the wait.
+    /// is published in between; commands only have to wait.
     #[default]
     BreakThenMake,
-    /// The host is told, makes another one, and then has this one [retire](super::Connection::retire).
+    /// The host is told, opens another one, and then [retires](super::Connection::retire) this one.
     /// A subscriber receives messages published in between twice.
     Overlap,
 }

@@ -39,7 +39,7 @@ impl<R: Storage<Pending>> Machine<R> {
     fn why_login_ended(&self) -> CloseReason {
         match (&self.phase, self.schedule.refusal()) {
             // A newer token is there.
-            (Phase::Draining { .. }, _) if self.session.in_transaction() => {
+            (Phase::Draining { .. }, _) if self.server_state.in_transaction() => {
                 CloseReason::TransactionOpen
             }
             (Phase::Draining { .. }, _) => CloseReason::Unresponsive,

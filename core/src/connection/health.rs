@@ -66,7 +66,7 @@ impl<R: Storage<Pending>> Machine<R> {
         };
         let is_logged_in = self.schedule.have().is_some_and(|have| now < have.ends && !have.lost);
         let is_overdue = self.ring.front().is_some_and(|oldest| now >= oldest.deadline);
-        is_open && is_logged_in && !is_overdue && !self.session.is_unknown()
+        is_open && is_logged_in && !is_overdue && !self.server_state.is_unknown()
     }
 
     const fn is_logging_in(&self) -> bool {
@@ -86,8 +86,8 @@ impl<R: Storage<Pending>> Machine<R> {
             generation: self.schedule.have().map(|have| have.generation),
             login_ends_in: self.schedule.have().map(|have| have.ends.since(now)),
             waiting: self.ring.len(),
-            session: self.session.is_open(),
-            subscriptions: self.session.subscriptions(),
+            session: self.server_state.is_open(),
+            subscriptions: self.server_state.subscriptions(),
             commands: self.counts.commands,
             reauths: self.counts.reauths,
             rejections: self.counts.rejections,

@@ -38,8 +38,8 @@ impl<R: Storage<Pending>> Machine<R> {
             _ => return,
         };
         self.schedule.lost(now);
-        let in_transaction = cut || self.session.in_transaction();
-        let subscriber = self.can_log_in() == Can::Never || self.session.subscriptions() > 0;
+        let in_transaction = cut || self.server_state.in_transaction();
+        let subscriber = self.can_log_in() == Can::Never || self.server_state.subscriptions() > 0;
         let lasted = self.schedule.have().is_some();
         let can_log_in = lasted && !in_transaction && !subscriber && !retires;
         let then = if can_log_in { Then::LogIn } else { Then::End(CloseReason::LoginLost) };
@@ -47,7 +47,7 @@ impl<R: Storage<Pending>> Machine<R> {
     }
 
     fn can_log_in(&self) -> Can {
-        match self.session.is_subscriber() && self.protocol == Protocol::Resp2 {
+        match self.server_state.is_subscriber() && self.protocol == Protocol::Resp2 {
             true => Can::Never,
             false => Can::Login,
         }
@@ -91,7 +91,7 @@ impl<R: Storage<Pending>> Machine<R> {
         let end = match self.phase {
             Phase::Draining { then: Then::End(reason) } => Some(reason),
             Phase::Draining { then: Then::Retire } => Some(self.send_barrier(now, out)),
-            _ if self.session.is_unknown() => Some(CloseReason::SessionUnknown),
+            _ if self.server_state.is_unknown() => Some(CloseReason::SessionUnknown),
             _ => None,
         };
         if let Some(reason) = end {
@@ -133,8 +133,11 @@ impl<R: Storage<Pending>> Machine<R> {
         now: Instant,
         out: &mut Transmitter<B>,
     ) -> CloseReason {
-        let in_transaction = self.session.in_transaction() || self.session.expects_transaction();
-        if !in_transaction && self.session.is_subscriber() && self.send_own(now, out, args!["PING"])
+        let in_transaction =
+            self.server_state.in_transaction() || self.server_state.expects_transaction();
+        if !in_transaction
+            && self.server_state.is_subscriber()
+            && self.send_own(now, out, args!["PING"])
         {
             self.phase = Phase::Draining { then: Then::End(CloseReason::Replaced) };
         }
@@ -148,7 +151,7 @@ impl<R: Storage<Pending>> Machine<R> {
         now: Instant,
         out: &mut Transmitter<B>,
     ) -> Instant {
-        if !self.ring.is_empty() || self.session.in_transaction() {
+        if !self.ring.is_empty() || self.server_state.in_transaction() {
             return Instant::FAR_FUTURE;
         }
         let after = self.config.idle.after();
@@ -163,7 +166,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 now.plus(after)
             }
             Idle::Close(_) => {
-                let kept = self.session.lost().is_some();
+                let kept = self.server_state.lost().is_some();
                 let let_go_at = self.asked.max(self.logged_in).plus(after);
                 if now >= let_go_at && !kept {
                     self.close(CloseReason::Idle);
@@ -205,7 +208,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// on the wire.
     pub(super) fn is_drained(&self) -> bool {
         let ends = matches!(self.phase, Phase::Draining { then: Then::End(_) });
-        let is_free = ends || self.session.is_unknown() || !self.session.in_transaction();
+        let is_free = ends || self.server_state.is_unknown() || !self.server_state.in_transaction();
         self.ring.is_empty() && self.sent == self.appended && is_free
     }
 }

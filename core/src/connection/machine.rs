@@ -38,7 +38,7 @@ pub(crate) struct Machine<R> {
     pub(super) schedule: LoginSchedule,
     pub(super) protocol: Protocol,
     pub(super) client_id: Option<i64>,
-    pub(super) session: ServerState,
+    pub(super) server_state: ServerState,
     pub(super) prelude: Prelude,
     /// What the manager is not told yet: a token was accepted or refused.
     pub(super) verdict: Option<(Generation, bool)>,
@@ -116,7 +116,7 @@ impl<R: Storage<Pending>> Machine<R> {
             phase: Phase::Fresh,
             ring: Ring::new(ring),
             client_id: None,
-            session: ServerState::default(),
+            server_state: ServerState::default(),
             verdict: None,
             heard: Instant::default(),
             spoke: Instant::default(),
@@ -177,7 +177,8 @@ impl<R: Storage<Pending>> Machine<R> {
             || match &self.phase {
                 Phase::Fresh | Phase::Ended { .. } => false,
                 Phase::Ready => {
-                    self.session.is_unknown() && self.is_drained() || self.has_room_for_prelude()
+                    self.server_state.is_unknown() && self.is_drained()
+                        || self.has_room_for_prelude()
                 }
                 // Behind a HELLO that was refused, commands may wait for their replies.
                 Phase::LoggingIn { handshake, .. } => {
@@ -196,13 +197,13 @@ impl<R: Storage<Pending>> Machine<R> {
     /// See [`Connection::is_ready`](super::Connection::is_ready).
     pub(crate) fn is_ready(&self) -> bool {
         match self.phase {
-            _ if self.session.is_unknown() => false,
+            _ if self.server_state.is_unknown() => false,
             // Behind the first login comes the prelude.
             _ if self.prelude != Prelude::Sent => false,
             // What follows a blocking command would only wait at the server: it waits here.
             Phase::Ready => !self.is_blocked(),
             Phase::Draining { then: Then::End(_) } => false,
-            Phase::Draining { .. } => self.session.expects_transaction(),
+            Phase::Draining { .. } => self.server_state.expects_transaction(),
             Phase::LoggingIn { .. } => self.is_eager(),
             _ => false,
         }
@@ -212,7 +213,7 @@ impl<R: Storage<Pending>> Machine<R> {
     pub(crate) fn can_pause(&self) -> bool {
         // Behind the first login commands may be under way that end with it.
         let is_first = self.schedule.have().is_none() && self.ring.has_commands_of_host();
-        !self.session.expects_any() && !self.is_blocked() && !is_first
+        !self.server_state.expects_any() && !self.is_blocked() && !is_first
     }
 
     /// Whether commands may follow the login under way in the same flight.
@@ -271,7 +272,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 self.look_at = Instant::default();
             }
             // What is under way comes before the answer to the login.
-            Phase::LoggingIn { .. } if self.session.is_subscriber() => {}
+            Phase::LoggingIn { .. } if self.server_state.is_subscriber() => {}
             // While it logs in, there is no reply to wait for.
             _ => self.close(CloseReason::Replaced),
         }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::ring::Tag;
 use crate::close::CloseReason;
-use crate::command::CommandRefused;
+use crate::command::{CommandRefused, EncodeError};
 use crate::event::Event;
 use crate::resp::Value;
 use crate::storage::CapacityError;
@@ -59,7 +59,7 @@ impl core::error::Error for ReplyTooLarge {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Nothing of it was sent: repeating it is safe.
+    /// It was not executed: not sent, or refused before that. Repeating it is safe.
     NotSent,
     /// It may have been executed, or not.
     Unknown,
@@ -111,3 +111,12 @@ impl fmt::Display for SubmitError {
 }
 
 impl core::error::Error for SubmitError {}
+
+impl From<EncodeError> for SubmitError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Refused(refused) => Self::Refused(refused),
+            EncodeError::TooLarge(error) => Self::TooLarge(error),
+        }
+    }
+}

@@ -173,7 +173,7 @@ impl<R: Storage<Pending>> Machine<R> {
             Protocol::Resp2 => {
                 let subscribes = |entry: &Pending| entry.role.is_subscription();
                 first == b'*'
-                    && (self.session.subscriptions() > 0
+                    && (self.server_state.subscriptions() > 0
                         || self.ring.front().is_some_and(subscribes))
             }
         }
@@ -183,8 +183,8 @@ impl<R: Storage<Pending>> Machine<R> {
     /// thereby is done.
     fn confirmed(&mut self, confirmation: &Confirmation<'_>) -> Option<Tag> {
         let Confirmation { topic, began, .. } = *confirmation;
-        let all = self.session.all_of(topic);
-        self.session.confirm(confirmation);
+        let all = self.server_state.all_of(topic);
+        self.server_state.confirm(confirmation);
         let entry = self.answered()?;
         let Role::Subscription { topic: of, began: begins, left } = &mut entry.role else {
             return None;
@@ -207,7 +207,7 @@ impl<R: Storage<Pending>> Machine<R> {
     /// Notes that a command, which the ring has no more, is answered.
     fn settle(&mut self, entry: &Pending, answer: Answer<'_>) {
         let others = self.ring.iter_mut().map(|entry| entry.role);
-        self.session.answered(entry.role, answer, others);
+        self.server_state.answered(entry.role, answer, others);
         if self.ring.is_empty() {
             // It may be idle from now on.
             self.update_by(self.heard.plus(self.config.idle.after()));
@@ -231,7 +231,7 @@ impl<R: Storage<Pending>> Machine<R> {
             None => Answer::Done,
         };
         // Of a transaction, a part is still to be sent.
-        let cut = !self.ring.is_empty() && self.session.expects_transaction();
+        let cut = !self.ring.is_empty() && self.server_state.expects_transaction();
         self.settle(entry, answer);
         // An `EXEC` is answered by `EXECABORT`, which says why.
         let no_login = |error: ErrorReply<'_>| {
@@ -331,7 +331,7 @@ impl<R: Storage<Pending>> Machine<R> {
                 return Some(Output::Lost { tag: entry.tag, lost });
             }
         }
-        if let Some(mut lost) = core::mem::take(&mut self.session).lost() {
+        if let Some(mut lost) = core::mem::take(&mut self.server_state).lost() {
             if self.retired {
                 // The other connection has them.
                 lost.subscriptions = 0;

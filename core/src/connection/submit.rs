@@ -71,7 +71,7 @@ impl<R: Storage<Pending>> Machine<R> {
             return Err(SubmitError::Full);
         }
         let block = match class {
-            CommandClass::Blocking(time) if !self.session.expects_transaction() => {
+            CommandClass::Blocking(time) if !self.server_state.expects_transaction() => {
                 let time = time.filter(|time| *time <= self.config.max_block);
                 time.ok_or(SubmitError::Refused(CommandRefused::Blocking))?
             }
@@ -91,7 +91,7 @@ impl<R: Storage<Pending>> Machine<R> {
         if out.has_grown() || self.ring.has_grown() {
             self.update_by(now.plus(QUIET));
         }
-        let role = self.session.admit(class, self.protocol).map_err(SubmitError::Refused)?;
+        let role = self.server_state.admit(class, self.protocol).map_err(SubmitError::Refused)?;
         self.counts.commands = self.counts.commands.wrapping_add(1);
         self.asked = now;
         self.push(len, tag, ReplyTo::Host, role, by.plus(block));

@@ -28,13 +28,13 @@ pub trait Submit {
     /// See [`Connection::submit`].
     ///
     /// # Errors
-    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    /// [`SubmitError`] if it is not queued. After `Full`, try again later.
     fn submit(&mut self, tag: Tag, args: &[Arg<'_>]) -> Result<(), SubmitError>;
 
     /// See [`Connection::submit_encoded`].
     ///
     /// # Errors
-    /// [`SubmitError`]; nothing is sent of it then. `Full` passes.
+    /// [`SubmitError`] if it is not queued. After `Full`, try again later.
     fn submit_encoded(
         &mut self,
         by: Instant,
@@ -54,14 +54,14 @@ pub trait Submit {
     fn close(&mut self, reason: CloseReason);
 }
 
-/// What a connection has to say.
+/// The outputs of a connection.
 pub trait Outputs {
     /// See [`Connection::next`].
     fn next_output(&mut self, now: Instant) -> Option<Output<'_>>;
 }
 
 impl<B: Storage<u8>, R: Storage<Pending>> Connection<B, R> {
-    /// Takes commands at `now`, for what a [`Workload`](super::Workload) gives.
+    /// Accepts, at `now`, the commands that a [`Workload`](super::Workload) gives.
     pub const fn taking(&mut self, now: Instant) -> impl Submit + '_ {
         let (machine, _, transmitter) = self.parts();
         Submitter { now, machine, transmitter }
@@ -149,7 +149,7 @@ pub trait Handler {
     }
 
     /// Waits until there is room for `output`, which [`output`](Self::output) is called with next. No more
-    /// is read meanwhile; if the connection ends meanwhile, it is dropped.
+    /// is read meanwhile. If the connection ends first, `output` is dropped.
     fn poll_room(&mut self, cx: &mut Context<'_>, output: &Output<'_>) -> Poll<()> {
         let _ = (cx, output);
         Poll::Ready(())

@@ -44,7 +44,7 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
     }
 
     /// Has the next token fetched as soon as it is due: see [`Refresh::OnDemand`]. It is answered
-    /// when [`is_asked`](Self::is_asked) is no more.
+    /// when [`is_asked`](Self::is_asked) returns `false` again.
     ///
     /// [`Refresh::OnDemand`]: super::Refresh::OnDemand
     pub fn ask(&self) {
@@ -57,7 +57,7 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
         self.asked.get()
     }
 
-    /// Says that a caller waits for a token, until what this gives is dropped: see
+    /// Notes that a caller waits for a token, until the returned guard is dropped: see
     /// [`TokenManager::set_demand`].
     pub fn waiting(&self) -> Waiting<'_, M, WAITERS> {
         let others = self.waiting.get();
@@ -90,7 +90,7 @@ impl<M: Storage<u8>, const WAITERS: usize> SharedTokenManager<M, WAITERS> {
         free.map(|slot| *slot = Some(cx.waker().clone())).is_some()
     }
 
-    /// Waits until `ready` returns `true`, or until `until`. Returns whether it did.
+    /// Waits for `ready` to return `true`, at most until `until`. Returns whether it returned `true`.
     ///
     /// # Cancel safety
     /// May be dropped at any await.

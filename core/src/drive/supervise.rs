@@ -16,9 +16,9 @@ use crate::supervisor::{Demand, DialAttempt, Role};
 use crate::time::{Clock, Instant, Timer};
 use crate::transport::{ConnectError, Connector, Endpoint, Stage, TransportUser};
 
-/// Drives connections to `endpoint`, one for each of the `connectors` while one takes the place of
-/// the other, until no caller needs one. `connection` makes them. With a
-/// [`Progress`](crate::transport::Progress), `endpoint` has the error of a dial that takes too long say
+/// Drives connections to `endpoint` until no caller needs one: one at a time, or one with each of both
+/// connectors while one takes the place of the other. `connection` makes them. With a
+/// [`Progress`](crate::transport::Progress) in `endpoint`, the error of a dial that takes too long says
 /// what it waited for.
 ///
 /// # Cancel safety

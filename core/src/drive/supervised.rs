@@ -38,7 +38,7 @@ pub trait Workload {
         let _ = (now, serves);
     }
 
-    /// Waiting can't help a caller that waits for a connection, or it can again.
+    /// Tells whether it is useless for a caller to wait for a connection.
     fn set_hopeless(&mut self, is_hopeless: bool) {
         let _ = is_hopeless;
     }
@@ -149,8 +149,8 @@ impl<W: Workload, const N: usize> Supervised<W, N> {
 }
 
 impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
-    /// Compares the wanted state with the actual one: see [`Supervisor::update`], which it is to be
-    /// called as often as. Returns the demand; while a connection serves, that isn't asked for.
+    /// Compares the wanted state with the actual one. Call it as often as [`Supervisor::update`] must be
+    /// called. Returns the demand, which is [`Demand::None`] while a connection serves.
     ///
     /// # Errors
     /// [`NotNeeded`] if no connection is needed any more.
@@ -176,7 +176,7 @@ impl<W: Workload + ?Sized, const N: usize> Supervised<W, N> {
     }
 
     /// Returns whether something has happened since the last call that the supervisor and the other
-    /// connection are to see: call [`update`](Self::update) then. May change with each other call.
+    /// connection are to see: call [`update`](Self::update) then. Any other call may change the answer.
     pub const fn take_changed(&mut self) -> bool {
         core::mem::replace(&mut self.has_changed, false)
     }

@@ -112,7 +112,7 @@ impl fmt::Display for IoFailure {
             Self::Connect => "can't connect to the token endpoint",
             Self::Tls => "TLS to the token endpoint failed",
             Self::Io => "the connection to the token endpoint broke",
-            Self::Request => "the token endpoint's URL is invalid",
+            Self::Request => "the request to the token endpoint can't be sent",
             Self::NotFound => "the file or the key was not found",
             Self::Unsupported => "this host can't read files or sign",
             Self::TooLarge(error) => return error.fmt(f),

@@ -2,7 +2,7 @@
 
 use crate::time::Instant;
 
-/// Whether there should be a connection. Each is more than the one before.
+/// Whether a connection is needed. Each variant is a stronger demand than the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Demand {
@@ -34,7 +34,7 @@ pub enum Role {
     /// The connection takes no more commands and ends when those that it has are answered: see
     /// [`Connection::retire`](crate::connection::Connection::retire).
     Retire,
-    /// The time to hand over in is over: close the connection.
+    /// The time for the handover is over: close the connection.
     Close,
 }
 
@@ -61,13 +61,13 @@ pub enum HandoverReason {
     Asked,
 }
 
-/// A wish that another connection takes the place of the one that serves.
+/// A request to replace the connection that serves with another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handover {
     /// Why.
     pub reason: HandoverReason,
-    /// Until when the old one may finish, once the new one is there. What is still open then is lost.
+    /// The old one's deadline to finish, once the new one is there. What is still open then is lost.
     pub by: Instant,
 }
 

@@ -1,7 +1,7 @@
 //! The subject of the embassy host: its public client, on whatever network the device has. The same
 //! code runs as a process, over a network in memory, and as a firmware.
 //!
-//! LineReader come from anywhere. Before the first one of a case a device is told where it is:
+//! Lines come from anywhere. Before the first one of a case a device is told where it is:
 //!
 //! | line | |
 //! |---|---|

@@ -17,6 +17,7 @@ use redis_entraid_core::token::Token;
 struct Story {
     policy: Policy,
     start: Millis,
+    seed: Option<u64>,
     steps: Vec<Step>,
 }
 
@@ -144,7 +145,8 @@ pub fn check(data: &[u8]) {
     let Ok(story) = Story::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let policy = story.policy.policy();
     let floor = policy.failure_floor.min(policy.token_floor);
-    let mut manager = TokenManager::new(policy, Jitter::new(story.start.0), [[0; 64]; 2]);
+    let mut manager =
+        TokenManager::new(policy, story.seed.map_or(Jitter::none(), Jitter::new), [[0; 64]; 2]);
     let mut schedule = LoginSchedule::new(7);
     let mut now = Instant::from_millis(story.start.0);
     // All that were made, and whether the last one is waited for.

@@ -74,7 +74,7 @@ struct World {
     manager: TokenManager<[u8; 64]>,
     tokens: u64,
     connection: Connection<Growable<u8>, Growable<Pending>>,
-    desk: CommandDispatcher<Shared>,
+    dispatcher: CommandDispatcher<Shared>,
     callers: Vec<Caller>,
     server: Server,
     /// Texts whose callers have gone, of commands that were not sent by then.
@@ -103,16 +103,16 @@ fn cx() -> Context<'static> {
 pub fn play(steps: &[Step]) -> Result<usize, Broken> {
     let config = Config { set_info: false, ..Config::new(0) }.for_commands();
     #[allow(clippy::arc_with_non_send_sync, reason = "handles are the same type with threads")]
-    let exchange = Arc::new(CommandQueue::new(&config, None));
+    let queue = Arc::new(CommandQueue::new(&config, None));
     let caller =
-        |_| Caller { handle: Rc::new(RefCell::new(Handle::new(exchange.clone()))), waiting: None };
+        |_| Caller { handle: Rc::new(RefCell::new(Handle::new(queue.clone()))), waiting: None };
     let mut world = World {
         clock: Stopped(Rc::new(Cell::new(1))),
         manager: TokenManager::new(RefreshPolicy::default(), Jitter::none(), [[0; 64]; 2]),
         tokens: 0,
         connection: connection(&config),
         callers: (0..CALLERS).map(caller).collect(),
-        desk: CommandDispatcher::new(exchange),
+        dispatcher: CommandDispatcher::new(queue),
         server: Server::new(Dialect::NEW, false),
         withdrawn: BTreeMap::new(),
         given: BTreeMap::new(),
@@ -240,7 +240,7 @@ impl World {
                 return Ok(());
             }
             let mut next = until.min(self.connection.next_deadline().as_millis());
-            next = next.min(self.desk.deadline().as_millis());
+            next = next.min(self.dispatcher.deadline().as_millis());
             if self.server.silent_until > self.now() {
                 next = next.min(self.server.silent_until);
             }
@@ -262,7 +262,7 @@ impl World {
                 continue;
             }
             let gave = self.submit()?;
-            self.desk.expire_behind(self.clock.now());
+            self.dispatcher.expire_behind(self.clock.now());
             let heard = self.poll()?;
             if !gave && !heard && !self.connection.needs_update() && !self.connection.has_ended() {
                 return Ok(());
@@ -272,9 +272,9 @@ impl World {
     }
 
     fn submit(&mut self) -> Result<bool, Broken> {
-        let Self { desk, connection, server, withdrawn, given, in_transaction, .. } = self;
+        let Self { dispatcher, connection, server, withdrawn, given, in_transaction, .. } = self;
         let (mut broken, now) = (None, self.clock.now());
-        let given = desk.submit(&cx(), now, &mut |by, tag, command| {
+        let given = dispatcher.submit(&cx(), now, &mut |by, tag, command| {
             connection.submit_encoded(now, by, tag, command)?;
             let bytes = command.bytes();
             server.submitted.push_back((tag, bytes.to_vec()));
@@ -362,7 +362,7 @@ impl World {
 
     fn hear(&mut self) {
         let now = self.clock.now();
-        let mut deliveries = self.desk.deliver();
+        let mut deliveries = self.dispatcher.deliver();
         let mut end = None;
         while let Some(output) = self.connection.next(now) {
             if let Some(Output::Event(Event::Disconnected { reason })) = deliveries.output(output) {
@@ -372,7 +372,7 @@ impl World {
         deliveries.settle(&self.connection.health(now));
         drop(deliveries);
         if let Some(reason) = end {
-            self.desk.disconnected(reason);
+            self.dispatcher.disconnected(reason);
             self.ended = true;
         }
     }

@@ -138,11 +138,7 @@ impl Real {
     }
 
     /// Sends what the small server has got, and puts the real answers into `frames`.
-    pub(crate) fn exchange(
-        &mut self,
-        raw: Option<&[u8]>,
-        frames: &mut [Frame],
-    ) -> Result<(), Broken> {
+    pub(crate) fn queue(&mut self, raw: Option<&[u8]>, frames: &mut [Frame]) -> Result<(), Broken> {
         if let Some(raw) = raw {
             known(self.client.send(raw))?;
         }

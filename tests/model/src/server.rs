@@ -195,7 +195,7 @@ impl Server {
     /// Sends what is to be said; a real server does the same, in its own words.
     pub(crate) fn settle(&mut self, raw: Option<&[u8]>) -> Result<(), Broken> {
         if let Some(real) = &mut self.real {
-            real.exchange(raw, &mut self.fresh)?;
+            real.queue(raw, &mut self.fresh)?;
         }
         for frame in self.fresh.drain(..) {
             self.out.extend(&frame.bytes);

@@ -118,11 +118,11 @@ impl Bench {
         self.real.renew().expect("it can be reset");
         self.admin(&["ACL", "SETUSER", "oid", ">token"]);
         (self.connection, self.ended) = (connection(), false);
-        self.exchange();
+        self.queue();
     }
 
     /// Sends what is to be sent, and reads one answer.
-    fn exchange(&mut self) -> Vec<u8> {
+    fn queue(&mut self) -> Vec<u8> {
         self.connection.update(NOW, &mut self.manager);
         let bytes = self.connection.transmit().to_vec();
         self.connection.sent(bytes.len());
@@ -145,7 +145,7 @@ impl Bench {
     fn say(&mut self, words: &[&str]) -> Vec<u8> {
         let args: Vec<Arg<'_>> = words.iter().map(|word| Arg::from(*word)).collect();
         self.connection.submit(NOW, 1, &args).expect("it is taken");
-        self.exchange()
+        self.queue()
     }
 
     /// Puts `obstacle` in the way.

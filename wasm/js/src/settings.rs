@@ -169,7 +169,7 @@ impl Options {
     /// What a command may take.
     #[cfg(feature = "client")]
     pub(crate) fn command_patience(&self) -> Duration {
-        self.command_timeout().map_or(Config::new(self.seed()).command_timeout, millis)
+        self.command_timeout().map_or(Config::new(0).command_timeout, millis)
     }
 
     /// A number that differs from client to client.

@@ -125,8 +125,8 @@ impl<S, C> Builder<S, C> {
         self
     }
 
-    /// How long a command may wait to be sent, while there is no connection or others are in front of it:
-    /// then it fails with [`Error::Unavailable`], and was not executed. The default is that of
+    /// How long a command may wait to be sent, for a connection or behind others. Then it fails, and its
+    /// [`outcome`](Error::outcome) is `NotSent`. The default is that of
     /// [`command_timeout`](Self::command_timeout).
     #[must_use]
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
@@ -148,15 +148,15 @@ impl<S, C> Builder<S, C> {
         self
     }
 
-    /// What becomes of the connection when there is nothing to do. By default it is kept.
+    /// What to do with the connection when it is idle. By default it is kept.
     #[must_use]
     pub fn idle(mut self, idle: Idle) -> Self {
         self.settings.config.idle = idle;
         self
     }
 
-    /// How a subscriber's connection is replaced that can't log in again, as with RESP2. By default
-    /// it ends first, with a [`Gap`](redis_entraid_client::Delivery::Gap). A client's always ends first.
+    /// How to replace a subscriber's connection that can't log in again, as with RESP2. By default
+    /// it ends first, with a [`Gap`](redis_entraid_client::Delivery::Gap).
     #[must_use]
     pub fn replacement(mut self, replacement: Replacement) -> Self {
         self.settings.config.replacement = replacement;
@@ -171,7 +171,7 @@ impl<S, C> Builder<S, C> {
         self
     }
 
-    /// Is told what a server sends a client unasked, as the keys that `CLIENT TRACKING` reports.
+    /// Calls `hook` with each push of a server, such as the keys that `CLIENT TRACKING` reports.
     #[must_use]
     pub fn on_push(mut self, hook: impl Fn(Value<'_>) + 'static) -> Self {
         self.settings.on_push = Some(Box::new(hook));
@@ -284,7 +284,7 @@ mod env {
         /// Azure's roots: certificates in PEM.
         ///
         /// # Errors
-        /// [`ConfigError`] if something is missing or can't be understood.
+        /// [`ConfigError`] if something is missing or invalid.
         pub fn from_env(reactor: &Reactor) -> Result<Builder<HttpSource<EnvSource>>, ConfigError> {
             let mut variables = get_environment();
             let variables = Wiped(&mut variables);

@@ -24,7 +24,7 @@ use crate::clock::WasiClock;
 use crate::reactor::Reactor;
 
 /// Opens TCP connections without TLS: for tests, and for a proxy beside the component that does
-/// TLS. SharedTokenManager go out in clear.
+/// TLS. Tokens go out in clear.
 #[derive(Clone, Debug)]
 pub struct Tcp(Reactor);
 
@@ -128,7 +128,7 @@ impl Connector for Tcp {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The name can't be looked up.
+    /// The DNS lookup failed.
     Name(ErrorCode),
     /// None of its addresses was reached.
     Unreached(Unreached<AddressError>),

@@ -86,11 +86,11 @@ impl Connector for TlsTcp {
 #[non_exhaustive]
 pub enum ConnectError {
     /// There is no TCP connection.
-    #[error("{0}")]
-    Tcp(#[source] net::ConnectError),
+    #[error(transparent)]
+    Tcp(net::ConnectError),
     /// The TLS handshake failed.
     #[error("{0} ({advice})", advice = .0.advice())]
-    Tls(#[source] tls::Error),
+    Tls(tls::Error),
 }
 
 impl transport::ConnectError for ConnectError {

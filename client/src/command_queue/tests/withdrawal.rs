@@ -173,10 +173,10 @@ fn what_many_handles_took_is_given_back_when_they_have_gone() {
     for handle in &mut others {
         drop_answered(&mut line, handle, "GET a");
     }
-    let many = first.exchange().room();
+    let many = first.queue().room();
     drop(others);
     line.dispatcher.deliver().give_back();
-    let few = first.exchange().room();
+    let few = first.queue().room();
     assert!(few < many / 5, "{few} of {many}");
     // All that are there have a slot of their own.
     let (mut next, mut last) = (first.another(), first.another());

@@ -118,7 +118,7 @@ fn what_handles_share_is_given_back_after_seconds_of_quiet() {
     Bench::new(Rc::default(), usual).run(async |mut client, _, world| {
         let value = vec![b'x'; 50_000];
         client.command(args!["SET", "key", &value[..]]).await.unwrap();
-        let room = |client: &LocalClient<_>| client.follower.home().exchange().room();
+        let room = |client: &LocalClient<_>| client.handle.home().queue().room();
         assert!(room(&client) >= value.len(), "there may be more of them");
         world.sleep_until(world.now().plus(Duration::from_secs(10))).await;
         assert!(room(&client) < 10_000, "{}", room(&client));

@@ -1,4 +1,4 @@
-//! LineReader and answers, without an allocator.
+//! Lines and answers, without an allocator.
 
 use core::fmt;
 
