@@ -103,7 +103,7 @@ impl<K: Connector, S: TokenSource, L: Listen> Runner<K, S, L> {
     /// Fetches tokens, logs in, logs in again, and connects again, for ever.
     ///
     /// # Cancel safety
-    /// If the future is dropped, commands of the client fail with [`Error::Closed`].
+    /// If the future is dropped, commands of the client fail with [`Error::Closed`](crate::Error::Closed).
     pub async fn run(&mut self) -> ! {
         let Self { shared, clock, config, connector, source, response, listening } = self;
         let (shared, clock): (&'static Shared, _) = (shared, *clock);
