@@ -1,11 +1,9 @@
 //! The addresses of one name, tried side by side (RFC 8305).
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::error::Error as StdError;
-use core::fmt;
+use core::fmt::{self, Write as _};
 use core::future::{Future, poll_fn};
 use core::net::SocketAddr;
 use core::pin::Pin;
@@ -14,7 +12,8 @@ use core::time::Duration;
 
 use redis_entraid_core::drive::timeout_at;
 use redis_entraid_core::time::{Clock, Instant, Timer};
-use redis_entraid_core::transport::{Endpoint, Stage, Unanswered};
+use redis_entraid_core::transport::{Endpoint, IpText, Stage, Unanswered};
+use smallvec::SmallVec;
 
 /// How long an address has to itself before the next one is tried beside it: the value that RFC
 /// 8305 recommends.
@@ -45,10 +44,11 @@ where
     let (until, mut waiting) = (endpoint.deadline(), families_in_turn(addresses));
     let turn = endpoint.next_turn().checked_rem(waiting.len());
     waiting.rotate_left(turn.unwrap_or(0));
-    let mut race = Race { waiting, open: Vec::new(), tried: Vec::new() };
+    waiting.reverse();
+    let mut race = Race { waiting, open: SmallVec::new(), tried: Vec::new() };
     loop {
         let begun = timer.now();
-        if let Some(address) = race.waiting.pop_front() {
+        if let Some(address) = race.waiting.pop() {
             race.open.push(Attempt { address, begun, connecting: Box::pin(connect(address)) });
         } else if race.open.is_empty() {
             return Err(Unreached(race.tried));
@@ -57,7 +57,9 @@ where
         let by = if race.waiting.is_empty() { until } else { until.min(next) };
         match timeout_at(timer, by, poll_fn(|cx| race.poll(cx))).await {
             Some(Some((address, stream))) => {
-                endpoint.reached(&address.ip().to_canonical().to_string());
+                let mut ip = IpText::default();
+                let _ = write!(ip, "{}", address.ip().to_canonical());
+                endpoint.reached(&ip);
                 return Ok(stream);
             }
             None if timer.now() >= until => return Err(race.give_up(timer)),
@@ -67,27 +69,28 @@ where
 }
 
 /// The addresses, so that each but the last ones is followed by one of the other family.
-fn families_in_turn(addresses: impl IntoIterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
-    let addresses: Vec<_> = addresses.into_iter().collect();
-    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (preferred, others): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first);
-    let (mut preferred, mut others) = (preferred.into_iter(), others.into_iter());
-    let mut ordered = VecDeque::new();
-    loop {
-        let before = ordered.len();
-        ordered.extend(preferred.next());
-        ordered.extend(others.next());
-        if ordered.len() == before {
-            return ordered;
+fn families_in_turn(addresses: impl IntoIterator<Item = SocketAddr>) -> Addresses {
+    let mut addresses: Addresses = addresses.into_iter().collect();
+    for at in 1..addresses.len() {
+        let (before, rest) = addresses.split_at_mut(at);
+        let last = before.last().is_some_and(SocketAddr::is_ipv6);
+        if let Some(other) = rest.iter().position(|address| address.is_ipv6() != last)
+            && let Some(rest) = rest.get_mut(..=other)
+        {
+            rest.rotate_right(1);
         }
     }
+    addresses
 }
+
+/// As many as a name usually has need no allocation.
+type Addresses = SmallVec<[SocketAddr; 4]>;
 
 /// Who still may win.
 struct Race<F, E> {
-    waiting: VecDeque<SocketAddr>,
-    open: Vec<Attempt<F>>,
+    /// The next one is the last.
+    waiting: Addresses,
+    open: SmallVec<[Attempt<F>; 1]>,
     tried: Vec<(SocketAddr, Missed<E>)>,
 }
 
@@ -119,7 +122,7 @@ impl<F: Future<Output = Result<S, E>>, S, E> Race<F, E> {
             let unanswered = Unanswered::new(Stage::Tcp, clock.now().since(*begun));
             (*address, Missed::Unanswered(unanswered))
         }));
-        tried.extend(waiting.into_iter().map(|address| (address, Missed::Untried)));
+        tried.extend(waiting.into_iter().rev().map(|address| (address, Missed::Untried)));
         Unreached(tried)
     }
 }

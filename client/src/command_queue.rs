@@ -12,6 +12,7 @@ mod session;
 mod slot;
 mod state;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -180,7 +181,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
     ) -> Result<Sent, Error> {
         let mut state = self.lock();
         if let Some(error) = &state.over {
-            return Err(error.clone());
+            return Err((**error).clone());
         }
         if state.closing {
             return Err(Error::Closed);
@@ -261,7 +262,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
         set_waker(&mut state.driver, cx);
         state.tidy();
         if state.handles == 0 || state.is_closed() {
-            state.over = Some(Error::Closed);
+            state.over = Some(Box::new(Error::Closed));
             return Err(Ended::NotNeeded);
         }
         Ok(())

@@ -21,7 +21,7 @@ pub struct ConnectionStatus {
     connection: Option<(Instant, ConnectionHealth)>,
     connects: u32,
     reauths: u32,
-    problem: Option<Error>,
+    problem: Option<Box<Error>>,
     /// When the dial began that is under way.
     dialing: Option<Instant>,
     /// Why the connection breaks, which is said next.
@@ -36,14 +36,14 @@ impl ConnectionStatus {
     }
 
     /// Returns why there is no connection, as far as that is known.
-    pub const fn problem(&self) -> Option<&Error> {
-        self.problem.as_ref()
+    pub fn problem(&self) -> Option<&Error> {
+        self.problem.as_deref()
     }
 
     /// Returns why there was no connection in time. `has_token` is whether there is a token that lives.
     pub fn too_late(&self, now: Instant, has_token: bool, endpoint: &Endpoint<'_>) -> Error {
         match (&self.problem, self.dialing) {
-            (Some(problem), _) => problem.clone(),
+            (Some(problem), _) => (**problem).clone(),
             // The source has been silent all the time.
             (None, _) if !has_token => Error::Token(Arc::new(SourceError::TimedOut.into())),
             (None, Some(since)) => {
@@ -64,11 +64,11 @@ impl ConnectionStatus {
     /// Why a subscription wasn't confirmed for as long as a command may take: there was no
     /// connection, or the server on it did not answer.
     pub fn unconfirmed(&self) -> Error {
-        match &self.problem {
+        match self.problem() {
             // It was just given up for that.
             Some(Error::Ended { reason: CloseReason::Unresponsive, .. }) => Error::Unconfirmed,
             _ if self.is_logged_in() => Error::Unconfirmed,
-            problem => Error::Unavailable { cause: problem.clone().map(Box::new) },
+            _ => Error::Unavailable { cause: self.problem.clone() },
         }
     }
 
@@ -93,7 +93,7 @@ impl ConnectionStatus {
 
     /// Notes why there is no token.
     pub fn no_token(&mut self, error: Arc<FetchError>) {
-        self.problem = Some(Error::Token(error));
+        self.problem = Some(Box::new(Error::Token(error)));
     }
 
     /// Notes that a dial begins.
@@ -109,7 +109,7 @@ impl ConnectionStatus {
     /// Notes that dialing failed.
     pub fn dial_failed(&mut self, error: ConnectError) {
         self.dialing = None;
-        self.problem = Some(Error::Connect(Arc::new(error)));
+        self.problem = Some(Box::new(Error::Connect(Arc::new(error))));
     }
 
     /// Takes in how the connection stands. Returns whether it has logged in since the last call.
@@ -121,7 +121,7 @@ impl ConnectionStatus {
             self.problem = None;
         } else if health.is_overdue() {
             let reason = CloseReason::Unresponsive;
-            self.problem = Some(Error::Ended { reason, cause: None });
+            self.problem = Some(Box::new(Error::Ended { reason, cause: None }));
         }
         self.is_logged_in() && !before
     }
@@ -149,10 +149,10 @@ impl ConnectionStatus {
             Event::Disconnected { reason } => {
                 self.connection = None;
                 let cause = self.cause.take();
-                self.problem = Some(match *reason {
+                self.problem = Some(Box::new(match *reason {
                     CloseReason::Refused(error) => Error::Login(error),
                     reason => Error::Ended { reason, cause },
-                });
+                }));
             }
             _ => {}
         }

@@ -2,27 +2,25 @@
 
 use alloc::boxed::Box;
 
-use redis_entraid_core::transport::Endpoint;
+use redis_entraid_core::transport::{Endpoint, IpText};
 
 /// The addresses of the connection of a queue, in all the ways that a server may call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialed {
-    address: Box<str>,
     server_name: Box<str>,
+    /// What was dialed, if that is not the server name.
+    address: Option<Box<str>>,
     port: u16,
     /// What the name was resolved to, where the connector says so.
-    peer: Option<Box<str>>,
+    peer: Option<IpText>,
 }
 
 impl Dialed {
     /// As a connection to `endpoint` was made.
     pub(super) fn new(endpoint: &Endpoint<'_>) -> Self {
-        Self {
-            address: endpoint.address.into(),
-            server_name: endpoint.server_name.into(),
-            port: endpoint.port,
-            peer: endpoint.peer().map(|ip| (*ip).into()),
-        }
+        let Endpoint { address, server_name, port, .. } = *endpoint;
+        let address = (address != server_name).then(|| address.into());
+        Self { server_name: server_name.into(), address, port, peer: endpoint.peer() }
     }
 
     /// Whether `address` and `port` lead there too; no address is the same one. All nodes have the name of the service, which
@@ -33,7 +31,8 @@ impl Dialed {
 
     fn has(&self, address: &str, own: bool) -> bool {
         let is = |known: &str| known.eq_ignore_ascii_case(address);
-        is(&self.address) || own && is(&self.server_name) || self.peer.as_deref().is_some_and(is)
+        let dialed = self.address.as_deref().unwrap_or(&self.server_name);
+        is(dialed) || own && is(&self.server_name) || self.peer.as_deref().is_some_and(is)
     }
 }
 

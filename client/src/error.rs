@@ -352,9 +352,9 @@ impl From<SourceError> for FetchError {
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
+        let mut said = self.reason.to_string();
+        f.write_str(&said)?;
         let mut details = self.details.as_deref().map(|error| error as &dyn StdError);
-        let mut said = String::new();
         while let Some(error) = details {
             let text = error.to_string();
             // Some say what is behind them, and keep it.

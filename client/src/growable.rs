@@ -6,6 +6,9 @@ use core::fmt;
 use redis_entraid_core::storage::Storage;
 use redis_entraid_core::zeroize::{DefaultIsZeroes, optimization_barrier};
 
+/// The first room of one that was empty, in bytes.
+const LEAST: usize = 160;
+
 /// Storage on the heap that grows by itself, up to a limit, and shrinks on request. It is
 /// wiped when it moves or ends.
 pub struct Growable<T: DefaultIsZeroes> {
@@ -67,7 +70,8 @@ impl<T: DefaultIsZeroes> Storage<T> for Growable<T> {
         }
         if len > self.items.len() {
             // By doubling, so that growing byte by byte costs linear time.
-            self.move_to(len.max(self.items.len().saturating_mul(2)).min(self.limit));
+            let least = (LEAST / size_of::<T>().max(1)).max(self.items.len().saturating_mul(2));
+            self.move_to(len.max(least).min(self.limit));
         }
         true
     }

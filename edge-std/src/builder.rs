@@ -40,13 +40,13 @@ pub type DefaultConnector = ();
 /// Sets a [`Client`] up. `C` is how it connects.
 pub struct Builder<C = DefaultConnector> {
     connector: C,
-    identity: Option<StartIdentity>,
+    identity: Option<IdentityOf>,
     shared: Shared,
 }
 
 /// What doesn't depend on how it connects.
 struct Shared {
-    host: String,
+    host: Arc<str>,
     address: Option<String>,
     port: u16,
     config: Config,
@@ -70,16 +70,20 @@ struct Settings {
     roots: Roots,
 }
 
-type StartIdentity = Box<dyn FnOnce(Settings) -> Identity + Send>;
+/// The identity of a client: one that is shared, or how its own is started.
+enum IdentityOf {
+    Shared(Identity),
+    Own(Box<dyn FnOnce(Settings) -> Identity + Send>),
+}
 
 impl Client {
     /// Begins with the name of the server, `<name>.<region>.redis.azure.net`.
-    pub fn builder(host: impl Into<String>) -> Builder {
+    pub fn builder(host: impl AsRef<str>) -> Builder {
         Builder {
             connector: DefaultConnector::default(),
             identity: None,
             shared: Shared {
-                host: host.into(),
+                host: host.as_ref().into(),
                 address: None,
                 port: PORT,
                 config: Config::new(crate::random()),
@@ -115,20 +119,19 @@ impl<C> Builder<C> {
     /// Takes the tokens from `source`.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
-        self.identity = Some(Box::new(move |settings: Settings| {
+        self.identity = Some(IdentityOf::Own(Box::new(move |settings: Settings| {
             let identity = Identity::new(source).policy(settings.policy).hook(settings.hook);
             #[cfg(all(feature = "http", feature = "tls"))]
             let identity = identity.roots(settings.roots);
             identity.start()
-        }));
+        })));
         self
     }
 
     /// Shares an identity with others. It has a policy and trusted roots of its own.
     #[must_use]
     pub fn identity(mut self, identity: &Identity) -> Self {
-        let identity = identity.clone();
-        self.identity = Some(Box::new(move |_| identity));
+        self.identity = Some(IdentityOf::Shared(identity.clone()));
         self
     }
 
@@ -327,14 +330,17 @@ impl<C: Connect> Builder<C> {
 
     fn prepare(self) -> Result<(Arc<Dialer<C>>, Arc<Status>), Error> {
         let Self { connector, identity, shared } = self;
-        let start_identity = identity.ok_or(ConfigError::NoSource)?;
+        let identity = identity.ok_or(ConfigError::NoSource)?;
         let hook = shared.settings.hook.clone();
         let address = Address {
-            host: shared.host.into(),
+            host: shared.host,
             address: shared.address.map(Into::into),
             port: shared.port,
         };
-        let identity = start_identity(shared.settings);
+        let identity = match identity {
+            IdentityOf::Shared(identity) => identity,
+            IdentityOf::Own(start) => start(shared.settings),
+        };
         let status = Status::new(identity, address, hook, shared.on_push);
         let Shared { config, max_reply, reconnect, .. } = shared;
         Ok((Arc::new(Dialer { connector, config, max_reply, reconnect }), status))
@@ -349,11 +355,13 @@ fn commands<C: Connect>(
     queue: Arc<CommandQueue>,
 ) -> impl Future<Output = ()> + Send {
     let workload = CommandWorkload::new(queue.clone(), status.clone());
-    let engine = Box::new(Engine::new(dialer, status, supervisor, workload));
+    let mut engine = Engine::new(dialer, status, supervisor, workload);
     let end = End(queue);
+    // In this order, also if the future is dropped.
     async move {
-        let _end = end;
         engine.run().await;
+        drop(engine);
+        drop(end);
     }
 }
 

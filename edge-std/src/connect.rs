@@ -10,8 +10,8 @@ use crate::error::ConnectError;
 /// Opens streams. Any of tokio's will do, so a client runs over what you have: a Unix socket, a
 /// tunnel, the sockets of another runtime.
 pub trait Connect: Send + Sync + 'static {
-    /// What it opens.
-    type Stream: AsyncRead + AsyncWrite + Send;
+    /// What it opens. A stream that is not `Unpin` goes into a `Pin<Box<_>>`.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin;
 
     /// Dials `endpoint` and makes sure that its `server_name` is there.
     ///

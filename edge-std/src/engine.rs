@@ -85,7 +85,7 @@ impl<C: Connect, W: Workload> Engine<C, W> {
     }
 
     /// Keeps a connection until none is needed.
-    pub(crate) async fn run(mut self: Box<Self>) {
+    pub(crate) async fn run(&mut self) {
         let mut news = self.status.identity.news();
         loop {
             let deadline = self.deadline();

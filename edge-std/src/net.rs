@@ -32,14 +32,16 @@ pub(crate) async fn tcp(endpoint: &Endpoint<'_>) -> Result<TcpStream, Failed> {
 /// The same with TLS over it.
 #[cfg(feature = "tls")]
 pub(crate) async fn tls(endpoint: &Endpoint<'_>, tls: &Tls) -> Result<TlsStream, Failed> {
-    let addresses = resolve(endpoint).await?;
+    let addresses = resolve(endpoint).await?.collect();
     secure(endpoint, addresses, tls).await
 }
 
-async fn resolve(endpoint: &Endpoint<'_>) -> Result<Vec<SocketAddr>, Failed> {
+async fn resolve<'e>(
+    endpoint: &Endpoint<'e>,
+) -> Result<impl Iterator<Item = SocketAddr> + 'e, Failed> {
     endpoint.begins(Stage::Name);
     let addresses = tokio::net::lookup_host((endpoint.address, endpoint.port)).await;
-    Ok(addresses.map_err(|error| (ConnectErrorKind::Name, error))?.collect())
+    addresses.map_err(|error| (ConnectErrorKind::Name, error))
 }
 
 /// So many addresses are asked for a better certificate, at the most.

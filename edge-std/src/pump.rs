@@ -17,28 +17,27 @@ type Wire = Connection<Growable<u8>, Growable<Pending>>;
 
 /// A connection and its stream.
 pub(crate) struct Pump<S> {
-    stream: Pin<Box<S>>,
+    stream: S,
     pub(crate) connection: Wire,
     unflushed: bool,
 }
 
-/// The first room of the buffers, which grow: a small reply, and half a login.
+/// The first room for replies, which grows.
 const RECEIVE: usize = 512;
-const TRANSMIT: usize = 1 << 10;
 
-impl<S: AsyncRead + AsyncWrite> Pump<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     pub(crate) fn new(stream: S, config: Config, max_reply: usize) -> Self {
         let receive = Growable::new(RECEIVE, max_reply);
-        let transmit = Growable::new(TRANSMIT, MAX_COMMAND);
-        let connection = Connection::new(config, receive, transmit, Growable::new(4, 1 << 24));
-        Self { stream: Box::pin(stream), connection, unflushed: false }
+        let transmit = Growable::new(0, MAX_COMMAND);
+        let connection = Connection::new(config, receive, transmit, Growable::new(0, 1 << 24));
+        Self { stream, connection, unflushed: false }
     }
 
     /// Writes what is queued. Returns whether it wrote anything.
     pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let mut progress = false;
         while let bytes @ [_, ..] = self.connection.transmit() {
-            match self.stream.as_mut().poll_write(cx, bytes)? {
+            match Pin::new(&mut self.stream).poll_write(cx, bytes)? {
                 Poll::Ready(0) => return Err(ErrorKind::WriteZero.into()),
                 Poll::Ready(len) => {
                     self.connection.sent(len);
@@ -47,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
                 Poll::Pending => return Ok(progress),
             }
         }
-        if self.unflushed && self.stream.as_mut().poll_flush(cx)?.is_ready() {
+        if self.unflushed && Pin::new(&mut self.stream).poll_flush(cx)?.is_ready() {
             self.unflushed = false;
         }
         Ok(progress)
@@ -56,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite> Pump<S> {
     /// Reads what has come. Says whether anything has.
     pub(crate) fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let mut buffer = ReadBuf::new(self.connection.receive_space());
-        if self.stream.as_mut().poll_read(cx, &mut buffer)?.is_pending() {
+        if Pin::new(&mut self.stream).poll_read(cx, &mut buffer)?.is_pending() {
             return Ok(false);
         }
         match buffer.filled().len() {

@@ -131,11 +131,13 @@ pub(crate) fn subscriber<C: Connect>(
     let reader = Reader::new(hub.clone());
     let subscriber = Subscriber { reader, status: status.clone(), patience };
     let workload = SubscriberWorkload::new(hub.clone(), status.clone());
-    let engine = Box::new(Engine::new(dialer, status, supervisor, workload));
+    let mut engine = Engine::new(dialer, status, supervisor, workload);
     let end = End(hub);
+    // In this order, also if the future is dropped.
     let driver = async move {
-        let _end = end;
         engine.run().await;
+        drop(engine);
+        drop(end);
     };
     (subscriber, driver)
 }

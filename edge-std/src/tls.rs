@@ -136,16 +136,21 @@ fn trusting(store: RootCertStore) -> Result<Arc<ClientConfig>> {
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     roots: Roots,
-    config: Arc<OnceLock<Arc<ClientConfig>>>,
+    /// For certificates of its own. That of the platform's roots is shared by the process.
+    config: Option<Arc<OnceLock<Arc<ClientConfig>>>>,
 }
 
 impl Tls {
     pub(crate) fn new(roots: Roots) -> Self {
-        Self { roots, config: Arc::default() }
+        let config = match roots {
+            Roots::Platform | Roots::Custom(_) => None,
+            _ => Some(Arc::default()),
+        };
+        Self { roots, config }
     }
 
     async fn config(&self) -> Result<Arc<ClientConfig>> {
-        if let Some(config) = self.config.get() {
+        if let Some(config) = self.config.as_ref().and_then(|config| config.get()) {
             return Ok(config.clone());
         }
         let mut store = RootCertStore::empty();
@@ -162,7 +167,10 @@ impl Tls {
             }
         }
         let config = trusting(store)?;
-        Ok(self.config.get_or_init(|| config).clone())
+        Ok(match &self.config {
+            Some(known) => known.get_or_init(|| config).clone(),
+            None => config,
+        })
     }
 
     /// Does TLS over `stream` with the server `name`.

@@ -93,3 +93,21 @@ async fn a_login_again_costs_no_allocation() {
     // The tokens themselves are the source's: its text, and the name of the user.
     assert!(one <= 20 * 2, "{one}");
 }
+
+#[tokio::test]
+async fn a_connection_and_its_login_cost_sixteen_allocations() {
+    const CLIENTS: u64 = 50;
+    let (identity, port) = (identity(), server());
+    // What is there only once.
+    let first = client(&identity, port).await;
+    let mut clients = Vec::with_capacity(CLIENTS as usize);
+    let made = allocations(async {
+        for _ in 0..CLIENTS {
+            clients.push(client(&identity, port).await);
+        }
+    });
+    let each = made.await / CLIENTS;
+    println!("a connection and its login: {each} allocations");
+    assert!(each <= 16, "{each}");
+    drop((first, clients));
+}

@@ -154,8 +154,7 @@ impl Replies {
 
     /// Forgets what was needed lately, so that little memory is kept.
     pub(super) fn forget(&mut self) {
-        self.recent = Recent::default();
-        self.clear();
+        *self = Self::default();
     }
 
     pub(in super::super) fn len(&self) -> usize {

@@ -137,6 +137,9 @@ impl Queue {
     pub(super) fn forget(&mut self) {
         self.recent = Recent::default();
         self.tidy();
+        if self.is_empty() {
+            (self.bytes, self.entries) = Default::default();
+        }
     }
 
     /// For how many bytes it has memory.

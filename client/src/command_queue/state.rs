@@ -1,5 +1,6 @@
 //! What the handles of a client share, and the rules for it.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::task::Waker;
@@ -39,7 +40,7 @@ pub struct QueueState {
     /// No more commands are taken.
     pub(super) closing: bool,
     /// The driver has ended and will not come back.
-    pub(super) over: Option<Error>,
+    pub(super) over: Option<Box<Error>>,
 }
 
 /// For a client that is configured as usual.
@@ -419,7 +420,7 @@ impl QueueState {
     pub(super) fn end(&mut self, error: &Error) -> Vec<Waker> {
         let mut wakers = Vec::new();
         if self.over.is_none() {
-            self.over = Some(error.clone());
+            self.over = Some(Box::new(error.clone()));
             let waiting = self.queue.take(|_, _| true);
             self.fail(&waiting, &Failure::Unavailable(Some(error.clone())), &mut wakers);
             // How far the others came is unknown.

@@ -8,8 +8,14 @@ use crate::resp::{Arg, Framer, RespError, encode};
 use crate::secret::wipe;
 use crate::storage::Storage;
 
-/// What a buffer that grows keeps when it is not needed.
+/// What a buffer that grows keeps between commands.
 const LEAST: usize = 512;
+
+/// What a buffer for replies keeps while the connection is quiet; one for commands keeps nothing.
+const QUIET: usize = 128;
+
+/// Room for a login with a token of the usual size: one write, and one record of TLS.
+const LOGIN: usize = 2 << 10;
 
 /// Up to here it grows so that more is sent or received at once; beyond, for what is larger alone.
 const TOGETHER: usize = 16 << 10;
@@ -114,7 +120,7 @@ impl<B: Storage<u8>> Receiver<B> {
 
     /// Whether it has grown: it may not need that for long.
     pub(super) fn has_grown(&self) -> bool {
-        B::GROWS && self.capacity() > LEAST
+        B::GROWS && self.capacity() > QUIET
     }
 
     /// Forgets what was needed lately: it was long ago.
@@ -125,7 +131,7 @@ impl<B: Storage<u8>> Receiver<B> {
     /// Gives back what isn't needed when nothing comes.
     pub(super) fn give_back(&mut self) {
         if B::GROWS && self.start == self.end && self.dropped.is_none() {
-            give_back(&mut self.buffer, &mut self.recent);
+            give_back(&mut self.buffer, &mut self.recent, QUIET);
         }
     }
 
@@ -192,9 +198,9 @@ fn fit(buffer: &mut impl Storage<u8>, recent: Recent) {
 }
 
 /// Gives back what an empty buffer that isn't used doesn't need.
-fn give_back(buffer: &mut impl Storage<u8>, recent: &mut Recent) {
+fn give_back(buffer: &mut impl Storage<u8>, recent: &mut Recent, keep: usize) {
     *recent = Recent::default();
-    buffer.shrink(LEAST);
+    buffer.shrink(keep);
 }
 
 /// What is to be sent.
@@ -242,13 +248,13 @@ impl<B: Storage<u8>> Transmitter<B> {
 
     /// Whether it has grown: it may not need that for long.
     pub(super) fn has_grown(&self) -> bool {
-        B::GROWS && self.capacity() > LEAST
+        B::GROWS && self.capacity() > 0
     }
 
     /// Gives back what isn't needed when nothing is sent.
     pub(super) fn give_back(&mut self) {
         if B::GROWS && self.is_empty() {
-            give_back(&mut self.buffer, &mut self.recent);
+            give_back(&mut self.buffer, &mut self.recent, 0);
         }
     }
 
@@ -306,6 +312,10 @@ impl<B: Storage<u8>> Transmitter<B> {
     /// Lets `write` fill the empty buffer with a piece of a login. Answers with its length.
     pub(super) fn fill_secret(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> u64 {
         debug_assert!(self.is_empty());
+        let mut room = LOGIN;
+        while B::GROWS && room > self.capacity() && !self.buffer.reserve(room) {
+            room /= 2;
+        }
         let len = write(self.buffer.room_mut());
         (self.start, self.end, self.secret) = (0, len, true);
         self.used();

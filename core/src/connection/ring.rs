@@ -70,7 +70,7 @@ pub(super) enum ReplyTo {
     Connection,
 }
 
-/// How many entries a ring that grows has room for when they are not needed.
+/// How many entries a ring that grows keeps room for between commands; while it is quiet, none.
 const LEAST: usize = 8;
 
 /// A queue in lent memory.
@@ -180,14 +180,14 @@ impl<R: Storage<Pending>> Ring<R> {
 
     /// Whether it has grown: it may not need that for long.
     pub(super) fn has_grown(&self) -> bool {
-        R::GROWS && self.room.room().len() > LEAST
+        R::GROWS && !self.room.room().is_empty()
     }
 
     /// Gives back what isn't needed when nothing is sent.
     pub(super) fn give_back(&mut self) {
         if R::GROWS {
             self.recent = Recent::default();
-            self.shrink(LEAST);
+            self.shrink(0);
         }
     }
 

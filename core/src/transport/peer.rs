@@ -11,6 +11,22 @@ const LONGEST: usize = 45;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct IpText([u8; LONGEST]);
 
+impl Default for IpText {
+    fn default() -> Self {
+        Self([0; LONGEST])
+    }
+}
+
+/// Appends. What is longer than an address is an error.
+impl fmt::Write for IpText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let used = self.len();
+        let room = self.0.get_mut(used..used.saturating_add(text.len())).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
 impl Deref for IpText {
     type Target = str;
 

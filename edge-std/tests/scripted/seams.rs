@@ -158,7 +158,7 @@ async fn a_source_of_the_core_reads_a_file_and_says_what_is_wrong_with_it() {
     };
     for (content, problem) in [
         (None, "No such file"),
-        (Some("x".repeat(65)), "response buffer too small: 65 bytes needed, 64 there"),
+        (Some("x".repeat(65)), "response buffer too small: 65 bytes needed, 64 available"),
     ] {
         if let Some(content) = content {
             std::fs::write(&path, content).unwrap();

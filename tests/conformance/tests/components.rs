@@ -55,8 +55,8 @@ fn a_component_stays_logged_in_through_three_tokens_and_a_cut() {
 fn a_missing_permission_is_named() {
     let emulator = emulator(Options::default());
     for (permissions, named) in [
-        ("allow-ip-name-lookup,http", "wasmtime wants -S inherit-network"),
-        ("inherit-network,http", "wasmtime wants -S allow-ip-name-lookup"),
+        ("allow-ip-name-lookup,http", "run wasmtime with -S inherit-network"),
+        ("inherit-network,http", "run wasmtime with -S allow-ip-name-lookup"),
     ] {
         let mut command = wasmtime("run", permissions, &emulator);
         let output = command.arg(variable("WASI_CLI")).output().expect("wasmtime is there");

@@ -74,7 +74,7 @@ fn a_token_that_cant_be_used_is_a_failure_and_leaves_the_old_one() {
     fetches_at(&mut manager, secs(2520));
     let long = "x".repeat(62);
     let error = manager.gets(secs(2520), &token(&long, 1000)).unwrap_err();
-    assert_eq!(std::format!("{error}"), "token buffer too small: 65 bytes needed, 64 there");
+    assert_eq!(std::format!("{error}"), "token buffer too small: 65 bytes needed, 64 available");
     assert_eq!(manager.login(secs(2520)).unwrap().expose(), "t");
     let mut now = secs(2580);
     fetches_at(&mut manager, now);
