@@ -173,7 +173,7 @@ fn a_server_that_cant_show_who_it_is_never_sees_a_token() {
         ("expired", "the certificate has expired"),
         ("not-yet-valid", "the certificate is not valid yet"),
         ("leaf-as-authority", "a certificate's issuer is not a CA"),
-        ("client-only", "the certificate is not for TLS servers"),
+        ("client-only", "a certificate's key usage does not allow this"),
     ] {
         on_board(chain, 3600, |board| async move {
             let client = board.client_of(board.source(true), |config| {
@@ -202,7 +202,7 @@ fn without_a_wall_clock_there_is_no_connection_and_then_there_is() {
         let error = client.command(args!["PING"], &mut room).await.unwrap_err();
         assert_eq!((error, error.outcome()), (Error::Unavailable { cause }, Outcome::NotSent));
         assert!(error.to_string().contains("the wall clock is not set"), "{error}");
-        assert!(said().contains("nobody has set the wall clock"), "{}", said());
+        assert!(said().contains("without it no certificate can be verified"), "{}", said());
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         board.clock.set(UnixTime(now.as_secs())).unwrap();
         until(|| client.health().connects == 1).await;
