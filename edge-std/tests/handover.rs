@@ -6,13 +6,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use redis_entraid::entraid_core::event::Event;
 use redis_entraid::entraid_core::resp::{Arg, Framer, Value};
 use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::error::ConnectError;
 use redis_entraid::source::StaticToken;
-use redis_entraid::{Client, Connect, args};
+use redis_entraid::{Client, Connect, Delivery, Subscriber, Topic, args};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep, timeout};
+
+/// What is logged when a client is told that its `CLIENT TRACKING` is lost.
+const LOST: &str = "CLIENT TRACKING is lost";
 
 /// What the slow connections take for a command.
 const SLOW: Duration = Duration::from_millis(20);
@@ -24,6 +29,21 @@ struct Server {
     /// What was executed: which list a number was appended to, and on which connection.
     log: Arc<Mutex<Vec<(String, u32, u32)>>>,
     connections: Arc<AtomicU32>,
+    /// Where each number is published that is appended to the first list.
+    subscribers: Arc<Mutex<Vec<UnboundedSender<String>>>>,
+}
+
+/// The way to the server for subscribers: their connections don't count.
+struct ForSubscribers(Server);
+
+impl Connect for ForSubscribers {
+    type Stream = DuplexStream;
+
+    async fn connect(&self, _: Endpoint<'_>) -> Result<DuplexStream, ConnectError> {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(self.0.clone().serve(far, 1));
+        Ok(near)
+    }
 }
 
 impl Connect for Server {
@@ -40,14 +60,24 @@ impl Connect for Server {
 impl Server {
     async fn serve(self, stream: DuplexStream, number: u32) {
         let (mut reader, mut writer) = tokio::io::split(stream);
-        let (sender, mut commands) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut commands) = unbounded_channel::<(Instant, Vec<String>)>();
+        let (publisher, mut published) = unbounded_channel();
         tokio::spawn(async move {
             let mut transaction: Option<Vec<Vec<String>>> = None;
-            while let Some((arrived, words)) = commands.recv().await {
-                if number.is_multiple_of(2) {
-                    tokio::time::sleep_until(arrived + SLOW).await;
-                }
-                let reply = self.execute(number, words, &mut transaction);
+            loop {
+                let reply = tokio::select! {
+                    command = commands.recv() => {
+                        let Some((arrived, words)) = command else { return };
+                        if number.is_multiple_of(2) {
+                            tokio::time::sleep_until(arrived + SLOW).await;
+                        }
+                        if words[0] == "SUBSCRIBE" {
+                            self.subscribers.lock().unwrap().push(publisher.clone());
+                        }
+                        self.execute(number, words, &mut transaction)
+                    }
+                    Some(message) = published.recv() => message,
+                };
                 if writer.write_all(reply.as_bytes()).await.is_err() {
                     return;
                 }
@@ -96,16 +126,39 @@ impl Server {
             }
             ("RPUSH", None) => {
                 let entry = (words[1].clone(), words[2].parse().unwrap(), connection);
+                if words[1] == "list 0" {
+                    let (len, number) = (words[2].len(), &words[2]);
+                    let message =
+                        format!(">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n${len}\r\n{number}\r\n");
+                    let mut subscribers = self.subscribers.lock().unwrap();
+                    subscribers.retain(|to| to.send(message.clone()).is_ok());
+                }
                 self.log.lock().unwrap().push(entry);
                 ":1\r\n".into()
             }
+            ("SUBSCRIBE", None) => ">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n".into(),
             _ => "+OK\r\n".into(),
         }
     }
 
     async fn client(&self) -> Client {
         let source = StaticToken::new("token").user("oid");
-        Client::builder("here").source(source).connector(self.clone()).connect().await.unwrap()
+        let log = self.log.clone();
+        let on_event = move |event: &Event| {
+            if let Event::StateLost(lost) = event
+                && lost.tracking
+            {
+                log.lock().unwrap().push((LOST.into(), 0, 0));
+            }
+        };
+        let builder = Client::builder("here").source(source).on_event(on_event);
+        builder.connector(self.clone()).connect().await.unwrap()
+    }
+
+    async fn subscriber(&self) -> Subscriber {
+        let source = StaticToken::new("token").user("oid");
+        let builder = Client::builder("here").source(source);
+        builder.connector(ForSubscribers(self.clone())).subscriber().await.unwrap()
     }
 
     /// Which numbers were appended to `list`, in order.
@@ -179,14 +232,20 @@ async fn append(mut redis: Client, list: String, way: usize, until: Instant) -> 
 #[tokio::test(start_paused = true)]
 async fn under_load_nothing_is_lost_doubled_or_reordered_and_nothing_waits_much_longer() {
     let server = Server::default();
-    let redis = server.client().await;
+    let mut redis = server.client().await;
+    let mut news = server.subscriber().await;
+    news.subscribe(Topic::Channel, ["news"]).await.unwrap();
+    redis.command(args!["CLIENT", "TRACKING", "ON"]).await.unwrap();
     let until = Instant::now() + Duration::from_millis(2000);
     let tasks: Vec<_> = (0..64)
         .map(|task| tokio::spawn(append(redis.clone(), format!("list {task}"), task % 4, until)))
         .collect();
     for _ in 0..12 {
-        sleep(Duration::from_millis(153)).await;
+        sleep(Duration::from_millis(103)).await;
         redis.hand_over();
+        sleep(Duration::from_millis(50)).await;
+        // Each connection has it anew.
+        redis.command(args!["CLIENT", "TRACKING", "ON"]).await.unwrap();
     }
     for (at, task) in tasks.into_iter().enumerate() {
         let Task { acknowledged, longest } = task.await.unwrap();
@@ -202,10 +261,25 @@ async fn under_load_nothing_is_lost_doubled_or_reordered_and_nothing_waits_much_
     }
     let connections = server.connections.load(Ordering::Relaxed);
     assert!(connections == 13, "{connections}");
-    // Each one gets its first command when the one before has answered its last.
-    let log = server.log.lock().unwrap();
-    assert!(log.is_sorted_by_key(|(.., connection)| *connection));
-    assert_eq!(log.last().map(|(.., connection)| *connection), Some(12));
+    // Each one gets its first command when the one before has answered its last, and when the client
+    // knows that what it has cached may be stale.
+    let log = server.log.lock().unwrap().clone();
+    let mut connection = 0;
+    for (at, entry) in log.iter().enumerate() {
+        if entry.0 == LOST {
+            connection += 1;
+        } else {
+            assert_eq!(entry.2, connection, "entry {at}");
+        }
+    }
+    assert_eq!(connection, 12);
+    // A subscriber beside it gets all that was published, in order.
+    let published = server.appended("list 0");
+    for number in &published {
+        let Delivery::Message(message) = news.next().await.unwrap() else { panic!("{number}") };
+        assert_eq!(message.text().unwrap(), number.to_string());
+    }
+    assert!(published.len() > 50, "{}", published.len());
 }
 
 #[tokio::test(start_paused = true)]
