@@ -20,10 +20,17 @@ use redis_entraid_core::transport::PORT;
 /// | `REDIS_ENDPOINT` | the server, `host` or `host:port` |
 /// | `REDIS_HOSTNAME`, `REDIS_PORT` | the same apart; the port is 10000 unless set |
 /// | `AZURE_CLIENT_SECRET` | if set: the service principal `AZURE_CLIENT_ID` of `AZURE_TENANT_ID`, at `AZURE_AUTHORITY_HOST` if that is set |
+/// | `AZURE_FEDERATED_TOKEN_FILE` | else: the same with the federated token in that file, as AKS workload identity sets it; on hosts that read files |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` | else, if both are set: the managed identity of App Service, Functions or Container Apps |
-/// | `IDENTITY_SERVER_THUMBPRINT` | with these: Service Fabric, which is not supported, and an error |
 /// | | else: the managed identity of the machine, asked for at the instance metadata service (at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set) |
 /// | `AZURE_CLIENT_ID` | with a managed identity: the user-assigned one with this client id |
+///
+/// These ask for an identity that is not supported, and are an error that names them, rather than another
+/// identity: `AZURE_CLIENT_CERTIFICATE_PATH` without a secret, `AZURE_KUBERNETES_TOKEN_PROXY` with a federated
+/// token (AKS identity bindings), `IDENTITY_SERVER_THUMBPRINT` (Service Fabric), `IDENTITY_ENDPOINT` with
+/// `IMDS_ENDPOINT` (Azure Arc), and `MSI_ENDPOINT` without `IDENTITY_ENDPOINT` (Cloud Shell, Azure ML).
+/// `AZURE_TOKEN_CREDENTIALS` may be `prod`, or name the credential that these variables lead to:
+/// `EnvironmentCredential`, `WorkloadIdentityCredential` or `ManagedIdentityCredential`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Environment {
@@ -38,59 +45,95 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the variables through `get`; an empty one counts as none.
+    /// Reads the variables through `get`; an empty one counts as none. `reads_files` is whether the host's
+    /// [`SourceIo`](redis_entraid_core::source::SourceIo) can read files.
     ///
     /// # Errors
-    /// [`ConfigError`] if something is missing or invalid.
-    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] if something is missing, invalid or not supported.
+    pub fn read(
+        get: impl Fn(&str) -> Option<String>,
+        reads_files: bool,
+    ) -> Result<Self, ConfigError> {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
         // There are many calls, and it needn't be quick.
         let get: &dyn Fn(&str) -> Option<String> = &get;
         let (host, port) = endpoint(get)?;
-        let text = |name: &str| get(name).map(Zeroizing::new);
-        let client_id = get("AZURE_CLIENT_ID");
-        let selector = match text("AZURE_CLIENT_ID") {
-            Some(id) => Selector::ClientId(id),
-            None => Selector::System,
-        };
-        let (source, chosen) = match (
-            text("AZURE_CLIENT_SECRET"),
-            text("IDENTITY_ENDPOINT").zip(text("IDENTITY_HEADER")),
-        ) {
-            (Some(secret), _) => {
-                let client_id = client_id.ok_or(ConfigError::Missing("AZURE_CLIENT_ID"))?;
-                let tenant = text("AZURE_TENANT_ID");
-                let tenant = tenant.ok_or(ConfigError::Missing("AZURE_TENANT_ID"))?;
-                let chosen = Chosen::ServicePrincipal {
-                    client_id: client_id.clone(),
-                    tenant: tenant.as_str().to_owned(),
-                };
-                let authority = match text("AZURE_AUTHORITY_HOST") {
-                    Some(host) => Authority::at_host(host, tenant),
-                    None => Authority::tenant(tenant),
-                };
-                let source = ServicePrincipal::with_secret(authority, client_id.into(), secret);
-                source.check()?;
-                (EnvSource::Principal(source), chosen)
-            }
-            // Service Fabric, whose endpoint has a certificate that is known by that alone.
-            (None, Some(_)) if get("IDENTITY_SERVER_THUMBPRINT").is_some() => {
-                return Err(ConfigError::Unsupported("IDENTITY_SERVER_THUMBPRINT"));
-            }
-            (None, Some((endpoint, header))) => {
-                let source = ManagedIdentity::app_service(endpoint, header, selector);
-                (EnvSource::Managed(source), Chosen::AppService { client_id })
-            }
-            (None, None) => {
-                let source = match text("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
-                    Some(base) => ManagedIdentity::imds_at(base, selector),
-                    None => ManagedIdentity::imds(selector),
-                };
-                (EnvSource::Managed(source), Chosen::Imds { client_id })
-            }
-        };
+        let (source, chosen) = identity(get, reads_files)?;
+        if let Some(asked) = get("AZURE_TOKEN_CREDENTIALS")
+            && !["prod", chosen.credential()].iter().any(|known| asked.eq_ignore_ascii_case(known))
+        {
+            return Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
+        }
         Ok(Self { host, port, source, chosen })
     }
+}
+
+/// The identity that the variables ask for.
+fn identity(
+    get: &dyn Fn(&str) -> Option<String>,
+    reads_files: bool,
+) -> Result<(EnvSource, Chosen), ConfigError> {
+    let text = |name: &str| get(name).map(Zeroizing::new);
+    let is_set = |name: &str| get(name).is_some();
+    let required = |name| text(name).ok_or(ConfigError::Missing(name));
+    let unsupported = |name| Err(ConfigError::Unsupported(name));
+    let secret = text("AZURE_CLIENT_SECRET");
+    if secret.is_none() && is_set("AZURE_CLIENT_CERTIFICATE_PATH") {
+        return unsupported("AZURE_CLIENT_CERTIFICATE_PATH");
+    }
+    let file = text("AZURE_FEDERATED_TOKEN_FILE");
+    if secret.is_some() || file.is_some() {
+        let client_id = required("AZURE_CLIENT_ID")?;
+        let tenant = required("AZURE_TENANT_ID")?;
+        let (id, of) = (client_id.as_str().to_owned(), tenant.as_str().to_owned());
+        let authority = match text("AZURE_AUTHORITY_HOST") {
+            Some(host) => Authority::at_host(host, tenant),
+            None => Authority::tenant(tenant),
+        };
+        let (source, chosen) = match (secret, file) {
+            (Some(secret), _) => (
+                ServicePrincipal::with_secret(authority, client_id, secret),
+                Chosen::ServicePrincipal { client_id: id, tenant: of },
+            ),
+            (None, _) if !reads_files => return unsupported("AZURE_FEDERATED_TOKEN_FILE"),
+            (None, _) if is_set("AZURE_KUBERNETES_TOKEN_PROXY") => {
+                return unsupported("AZURE_KUBERNETES_TOKEN_PROXY");
+            }
+            (None, file) => (
+                ServicePrincipal::with_federated_token_file(
+                    authority,
+                    client_id,
+                    file.unwrap_or_default(),
+                ),
+                Chosen::WorkloadIdentity { client_id: id, tenant: of },
+            ),
+        };
+        source.check()?;
+        return Ok((EnvSource::Principal(source), chosen));
+    }
+    let client_id = get("AZURE_CLIENT_ID");
+    let selector = match text("AZURE_CLIENT_ID") {
+        Some(id) => Selector::ClientId(id),
+        None => Selector::System,
+    };
+    if let Some((endpoint, header)) = text("IDENTITY_ENDPOINT").zip(text("IDENTITY_HEADER")) {
+        // Service Fabric, whose endpoint has a certificate that is known by that alone.
+        if is_set("IDENTITY_SERVER_THUMBPRINT") {
+            return unsupported("IDENTITY_SERVER_THUMBPRINT");
+        }
+        let source = ManagedIdentity::app_service(endpoint, header, selector);
+        return Ok((EnvSource::Managed(source), Chosen::AppService { client_id }));
+    }
+    match (is_set("IDENTITY_ENDPOINT"), is_set("IMDS_ENDPOINT"), is_set("MSI_ENDPOINT")) {
+        (true, true, _) => return unsupported("IMDS_ENDPOINT"),
+        (false, _, true) => return unsupported("MSI_ENDPOINT"),
+        _ => {}
+    }
+    let source = match text("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
+        Some(base) => ManagedIdentity::imds_at(base, selector),
+        None => ManagedIdentity::imds(selector),
+    };
+    Ok((EnvSource::Managed(source), Chosen::Imds { client_id }))
 }
 
 /// Which identity the environment chose, and by which variable. Displays as a sentence, without
@@ -100,6 +143,14 @@ impl Environment {
 pub enum Chosen {
     /// A service principal, since `AZURE_CLIENT_SECRET` is set.
     ServicePrincipal {
+        /// Its application id.
+        client_id: String,
+        /// Its tenant.
+        tenant: String,
+    },
+    /// A service principal or managed identity by a federated token, since `AZURE_FEDERATED_TOKEN_FILE` is
+    /// set.
+    WorkloadIdentity {
         /// Its application id.
         client_id: String,
         /// Its tenant.
@@ -117,6 +168,17 @@ pub enum Chosen {
     },
 }
 
+impl Chosen {
+    /// What Microsoft's libraries call it.
+    const fn credential(&self) -> &'static str {
+        match self {
+            Self::ServicePrincipal { .. } => "EnvironmentCredential",
+            Self::WorkloadIdentity { .. } => "WorkloadIdentityCredential",
+            Self::AppService { .. } | Self::Imds { .. } => "ManagedIdentityCredential",
+        }
+    }
+}
+
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let assigned = |id: &Option<String>| match id {
@@ -128,6 +190,10 @@ impl fmt::Display for Chosen {
                 f,
                 "service principal {client_id} of tenant {tenant} (AZURE_CLIENT_SECRET is set)"
             ),
+            Self::WorkloadIdentity { client_id, tenant } => write!(
+                f,
+                "workload identity {client_id} of tenant {tenant} (AZURE_FEDERATED_TOKEN_FILE is set)"
+            ),
             Self::AppService { client_id } => write!(
                 f,
                 "managed identity of this app, {} (IDENTITY_ENDPOINT and IDENTITY_HEADER are set)",
@@ -135,15 +201,14 @@ impl fmt::Display for Chosen {
             ),
             Self::Imds { client_id } => write!(
                 f,
-                "managed identity of this machine, {} (neither AZURE_CLIENT_SECRET nor \
-                IDENTITY_ENDPOINT is set)",
+                "managed identity of this machine, {} (no variable of another identity is set)",
                 assigned(client_id)
             ),
         }
     }
 }
 
-/// EnvironmentText of the environment's, wiped in the end.
+/// A value of an environment variable, wiped when dropped.
 pub type EnvironmentText = Zeroizing<String>;
 
 /// A source that the environment chose.
@@ -202,10 +267,11 @@ fn endpoint(get: &dyn Fn(&str) -> Option<String>) -> Result<(String, u16), Confi
 mod tests {
     use super::*;
     use std::string::ToString;
+    use std::vec::Vec;
 
     fn from(variables: &[(&str, &str)]) -> Result<Environment, ConfigError> {
         let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
-        Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
+        Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()), true)
     }
 
     #[test]
@@ -231,20 +297,69 @@ mod tests {
         assert_eq!(sentence, "service principal c of tenant t (AZURE_CLIENT_SECRET is set)");
     }
 
+    const HOST: (&str, &str) = ("REDIS_HOSTNAME", "h");
+    const WORKLOAD: [(&str, &str); 4] = [
+        HOST,
+        ("AZURE_CLIENT_ID", "c"),
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
+    ];
+
     #[test]
-    fn service_fabric_is_refused_by_its_variable_and_left_over_names_are_not_looked_at() {
-        let app = [
-            ("REDIS_HOSTNAME", "h"),
-            ("IDENTITY_ENDPOINT", "https://localhost:2377/token"),
-            ("IDENTITY_HEADER", "h"),
-            ("IDENTITY_SERVER_THUMBPRINT", "aa"),
+    fn workload_identity_is_chosen_before_a_managed_identity_and_after_a_secret() {
+        let app = [("IDENTITY_ENDPOINT", "http://x"), ("IDENTITY_HEADER", "h")];
+        let both = [&WORKLOAD[..], &app].concat();
+        let said = "workload identity c of tenant t (AZURE_FEDERATED_TOKEN_FILE is set)";
+        assert_eq!(from(&both).unwrap().chosen.to_string(), said);
+        let secret = [&WORKLOAD[..], &[("AZURE_CLIENT_SECRET", "s")]].concat();
+        assert!(matches!(from(&secret).unwrap().chosen, Chosen::ServicePrincipal { .. }));
+        for missing in ["AZURE_CLIENT_ID", "AZURE_TENANT_ID"] {
+            let rest: Vec<_> = WORKLOAD.into_iter().filter(|(name, _)| *name != missing).collect();
+            assert_eq!(from(&rest).unwrap_err(), ConfigError::Missing(missing));
+        }
+        let find = |name: &str| WORKLOAD.iter().find(|(known, _)| *known == name);
+        let get = |name: &str| find(name).map(|(_, value)| (*value).to_owned());
+        let error = Environment::read(get, false).unwrap_err();
+        assert_eq!(error, ConfigError::Unsupported("AZURE_FEDERATED_TOKEN_FILE"));
+    }
+
+    #[test]
+    fn what_asks_for_an_identity_that_is_not_supported_is_named_and_never_another_identity() {
+        let endpoint = ("IDENTITY_ENDPOINT", "https://localhost:2377/token");
+        let header = ("IDENTITY_HEADER", "h");
+        let cases: [(&str, &[(&str, &str)]); 6] = [
+            ("AZURE_CLIENT_CERTIFICATE_PATH", &[]),
+            ("IDENTITY_SERVER_THUMBPRINT", &[endpoint, header]),
+            ("IMDS_ENDPOINT", &[endpoint]),
+            ("MSI_ENDPOINT", &[]),
+            ("MSI_ENDPOINT", &[("MSI_SECRET", "s")]),
+            ("AZURE_KUBERNETES_TOKEN_PROXY", &WORKLOAD[1..]),
         ];
-        let error = from(&app).unwrap_err();
-        assert_eq!(error, ConfigError::Unsupported("IDENTITY_SERVER_THUMBPRINT"));
-        assert!(error.to_string().contains("IDENTITY_SERVER_THUMBPRINT"));
+        for (asks, beside) in cases {
+            let variables = [&[HOST, (asks, "x")], beside].concat();
+            let error = from(&variables).unwrap_err();
+            assert_eq!(error, ConfigError::Unsupported(asks), "{variables:?}");
+            assert!(error.to_string().contains(asks), "{error}");
+        }
         // What an older host has left there says nothing.
-        let old = [app[0], app[1], app[2], ("MSI_ENDPOINT", "http://x"), ("MSI_SECRET", "s")];
+        let old = [HOST, endpoint, header, ("MSI_ENDPOINT", "http://x"), ("MSI_SECRET", "s")];
         assert_eq!(from(&old).unwrap().chosen, Chosen::AppService { client_id: None });
+    }
+
+    #[test]
+    fn a_credential_that_is_named_must_be_the_one_that_is_chosen() {
+        let asks = |name, beside: &[_]| {
+            from(&[&[("AZURE_TOKEN_CREDENTIALS", name)], beside].concat()).map(|read| read.chosen)
+        };
+        let unsupported = Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
+        assert!(asks("prod", &[HOST]).is_ok() && asks("PROD", &WORKLOAD).is_ok());
+        assert!(asks("managedidentitycredential", &[HOST]).is_ok());
+        assert!(asks("WorkloadIdentityCredential", &WORKLOAD).is_ok());
+        assert_eq!(asks("WorkloadIdentityCredential", &[HOST]), unsupported);
+        assert_eq!(asks("ManagedIdentityCredential", &WORKLOAD), unsupported);
+        for name in ["dev", "AzureCliCredential"] {
+            assert_eq!(asks(name, &[HOST]), unsupported);
+        }
     }
 
     #[test]

@@ -70,7 +70,10 @@ impl<T: DefaultIsZeroes> Storage<T> for Growable<T> {
         }
         if len > self.items.len() {
             // By doubling, so that growing byte by byte costs linear time.
-            let least = (LEAST / size_of::<T>().max(1)).max(self.items.len().saturating_mul(2));
+            let least = match self.items.len() {
+                0 => LEAST / size_of::<T>().max(1),
+                before => before.saturating_mul(2),
+            };
             self.move_to(len.max(least).min(self.limit));
         }
         true

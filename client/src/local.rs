@@ -73,7 +73,7 @@ impl<T: Timer + 'static> LocalClient<T> {
         let handle = RedirectingHandle::new(Handle::new(queue.clone()));
         let nodes = Rc::new(Nodes::new(queue.clone()));
         // Made here: the driver may be dropped before it is polled.
-        let ends = Ends { queue: queue, shared: shared.clone(), nodes: Some(nodes.clone()) };
+        let ends = Ends { queue, shared: shared.clone(), nodes: Some(nodes.clone()) };
         let driver = supervise::run(config, ends, nodes.clone(), connector, source);
         (Self { handle, shared, nodes }, driver)
     }

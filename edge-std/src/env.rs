@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     /// [`ConfigError`] if something is missing or invalid.
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Builder, ConfigError> {
-        let Environment { host, port, source, chosen, .. } = Environment::read(get)?;
+        let Environment { host, port, source, chosen, .. } = Environment::read(get, true)?;
         #[cfg(feature = "log")]
         log::info!("identity: {chosen}");
         Ok(Self::builder(host).port(port).source(source).with_chosen(chosen))

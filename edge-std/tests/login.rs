@@ -257,3 +257,49 @@ async fn half_a_token_document_that_ends_with_the_connection_is_asked_for_again(
     let error = connect(wrong).await.unwrap_err();
     assert!(error.to_string().contains("JSON is truncated"), "{error}");
 }
+
+#[tokio::test]
+async fn workload_identity_reads_the_federated_token_for_each_request() {
+    let emulator = emulator(3600);
+    let entra = emulator.entra();
+    let file = std::env::temp_dir().join(format!("federated-token-{}", std::process::id()));
+    let write = || std::fs::write(&file, format!("{}\n", entra.federated_token())).unwrap();
+    write();
+    let mut environment = emulator.environment();
+    environment.retain(|(name, _)| *name != "AZURE_CLIENT_SECRET");
+    environment.push(("AZURE_FEDERATED_TOKEN_FILE", file.display().to_string()));
+    let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
+    let connect = async || {
+        Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
+            .unwrap()
+            .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
+            .start_timeout(Duration::from_secs(3))
+            .connect()
+            .await
+    };
+    let mut redis = connect().await.unwrap();
+    redis.command(args!["PING"]).await.unwrap();
+    assert_eq!((emulator.counts().token_requests, emulator.counts().logins), (1, 1));
+    // The file is replaced: the next request has the new one.
+    entra.rotate_federated_token();
+    write();
+    redis.identity().refresh_now();
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while redis.health().reauths == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    // One that Entra doesn't trust, and none at all, are errors that say so.
+    entra.rotate_federated_token();
+    let error = connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Token);
+    assert!(error.to_string().contains("AADSTS700213"), "{error}");
+    std::fs::write(&file, "").unwrap();
+    let error = connect().await.unwrap_err();
+    assert!(error.to_string().contains("the federated token file is empty"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    let error = connect().await.unwrap_err();
+    assert!(error.to_string().contains("No such file"), "{error}");
+}

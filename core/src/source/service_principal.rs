@@ -1,4 +1,5 @@
-//! A service principal: an application with a secret, by client credentials (RFC 6749 section 4.4).
+//! A service principal: an application that proves itself by client credentials (RFC 6749 section 4.4),
+//! with a secret or with a token of another issuer.
 
 use core::fmt;
 
@@ -6,13 +7,19 @@ use super::authority::Authority;
 use super::error::{ConfigError, SourceError};
 use super::response::Endpoint;
 use super::writer::RequestWriter;
-use super::{Hidden, HttpRequest, Input, SCOPE, Source, Step, Text};
+use super::{ErrorKind, Hidden, HttpRequest, Input, SCOPE, Source, Step, Text};
 use crate::http::Route;
 
-/// An application that proves itself to Entra with a client secret.
+/// An application that proves itself to Entra with a client secret, or with a federated token.
 ///
 /// `T` is a `&str` on a device and a `String` on a host, or a wiped one. Wire: Microsoft's
 /// [client credentials flow](https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
+///
+/// A federated token is one of another issuer that Entra trusts for this application: on AKS, the
+/// service account's
+/// ([workload identity](https://learn.microsoft.com/azure/aks/workload-identity-overview)). It lies in a
+/// file, which is read for each request, since it is replaced there. The request memory must have room
+/// for it twice: 4 KiB.
 ///
 /// ```
 /// use redis_entraid_core::source::{Authority, ServicePrincipal};
@@ -24,14 +31,33 @@ use crate::http::Route;
 pub struct ServicePrincipal<T> {
     authority: Authority<T>,
     client_id: T,
-    secret: T,
+    proof: Proof<T>,
     scope: Option<T>,
 }
+
+/// What the application proves itself with.
+enum Proof<T> {
+    Secret(T),
+    /// The path of the file with the federated token.
+    FederatedToken(T),
+}
+
+/// Longer is no federated token. Those of AKS have about 1,300 bytes.
+const MAX_FEDERATED_TOKEN: usize = 16 << 10;
+
+/// What the type of an assertion is called (RFC 7523 section 2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl<T: Text> ServicePrincipal<T> {
     /// The application `client_id` with its client secret.
     pub const fn with_secret(authority: Authority<T>, client_id: T, secret: T) -> Self {
-        Self { authority, client_id, secret, scope: None }
+        Self { authority, client_id, proof: Proof::Secret(secret), scope: None }
+    }
+
+    /// The application, or the user-assigned managed identity, `client_id` with the federated token in
+    /// the file at `path`, which the host must be able to read.
+    pub const fn with_federated_token_file(authority: Authority<T>, client_id: T, path: T) -> Self {
+        Self { authority, client_id, proof: Proof::FederatedToken(path), scope: None }
     }
 
     /// Asks for another scope than [`SCOPE`].
@@ -47,9 +73,11 @@ impl<T: Text> ServicePrincipal<T> {
     /// [`ConfigError`] if the authority is none for client credentials or something is empty.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.authority.check()?;
-        for (value, what) in
-            [(&self.client_id, "the client id"), (&self.secret, "the client secret")]
-        {
+        let proof = match &self.proof {
+            Proof::Secret(secret) => (secret, "the client secret"),
+            Proof::FederatedToken(path) => (path, "the path of the federated token"),
+        };
+        for (value, what) in [(&self.client_id, "the client id"), proof] {
             if value.as_ref().is_empty() {
                 return Err(ConfigError::Empty(what));
             }
@@ -58,20 +86,43 @@ impl<T: Text> ServicePrincipal<T> {
     }
 }
 
+const NO_FEDERATED_TOKEN: SourceError = SourceError::Other {
+    kind: ErrorKind::Configuration,
+    what: "the federated token file is empty, or not text",
+};
+
 impl<T: Text> Source for ServicePrincipal<T> {
     fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
-        if !matches!(input, Input::Start(_)) {
-            return Endpoint::Entra.answered(input);
-        }
+        let proof = match (input, &self.proof) {
+            (Input::Start(_), Proof::Secret(secret)) => ["", "client_secret", secret.as_ref()],
+            (Input::Start(_), Proof::FederatedToken(path)) => {
+                self.check()?;
+                let mut writer = RequestWriter::new(request);
+                writer.plain(path.as_ref());
+                return Ok(Step::ReadFile { path: writer.finish()?, max: MAX_FEDERATED_TOKEN });
+            }
+            (Input::File(token), Proof::FederatedToken(_)) => {
+                let token = core::str::from_utf8(token.trim_ascii()).unwrap_or_default();
+                if token.is_empty() {
+                    return Err(NO_FEDERATED_TOKEN);
+                }
+                [JWT_BEARER, "client_assertion", token]
+            }
+            (input, _) => return Endpoint::Entra.answered(input),
+        };
         self.check()?;
+        let [assertion_type, name, proof] = proof;
         let mut writer = RequestWriter::new(request);
         self.authority.token_endpoint(&mut writer);
         let url = writer.part();
         writer
             .field("", "client_id", self.client_id.as_ref())
             .field("&", "grant_type", "client_credentials")
-            .field("&", "client_secret", self.secret.as_ref())
+            .field("&", name, proof)
             .field("&", "scope", self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref()));
+        if !assertion_type.is_empty() {
+            writer.field("&", "client_assertion_type", assertion_type);
+        }
         let body = writer.part();
         writer.plain("application/x-www-form-urlencoded");
         let form = writer.part();
@@ -84,7 +135,7 @@ impl<T: Text> Source for ServicePrincipal<T> {
     }
 
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
-        // Not the secret: another one is of the same identity.
+        // Not the proof: another one is of the same identity.
         feed(b"service principal");
         self.authority.identify(feed);
         feed(self.client_id.as_ref().as_bytes());
@@ -97,7 +148,7 @@ impl<T: fmt::Debug> fmt::Debug for ServicePrincipal<T> {
         f.debug_struct("ServicePrincipal")
             .field("authority", &self.authority)
             .field("client_id", &self.client_id)
-            .field("secret", &Hidden)
+            .field("proof", &Hidden)
             .field("scope", &self.scope)
             .finish()
     }

@@ -80,6 +80,45 @@ fn a_service_principal_asks_as_microsofts_clients_do() {
 }
 
 #[test]
+fn a_federated_token_is_read_for_each_request_and_sent_as_an_assertion() {
+    let path = "/var/run/secrets/azure/tokens/azure-identity-token";
+    let mut source =
+        ServicePrincipal::with_federated_token_file(Authority::tenant(TENANT), "id", path);
+    for token in ["first.token", "second.token"] {
+        let mut out = [0; 1024];
+        let step = source.next(Input::Start(Start::new(DEADLINE)), &mut out).unwrap();
+        let Step::ReadFile { path: asked, .. } = step else { panic!("{step:?}") };
+        assert_eq!(asked.text(&out), Some(path));
+        let content = format!("{token}\n");
+        let step = source.next(Input::File(content.as_bytes()), &mut out).unwrap();
+        let Step::Http(request) = step else { panic!("{step:?}") };
+        let request = request.read(&out, DEADLINE).unwrap();
+        let body = core::str::from_utf8(request.body).unwrap();
+        assert_eq!(
+            body,
+            format!(
+                "client_id=id&grant_type=client_credentials&client_assertion={token}\
+                &scope=https%3A%2F%2Fredis.azure.com%2F.default\
+                &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+            )
+        );
+    }
+    for content in ["", " \n", "\u{0}"] {
+        let content = if content == "\u{0}" { &[0xff][..] } else { content.as_bytes() };
+        let error = source.next(Input::File(content), &mut [0; 1024]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{content:?}");
+        assert!(error.to_string().contains("federated token file"), "{error}");
+    }
+    let gone = source.next(Input::Failed(IoFailure::NotFound), &mut [0; 64]).unwrap_err();
+    assert_eq!(gone, SourceError::Io(IoFailure::NotFound));
+    // A file belongs to a federated token alone.
+    let file = principal().next(Input::File(b"token"), &mut [0; 1024]).unwrap_err();
+    assert_eq!(file, SourceError::ORDER);
+    let no_path = ServicePrincipal::with_federated_token_file(Authority::tenant("t"), "id", "");
+    assert!(no_path.check().is_err());
+}
+
+#[test]
 fn each_authority_has_its_url() {
     let url = |authority| {
         let mut source = ServicePrincipal::with_secret(authority, "id", "secret");
@@ -267,7 +306,7 @@ fn errors_of_entra_keep_their_code_and_say_what_to_do() {
     );
     assert_eq!(
         error.to_string(),
-        "the token endpoint refused: 401 invalid_client (AADSTS7000215); wrong client secret: \
+        "the token endpoint refused: HTTP 401 invalid_client (AADSTS7000215); wrong client secret: \
         give the secret's value, not its id"
     );
     let bare = br#"{"error":"x","error_description":"AADSTS90002: Tenant 'x' not found."}"#;

@@ -36,6 +36,19 @@ fn service_principal() {
 }
 
 #[test]
+fn workload_identity() {
+    let emulator = emulator();
+    let entra = emulator.entra();
+    let file = std::env::temp_dir().join(format!("workload-identity-{}", std::process::id()));
+    std::fs::write(&file, entra.federated_token()).expect("it can be written");
+    let mut command = example("workload-identity", &emulator);
+    let command = command.env("AZURE_FEDERATED_TOKEN_FILE", &file);
+    let oid = format!("{}\n", entra.principal.object_id);
+    assert_eq!(output(command.env_remove("AZURE_CLIENT_SECRET")), oid);
+    std::fs::remove_file(&file).expect("it is there");
+}
+
+#[test]
 fn managed_identity_of_both_kinds_and_by_every_id() {
     let emulator = emulator();
     let entra = emulator.entra();

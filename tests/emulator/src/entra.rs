@@ -33,6 +33,8 @@ pub struct Entra {
     pub system_assigned: Identity,
     /// The one that was assigned to it.
     pub user_assigned: Identity,
+    /// The federated token that proves the application as its secret does: another issuer's.
+    federated_token: Mutex<String>,
     /// What `X-IDENTITY-HEADER` must say.
     pub identity_header: String,
     issuer: Issuer,
@@ -107,6 +109,7 @@ impl Entra {
             principal: Identity::new(None),
             // With characters that have to be encoded.
             secret: format!("s3cr+t&{}~=", random_hex()),
+            federated_token: Mutex::new(federated_token()),
             system_assigned: Identity::new(None),
             user_assigned: Identity::new(Some(resource("gateway"))),
             identity_header: random_hex(),
@@ -134,6 +137,22 @@ impl Entra {
             return Err("no access policy assignment");
         }
         self.issuer.check(user, token)
+    }
+
+    /// The federated token of the application: the content of its file.
+    ///
+    /// # Panics
+    /// If a thread did while it held the token.
+    pub fn federated_token(&self) -> String {
+        self.federated_token.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Replaces the federated token, as a Kubernetes node does every hour. The old one is refused then.
+    ///
+    /// # Panics
+    /// If a thread did while it held the token.
+    pub fn rotate_federated_token(&self) {
+        *self.federated_token.lock().expect("nobody panics with it") = federated_token();
     }
 
     /// The discovery document (OpenID Connect Discovery 1.0).
@@ -189,8 +208,16 @@ impl Entra {
             if !known {
                 return Err(refusal(400, "invalid_scope", 70_011));
             }
-            if field("client_secret") != self.secret {
-                return Err(refusal(401, "invalid_client", 7_000_215));
+            match field("client_assertion_type") {
+                "" if field("client_secret") != self.secret => {
+                    return Err(refusal(401, "invalid_client", 7_000_215));
+                }
+                "" => {}
+                JWT_BEARER if field("client_assertion") != self.federated_token() => {
+                    return Err(refusal(401, "invalid_client", 700_213));
+                }
+                JWT_BEARER => {}
+                _ => return Err(refusal(400, "invalid_request", 50_027)),
             }
             let left = granted.expires_on.saturating_sub(now()).saturating_sub(1);
             Ok(json!({
@@ -364,6 +391,14 @@ impl Entra {
 }
 
 /// An error document of Entra's.
+/// The type of an assertion (RFC 7523 section 2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// As long as a service account's token of Kubernetes.
+fn federated_token() -> String {
+    format!("eyJhbGciOiJSUzI1NiJ9.{}.signature", random_hex().repeat(40))
+}
+
 fn refusal(status: u16, error: &str, code: u32) -> Answer {
     let (trace, correlation) = (guid(), guid());
     let body = json!({

@@ -54,7 +54,7 @@ fn every_confirmation_is_one_whatever_the_buffer_holds_of_it() {
                 let name = "n".repeat(200);
                 let push = format!(">3\r\n${len}\r\n{word}\r\n$200\r\n{name}\r\n:1\r\n+PONG\r\n");
                 let outputs = bench.answer(&push);
-                assert!(outputs[0].starts_with("1 the reply has"), "{receive} {outputs:?}");
+                assert!(outputs[0].starts_with("1 the reply of"), "{receive} {outputs:?}");
                 assert_eq!(outputs[1], "2 PONG", "{receive} {word}");
             }
         }

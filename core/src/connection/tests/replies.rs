@@ -120,10 +120,13 @@ fn a_reply_larger_than_the_buffer_is_skipped_and_reported() {
     bench.submit(2, args!["GET", "small"]);
     let big = "x".repeat(10_000);
     let outputs = bench.answer(&format!("*2\r\n$10000\r\n{big}\r\n:7\r\n$2\r\nok\r\n"));
-    assert_eq!(outputs, ["1 the reply has 10018 bytes, the receive buffer 256", "2 ok"]);
+    assert_eq!(outputs, ["1 the reply of 10018 bytes exceeds the receive buffer of 256", "2 ok"]);
     // So is a push, and a login's answer counts even so.
     let push = format!(">1\r\n$300\r\n{}\r\n", "x".repeat(300));
-    assert_eq!(bench.answer(&push), ["push the reply has 312 bytes, the receive buffer 256"]);
+    assert_eq!(
+        bench.answer(&push),
+        ["push the reply of 312 bytes exceeds the receive buffer of 256"]
+    );
     let mut bench = Bench::with(Config::new(0), 32, 256, 8);
     bench.update();
     bench.flush();

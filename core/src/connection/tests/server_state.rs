@@ -319,13 +319,13 @@ fn a_confirmation_larger_than_the_buffer_is_a_confirmation() {
             format!("{first}3\r\n${}\r\n{what}\r\n$300\r\n{name}\r\n:{n}\r\n", what.len())
         };
         let outputs = bench.answer(&confirm("subscribe", 1));
-        assert!(outputs[0].starts_with("1 the reply has"), "{outputs:?}");
+        assert!(outputs[0].starts_with("1 the reply of"), "{outputs:?}");
         assert_eq!(bench.connection.health(bench.now).subscriptions, 1);
         // A message that is too large is nobody's reply.
         let message = confirm("message", 0).replace(":0", "+x");
-        assert!(bench.answer(&message)[0].starts_with("push the reply has"));
+        assert!(bench.answer(&message)[0].starts_with("push the reply of"));
         bench.submit(2, args!["UNSUBSCRIBE", &*name]);
-        assert!(bench.answer(&confirm("unsubscribe", 0))[0].starts_with("2 the reply has"));
+        assert!(bench.answer(&confirm("unsubscribe", 0))[0].starts_with("2 the reply of"));
         bench.submit(3, args!["GET", "a"]);
         assert_eq!(bench.answer("$1\r\nv\r\n"), ["3 v"]);
     }
@@ -341,7 +341,7 @@ fn a_large_reply_before_a_subscription_is_a_reply() {
     bench.submit(1, args!["LRANGE", "a", 0, -1]);
     bench.submit(2, args!["SUBSCRIBE", "a"]);
     let outputs = bench.answer(&format!("*1\r\n$300\r\n{}\r\n", "x".repeat(300)));
-    assert!(outputs[0].starts_with("1 the reply has"), "{outputs:?}");
+    assert!(outputs[0].starts_with("1 the reply of"), "{outputs:?}");
     assert_eq!(bench.answer("*3\r\n+subscribe\r\n+a\r\n:1\r\n"), ["2 ?"]);
 }
 

@@ -115,7 +115,7 @@ fn a_source_reads_files_and_has_its_hosts_key_sign() {
     let signed = format!("{}.Fg", "_".repeat(21) + "w");
     assert_eq!(fetched(&mut Signs(Span::EMPTY), &mut Host), signed);
     let error = fetched(&mut InFile("/none"), &mut Host);
-    assert!(error.contains("no such file"), "{error}");
+    assert!(error.contains("the file or the key was not found"), "{error}");
 }
 
 #[test]
