@@ -26,7 +26,7 @@ use redis_entraid_core::transport::PORT;
 /// | `AZURE_CLIENT_ID` | with a managed identity: the user-assigned one with this client id |
 ///
 /// These ask for an identity that is not supported, and are an error that names them, rather than another
-/// identity: `AZURE_CLIENT_CERTIFICATE_PATH` without a secret, `AZURE_KUBERNETES_TOKEN_PROXY` with a federated
+/// identity: `AZURE_CLIENT_CERTIFICATE_PATH` or `AZURE_USERNAME` and `AZURE_PASSWORD` without a secret, `AZURE_KUBERNETES_TOKEN_PROXY` with a federated
 /// token (AKS identity bindings), `IDENTITY_SERVER_THUMBPRINT` (Service Fabric), `IDENTITY_ENDPOINT` with
 /// `IMDS_ENDPOINT` (Azure Arc), and `MSI_ENDPOINT` without `IDENTITY_ENDPOINT` (Cloud Shell, Azure ML).
 /// `AZURE_TOKEN_CREDENTIALS` may be `prod`, or name the credential that these variables lead to:
@@ -51,16 +51,16 @@ impl Environment {
     /// # Errors
     /// [`ConfigError`] if something is missing, invalid or not supported.
     pub fn read(
-        get: impl Fn(&str) -> Option<String>,
+        get: impl Fn(&'static str) -> Option<String>,
         reads_files: bool,
     ) -> Result<Self, ConfigError> {
-        let get = |name: &str| get(name).filter(|value| !value.is_empty());
+        let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         // There are many calls, and it needn't be quick.
-        let get: &dyn Fn(&str) -> Option<String> = &get;
+        let get: &dyn Fn(&'static str) -> Option<String> = &get;
         let (host, port) = endpoint(get)?;
         let (source, chosen) = identity(get, reads_files)?;
         if let Some(asked) = get("AZURE_TOKEN_CREDENTIALS")
-            && !["prod", chosen.credential()].iter().any(|known| asked.eq_ignore_ascii_case(known))
+            && !chosen.credentials().iter().any(|known| asked.eq_ignore_ascii_case(known))
         {
             return Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
         }
@@ -70,18 +70,24 @@ impl Environment {
 
 /// The identity that the variables ask for.
 fn identity(
-    get: &dyn Fn(&str) -> Option<String>,
+    get: &dyn Fn(&'static str) -> Option<String>,
     reads_files: bool,
 ) -> Result<(EnvSource, Chosen), ConfigError> {
-    let text = |name: &str| get(name).map(Zeroizing::new);
-    let is_set = |name: &str| get(name).is_some();
+    let text = |name: &'static str| get(name).map(Zeroizing::new);
+    let is_set = |name: &'static str| get(name).is_some();
     let required = |name| text(name).ok_or(ConfigError::Missing(name));
     let unsupported = |name| Err(ConfigError::Unsupported(name));
     let secret = text("AZURE_CLIENT_SECRET");
     if secret.is_none() && is_set("AZURE_CLIENT_CERTIFICATE_PATH") {
         return unsupported("AZURE_CLIENT_CERTIFICATE_PATH");
     }
+    if secret.is_none() && is_set("AZURE_USERNAME") && is_set("AZURE_PASSWORD") {
+        return unsupported("AZURE_USERNAME");
+    }
     let file = text("AZURE_FEDERATED_TOKEN_FILE");
+    if secret.is_none() && file.is_some() && !reads_files {
+        return unsupported("AZURE_FEDERATED_TOKEN_FILE");
+    }
     if secret.is_some() || file.is_some() {
         let client_id = required("AZURE_CLIENT_ID")?;
         let tenant = required("AZURE_TENANT_ID")?;
@@ -95,7 +101,6 @@ fn identity(
                 ServicePrincipal::with_secret(authority, client_id, secret),
                 Chosen::ServicePrincipal { client_id: id, tenant: of },
             ),
-            (None, _) if !reads_files => return unsupported("AZURE_FEDERATED_TOKEN_FILE"),
             (None, _) if is_set("AZURE_KUBERNETES_TOKEN_PROXY") => {
                 return unsupported("AZURE_KUBERNETES_TOKEN_PROXY");
             }
@@ -124,10 +129,15 @@ fn identity(
         let source = ManagedIdentity::app_service(endpoint, header, selector);
         return Ok((EnvSource::Managed(source), Chosen::AppService { client_id }));
     }
-    match (is_set("IDENTITY_ENDPOINT"), is_set("IMDS_ENDPOINT"), is_set("MSI_ENDPOINT")) {
-        (true, true, _) => return unsupported("IMDS_ENDPOINT"),
-        (false, _, true) => return unsupported("MSI_ENDPOINT"),
-        _ => {}
+    let has_endpoint = is_set("IDENTITY_ENDPOINT");
+    if has_endpoint && is_set("IMDS_ENDPOINT") {
+        return unsupported("IMDS_ENDPOINT");
+    }
+    if is_set("MSI_ENDPOINT") {
+        return unsupported("MSI_ENDPOINT");
+    }
+    if has_endpoint {
+        return Err(ConfigError::Missing("IDENTITY_HEADER"));
     }
     let source = match text("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
         Some(base) => ManagedIdentity::imds_at(base, selector),
@@ -169,12 +179,14 @@ pub enum Chosen {
 }
 
 impl Chosen {
-    /// What Microsoft's libraries call it.
-    const fn credential(&self) -> &'static str {
+    /// The values of `AZURE_TOKEN_CREDENTIALS` by which Microsoft's libraries choose it, too.
+    const fn credentials(&self) -> &'static [&'static str] {
         match self {
-            Self::ServicePrincipal { .. } => "EnvironmentCredential",
-            Self::WorkloadIdentity { .. } => "WorkloadIdentityCredential",
-            Self::AppService { .. } | Self::Imds { .. } => "ManagedIdentityCredential",
+            Self::ServicePrincipal { .. } => &["prod", "EnvironmentCredential"],
+            Self::WorkloadIdentity { .. } => {
+                &["prod", "WorkloadIdentityCredential", "ManagedIdentityCredential"]
+            }
+            Self::AppService { .. } | Self::Imds { .. } => &["prod", "ManagedIdentityCredential"],
         }
     }
 }
@@ -238,7 +250,7 @@ impl Source for EnvSource {
 }
 
 /// The server's host and port.
-fn endpoint(get: &dyn Fn(&str) -> Option<String>) -> Result<(String, u16), ConfigError> {
+fn endpoint(get: &dyn Fn(&'static str) -> Option<String>) -> Result<(String, u16), ConfigError> {
     let port = |text: &str, name| text.parse().map_err(|_| ConfigError::Invalid(name));
     let host = |host: &str, name| match host.trim_matches(['[', ']']) {
         // Without TLS there is no login at all.
@@ -280,9 +292,13 @@ mod tests {
         let chosen = |variables: &[(&str, &str)]| from(variables).unwrap().chosen.to_string();
         assert!(chosen(&[host]).starts_with("managed identity of this machine, system-assigned"));
         assert!(
-            chosen(&[host, ("AZURE_CLIENT_ID", "c"), ("IDENTITY_ENDPOINT", "http://x")])
+            chosen(&[host, ("AZURE_CLIENT_ID", "c")])
                 .starts_with("managed identity of this machine, user-assigned, client id c")
         );
+        // The header got lost on the way here: another identity must not take its place.
+        let endpoint = ("IDENTITY_ENDPOINT", "http://x");
+        let missing = ConfigError::Missing("IDENTITY_HEADER");
+        assert_eq!(from(&[host, endpoint]).unwrap_err(), missing);
         let app = [host, ("IDENTITY_ENDPOINT", "http://x"), ("IDENTITY_HEADER", "h")];
         assert!(chosen(&app).starts_with("managed identity of this app"));
         let principal = [
@@ -327,12 +343,14 @@ mod tests {
     fn what_asks_for_an_identity_that_is_not_supported_is_named_and_never_another_identity() {
         let endpoint = ("IDENTITY_ENDPOINT", "https://localhost:2377/token");
         let header = ("IDENTITY_HEADER", "h");
-        let cases: [(&str, &[(&str, &str)]); 6] = [
+        let cases: [(&str, &[(&str, &str)]); 8] = [
             ("AZURE_CLIENT_CERTIFICATE_PATH", &[]),
             ("IDENTITY_SERVER_THUMBPRINT", &[endpoint, header]),
             ("IMDS_ENDPOINT", &[endpoint]),
             ("MSI_ENDPOINT", &[]),
             ("MSI_ENDPOINT", &[("MSI_SECRET", "s")]),
+            ("MSI_ENDPOINT", &[("MSI_SECRET", "s"), endpoint]),
+            ("AZURE_USERNAME", &[("AZURE_PASSWORD", "s")]),
             ("AZURE_KUBERNETES_TOKEN_PROXY", &WORKLOAD[1..]),
         ];
         for (asks, beside) in cases {
@@ -356,7 +374,8 @@ mod tests {
         assert!(asks("managedidentitycredential", &[HOST]).is_ok());
         assert!(asks("WorkloadIdentityCredential", &WORKLOAD).is_ok());
         assert_eq!(asks("WorkloadIdentityCredential", &[HOST]), unsupported);
-        assert_eq!(asks("ManagedIdentityCredential", &WORKLOAD), unsupported);
+        assert!(asks("ManagedIdentityCredential", &WORKLOAD).is_ok());
+        assert_eq!(asks("EnvironmentCredential", &WORKLOAD), unsupported);
         for name in ["dev", "AzureCliCredential"] {
             assert_eq!(asks(name, &[HOST]), unsupported);
         }

@@ -1,5 +1,8 @@
 //! Configuration by the environment, with the variables that Azure's own tools use.
 
+use core::cell::Cell;
+use std::env::VarError;
+
 use redis_entraid_client::Environment;
 
 use crate::builder::Builder;
@@ -14,14 +17,27 @@ impl Client {
     /// # Errors
     /// [`ConfigError`] if something is missing or invalid.
     pub fn from_env() -> Result<Builder, ConfigError> {
-        Self::from_variables(|name| std::env::var(name).ok())
+        let odd = Cell::new(None);
+        let get = |name| match std::env::var(name) {
+            Ok(value) => Some(value),
+            Err(VarError::NotPresent) => None,
+            // To take it for unset could choose another identity.
+            Err(VarError::NotUnicode(_)) => {
+                odd.set(Some(name));
+                None
+            }
+        };
+        let builder = Self::from_variables(get);
+        odd.get().map_or(builder, |name| Err(ConfigError::Invalid(name)))
     }
 
     /// The same from anything that knows the variables' values.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing or invalid.
-    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Builder, ConfigError> {
+    pub fn from_variables(
+        get: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<Builder, ConfigError> {
         let Environment { host, port, source, chosen, .. } = Environment::read(get, true)?;
         #[cfg(feature = "log")]
         log::info!("identity: {chosen}");

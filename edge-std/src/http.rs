@@ -51,7 +51,7 @@ impl Http {
                 ConnectErrorKind::Tls => Error::Tls(error),
                 _ => Error::Connect(error),
             })?;
-            queue(stream, request, response).await
+            exchange(stream, request, response).await
         }
         #[cfg(not(feature = "tls"))]
         {
@@ -105,7 +105,7 @@ impl SourceIo for Http {
             (true, _) => self.https(&endpoint, built, response).await,
             (false, Route::LinkLocal) => {
                 let stream = tcp(&endpoint).await.map_err(|(_, error)| Error::Connect(error))?;
-                queue(stream, built, response).await
+                exchange(stream, built, response).await
             }
             (false, _) => Err(Error::Request("only https is allowed over the network")),
         }
@@ -114,9 +114,16 @@ impl SourceIo for Http {
     async fn read_file(&mut self, path: &str, memory: &mut [u8]) -> Result<usize, Error> {
         let (path, max) = (path.to_owned(), memory.len());
         let read = move || {
-            let mut content = Zeroizing::new(Vec::with_capacity(max + 1));
-            std::fs::File::open(path)?.take(max as u64 + 1).read_to_end(&mut content)?;
-            Ok(content)
+            let content = || {
+                // Opening a FIFO would wait for a writer.
+                if !std::fs::metadata(&path)?.is_file() {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+                }
+                let mut content = Zeroizing::new(Vec::with_capacity(max + 1));
+                std::fs::File::open(&path)?.take(max as u64 + 1).read_to_end(&mut content)?;
+                Ok(content)
+            };
+            content().map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
         };
         let read = tokio::task::spawn_blocking(read).await;
         let content = read.unwrap_or_else(|error| Err(error.into())).map_err(Error::File)?;
@@ -133,7 +140,7 @@ impl SourceIo for Http {
     }
 }
 
-async fn queue(
+async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: hyper::Request<Full<Bytes>>,
     response: &mut ResponseWriter<'_>,
@@ -200,7 +207,7 @@ impl IoError for Error {
             Self::Request(_) => IoFailure::Request,
             Self::TooLarge(error) => IoFailure::TooLarge(*error),
             Self::File(error) if error.kind() == io::ErrorKind::NotFound => IoFailure::NotFound,
-            Self::File(_) => IoFailure::Io,
+            Self::File(_) => IoFailure::File,
             Self::Unsupported => IoFailure::Unsupported,
         }
     }

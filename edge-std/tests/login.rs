@@ -273,6 +273,7 @@ async fn workload_identity_reads_the_federated_token_for_each_request() {
         Client::from_variables(|name| find(name).map(|(_, value)| value.clone()))
             .unwrap()
             .roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
+            .policy(RefreshPolicy { reauth_spread: Duration::ZERO, ..RefreshPolicy::default() })
             .start_timeout(Duration::from_secs(3))
             .connect()
             .await
@@ -298,7 +299,7 @@ async fn workload_identity_reads_the_federated_token_for_each_request() {
     assert!(error.to_string().contains("AADSTS700213"), "{error}");
     std::fs::write(&file, "").unwrap();
     let error = connect().await.unwrap_err();
-    assert!(error.to_string().contains("the federated token file is empty"), "{error}");
+    assert!(error.to_string().contains("the federated token file contains no JWT"), "{error}");
     std::fs::remove_file(&file).unwrap();
     let error = connect().await.unwrap_err();
     assert!(error.to_string().contains("No such file"), "{error}");

@@ -197,6 +197,13 @@ for (const [what, does] of [
   check(error instanceof TypeError && /meant\?$/.test(error.message), `so it is of ${what}: ${error?.message}`);
 }
 
+// A principal without its secret must not become the identity of the machine.
+for (const missing of ['tenantId', 'clientId', 'clientSecret']) {
+  const whole = { tenantId: 't', clientId: 'c', clientSecret: 's' };
+  const error = thrown(() => clientSecret({ ...whole, [missing]: undefined }));
+  check(error instanceof TypeError && error.message.includes(missing), `a principal needs its ${missing}: ${error?.message}`);
+}
+
 // Whatever a token endpoint answers.
 {
   let parts = 0;

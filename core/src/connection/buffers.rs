@@ -12,7 +12,7 @@ use crate::storage::Storage;
 const LEAST: usize = 512;
 
 /// What a buffer for replies keeps while the connection is quiet; one for commands keeps nothing.
-const QUIET: usize = 128;
+const WHILE_QUIET: usize = 128;
 
 /// Room for a login with a token of the usual size: one write, and one record of TLS.
 const LOGIN: usize = 2 << 10;
@@ -120,7 +120,7 @@ impl<B: Storage<u8>> Receiver<B> {
 
     /// Whether it has grown: it may not need that for long.
     pub(super) fn has_grown(&self) -> bool {
-        B::GROWS && self.capacity() > QUIET
+        B::GROWS && self.capacity() > WHILE_QUIET
     }
 
     /// Forgets what was needed lately: it was long ago.
@@ -131,7 +131,7 @@ impl<B: Storage<u8>> Receiver<B> {
     /// Gives back what isn't needed when nothing comes.
     pub(super) fn give_back(&mut self) {
         if B::GROWS && self.start == self.end && self.dropped.is_none() {
-            give_back(&mut self.buffer, &mut self.recent, QUIET);
+            give_back(&mut self.buffer, &mut self.recent, WHILE_QUIET);
         }
     }
 
@@ -248,6 +248,11 @@ impl<B: Storage<u8>> Transmitter<B> {
 
     /// Whether it has grown: it may not need that for long.
     pub(super) fn has_grown(&self) -> bool {
+        B::GROWS && self.capacity() > LEAST
+    }
+
+    /// Whether it has memory to give back.
+    pub(super) fn has_memory(&self) -> bool {
         B::GROWS && self.capacity() > 0
     }
 

@@ -96,10 +96,12 @@ impl<R: Storage<Pending>> Machine<R> {
         }
         let quiet_at = self.quiet_at();
         if now < quiet_at {
-            let grown = out.has_grown() || self.ring.has_grown();
-            // While a reply is awaited, the quiet time can't begin.
-            let again = quiet_at.min(now.plus(QUIET));
-            return if grown { again } else { Instant::FAR_FUTURE };
+            // While a reply is awaited, the quiet time can't begin; only what is large is freed.
+            let again = match self.ring.is_empty() {
+                true => (out.has_memory() || self.ring.has_memory()).then_some(quiet_at),
+                false => (out.has_grown() || self.ring.has_grown()).then_some(now.plus(QUIET)),
+            };
+            return again.unwrap_or(Instant::FAR_FUTURE);
         }
         out.give_back();
         self.ring.give_back();

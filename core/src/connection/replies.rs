@@ -1,6 +1,7 @@
 //! What replies do to a connection.
 
 use super::buffers::Receiver;
+use super::deadlines::QUIET;
 use super::machine::{Machine, Phase, Then};
 use super::output::{Lost, Outcome, Output, ReplyTooLarge};
 use super::prelude::Prelude;
@@ -156,6 +157,9 @@ impl<R: Storage<Pending>> Machine<R> {
             }
             let Some(entry) = self.ring.pop() else { continue };
             self.replied(now, &entry, known);
+            if R::GROWS && self.ring.is_empty() {
+                self.update_by(now.plus(QUIET));
+            }
             // A host is told of its late commands before a reply is processed: none is late here.
             if entry.owner == ReplyTo::Host {
                 let reply = whole.map(|()| Value::framed(receiver.frame()));

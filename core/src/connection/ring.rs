@@ -180,6 +180,11 @@ impl<R: Storage<Pending>> Ring<R> {
 
     /// Whether it has grown: it may not need that for long.
     pub(super) fn has_grown(&self) -> bool {
+        R::GROWS && self.room.room().len() > LEAST
+    }
+
+    /// Whether it has memory to give back.
+    pub(super) fn has_memory(&self) -> bool {
         R::GROWS && !self.room.room().is_empty()
     }
 

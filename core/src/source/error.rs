@@ -94,6 +94,7 @@ impl SourceError {
                 IoFailure::Tls => ErrorKind::Replication,
                 IoFailure::Request
                 | IoFailure::NotFound
+                | IoFailure::File
                 | IoFailure::Unsupported
                 | IoFailure::TooLarge(_) => ErrorKind::Configuration,
             },
@@ -159,7 +160,10 @@ const fn entra_advice(code: u32) -> Option<&'static str> {
         90_038 | 900_382 | 900_432 => "the tenant is in another cloud: set AZURE_AUTHORITY_HOST",
         9_001_023 => "client credentials need a tenant, not `common` or `consumers`",
         700_027 | 50_012 => "the certificate isn't registered with the application",
-        500_133 | 700_024 => "the assertion isn't valid at this time: check this machine's clock",
+        500_133 | 700_024 => {
+            "the assertion isn't valid at this time: check this machine's clock, and that the \
+            federated token file is replaced"
+        }
         700_213 | 70_021 => "no federated credential of the application matches the assertion",
         500_011 | 650_057 => {
             "Azure Cache for Redis isn't known in this tenant, or the scope is wrong"
@@ -372,7 +376,7 @@ impl<E> From<SourceError> for HttpSourceError<E> {
 impl<E: fmt::Display> fmt::Display for HttpSourceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { error, .. } => write!(f, "no answer from the token endpoint: {error}"),
+            Self::Io { reason, error } => write!(f, "{reason}: {error}"),
             Self::Refused { reason, text } if !text.is_empty() => {
                 write!(f, "{reason}; it says: {text}")
             }

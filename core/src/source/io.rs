@@ -100,6 +100,8 @@ pub enum IoFailure {
     Request,
     /// There is no such file, or no such key.
     NotFound,
+    /// The file can't be read: a missing permission, or it is a directory.
+    File,
     /// This host can't do that: it has no files, say.
     Unsupported,
     /// The answer is larger than the response memory.
@@ -114,6 +116,7 @@ impl fmt::Display for IoFailure {
             Self::Io => "the connection to the token endpoint broke",
             Self::Request => "the request to the token endpoint can't be sent",
             Self::NotFound => "the file or the key was not found",
+            Self::File => "the file can't be read",
             Self::Unsupported => "this host can't read files or sign",
             Self::TooLarge(error) => return error.fmt(f),
         })

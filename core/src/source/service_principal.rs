@@ -7,7 +7,7 @@ use super::authority::Authority;
 use super::error::{ConfigError, SourceError};
 use super::response::Endpoint;
 use super::writer::RequestWriter;
-use super::{ErrorKind, Hidden, HttpRequest, Input, SCOPE, Source, Step, Text};
+use super::{ErrorKind, Hidden, HttpRequest, Input, IoFailure, SCOPE, Source, Step, Text};
 use crate::http::Route;
 
 /// An application that proves itself to Entra with a client secret, or with a federated token.
@@ -18,8 +18,8 @@ use crate::http::Route;
 /// A federated token is one of another issuer that Entra trusts for this application: on AKS, the
 /// service account's
 /// ([workload identity](https://learn.microsoft.com/azure/aks/workload-identity-overview)). It lies in a
-/// file, which is read for each request, since it is replaced there. The request memory must have room
-/// for it twice: 4 KiB.
+/// file, which is read for each request, since it is replaced there. The response memory must have room
+/// for it, and the request memory for 512 bytes more: those of AKS have about 1,300.
 ///
 /// ```
 /// use redis_entraid_core::source::{Authority, ServicePrincipal};
@@ -86,10 +86,34 @@ impl<T: Text> ServicePrincipal<T> {
     }
 }
 
-const NO_FEDERATED_TOKEN: SourceError = SourceError::Other {
-    kind: ErrorKind::Configuration,
-    what: "the federated token file is empty, or not text",
+/// A file that is being replaced may be missing or empty for a moment.
+const NO_FILE: SourceError = SourceError::Other {
+    kind: ErrorKind::Replication,
+    what: "the federated token file was not found",
 };
+
+const NO_FEDERATED_TOKEN: SourceError = SourceError::Other {
+    kind: ErrorKind::Replication,
+    what: "the federated token file contains no JWT",
+};
+
+/// Not [`IoFailure::Connect`], for which a [`Chain`](super::Chain) tries another identity: Entra is
+/// there for every host.
+const UNREACHABLE: SourceError = SourceError::Other {
+    kind: ErrorKind::Transient,
+    what: "can't connect to Entra: check DNS, routes and firewalls (login.microsoftonline.com:443)",
+};
+
+/// The JWT that is all of a file, if it is one: nothing else is sent to Entra.
+fn jwt(file: &[u8]) -> Option<&str> {
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let token = core::str::from_utf8(file.trim_ascii()).ok()?;
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    (token.split('.').count() == 3 && token.split('.').all(part)).then_some(token)
+}
 
 impl<T: Text> Source for ServicePrincipal<T> {
     fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
@@ -102,12 +126,11 @@ impl<T: Text> Source for ServicePrincipal<T> {
                 return Ok(Step::ReadFile { path: writer.finish()?, max: MAX_FEDERATED_TOKEN });
             }
             (Input::File(token), Proof::FederatedToken(_)) => {
-                let token = core::str::from_utf8(token.trim_ascii()).unwrap_or_default();
-                if token.is_empty() {
-                    return Err(NO_FEDERATED_TOKEN);
-                }
-                [JWT_BEARER, "client_assertion", token]
+                [JWT_BEARER, "client_assertion", jwt(token).ok_or(NO_FEDERATED_TOKEN)?]
             }
+            // The path is configured: in a chain, no other identity takes its place.
+            (Input::Failed(IoFailure::NotFound), Proof::FederatedToken(_)) => return Err(NO_FILE),
+            (Input::Failed(IoFailure::Connect), _) => return Err(UNREACHABLE),
             (input, _) => return Endpoint::Entra.answered(input),
         };
         self.check()?;

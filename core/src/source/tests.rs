@@ -84,12 +84,12 @@ fn a_federated_token_is_read_for_each_request_and_sent_as_an_assertion() {
     let path = "/var/run/secrets/azure/tokens/azure-identity-token";
     let mut source =
         ServicePrincipal::with_federated_token_file(Authority::tenant(TENANT), "id", path);
-    for token in ["first.token", "second.token"] {
+    for token in ["the.first.token", "the.second.token-_"] {
         let mut out = [0; 1024];
         let step = source.next(Input::Start(Start::new(DEADLINE)), &mut out).unwrap();
         let Step::ReadFile { path: asked, .. } = step else { panic!("{step:?}") };
         assert_eq!(asked.text(&out), Some(path));
-        let content = format!("{token}\n");
+        let content = format!("\u{feff}{token}\n");
         let step = source.next(Input::File(content.as_bytes()), &mut out).unwrap();
         let Step::Http(request) = step else { panic!("{step:?}") };
         let request = request.read(&out, DEADLINE).unwrap();
@@ -103,19 +103,31 @@ fn a_federated_token_is_read_for_each_request_and_sent_as_an_assertion() {
             )
         );
     }
-    for content in ["", " \n", "\u{0}"] {
-        let content = if content == "\u{0}" { &[0xff][..] } else { content.as_bytes() };
+    // What isn't a token, as another secret, isn't sent. A file that is being replaced comes back.
+    let key = b"-----BEGIN PRIVATE KEY-----\nMII.x.y\n";
+    for content in [&b""[..], b" \n", b"\xff.a.b", b"a.b", b"a..b", b"a.b.c.d", b"a.b c.d", key] {
         let error = source.next(Input::File(content), &mut [0; 1024]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration, "{content:?}");
-        assert!(error.to_string().contains("federated token file"), "{error}");
+        assert!(error.kind().is_retryable() && !error.is_elsewhere(), "{content:?}");
+        assert!(error.to_string().contains("the federated token file"), "{error}");
     }
     let gone = source.next(Input::Failed(IoFailure::NotFound), &mut [0; 64]).unwrap_err();
-    assert_eq!(gone, SourceError::Io(IoFailure::NotFound));
+    assert!(gone.kind().is_retryable() && !gone.is_elsewhere());
     // A file belongs to a federated token alone.
     let file = principal().next(Input::File(b"token"), &mut [0; 1024]).unwrap_err();
     assert_eq!(file, SourceError::ORDER);
     let no_path = ServicePrincipal::with_federated_token_file(Authority::tenant("t"), "id", "");
     assert!(no_path.check().is_err());
+}
+
+#[test]
+fn no_other_identity_takes_the_place_of_a_principal_whose_network_is_down() {
+    let mut chain = Chain::new(principal(), imds());
+    let mut out = [0; 1024];
+    let step = chain.next(Input::Start(Start::new(DEADLINE)), &mut out);
+    assert!(matches!(step, Ok(Step::Http(_))));
+    let error = chain.next(Input::Failed(IoFailure::Connect), &mut out).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert!(error.to_string().contains("login.microsoftonline.com:443"), "{error}");
 }
 
 #[test]

@@ -390,7 +390,6 @@ impl Entra {
     }
 }
 
-/// An error document of Entra's.
 /// The type of an assertion (RFC 7523 section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -399,6 +398,7 @@ fn federated_token() -> String {
     format!("eyJhbGciOiJSUzI1NiJ9.{}.signature", random_hex().repeat(40))
 }
 
+/// An error document of Entra's.
 fn refusal(status: u16, error: &str, code: u32) -> Answer {
     let (trace, correlation) = (guid(), guid());
     let body = json!({

@@ -12,6 +12,10 @@ const MANAGED = ['clientId', 'objectId', 'resourceId', 'endpoint', 'header', 'im
 /** A service principal with a secret. */
 export const clientSecret = (options) => {
   const { tenantId, clientId, clientSecret, authorityHost, fetch } = onlyKnown(options, PRINCIPAL);
+  // Without one of them, the variables would mean another identity.
+  for (const [name, value] of Object.entries({ tenantId, clientId, clientSecret })) {
+    if (!value) throw new TypeError(`clientSecret() needs ${name}`);
+  }
   return identity(
     {
       AZURE_TENANT_ID: tenantId,
