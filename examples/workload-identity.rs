@@ -2,7 +2,7 @@
 //! identity. Kubernetes writes a token into a file and replaces it; the file is read for each request.
 #![allow(clippy::print_stdout)]
 
-use redis_entraid::source::{Authority, ServicePrincipal};
+use redis_entraid::source::{Authority, WorkloadIdentity};
 use redis_entraid::{Client, Error, args};
 
 #[tokio::main]
@@ -10,11 +10,8 @@ async fn main() -> Result<(), Error> {
     let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     // The webhook of AKS workload identity sets these four. `Client::from_env` reads them, too.
     let authority = Authority::at_host(var("AZURE_AUTHORITY_HOST"), var("AZURE_TENANT_ID"));
-    let source = ServicePrincipal::with_federated_token_file(
-        authority,
-        var("AZURE_CLIENT_ID"),
-        var("AZURE_FEDERATED_TOKEN_FILE"),
-    );
+    let source =
+        WorkloadIdentity::new(authority, var("AZURE_CLIENT_ID"), var("AZURE_FEDERATED_TOKEN_FILE"));
     let mut redis =
         Client::builder(var("REDIS_HOSTNAME")).port(port()).source(source).connect().await?;
     println!("{}", redis.command(args!["ACL", "WHOAMI"]).await?.str()?);

@@ -8,6 +8,8 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 use super::error::ConfigError;
+#[cfg(feature = "files")]
+use redis_entraid_core::source::WorkloadIdentity;
 use redis_entraid_core::source::{
     Authority, Input, ManagedIdentity, Selector, ServicePrincipal, Source, SourceError, Step,
 };
@@ -45,20 +47,16 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the variables through `get`; an empty one counts as none. `reads_files` is whether the host's
-    /// [`SourceIo`](redis_entraid_core::source::SourceIo) can read files.
+    /// Reads the variables through `get`; an empty one counts as none.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, invalid or not supported.
-    pub fn read(
-        get: impl Fn(&'static str) -> Option<String>,
-        reads_files: bool,
-    ) -> Result<Self, ConfigError> {
+    pub fn read(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         // There are many calls, and it needn't be quick.
         let get: &dyn Fn(&'static str) -> Option<String> = &get;
         let (host, port) = endpoint(get)?;
-        let (source, chosen) = identity(get, reads_files)?;
+        let (source, chosen) = identity(get)?;
         if let Some(asked) = get("AZURE_TOKEN_CREDENTIALS")
             && !chosen.credentials().iter().any(|known| asked.eq_ignore_ascii_case(known))
         {
@@ -68,26 +66,37 @@ impl Environment {
     }
 }
 
+/// Asks for an identity that is not supported: a variable, and one that has to be set with it.
+type Refused = (&'static str, &'static str);
+
+/// What asks for another proof than a client secret.
+const INSTEAD_OF_A_SECRET: &[Refused] = &[
+    ("AZURE_CLIENT_CERTIFICATE_PATH", ""),
+    ("AZURE_USERNAME", "AZURE_PASSWORD"),
+    #[cfg(not(feature = "files"))]
+    ("AZURE_FEDERATED_TOKEN_FILE", ""),
+];
+
+fn refuse(
+    get: &dyn Fn(&'static str) -> Option<String>,
+    refused: &[Refused],
+) -> Result<(), ConfigError> {
+    for (name, beside) in refused {
+        if get(name).is_some() && (beside.is_empty() || get(beside).is_some()) {
+            return Err(ConfigError::Unsupported(name));
+        }
+    }
+    Ok(())
+}
+
 /// The identity that the variables ask for.
 fn identity(
     get: &dyn Fn(&'static str) -> Option<String>,
-    reads_files: bool,
 ) -> Result<(EnvSource, Chosen), ConfigError> {
     let text = |name: &'static str| get(name).map(Zeroizing::new);
-    let is_set = |name: &'static str| get(name).is_some();
     let required = |name| text(name).ok_or(ConfigError::Missing(name));
-    let unsupported = |name| Err(ConfigError::Unsupported(name));
-    let secret = text("AZURE_CLIENT_SECRET");
-    if secret.is_none() && is_set("AZURE_CLIENT_CERTIFICATE_PATH") {
-        return unsupported("AZURE_CLIENT_CERTIFICATE_PATH");
-    }
-    if secret.is_none() && is_set("AZURE_USERNAME") && is_set("AZURE_PASSWORD") {
-        return unsupported("AZURE_USERNAME");
-    }
-    let file = text("AZURE_FEDERATED_TOKEN_FILE");
-    if secret.is_none() && file.is_some() && !reads_files {
-        return unsupported("AZURE_FEDERATED_TOKEN_FILE");
-    }
+    let (secret, file) = (text("AZURE_CLIENT_SECRET"), text("AZURE_FEDERATED_TOKEN_FILE"));
+    refuse(get, if secret.is_some() { &[] } else { INSTEAD_OF_A_SECRET })?;
     if secret.is_some() || file.is_some() {
         let client_id = required("AZURE_CLIENT_ID")?;
         let tenant = required("AZURE_TENANT_ID")?;
@@ -96,24 +105,18 @@ fn identity(
             Some(host) => Authority::at_host(host, tenant),
             None => Authority::tenant(tenant),
         };
-        let (source, chosen) = match (secret, file) {
-            (Some(secret), _) => (
-                ServicePrincipal::with_secret(authority, client_id, secret),
-                Chosen::ServicePrincipal { client_id: id, tenant: of },
-            ),
-            (None, _) if is_set("AZURE_KUBERNETES_TOKEN_PROXY") => {
-                return unsupported("AZURE_KUBERNETES_TOKEN_PROXY");
-            }
-            (None, file) => (
-                ServicePrincipal::with_federated_token_file(
-                    authority,
-                    client_id,
-                    file.unwrap_or_default(),
-                ),
-                Chosen::WorkloadIdentity { client_id: id, tenant: of },
-            ),
-        };
+        #[cfg(feature = "files")]
+        if secret.is_none() {
+            refuse(get, &[("AZURE_KUBERNETES_TOKEN_PROXY", "")])?;
+            let source = WorkloadIdentity::new(authority, client_id, file.unwrap_or_default());
+            source.check()?;
+            let chosen = Chosen::WorkloadIdentity { client_id: id, tenant: of };
+            return Ok((EnvSource::Workload(source), chosen));
+        }
+        let source =
+            ServicePrincipal::with_secret(authority, client_id, secret.unwrap_or_default());
         source.check()?;
+        let chosen = Chosen::ServicePrincipal { client_id: id, tenant: of };
         return Ok((EnvSource::Principal(source), chosen));
     }
     let client_id = get("AZURE_CLIENT_ID");
@@ -123,20 +126,13 @@ fn identity(
     };
     if let Some((endpoint, header)) = text("IDENTITY_ENDPOINT").zip(text("IDENTITY_HEADER")) {
         // Service Fabric, whose endpoint has a certificate that is known by that alone.
-        if is_set("IDENTITY_SERVER_THUMBPRINT") {
-            return unsupported("IDENTITY_SERVER_THUMBPRINT");
-        }
+        refuse(get, &[("IDENTITY_SERVER_THUMBPRINT", "")])?;
         let source = ManagedIdentity::app_service(endpoint, header, selector);
         return Ok((EnvSource::Managed(source), Chosen::AppService { client_id }));
     }
-    let has_endpoint = is_set("IDENTITY_ENDPOINT");
-    if has_endpoint && is_set("IMDS_ENDPOINT") {
-        return unsupported("IMDS_ENDPOINT");
-    }
-    if is_set("MSI_ENDPOINT") {
-        return unsupported("MSI_ENDPOINT");
-    }
-    if has_endpoint {
+    // Azure Arc, Cloud Shell and Azure ML.
+    refuse(get, &[("IMDS_ENDPOINT", "IDENTITY_ENDPOINT"), ("MSI_ENDPOINT", "")])?;
+    if get("IDENTITY_ENDPOINT").is_some() {
         return Err(ConfigError::Missing("IDENTITY_HEADER"));
     }
     let source = match text("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
@@ -231,6 +227,9 @@ pub enum EnvSource {
     Principal(ServicePrincipal<EnvironmentText>),
     /// A managed identity.
     Managed(ManagedIdentity<EnvironmentText>),
+    /// Workload identity.
+    #[cfg(feature = "files")]
+    Workload(WorkloadIdentity<EnvironmentText>),
 }
 
 impl Source for EnvSource {
@@ -238,6 +237,8 @@ impl Source for EnvSource {
         match self {
             Self::Principal(source) => source.next(input, request),
             Self::Managed(source) => source.next(input, request),
+            #[cfg(feature = "files")]
+            Self::Workload(source) => source.next(input, request),
         }
     }
 
@@ -245,6 +246,8 @@ impl Source for EnvSource {
         match self {
             Self::Principal(source) => source.identify(feed),
             Self::Managed(source) => source.identify(feed),
+            #[cfg(feature = "files")]
+            Self::Workload(source) => source.identify(feed),
         }
     }
 }
@@ -283,7 +286,7 @@ mod tests {
 
     fn from(variables: &[(&str, &str)]) -> Result<Environment, ConfigError> {
         let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
-        Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()), true)
+        Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
     }
 
     #[test]
@@ -321,6 +324,14 @@ mod tests {
         ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
     ];
 
+    #[cfg(not(feature = "files"))]
+    #[test]
+    fn a_host_without_files_names_the_variable_of_the_federated_token() {
+        let error = from(&WORKLOAD).unwrap_err();
+        assert_eq!(error, ConfigError::Unsupported("AZURE_FEDERATED_TOKEN_FILE"));
+    }
+
+    #[cfg(feature = "files")]
     #[test]
     fn workload_identity_is_chosen_before_a_managed_identity_and_after_a_secret() {
         let app = [("IDENTITY_ENDPOINT", "http://x"), ("IDENTITY_HEADER", "h")];
@@ -333,17 +344,13 @@ mod tests {
             let rest: Vec<_> = WORKLOAD.into_iter().filter(|(name, _)| *name != missing).collect();
             assert_eq!(from(&rest).unwrap_err(), ConfigError::Missing(missing));
         }
-        let find = |name: &str| WORKLOAD.iter().find(|(known, _)| *known == name);
-        let get = |name: &str| find(name).map(|(_, value)| (*value).to_owned());
-        let error = Environment::read(get, false).unwrap_err();
-        assert_eq!(error, ConfigError::Unsupported("AZURE_FEDERATED_TOKEN_FILE"));
     }
 
     #[test]
     fn what_asks_for_an_identity_that_is_not_supported_is_named_and_never_another_identity() {
         let endpoint = ("IDENTITY_ENDPOINT", "https://localhost:2377/token");
         let header = ("IDENTITY_HEADER", "h");
-        let cases: [(&str, &[(&str, &str)]); 8] = [
+        let cases: [(&str, &[(&str, &str)]); 7] = [
             ("AZURE_CLIENT_CERTIFICATE_PATH", &[]),
             ("IDENTITY_SERVER_THUMBPRINT", &[endpoint, header]),
             ("IMDS_ENDPOINT", &[endpoint]),
@@ -351,7 +358,6 @@ mod tests {
             ("MSI_ENDPOINT", &[("MSI_SECRET", "s")]),
             ("MSI_ENDPOINT", &[("MSI_SECRET", "s"), endpoint]),
             ("AZURE_USERNAME", &[("AZURE_PASSWORD", "s")]),
-            ("AZURE_KUBERNETES_TOKEN_PROXY", &WORKLOAD[1..]),
         ];
         for (asks, beside) in cases {
             let variables = [&[HOST, (asks, "x")], beside].concat();
@@ -370,12 +376,18 @@ mod tests {
             from(&[&[("AZURE_TOKEN_CREDENTIALS", name)], beside].concat()).map(|read| read.chosen)
         };
         let unsupported = Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
-        assert!(asks("prod", &[HOST]).is_ok() && asks("PROD", &WORKLOAD).is_ok());
+        assert!(asks("prod", &[HOST]).is_ok());
         assert!(asks("managedidentitycredential", &[HOST]).is_ok());
-        assert!(asks("WorkloadIdentityCredential", &WORKLOAD).is_ok());
+        if cfg!(feature = "files") {
+            assert!(asks("PROD", &WORKLOAD).is_ok());
+            assert!(asks("WorkloadIdentityCredential", &WORKLOAD).is_ok());
+            assert!(asks("ManagedIdentityCredential", &WORKLOAD).is_ok());
+            assert_eq!(asks("EnvironmentCredential", &WORKLOAD), unsupported);
+            let proxy = [&WORKLOAD[..], &[("AZURE_KUBERNETES_TOKEN_PROXY", "x")]].concat();
+            let error = Err(ConfigError::Unsupported("AZURE_KUBERNETES_TOKEN_PROXY"));
+            assert_eq!(asks("prod", &proxy), error);
+        }
         assert_eq!(asks("WorkloadIdentityCredential", &[HOST]), unsupported);
-        assert!(asks("ManagedIdentityCredential", &WORKLOAD).is_ok());
-        assert_eq!(asks("EnvironmentCredential", &WORKLOAD), unsupported);
         for name in ["dev", "AzureCliCredential"] {
             assert_eq!(asks(name, &[HOST]), unsupported);
         }

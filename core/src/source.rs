@@ -99,6 +99,7 @@ mod response;
 mod said;
 mod service_principal;
 mod step;
+mod workload_identity;
 mod writer;
 
 pub use authority::{Authority, Cloud};
@@ -110,6 +111,7 @@ pub use managed_identity::{ManagedIdentity, Selector};
 pub use said::ServiceText;
 pub use service_principal::ServicePrincipal;
 pub use step::{Algorithm, HttpRequest, Input, Start, Step, TokenResponse};
+pub use workload_identity::WorkloadIdentity;
 pub use writer::RequestWriter;
 
 pub use crate::span::Span;

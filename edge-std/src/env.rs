@@ -38,7 +38,7 @@ impl Client {
     pub fn from_variables(
         get: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Builder, ConfigError> {
-        let Environment { host, port, source, chosen, .. } = Environment::read(get, true)?;
+        let Environment { host, port, source, chosen, .. } = Environment::read(get)?;
         #[cfg(feature = "log")]
         log::info!("identity: {chosen}");
         Ok(Self::builder(host).port(port).source(source).with_chosen(chosen))

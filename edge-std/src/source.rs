@@ -33,6 +33,7 @@ use crate::http::Http;
 pub use redis_entraid_client::FetchError;
 pub use redis_entraid_core::source::{
     Authority, Chain, Cloud, ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal, Start,
+    WorkloadIdentity,
 };
 
 /// Yields a token when asked, as often as it is asked.

@@ -82,8 +82,7 @@ fn a_service_principal_asks_as_microsofts_clients_do() {
 #[test]
 fn a_federated_token_is_read_for_each_request_and_sent_as_an_assertion() {
     let path = "/var/run/secrets/azure/tokens/azure-identity-token";
-    let mut source =
-        ServicePrincipal::with_federated_token_file(Authority::tenant(TENANT), "id", path);
+    let mut source = WorkloadIdentity::new(Authority::tenant(TENANT), "id", path);
     for token in ["the.first.token", "the.second.token-_"] {
         let mut out = [0; 1024];
         let step = source.next(Input::Start(Start::new(DEADLINE)), &mut out).unwrap();
@@ -97,9 +96,9 @@ fn a_federated_token_is_read_for_each_request_and_sent_as_an_assertion() {
         assert_eq!(
             body,
             format!(
-                "client_id=id&grant_type=client_credentials&client_assertion={token}\
-                &scope=https%3A%2F%2Fredis.azure.com%2F.default\
-                &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+                "client_id=id&grant_type=client_credentials\
+                &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer\
+                &client_assertion={token}&scope=https%3A%2F%2Fredis.azure.com%2F.default"
             )
         );
     }
@@ -115,7 +114,7 @@ fn a_federated_token_is_read_for_each_request_and_sent_as_an_assertion() {
     // A file belongs to a federated token alone.
     let file = principal().next(Input::File(b"token"), &mut [0; 1024]).unwrap_err();
     assert_eq!(file, SourceError::ORDER);
-    let no_path = ServicePrincipal::with_federated_token_file(Authority::tenant("t"), "id", "");
+    let no_path = WorkloadIdentity::new(Authority::tenant("t"), "id", "");
     assert!(no_path.check().is_err());
 }
 

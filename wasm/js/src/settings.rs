@@ -216,7 +216,7 @@ impl Options {
         }
         let source = match self.variable("managed") {
             Some(_) => EnvSource::Managed(self.managed()),
-            None => Environment::read(|name| self.variable(name), false)?.source,
+            None => Environment::read(|name| self.variable(name))?.source,
         };
         Ok(Source::identity(source, host.clone()))
     }

@@ -292,7 +292,7 @@ mod env {
                 let found = variables.0.iter().find(|(known, _)| known == name);
                 found.map(|(_, value)| value.clone())
             };
-            let Environment { host, port, source, chosen, .. } = Environment::read(get, false)?;
+            let Environment { host, port, source, chosen, .. } = Environment::read(get)?;
             let mut builder = Self::new(reactor, host).port(port).http_source(source);
             builder.chosen = Some(chosen);
             #[cfg(feature = "tls-p256")]

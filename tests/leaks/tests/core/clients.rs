@@ -38,7 +38,7 @@ pub(super) fn clients(shown: &mut Shown) {
     ];
     for variables in [&principal[..], &managed] {
         let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
-        let read = Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()), true);
+        let read = Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned()));
         let environment = read.unwrap();
         shown.value(&environment);
         shown.value(&environment.source);

@@ -1,0 +1,119 @@
+//! Workload identity: an application that proves itself by the token of an issuer that Entra trusts.
+
+use super::authority::Authority;
+use super::error::{ConfigError, SourceError};
+use super::response::Endpoint;
+use super::service_principal::{UNREACHABLE, client_credentials};
+use super::writer::RequestWriter;
+use super::{ErrorKind, Input, IoFailure, SCOPE, Source, Step, Text};
+
+/// An application, or a user-assigned managed identity, that proves itself to Entra with a federated
+/// token: on AKS, that of its
+/// [service account](https://learn.microsoft.com/azure/aks/workload-identity-overview).
+///
+/// The token lies in a file, which is read for each request, since it is replaced there. The response
+/// memory must have room for it, and the request memory for 512 bytes more: those of AKS have about
+/// 1,300.
+///
+/// ```
+/// use redis_entraid_core::source::{Authority, WorkloadIdentity};
+///
+/// let tenant = Authority::tenant("72f988bf-86f1-41af-91ab-2d7cd011db47");
+/// let file = "/var/run/secrets/azure/tokens/azure-identity-token"; // AZURE_FEDERATED_TOKEN_FILE
+/// let source = WorkloadIdentity::new(tenant, "my-client-id", file);
+/// assert!(source.check().is_ok());
+/// ```
+#[derive(Debug)]
+pub struct WorkloadIdentity<T> {
+    authority: Authority<T>,
+    client_id: T,
+    path: T,
+    scope: Option<T>,
+}
+
+/// Longer is no federated token.
+const MAX: usize = 16 << 10;
+
+/// The type of an assertion (RFC 7523 section 2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// A file that is being replaced may be missing or empty for a moment.
+const NO_FILE: SourceError = SourceError::Other {
+    kind: ErrorKind::Replication,
+    what: "the federated token file was not found",
+};
+
+const NO_TOKEN: SourceError = SourceError::Other {
+    kind: ErrorKind::Replication,
+    what: "the federated token file contains no JWT",
+};
+
+impl<T: Text> WorkloadIdentity<T> {
+    /// The application `client_id` with the federated token in the file at `path`, which the host must be
+    /// able to read.
+    pub const fn new(authority: Authority<T>, client_id: T, path: T) -> Self {
+        Self { authority, client_id, path, scope: None }
+    }
+
+    /// Asks for another scope than [`SCOPE`].
+    #[must_use]
+    pub fn with_scope(mut self, scope: T) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Looks for what can't work, before anything is sent.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the authority is none for client credentials or something is empty.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.authority.check()?;
+        match (self.client_id.as_ref(), self.path.as_ref()) {
+            ("", _) => Err(ConfigError::Empty("the client id")),
+            (_, "") => Err(ConfigError::Empty("the path of the federated token")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<T: Text> Source for WorkloadIdentity<T> {
+    fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
+        let Self { authority, client_id, path, scope } = &*self;
+        match input {
+            Input::Start(_) => {
+                self.check()?;
+                let mut writer = RequestWriter::new(request);
+                writer.plain(path.as_ref());
+                Ok(Step::ReadFile { path: writer.finish()?, max: MAX })
+            }
+            Input::File(file) => {
+                let token = jwt(file).ok_or(NO_TOKEN)?;
+                let proof = [("client_assertion_type", JWT_BEARER), ("client_assertion", token)];
+                client_credentials(authority, client_id, &proof, scope.as_ref(), request)
+            }
+            // The path is configured: in a chain, no other identity takes its place.
+            Input::Failed(IoFailure::NotFound) => Err(NO_FILE),
+            Input::Failed(IoFailure::Connect) => Err(UNREACHABLE),
+            input => Endpoint::Entra.answered(input),
+        }
+    }
+
+    fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        // Not the path: the file is another one on another machine.
+        feed(b"workload identity");
+        self.authority.identify(feed);
+        feed(self.client_id.as_ref().as_bytes());
+        feed(self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref()).as_bytes());
+    }
+}
+
+/// The JWT that is all of a file, if it is one: nothing else is sent to Entra.
+fn jwt(file: &[u8]) -> Option<&str> {
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let token = core::str::from_utf8(file.trim_ascii()).ok()?;
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    (token.split('.').count() == 3 && token.split('.').all(part)).then_some(token)
+}
