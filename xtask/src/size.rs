@@ -25,7 +25,7 @@ const COMPONENTS: [(&str, &str); 6] = [
 
 /// The modules of the npm package, and what they may have with their bindings, compressed: a little
 /// more than they have.
-const MODULES: [(&str, usize); 2] = [("client", 126_000), ("tokens", 50_000)];
+const MODULES: [(&str, usize); 2] = [("client", 126_000), ("tokens", 50_500)];
 
 /// Prints the sizes of what is for devices.
 pub(crate) fn devices() -> Result<()> {
