@@ -73,6 +73,7 @@ fn tokens(shown: &mut Shown) {
     shown.value(&Claims::read(TOKEN).unwrap());
     shown.value(&StaticToken::new(token()));
     let principal = || ServicePrincipal::with_secret(Authority::tenant("tenant"), "client", SECRET);
+    shown.value(&WorkloadIdentity::new(Authority::tenant("tenant"), "client", "/path"));
     shown.value(&Chain::new(principal(), principal()));
     let mut request = [0; 1024];
     let mut writer = RequestWriter::new(&mut request);
