@@ -28,9 +28,11 @@ use redis_entraid_core::transport::PORT;
 /// | `AZURE_CLIENT_ID` | with a managed identity: the user-assigned one with this client id |
 ///
 /// These ask for an identity that is not supported, and are an error that names them, rather than another
-/// identity: `AZURE_CLIENT_CERTIFICATE_PATH` or `AZURE_USERNAME` and `AZURE_PASSWORD` without a secret, `AZURE_KUBERNETES_TOKEN_PROXY` with a federated
-/// token (AKS identity bindings), `IDENTITY_SERVER_THUMBPRINT` (Service Fabric), `IDENTITY_ENDPOINT` with
-/// `IMDS_ENDPOINT` (Azure Arc), and `MSI_ENDPOINT` without `IDENTITY_ENDPOINT` (Cloud Shell, Azure ML).
+/// identity: `AZURE_CLIENT_CERTIFICATE_PATH`, or `AZURE_USERNAME` and `AZURE_PASSWORD`, without a secret;
+/// `AZURE_KUBERNETES_TOKEN_PROXY` with a federated token (AKS identity bindings);
+/// `IDENTITY_SERVER_THUMBPRINT` with an `IDENTITY_HEADER` (Service Fabric); and without one, `IMDS_ENDPOINT`
+/// with an `IDENTITY_ENDPOINT` (Azure Arc) and `MSI_ENDPOINT` (Cloud Shell, Azure ML). An
+/// `IDENTITY_ENDPOINT` alone is an error, too: its header is missing.
 /// `AZURE_TOKEN_CREDENTIALS` may be `prod`, or name the credential that these variables lead to:
 /// `EnvironmentCredential`, `WorkloadIdentityCredential` or `ManagedIdentityCredential`.
 #[derive(Debug)]
@@ -77,6 +79,7 @@ const INSTEAD_OF_A_SECRET: &[Refused] = &[
     ("AZURE_FEDERATED_TOKEN_FILE", ""),
 ];
 
+/// Returns the first of the `refused` that is set, as an error.
 fn refuse(
     get: &dyn Fn(&'static str) -> Option<String>,
     refused: &[Refused],

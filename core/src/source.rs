@@ -90,6 +90,7 @@
 //! assert_eq!(url, Some("https://gateway.local/token?at=1767225600&sig=________"));
 //! ```
 
+mod application;
 mod authority;
 mod chain;
 mod error;

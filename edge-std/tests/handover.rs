@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep, timeout};
 
-/// What is logged when a client is told that its `CLIENT TRACKING` is lost.
+/// The log entry for a lost `CLIENT TRACKING`.
 const LOST: &str = "CLIENT TRACKING is lost";
 
 /// What the slow connections take for a command.

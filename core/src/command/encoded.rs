@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(command.class(), CommandClass::Watch);
         assert_eq!(command.bytes(), b"*2\r\n$5\r\nwatch\r\n$1\r\nk\r\n");
         let short = EncodedCommand::encode(args!["watch", "k"], &mut memory[..21]).unwrap_err();
-        assert_eq!(short, EncodeError::TooLarge(CapacityError::new(Buffer::Transmit, 22, 21)),);
+        assert_eq!(short, EncodeError::TooLarge(CapacityError::new(Buffer::Transmit, 22, 21)));
         let refused = EncodedCommand::encode(args!["AUTH", "x"], &mut memory).unwrap_err();
         assert_eq!(refused, EncodeError::Refused(CommandRefused::Login));
     }

@@ -1,11 +1,10 @@
 //! Workload identity: an application that proves itself by the token of an issuer that Entra trusts.
 
+use super::application::Application;
 use super::authority::Authority;
 use super::error::{ConfigError, SourceError};
-use super::response::Endpoint;
-use super::service_principal::{UNREACHABLE, client_credentials};
 use super::writer::RequestWriter;
-use super::{ErrorKind, Input, IoFailure, SCOPE, Source, Step, Text};
+use super::{ErrorKind, Input, IoFailure, Source, Step, Text};
 
 /// An application, or a user-assigned managed identity, that proves itself to Entra with a federated
 /// token: on AKS, that of its
@@ -25,10 +24,8 @@ use super::{ErrorKind, Input, IoFailure, SCOPE, Source, Step, Text};
 /// ```
 #[derive(Debug)]
 pub struct WorkloadIdentity<T> {
-    authority: Authority<T>,
-    client_id: T,
+    application: Application<T>,
     path: T,
-    scope: Option<T>,
 }
 
 /// Longer is no federated token.
@@ -52,13 +49,13 @@ impl<T: Text> WorkloadIdentity<T> {
     /// The application `client_id` with the federated token in the file at `path`, which the host must be
     /// able to read.
     pub const fn new(authority: Authority<T>, client_id: T, path: T) -> Self {
-        Self { authority, client_id, path, scope: None }
+        Self { application: Application::new(authority, client_id), path }
     }
 
-    /// Asks for another scope than [`SCOPE`].
+    /// Asks for another scope than [`SCOPE`](super::SCOPE).
     #[must_use]
     pub fn with_scope(mut self, scope: T) -> Self {
-        self.scope = Some(scope);
+        self.application.scope = Some(scope);
         self
     }
 
@@ -67,43 +64,34 @@ impl<T: Text> WorkloadIdentity<T> {
     /// # Errors
     /// [`ConfigError`] if the authority is none for client credentials or something is empty.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.authority.check()?;
-        match (self.client_id.as_ref(), self.path.as_ref()) {
-            ("", _) => Err(ConfigError::Empty("the client id")),
-            (_, "") => Err(ConfigError::Empty("the path of the federated token")),
-            _ => Ok(()),
-        }
+        self.application.check((&self.path, "the path of the federated token"))
     }
 }
 
 impl<T: Text> Source for WorkloadIdentity<T> {
     fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
-        let Self { authority, client_id, path, scope } = &*self;
         match input {
             Input::Start(_) => {
                 self.check()?;
                 let mut writer = RequestWriter::new(request);
-                writer.plain(path.as_ref());
+                writer.plain(self.path.as_ref());
                 Ok(Step::ReadFile { path: writer.finish()?, max: MAX })
             }
             Input::File(file) => {
                 let token = jwt(file).ok_or(NO_TOKEN)?;
                 let proof = [("client_assertion_type", JWT_BEARER), ("client_assertion", token)];
-                client_credentials(authority, client_id, &proof, scope.as_ref(), request)
+                self.application.request(&proof, request)
             }
             // The path is configured: in a chain, no other identity takes its place.
             Input::Failed(IoFailure::NotFound) => Err(NO_FILE),
-            Input::Failed(IoFailure::Connect) => Err(UNREACHABLE),
-            input => Endpoint::Entra.answered(input),
+            input => Application::<T>::answered(input),
         }
     }
 
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
         // Not the path: the file is another one on another machine.
         feed(b"workload identity");
-        self.authority.identify(feed);
-        feed(self.client_id.as_ref().as_bytes());
-        feed(self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref()).as_bytes());
+        self.application.identify(feed);
     }
 }
 

@@ -1,0 +1,85 @@
+//! An application in Entra, which gets tokens by client credentials (RFC 6749 section 4.4).
+
+use super::authority::Authority;
+use super::error::{ConfigError, ErrorKind, SourceError};
+use super::response::Endpoint;
+use super::writer::RequestWriter;
+use super::{HttpRequest, Input, IoFailure, SCOPE, Step, Text};
+use crate::http::Route;
+
+/// Which application, and for what. What it proves itself with is its source's.
+#[derive(Debug)]
+pub(super) struct Application<T> {
+    pub(super) authority: Authority<T>,
+    pub(super) client_id: T,
+    pub(super) scope: Option<T>,
+}
+
+/// Not [`IoFailure::Connect`], for which a [`Chain`](super::Chain) tries another identity: Entra is
+/// there for every host.
+const UNREACHABLE: SourceError = SourceError::Other {
+    kind: ErrorKind::Transient,
+    what: "can't connect to Entra: check DNS, routes and firewalls \
+        (login.microsoftonline.com:443)",
+};
+
+impl<T: Text> Application<T> {
+    pub(super) const fn new(authority: Authority<T>, client_id: T) -> Self {
+        Self { authority, client_id, scope: None }
+    }
+
+    /// Looks for what can't work; `proof` is another value that must not be empty, and its name.
+    pub(super) fn check(&self, proof: (&T, &'static str)) -> Result<(), ConfigError> {
+        self.authority.check()?;
+        for (value, what) in [(&self.client_id, "the client id"), proof] {
+            if value.as_ref().is_empty() {
+                return Err(ConfigError::Empty(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// The request for a token, with the names and values of the form fields of a `proof`.
+    pub(super) fn request(
+        &self,
+        proof: &[(&str, &str)],
+        request: &mut [u8],
+    ) -> Result<Step, SourceError> {
+        let mut writer = RequestWriter::new(request);
+        self.authority.token_endpoint(&mut writer);
+        let url = writer.part();
+        writer.field("", "client_id", self.client_id.as_ref());
+        writer.field("&", "grant_type", "client_credentials");
+        for (name, value) in proof {
+            writer.field("&", name, value);
+        }
+        writer.field("&", "scope", self.scope());
+        let body = writer.part();
+        writer.plain("application/x-www-form-urlencoded");
+        let form = writer.part();
+        writer.plain("application/json");
+        let json = writer.finish()?;
+        let mut request = HttpRequest::post(url, body, Route::Internet);
+        request.header("Content-Type", form)?;
+        request.header("Accept", json)?;
+        Ok(Step::Http(request))
+    }
+
+    /// The outcome of that request.
+    pub(super) fn answered(input: Input<'_>) -> Result<Step, SourceError> {
+        match input {
+            Input::Failed(IoFailure::Connect) => Err(UNREACHABLE),
+            input => Endpoint::Entra.answered(input),
+        }
+    }
+
+    pub(super) fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
+        self.authority.identify(feed);
+        feed(self.client_id.as_ref().as_bytes());
+        feed(self.scope().as_bytes());
+    }
+
+    fn scope(&self) -> &str {
+        self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref())
+    }
+}
