@@ -6,6 +6,19 @@
 //! token#2 status 503 retry-after 7      the second token request is answered like this
 //! token#2+ same                         from the second on, the same token is given out
 //! token#1 refuse invalid_client 7000215 401
+//! token#1 refuse invalid_client 700213 401   as now and then for a federated token that is good
+//! token#1 status 400 body {"error":"invalid_request","error_description":"Identity not found"}
+//! token#2 status 400 body {"error":"invalid_request","error_description":"Multiple user assigned identities exist"}
+//! token#1 status 404 body no azure identity found for request clientID
+//! token#1 status 410                    the instance metadata service is updated
+//! token#1 status 302 location https://login.microsoftonline.com/
+//! token#1 status 403 reason connecting to 169.254.169.254:80   HTTP/1.0, which says it in the status line
+//! token#1 chunked 7                     the body comes in chunks of 7 bytes
+//! token#1 expires-on us-12              when a managed identity's token ends, in another form
+//! token#1 opaque                        the token is no JWT
+//! token#1 ignore-selector               an old agent of Azure Arc: the system-assigned identity, whatever is asked for
+//! challenge#1 www-authenticate Basic realm=/etc/passwd   what Azure Arc says before it gives a token out
+//! challenge#1 key-size 4097             the size of the file that it names
 //! auth#1 wrongpass                      the first login is refused
 //! cmd#5 cut-after 3                     3 bytes of the fifth command's reply, then the end
 //! cmd#5 deaf                            nothing is read behind the fifth command
@@ -27,6 +40,8 @@ use std::time::Duration;
 pub enum Event {
     /// A request for a token, of whatever kind.
     Token,
+    /// A request to Azure Arc without a key, which is answered with the name of the key's file.
+    Challenge,
     /// A TLS connection to the token service.
     Https,
     /// A connection to the Redis port.
@@ -38,9 +53,10 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Https, "https"),
         (Self::Token, "token"),
+        (Self::Challenge, "challenge"),
         (Self::Connect, "connect"),
         (Self::Auth, "auth"),
         (Self::Command, "cmd"),
@@ -56,6 +72,27 @@ pub enum Fault {
         status: u16,
         /// `Retry-After`, as it is sent.
         retry_after: Option<String>,
+    },
+    /// An HTTP status with this body: a document or a web page, if it begins like one, or else text.
+    Body {
+        /// The status code.
+        status: u16,
+        /// The body.
+        body: String,
+    },
+    /// A redirect.
+    Location {
+        /// The status code.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
+    /// An answer of HTTP/1.0 without a body.
+    Reason {
+        /// The status code.
+        status: u16,
+        /// The text behind it.
+        reason: String,
     },
     /// An error document of Entra's, by the `error` and the number behind `AADSTS`, with the status
     /// 400 if no other one is given.
@@ -75,6 +112,18 @@ pub enum Fault {
     Life(u64),
     /// Something that is no JSON.
     Garbage,
+    /// The body comes in chunks of so many bytes, without a length.
+    Chunked(usize),
+    /// `expires_on` of a managed identity's token has this form.
+    ExpiresOn(ExpiresOn),
+    /// A token that says nothing of itself. The server refuses it.
+    Opaque,
+    /// The system-assigned identity's token, whatever identity is asked for.
+    IgnoreSelector,
+    /// The whole of `WWW-Authenticate` in Azure Arc's challenge.
+    WwwAuthenticate(String),
+    /// The size of the key's file in Azure Arc's challenge.
+    KeySize(usize),
     /// No answer at all, for this long or for ever.
     Hang(Option<Duration>),
     /// All that the server says on this connection comes so much later, in its order.
@@ -97,6 +146,38 @@ pub enum Fault {
     Swapped(String),
     /// The certificates between the leaf and the root are left out.
     LeafOnly,
+}
+
+/// The forms in which `expires_on` was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiresOn {
+    /// Seconds since 1970, in quotes.
+    Seconds,
+    /// Seconds since 1970.
+    Number,
+    /// Seconds from now, in quotes.
+    Relative,
+    /// `06/20/2019 02:57:58 +00:00`
+    Us,
+    /// `6/20/2019 2:57:58 AM +00:00`
+    Us12,
+    /// `2019-06-20 02:57:58`
+    Iso,
+    /// `2019-06-20T02:57:58.4470000+00:00`
+    Rfc3339,
+}
+
+impl ExpiresOn {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("seconds", Self::Seconds),
+        ("number", Self::Number),
+        ("relative", Self::Relative),
+        ("us", Self::Us),
+        ("us-12", Self::Us12),
+        ("iso", Self::Iso),
+        ("rfc3339", Self::Rfc3339),
+    ];
 }
 
 /// A line that can't be read, and why.
@@ -178,9 +259,16 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
     let fault = match words.as_slice() {
         ["status", status] => Fault::Status { status: status.parse().ok()?, retry_after: None },
         ["status", status, "retry-after", ..] => {
-            let (_, retry_after) = what.split_once("retry-after ")?;
-            let retry_after = Some(retry_after.to_owned());
+            let retry_after = Some(behind(what, "retry-after")?);
             Fault::Status { status: status.parse().ok()?, retry_after }
+        }
+        ["status", status, how @ ("body" | "location" | "reason"), ..] => {
+            let (status, text) = (status.parse().ok()?, behind(what, how)?);
+            match *how {
+                "body" => Fault::Body { status, body: text },
+                "location" => Fault::Location { status, location: text },
+                _ => Fault::Reason { status, reason: text },
+            }
         }
         ["refuse", error, code, status @ ..] => Fault::Refuse {
             error: (*error).to_owned(),
@@ -201,15 +289,40 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
         ["noauth"] => Fault::NoAuth,
         ["leaf-only"] => Fault::LeafOnly,
         ["swapped", name] => Fault::Swapped((*name).to_owned()),
-        ["error", ..] => Fault::Error(what.split_once(' ')?.1.to_owned()),
+        ["chunked", bytes] => Fault::Chunked(bytes.parse().ok()?),
+        ["expires-on", form] => {
+            Fault::ExpiresOn(ExpiresOn::ALL.iter().find(|(name, _)| name == form)?.1)
+        }
+        ["opaque"] => Fault::Opaque,
+        ["ignore-selector"] => Fault::IgnoreSelector,
+        ["www-authenticate", ..] => Fault::WwwAuthenticate(behind(what, "www-authenticate")?),
+        ["key-size", bytes] => Fault::KeySize(bytes.parse().ok()?),
+        ["error", ..] => Fault::Error(behind(what, "error")?),
         _ => return None,
     };
     Some((event, which, fault))
 }
 
+/// What is behind `word`, as it is.
+fn behind(what: &str, word: &str) -> Option<String> {
+    what.split_once(&format!("{word} ")).map(|(_, text)| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_taken_as_it_is() {
+        let faults = Faults::default();
+        let body = r#"{"error":"body  of  an error"}"#;
+        faults.arm(&format!("token#1 status 400 body {body}")).unwrap();
+        let body = body.to_owned();
+        assert_eq!(faults.event(Event::Token), Some(Fault::Body { status: 400, body }));
+        faults.arm("challenge#1 www-authenticate Basic realm=/a b").unwrap();
+        let header = "Basic realm=/a b".to_owned();
+        assert_eq!(faults.event(Event::Challenge), Some(Fault::WwwAuthenticate(header)));
+    }
 
     #[test]
     fn faults_hit_the_event_that_they_are_armed_for() {
@@ -236,6 +349,8 @@ mod tests {
             "token#1 fly",
             "cmd#1 cut-after x",
             "connect#1 lag",
+            "token#1 expires-on tomorrow",
+            "token#1 status 400 body",
         ] {
             assert!(faults.arm(bad).is_err(), "{bad}");
         }

@@ -1,25 +1,44 @@
-//! The HTTP side: HTTPS for Entra; plain HTTP for managed identities, and for who commands us.
+//! The HTTP side: HTTPS for Entra and those whose certificates are their own; plain HTTP for managed
+//! identities, and for who commands us.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
+pub(crate) mod message;
+
 use std::io::Error;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, Version};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
-use crate::entra::{Answer, Reaction};
+use crate::capture::Captured;
+use crate::entra::client_credentials;
 use crate::faults::{Event, Fault};
+use crate::managed;
+use message::{Answer, Content, Reaction, react, taken};
+
+/// Who serves the requests of a port.
+#[derive(Clone, Debug)]
+pub(crate) enum Service {
+    /// Entra, which is this authority to its clients.
+    Authority(String),
+    /// The proxy in front of the same, which AKS gives to identity bindings: below [`BINDING_PATH`].
+    Binding(String),
+    /// Service Fabric's endpoint.
+    Fabric,
+    /// The managed identities of the others, and our commands.
+    Plain,
+}
+
+/// Where the proxy of identity bindings has what is at the root of an authority.
+pub(crate) const BINDING_PATH: &str = "/proxy";
 
 /// Serves the authority at `listener`, which is `base` to its clients.
 pub(crate) async fn serve_authority(shared: Arc<Shared>, listener: TcpListener, base: String) {
@@ -32,10 +51,24 @@ pub(crate) async fn serve_authority(shared: Arc<Shared>, listener: TcpListener, 
                 _ => acceptor,
             };
             let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service =
-                service_fn(move |request| authority(shared.clone(), base.clone(), request));
-            let http = hyper::server::conn::http1::Builder::new();
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            connection(shared, stream, Service::Authority(base)).await;
+        });
+    }
+}
+
+/// Serves by TLS with a certificate of its own.
+pub(crate) async fn serve_tls(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    service: Service,
+) {
+    let acceptor = TlsAcceptor::from(config);
+    while let Ok((stream, _)) = listener.accept().await {
+        let (shared, acceptor, service) = (shared.clone(), acceptor.clone(), service.clone());
+        tokio::spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            connection(shared, stream, service).await;
         });
     }
 }
@@ -43,41 +76,108 @@ pub(crate) async fn serve_authority(shared: Arc<Shared>, listener: TcpListener, 
 /// Serves managed identities and commands at `listener`.
 pub(crate) async fn serve_plain(shared: Arc<Shared>, listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| plain(shared.clone(), request));
-            let http = hyper::server::conn::http1::Builder::new();
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
-        });
+        tokio::spawn(connection(shared.clone(), stream, Service::Plain));
+    }
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: Service,
+) {
+    let service = service_fn(|request| answer(&shared, &service, request));
+    let http = hyper::server::conn::http1::Builder::new();
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn answer(
+    shared: &Shared,
+    service: &Service,
+    request: Request<Incoming>,
+) -> Result<Response<Content>, Error> {
+    let request = taken(request).await?;
+    if !request.path.starts_with("/control/") {
+        shared.capture.add(&request);
+    }
+    match service {
+        Service::Authority(base) => authority(shared, base, &request).await,
+        Service::Binding(base) => {
+            let path = request.path.strip_prefix(BINDING_PATH).unwrap_or_default().to_owned();
+            authority(shared, base, &Captured { path, ..request }).await
+        }
+        Service::Fabric => react(fabric(shared, &request)).await,
+        Service::Plain => react(plain(shared, &request)).await,
     }
 }
 
 async fn authority(
-    shared: Arc<Shared>,
-    base: String,
-    request: Request<Incoming>,
+    shared: &Shared,
+    base: &str,
+    request: &Captured,
 ) -> Result<Response<Content>, Error> {
-    let path = request.uri().path().to_owned();
-    if request.method() == Method::GET {
-        return Ok(if path.ends_with("/v2.0/.well-known/openid-configuration") {
-            answer(json(shared.entra.discovery(&base).to_string()))
-        } else if path.ends_with("/discovery/v2.0/keys") {
-            answer(json(shared.entra.jwks().to_string()))
-        } else {
-            answer(not_found())
-        });
+    let is = |end: &str| request.path.ends_with(end);
+    let document = |document| Reaction::Answer(Answer::json(200, &document));
+    let reaction = match request.method.as_str() {
+        "GET" if is("/v2.0/.well-known/openid-configuration") => {
+            document(shared.entra.discovery(base))
+        }
+        "GET" if is("/discovery/v2.0/keys") => document(shared.entra.jwks()),
+        "POST" if is("/oauth2/v2.0/token") => {
+            let mut response = react(client_credentials(shared, request, base)).await?;
+            for (name, value) in ENTRA_HEAD {
+                response.headers_mut().append(name, HeaderValue::from_static(value));
+            }
+            return Ok(response);
+        }
+        _ => Reaction::Answer(Answer::not_found()),
+    };
+    react(reaction).await
+}
+
+fn fabric(shared: &Shared, request: &Captured) -> Reaction {
+    match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/sf/token") => managed::service_fabric(shared, request),
+        _ => Reaction::Answer(Answer::not_found()),
     }
-    if !path.ends_with("/oauth2/v2.0/token") {
-        return Ok(answer(not_found()));
+}
+
+fn plain(shared: &Shared, request: &Captured) -> Reaction {
+    match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/metadata/identity/oauth2/token") => managed::imds(shared, request),
+        ("GET", "/msi/token") => managed::app_service(shared, request),
+        ("GET", "/arc/metadata/identity/oauth2/token") => managed::arc(shared, request),
+        ("GET", "/ml/token") => managed::machine_learning(shared, request),
+        (_, "/cloudshell/token") => managed::cloud_shell(shared, request),
+        (method, path) => Reaction::Answer(match path.strip_prefix("/control/") {
+            Some(command) => control(shared, method, command, &request.body),
+            None => Answer::not_found(),
+        }),
     }
-    let (request, body) = taken(request).await?;
-    let request = crate::entra::Request { fields: fields(&body), ..request };
-    let reaction = shared.entra.client_credentials(&request, &shared.faults, &shared.counters);
-    let mut response = react(reaction).await?;
-    for (name, value) in ENTRA_HEAD {
-        response.headers_mut().append(name, HeaderValue::from_static(value));
+}
+
+/// Does what a command says.
+fn control(shared: &Shared, method: &str, command: &str, body: &str) -> Answer {
+    let done = || Answer::json(200, &json!({}));
+    match (method, command) {
+        ("GET", "counters") => Answer::json(200, &shared.counters.json()),
+        ("GET", "requests") => Answer::json(200, &shared.capture.json()),
+        ("POST", "arm") => {
+            let mut lines = body.lines().filter(|line| !line.trim().is_empty());
+            match lines.try_for_each(|line| shared.faults.arm(line)) {
+                Ok(()) => done(),
+                Err(error) => Answer::new(400, error.to_string()),
+            }
+        }
+        ("POST", "reset") => {
+            shared.reset();
+            done()
+        }
+        ("POST", "cut") => {
+            shared.cut();
+            done()
+        }
+        _ => Answer::not_found(),
     }
-    Ok(response)
 }
 
 /// What Entra's token endpoint says in each answer beside what matters: more than a kilobyte.
@@ -110,146 +210,3 @@ const ENTRA_HEAD: [(&str, &str); 15] = [
     ("set-cookie", "x-ms-gateway-slice=estsfd; path=/; secure; httponly"),
     ("set-cookie", "stsservicecookie=estsfd; path=/; secure; httponly"),
 ];
-
-async fn plain(
-    shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Content>, Error> {
-    let method = request.method().clone();
-    let (request, body) = taken(request).await?;
-    let (faults, counters) = (&shared.faults, &shared.counters);
-    let reaction = match (&method, request.path.as_str()) {
-        (&Method::GET, "/metadata/identity/oauth2/token") => {
-            shared.entra.imds(&request, faults, counters)
-        }
-        (&Method::GET, "/msi/token") => shared.entra.app_service(&request, faults, counters),
-        (&Method::GET, "/control/counters") => {
-            Reaction::Answer(json(shared.counters.json().to_string()))
-        }
-        (&Method::POST, "/control/arm") => {
-            let mut lines = body.lines().filter(|line| !line.trim().is_empty());
-            let armed = lines.try_for_each(|line| shared.faults.arm(line));
-            Reaction::Answer(match armed {
-                Ok(()) => json("{}".into()),
-                Err(error) => Answer { status: 400, retry_after: None, body: error.to_string() },
-            })
-        }
-        (&Method::POST, "/control/reset") => {
-            shared.reset();
-            Reaction::Answer(json("{}".into()))
-        }
-        (&Method::POST, "/control/cut") => {
-            shared.cut();
-            Reaction::Answer(json("{}".into()))
-        }
-        _ => Reaction::Answer(not_found()),
-    };
-    react(reaction).await
-}
-
-/// Takes a request in: what matters of its head, with the fields of the query, and its body.
-async fn taken(request: Request<Incoming>) -> Result<(crate::entra::Request, String), Error> {
-    let (head, body) = request.into_parts();
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
-    let body = body.collect().await.map_err(Error::other)?.to_bytes();
-    let request = crate::entra::Request {
-        path: head.uri.path().to_owned(),
-        fields: fields(head.uri.query().unwrap_or_default()),
-        headers: headers.collect(),
-    };
-    Ok((request, String::from_utf8_lossy(&body).into_owned()))
-}
-
-/// A body of one piece.
-struct Content {
-    bytes: Option<Bytes>,
-    /// The head says how long it is.
-    has_length: bool,
-}
-
-impl Body for Content {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let bytes = self.bytes.take().filter(|bytes| !bytes.is_empty());
-        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.has_length && self.bytes.as_ref().is_none_or(Bytes::is_empty)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let len = self.bytes.as_ref().map_or(0, Bytes::len);
-        if self.has_length { SizeHint::with_exact(len as u64) } else { SizeHint::default() }
-    }
-}
-
-async fn react(reaction: Reaction) -> Result<Response<Content>, Error> {
-    match reaction {
-        Reaction::Answer(content) => Ok(answer(content)),
-        Reaction::Later(wait, content) => {
-            tokio::time::sleep(wait).await;
-            Ok(answer(content))
-        }
-        Reaction::CutAfter(bytes, mut content) => {
-            content.body.truncate(bytes);
-            let mut response = answer(content);
-            // Who speaks HTTP/1.0 ends a body with the connection.
-            *response.version_mut() = Version::HTTP_10;
-            response.body_mut().has_length = false;
-            Ok(response)
-        }
-        Reaction::Hang => std::future::pending().await,
-        Reaction::Cut => Err(Error::other("cut on command")),
-    }
-}
-
-fn json(body: String) -> Answer {
-    Answer { status: 200, retry_after: None, body }
-}
-
-fn not_found() -> Answer {
-    Answer { status: 404, retry_after: None, body: String::new() }
-}
-
-fn answer(content: Answer) -> Response<Content> {
-    let mut response =
-        Response::new(Content { bytes: Some(content.body.into()), has_length: true });
-    // A fault may ask for a status that HTTP doesn't have: then it is our own fault.
-    *response.status_mut() =
-        content.status.try_into().unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    if let Some(Ok(wait)) = content.retry_after.map(HeaderValue::try_from) {
-        headers.insert(RETRY_AFTER, wait);
-    }
-    response
-}
-
-/// The fields of a form or a query, decoded.
-fn fields(text: &str) -> HashMap<String, String> {
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits: String = rest.by_ref().take(2).map(char::from).collect();
-                u8::from_str_radix(&digits, 16).unwrap_or(b'?')
-            }
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}

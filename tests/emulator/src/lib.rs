@@ -1,18 +1,23 @@
 //! Microsoft Entra ID and Azure Managed Redis on one machine, for tests and demonstrations.
 //!
-//! [`Emulator::start`] makes keys and certificates, opens three ports on loopback - Entra's token
-//! endpoint by HTTPS, the managed-identity endpoints by HTTP, and a Redis port by TLS - and puts
-//! a real `redis-server` behind the last. The front demands `AUTH oid token`, checks the token as
-//! the service does, and closes a connection when its token ends. [`faults`] go wrong on command.
+//! [`Emulator::start`] makes keys and certificates, opens ports on loopback - Entra's token endpoint
+//! by HTTPS, the managed-identity endpoints by HTTP (Service Fabric's and the proxy of AKS identity
+//! bindings by HTTPS with certificates of their own), and a Redis port by TLS - and puts a real
+//! `redis-server` behind the last. The front demands `AUTH oid token`, checks the token as the
+//! service does, and closes a connection when its token ends. [`faults`] go wrong on command, and
+//! [`Emulator::requests`] has what clients have sent.
 
 mod amr;
 mod backend;
 mod builtin;
+mod capture;
 mod cluster;
 mod counters;
 mod entra;
+mod environment;
 pub mod faults;
 mod http;
+mod managed;
 mod pki;
 mod token;
 
@@ -22,16 +27,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use backend::Store;
+pub use capture::Captured;
 pub use counters::Counts;
-pub use entra::{Entra, Identity};
+pub use entra::{Certificate, Entra, Identity};
+pub use environment::Kind;
 pub use pki::{Chain, Flaw, Pki};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use backend::Backend;
+use capture::Capture;
 use cluster::Nodes;
 use counters::Counters;
 use faults::{BadFault, Faults};
+use http::Service;
+use managed::arc::Keys;
+use pki::endpoints::{Named, Pinned};
 
 /// What may be chosen.
 #[derive(Clone, Debug)]
@@ -46,12 +57,16 @@ pub struct Options {
     pub policy: Policy,
     /// How long each reply is on its way.
     pub latency: Duration,
+    /// Where Azure Arc's keys are written, when somebody asks for one. Clients accept no other folder
+    /// than the default, which only root can make.
+    pub arc_folder: PathBuf,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let (chain, store, policy) = (Chain::default(), Store::default(), Policy::default());
-        Self { life: 3600, chain, store, policy, latency: Duration::ZERO }
+        let arc_folder = managed::arc::FOLDER.into();
+        Self { life: 3600, chain, store, policy, latency: Duration::ZERO, arc_folder }
     }
 }
 
@@ -71,6 +86,8 @@ struct Shared {
     backend: Backend,
     faults: Faults,
     counters: Counters,
+    capture: Capture,
+    keys: Keys,
     nodes: Nodes,
     latency: Duration,
     /// Each change cuts all connections to the Redis port.
@@ -83,6 +100,7 @@ impl Shared {
     fn reset(&self) {
         self.faults.reset();
         self.counters.reset();
+        self.capture.clear();
     }
 
     fn cut(&self) {
@@ -99,6 +117,10 @@ pub struct Emulator {
     plain_port: u16,
     redis_port: u16,
     redis_plain_port: u16,
+    fabric_port: u16,
+    fabric_thumbprint: String,
+    binding_port: u16,
+    binding_name: String,
 }
 
 impl Emulator {
@@ -122,9 +144,16 @@ impl Emulator {
         let listen = || runtime.block_on(TcpListener::bind("127.0.0.1:0"));
         let (authority, plain) = (listen()?, listen()?);
         let (redis, redis_plain) = (listen()?, listen()?);
+        let (fabric, binding) = (listen()?, listen()?);
         let port = |listener: &TcpListener| Ok::<_, Error>(listener.local_addr()?.port());
         let (authority_port, plain_port) = (port(&authority)?, port(&plain)?);
         let (redis_port, redis_plain_port) = (port(&redis)?, port(&redis_plain)?);
+        let (fabric_port, binding_port) = (port(&fabric)?, port(&binding)?);
+        let binding_name = format!("{}.ests.aks.azure.test", entra::guid());
+        let (pinned, named) = (Pinned::new()?, Named::new(&binding_name)?);
+        let entra = Entra::new(options.life, &folder.0)?;
+        std::fs::write(folder.0.join("certificate.pem"), &entra.certificate.pem)?;
+        std::fs::write(folder.0.join("binding-ca.pem"), &named.root_pem)?;
         let second = match options.policy {
             Policy::Enterprise => None,
             Policy::Oss => Some(listen()?),
@@ -132,17 +161,22 @@ impl Emulator {
         let second_port = second.as_ref().map(port).transpose()?;
         let nodes = Nodes(second_port.map_or(Vec::new(), |second| vec![redis_port, second]));
         let shared = Arc::new(Shared {
-            entra: Entra::new(options.life)?,
+            entra,
             pki,
             backend: runtime.block_on(Backend::start(&options.store, &folder.0))?,
             faults: Faults::default(),
             counters: Counters::default(),
+            capture: Capture::default(),
+            keys: Keys::new(options.arc_folder.clone()),
             nodes,
             latency: options.latency,
             cuts: watch::Sender::new(0),
             down: watch::Sender::new(false),
         });
         let base = format!("https://localhost:{authority_port}");
+        let proxied = Service::Binding(base.clone());
+        runtime.spawn(http::serve_tls(shared.clone(), binding, named.config, proxied));
+        runtime.spawn(http::serve_tls(shared.clone(), fabric, pinned.config, Service::Fabric));
         runtime.spawn(http::serve_authority(shared.clone(), authority, base));
         runtime.spawn(http::serve_plain(shared.clone(), plain));
         runtime.spawn(amr::serve(shared.clone(), redis, true));
@@ -158,6 +192,10 @@ impl Emulator {
             plain_port,
             redis_port,
             redis_plain_port,
+            fabric_port,
+            fabric_thumbprint: pinned.thumbprint,
+            binding_port,
+            binding_name,
         })
     }
 
@@ -210,33 +248,6 @@ impl Emulator {
         self.shared.backend.name()
     }
 
-    /// The variables that make a client log in here as a managed identity, in either way.
-    pub fn managed_environment(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("REDIS_HOSTNAME", "localhost".into()),
-            ("REDIS_PORT", self.redis_port.to_string()),
-            ("AZURE_POD_IDENTITY_AUTHORITY_HOST", self.plain()),
-            ("IDENTITY_ENDPOINT", format!("{}/msi/token", self.plain())),
-            ("IDENTITY_HEADER", self.entra().identity_header.clone()),
-            ("SSL_CERT_FILE", self.root_file().display().to_string()),
-        ]
-    }
-
-    /// The variables that make the client log in here as the service principal.
-    pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let entra = self.entra();
-        vec![
-            ("REDIS_HOSTNAME", "localhost".into()),
-            ("REDIS_PORT", self.redis_port.to_string()),
-            ("AZURE_AUTHORITY_HOST", self.authority()),
-            ("AZURE_TENANT_ID", entra.tenant.clone()),
-            ("AZURE_CLIENT_ID", entra.principal.client_id.clone()),
-            ("AZURE_CLIENT_SECRET", entra.secret.clone()),
-            ("SSL_CERT_FILE", self.root_file().display().to_string()),
-            ("AMR_EMULATOR_CONTROL", format!("{}/control", self.plain())),
-        ]
-    }
-
     /// Arms a [fault](faults).
     ///
     /// # Errors
@@ -250,7 +261,12 @@ impl Emulator {
         self.shared.faults.disarm();
     }
 
-    /// Forgets all faults and counts.
+    /// All requests to the identity endpoints, the newest thousand.
+    pub fn requests(&self) -> Vec<Captured> {
+        self.shared.capture.all()
+    }
+
+    /// Forgets all faults, counts and requests.
     pub fn reset(&self) {
         self.shared.reset();
     }
@@ -293,6 +309,7 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
+        self.shared.keys.close();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

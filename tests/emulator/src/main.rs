@@ -6,21 +6,25 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use amr_emulator::{Chain, Emulator, Options, Policy, Store};
+use amr_emulator::{Chain, Emulator, Kind, Options, Policy, Store};
 
 const USAGE: &str = "\
 amr-emulator [--life SECONDS] [--chain rsa|ec|FLAW] [--store redis|builtin|PATH]
              [--policy enterprise|oss] [--latency MILLISECONDS] [--arm FAULT]...
+             [--identity NAME]
 
 Entra ID and Azure Managed Redis on loopback. Prints what to export, then serves until its
 standard input ends. Faults are lines like `token#2 status 503 retry-after 7`; more can be sent
-to $AMR_EMULATOR_CONTROL/arm, and $AMR_EMULATOR_CONTROL/counters tells what was served. A flaw is
-what is wrong with a certificate: expired, not-yet-valid, other-name, other-root,
+to $AMR_EMULATOR_CONTROL/arm; $AMR_EMULATOR_CONTROL/counters tells what was served, and
+$AMR_EMULATOR_CONTROL/requests which requests came. An identity is the one that the variables lead to:
+secret, certificate, workload-identity, identity-binding, imds, app-service, arc, cloud-shell,
+machine-learning, service-fabric. A flaw is what is wrong with a certificate: expired, not-yet-valid, other-name, other-root,
 leaf-as-authority, no-constraints, path-length, name-constraint, client-only.";
 
 fn main() -> ExitCode {
     let mut options = Options::default();
     let mut faults = Vec::new();
+    let mut kind = Kind::Secret;
     let mut args = std::env::args().skip(1);
     while let Some(flag) = args.next() {
         let value = args.next().unwrap_or_default();
@@ -39,6 +43,9 @@ fn main() -> ExitCode {
             ("--store", path) if !path.is_empty() => options.store = Store::Redis(path.into()),
             ("--policy", "enterprise") => options.policy = Policy::Enterprise,
             ("--policy", "oss") => options.policy = Policy::Oss,
+            ("--identity", name) if Kind::named(name).is_some() => {
+                kind = Kind::named(name).unwrap_or(kind);
+            }
             ("--arm", line) => faults.push(line.to_owned()),
             _ => {
                 eprintln!("{USAGE}");
@@ -60,7 +67,7 @@ fn main() -> ExitCode {
         }
     }
     println!("# keys are kept by {}", emulator.store());
-    for (name, value) in emulator.environment() {
+    for (name, value) in emulator.environment_of(kind) {
         println!("export {name}='{value}'");
     }
     let entra = emulator.entra();

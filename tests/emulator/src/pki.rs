@@ -3,6 +3,9 @@
 //! The default chain has the shape of Azure's: an RSA-2048 leaf with a wildcard name, two
 //! RSA-4096 intermediates that sign with SHA-384, and a root that is not sent.
 
+pub(crate) mod application;
+pub(crate) mod endpoints;
+
 use std::io::{Error, Result};
 use std::sync::{Arc, OnceLock};
 

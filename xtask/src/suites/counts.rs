@@ -66,7 +66,9 @@ pub(super) fn tests(args: &[&str]) -> Result<Counts> {
 pub(super) fn own(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let ours = name.to_str().is_some_and(|name| {
-            ["REDIS_", "AZURE_", "IDENTITY_"].iter().any(|prefix| name.starts_with(prefix))
+            ["REDIS_", "AZURE_", "IDENTITY_", "MSI_", "IMDS_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
         });
         if ours {
             command.env_remove(name);
