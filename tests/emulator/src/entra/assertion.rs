@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Error, Result};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::signature::{
@@ -96,8 +97,9 @@ impl Certificate {
             .verify(signed.as_bytes(), &signature)
             .map_err(|_| Refused::Signature)?;
         let text = |name: &str| claims[name].as_str().unwrap_or_default();
-        let exp = claims["exp"].as_u64().ok_or(Refused::Claims)?;
-        let start = claims["nbf"].as_u64().or(claims["iat"].as_u64()).ok_or(Refused::Claims)?;
+        let (exp, nbf, iat) =
+            (second(&claims, "exp"), second(&claims, "nbf"), second(&claims, "iat"));
+        let (exp, start) = exp.zip(nbf.or(iat)).ok_or(Refused::Claims)?;
         let now = now();
         if now + SKEW < start || now >= exp + SKEW || exp.saturating_sub(start) > LONGEST {
             return Err(Refused::Time);
@@ -124,6 +126,12 @@ pub(super) fn names_a_certificate(assertion: &str) -> bool {
 fn document(part: &str) -> std::result::Result<Value, Refused> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Refused::Claims)?;
     serde_json::from_slice(&bytes).map_err(|_| Refused::Claims)
+}
+
+/// The second that a claim names. It needn't be a whole one, and msal's isn't.
+fn second(claims: &Value, name: &str) -> Option<u64> {
+    let second = Duration::try_from_secs_f64(claims[name].as_f64()?).ok()?;
+    Some(second.as_secs())
 }
 
 /// A thumbprint as base64url without padding: clients send all kinds of base64.
