@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use counts::Counts;
 use runs::{
     clients, components, conformance, demo, every_server, examples, firmware, javascript,
-    more_scripts, scripts,
+    microsoft, more_scripts, scripts,
 };
 use sources::{
     api, deny, docs, format, fuzzing, leaks, lints, longer_readiness, model, more_model,
@@ -124,6 +124,13 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 5,
         least: 2,
         run: clients,
+    },
+    Suite {
+        name: "microsoft",
+        what: "Microsoft's and Redis' own clients, unmodified, log in at the emulator",
+        budget_minutes: 5,
+        least: 54,
+        run: microsoft,
     },
     Suite {
         name: "components",

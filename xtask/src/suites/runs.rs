@@ -7,7 +7,8 @@ use crate::demo::start_emulator;
 use crate::devices::measured_gateways;
 use crate::targets::{self, component, gateways};
 use crate::tools::{
-    Output, Result, attempt, cargo, debian, redis_py, redis_servers, run, wasmtime,
+    Output, Result, attempt, cargo, debian, microsoft_clients, redis_py, redis_servers, run,
+    wasmtime,
 };
 use crate::{npm, size};
 
@@ -81,8 +82,19 @@ pub(super) fn examples() -> Result<Counts> {
 }
 
 pub(super) fn clients() -> Result<Counts> {
-    let mut command = cargo(&["test", "--package", "clients"]);
+    let mut command = cargo(&["test", "--package", "clients", "--test", "getting_started"]);
     Ok(Counts::from(&attempt(own(&mut command).env("REDIS_PY", redis_py()?))?))
+}
+
+pub(super) fn microsoft() -> Result<Counts> {
+    let package = ["test", "--package", "clients", "--test", "microsoft"];
+    let mut command =
+        cargo(&[&package[..], &["--", "--nocapture", "--test-threads", "2"]].concat());
+    let output = attempt(own(&mut command).env("MICROSOFT_CLIENTS", microsoft_clients()?))?;
+    let mut counts = Counts::from(&output);
+    // Each login is a check of its own.
+    counts.passed += runs(&output);
+    Ok(counts)
 }
 
 pub(super) fn components() -> Result<Counts> {
