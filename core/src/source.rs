@@ -92,24 +92,37 @@
 
 mod application;
 mod authority;
+mod azure_arc;
 mod chain;
+mod client_assertion;
+mod client_certificate;
+mod cloud_shell;
 mod error;
 mod io;
+mod local_request;
+mod machine_learning;
 mod managed_identity;
 mod response;
 mod said;
+mod service_fabric;
 mod service_principal;
 mod step;
 mod workload_identity;
 mod writer;
 
 pub use authority::{Authority, Cloud};
+pub use azure_arc::AzureArc;
 pub use chain::Chain;
+pub use client_assertion::ClientAssertion;
+pub use client_certificate::ClientCertificate;
+pub use cloud_shell::CloudShell;
 use core::fmt;
 pub use error::{ConfigError, ErrorKind, HttpSourceError, OAuthError, SourceError, SourceFailure};
 pub use io::{HttpSource, IoError, IoFailure, SourceIo, fetch};
+pub use machine_learning::MachineLearning;
 pub use managed_identity::{ManagedIdentity, Selector};
 pub use said::ServiceText;
+pub use service_fabric::ServiceFabric;
 pub use service_principal::ServicePrincipal;
 pub use step::{Algorithm, HttpRequest, Input, Start, Step, TokenResponse};
 pub use workload_identity::WorkloadIdentity;

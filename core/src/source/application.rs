@@ -4,7 +4,7 @@ use super::authority::Authority;
 use super::error::{ConfigError, ErrorKind, SourceError};
 use super::response::Endpoint;
 use super::writer::RequestWriter;
-use super::{HttpRequest, Input, IoFailure, SCOPE, Step, Text};
+use super::{HttpRequest, Input, IoFailure, SCOPE, Span, Step, Text};
 use crate::http::Route;
 
 /// Which application, and for what. What it proves itself with is its source's.
@@ -14,6 +14,9 @@ pub(super) struct Application<T> {
     pub(super) client_id: T,
     pub(super) scope: Option<T>,
 }
+
+/// The type of an assertion (RFC 7523 section 2.2).
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Not [`IoFailure::Connect`], for which a [`Chain`](super::Chain) tries another identity: Entra is
 /// there for every host.
@@ -48,11 +51,25 @@ impl<T: Text> Application<T> {
         let mut writer = RequestWriter::new(request);
         self.authority.token_endpoint(&mut writer);
         let url = writer.part();
-        writer.field("", "client_id", self.client_id.as_ref());
-        writer.field("&", "grant_type", "client_credentials");
+        self.begin_form(&mut writer);
         for (name, value) in proof {
             writer.field("&", name, value);
         }
+        self.end_form(writer, url)
+    }
+
+    /// Writes what stands before the proof in the form.
+    pub(super) fn begin_form(&self, writer: &mut RequestWriter<'_>) {
+        writer.field("", "client_id", self.client_id.as_ref());
+        writer.field("&", "grant_type", "client_credentials");
+    }
+
+    /// Writes what stands behind it, and makes it a request for the token endpoint at `url`.
+    pub(super) fn end_form(
+        &self,
+        mut writer: RequestWriter<'_>,
+        url: Span,
+    ) -> Result<Step, SourceError> {
         writer.field("&", "scope", self.scope());
         let body = writer.part();
         writer.plain("application/x-www-form-urlencoded");

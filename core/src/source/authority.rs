@@ -106,6 +106,23 @@ impl<T: AsRef<str>> Authority<T> {
             Base::Cloud(cloud) => out.plain(cloud.host()),
             Base::Url(url) => out.plain(url.as_ref().trim_end_matches('/')),
         };
+        self.behind_base(out);
+    }
+
+    /// Writes the same for a server that stands in for the authority's: only the path is the authority's.
+    pub(super) fn token_endpoint_at(&self, server: &str, out: &mut RequestWriter<'_>) {
+        out.plain(server.trim_end_matches('/'));
+        if let Base::Url(url) = &self.base {
+            let url = url.as_ref().trim_end_matches('/');
+            let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+            if let Some((_, path)) = behind_scheme.split_once('/') {
+                out.plain("/").plain(path);
+            }
+        }
+        self.behind_base(out);
+    }
+
+    fn behind_base(&self, out: &mut RequestWriter<'_>) {
         if let Some(tenant) = &self.tenant {
             out.plain("/").encoded(tenant.as_ref());
         }

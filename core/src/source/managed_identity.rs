@@ -106,7 +106,7 @@ impl<T: Text> Source for ManagedIdentity<T> {
     fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
         let endpoint = match self.host {
             Host::Imds { .. } => Endpoint::Imds,
-            Host::AppService { .. } => Endpoint::AppService,
+            Host::AppService { .. } => Endpoint::Local,
         };
         if !matches!(input, Input::Start(_)) {
             return endpoint.answered(input);

@@ -19,7 +19,8 @@ use crate::time::UnixTime;
 pub(super) enum Endpoint {
     Entra,
     Imds,
-    AppService,
+    /// Another endpoint of managed identities, on this machine.
+    Local,
 }
 
 /// The longest wait that an endpoint may ask for.

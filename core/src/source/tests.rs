@@ -1,3 +1,5 @@
+mod application;
+mod local;
 mod steps;
 
 use super::*;
@@ -64,69 +66,6 @@ fn imds() -> ManagedIdentity<&'static str> {
 
 fn app_service(selector: Selector<&'static str>) -> ManagedIdentity<&'static str> {
     ManagedIdentity::app_service("http://localhost:42356/msi/token", "hush-hush", selector)
-}
-
-#[test]
-fn a_service_principal_asks_as_microsofts_clients_do() {
-    assert_eq!(
-        first_request(&mut principal()),
-        format!(
-            "POST https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/token Internet\n\
-            Content-Type: application/x-www-form-urlencoded\nAccept: application/json\n\
-            client_id=my%20client&grant_type=client_credentials&client_secret=s3cr%2Bt%26~%2F%3D\
-            &scope=https%3A%2F%2Fredis.azure.com%2F.default"
-        )
-    );
-}
-
-#[test]
-fn a_federated_token_is_read_for_each_request_and_sent_as_an_assertion() {
-    let path = "/var/run/secrets/azure/tokens/azure-identity-token";
-    let mut source = WorkloadIdentity::new(Authority::tenant(TENANT), "id", path);
-    for token in ["the.first.token", "the.second.token-_"] {
-        let mut out = [0; 1024];
-        let step = source.next(Input::Start(Start::new(DEADLINE)), &mut out).unwrap();
-        let Step::ReadFile { path: asked, .. } = step else { panic!("{step:?}") };
-        assert_eq!(asked.text(&out), Some(path));
-        let content = format!("\u{feff}{token}\n");
-        let step = source.next(Input::File(content.as_bytes()), &mut out).unwrap();
-        let Step::Http(request) = step else { panic!("{step:?}") };
-        let request = request.read(&out, DEADLINE).unwrap();
-        let body = core::str::from_utf8(request.body).unwrap();
-        assert_eq!(
-            body,
-            format!(
-                "client_id=id&grant_type=client_credentials\
-                &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer\
-                &client_assertion={token}&scope=https%3A%2F%2Fredis.azure.com%2F.default"
-            )
-        );
-    }
-    // What isn't a token, as another secret, isn't sent. A file that is being replaced comes back.
-    let key = b"-----BEGIN PRIVATE KEY-----\nMII.x.y\n";
-    for content in [&b""[..], b" \n", b"\xff.a.b", b"a.b", b"a..b", b"a.b.c.d", b"a.b c.d", key] {
-        let error = source.next(Input::File(content), &mut [0; 1024]).unwrap_err();
-        assert!(error.kind().is_retryable() && !error.is_elsewhere(), "{content:?}");
-        assert!(error.to_string().contains("the federated token file"), "{error}");
-    }
-    let gone = source.next(Input::Failed(IoFailure::NotFound), &mut [0; 64]).unwrap_err();
-    assert!(gone.kind().is_retryable() && !gone.is_elsewhere());
-    // A file belongs to a federated token alone.
-    let file = principal().next(Input::File(b"token"), &mut [0; 1024]).unwrap_err();
-    assert_eq!(file, SourceError::ORDER);
-    let no_path = WorkloadIdentity::new(Authority::tenant("t"), "id", "");
-    assert!(no_path.check().is_err());
-}
-
-#[test]
-fn no_other_identity_takes_the_place_of_a_principal_whose_network_is_down() {
-    let mut chain = Chain::new(principal(), imds());
-    let mut out = [0; 1024];
-    let step = chain.next(Input::Start(Start::new(DEADLINE)), &mut out);
-    assert!(matches!(step, Ok(Step::Http(_))));
-    let error = chain.next(Input::Failed(IoFailure::Connect), &mut out).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Transient);
-    assert!(error.to_string().contains("login.microsoftonline.com:443"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Workload identity: an application that proves itself by the token of an issuer that Entra trusts.
 
-use super::application::Application;
+use super::application::{Application, JWT_BEARER};
 use super::authority::Authority;
 use super::error::{ConfigError, SourceError};
 use super::writer::RequestWriter;
@@ -26,13 +26,11 @@ use super::{ErrorKind, Input, IoFailure, Source, Step, Text};
 pub struct WorkloadIdentity<T> {
     application: Application<T>,
     path: T,
+    proxy: Option<T>,
 }
 
 /// Longer is no federated token.
 const MAX: usize = 16 << 10;
-
-/// The type of an assertion (RFC 7523 section 2.2).
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A file that is being replaced may be missing or empty for a moment.
 const NO_FILE: SourceError = SourceError::Other {
@@ -49,7 +47,7 @@ impl<T: Text> WorkloadIdentity<T> {
     /// The application `client_id` with the federated token in the file at `path`, which the host must be
     /// able to read.
     pub const fn new(authority: Authority<T>, client_id: T, path: T) -> Self {
-        Self { application: Application::new(authority, client_id), path }
+        Self { application: Application::new(authority, client_id), path, proxy: None }
     }
 
     /// Asks for another scope than [`SCOPE`](super::SCOPE).
@@ -59,12 +57,27 @@ impl<T: Text> WorkloadIdentity<T> {
         self
     }
 
+    /// Sends the request to a server of the cluster that asks Entra in its place:
+    /// `AZURE_KUBERNETES_TOKEN_PROXY` of
+    /// [AKS identity bindings](https://learn.microsoft.com/azure/aks/identity-bindings-concepts). The host must
+    /// trust the certificate authority of that server, and ask for it by its own name.
+    #[must_use]
+    pub fn with_proxy(mut self, url: T) -> Self {
+        self.proxy = Some(url);
+        self
+    }
+
     /// Looks for what can't work, before anything is sent.
     ///
     /// # Errors
-    /// [`ConfigError`] if the authority is none for client credentials or something is empty.
+    /// [`ConfigError`] if the authority is none for client credentials, something is empty, or the proxy is
+    /// no plain `https` URL.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.application.check((&self.path, "the path of the federated token"))
+        self.application.check((&self.path, "the path of the federated token"))?;
+        match &self.proxy {
+            Some(proxy) if !is_base(proxy.as_ref()) => Err(ConfigError::ProxyNotHttps),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -79,8 +92,18 @@ impl<T: Text> Source for WorkloadIdentity<T> {
             }
             Input::File(file) => {
                 let token = jwt(file).ok_or(NO_TOKEN)?;
-                let proof = [("client_assertion_type", JWT_BEARER), ("client_assertion", token)];
-                self.application.request(&proof, request)
+                let mut writer = RequestWriter::new(request);
+                match &self.proxy {
+                    Some(proxy) => {
+                        self.application.authority.token_endpoint_at(proxy.as_ref(), &mut writer)
+                    }
+                    None => self.application.authority.token_endpoint(&mut writer),
+                }
+                let url = writer.part();
+                self.application.begin_form(&mut writer);
+                writer.field("&", "client_assertion_type", JWT_BEARER);
+                writer.field("&", "client_assertion", token);
+                self.application.end_form(writer, url)
             }
             // The path is configured: in a chain, no other identity takes its place.
             Input::Failed(IoFailure::NotFound) => Err(NO_FILE),
@@ -93,6 +116,13 @@ impl<T: Text> Source for WorkloadIdentity<T> {
         feed(b"workload identity");
         self.application.identify(feed);
     }
+}
+
+/// Whether `url` is an `https` URL without user, query or fragment.
+fn is_base(url: &str) -> bool {
+    let behind_scheme = url.get(8..).unwrap_or_default();
+    let is_https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    is_https && !behind_scheme.is_empty() && !behind_scheme.contains(['@', '?', '#'])
 }
 
 /// The JWT that is all of a file, if it is one: nothing else is sent to Entra.

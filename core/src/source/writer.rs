@@ -60,17 +60,42 @@ impl<'a> RequestWriter<'a> {
 
     /// Writes `bytes` in base64url, without padding (RFC 4648 section 5).
     pub fn base64url(&mut self, bytes: &[u8]) -> &mut Self {
-        const ALPHABET: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         for group in bytes.chunks(3) {
-            let [a, b, c] = [0, 1, 2].map(|at| u32::from(group.get(at).copied().unwrap_or(0)));
-            let bits = a << 16 | b << 8 | c;
-            for at in 0..=group.len() {
-                let index = bits >> (18 - 6 * at) & 63;
-                self.byte(ALPHABET.get(index as usize).copied().unwrap_or_default());
+            for digit in digits(group).iter().take(group.len() + 1) {
+                self.byte(*digit);
             }
         }
         self
+    }
+
+    /// Writes `text` as what stands between the quotes of a JSON string.
+    pub(super) fn json_text(&mut self, text: &str) -> &mut Self {
+        for byte in text.bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                self.byte(b'\\');
+            }
+            self.byte(byte);
+        }
+        self
+    }
+
+    /// Returns how much is written.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Puts what was written from `start` on into base64url, in its place.
+    pub(super) fn base64url_from(&mut self, start: usize) {
+        let bytes = self.len - start;
+        self.len = start + (bytes * 4).div_ceil(3);
+        let Some(room) = self.buffer.get_mut(start..self.len) else { return };
+        // From the end: each group is written behind those that are still to be read.
+        for at in (0..bytes.div_ceil(3)).rev() {
+            let group = room.get(at * 3..bytes.min(at * 3 + 3)).unwrap_or_default();
+            let (digits, count) = (digits(group), group.len() + 1);
+            let to = room.get_mut(at * 4..).unwrap_or_default();
+            to.iter_mut().zip(digits).take(count).for_each(|(to, digit)| *to = digit);
+        }
     }
 
     /// Writes `before`, then `name=value`, the value encoded.
@@ -104,6 +129,17 @@ impl<'a> RequestWriter<'a> {
         }
         Ok(self.part())
     }
+}
+
+/// The digits of up to three bytes; one more than there are bytes counts.
+fn digits(group: &[u8]) -> [u8; 4] {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let [a, b, c] = [0, 1, 2].map(|at| u32::from(group.get(at).copied().unwrap_or(0)));
+    let bits = a << 16 | b << 8 | c;
+    [18, 12, 6, 0].map(|shift| {
+        let index = bits >> shift & 63;
+        ALPHABET.get(index as usize).copied().unwrap_or_default()
+    })
 }
 
 // What is written may be secret.

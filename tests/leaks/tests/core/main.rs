@@ -74,6 +74,12 @@ fn tokens(shown: &mut Shown) {
     shown.value(&StaticToken::new(token()));
     let principal = || ServicePrincipal::with_secret(Authority::tenant("tenant"), "client", SECRET);
     shown.value(&WorkloadIdentity::new(Authority::tenant("tenant"), "client", "/path"));
+    shown.value(&ClientCertificate::new(Authority::tenant("tenant"), "client", [0; 32]));
+    shown.value(&ClientAssertion::new(Authority::tenant("tenant"), "client", SECRET));
+    shown.value(&AzureArc::new("http://localhost:40342"));
+    shown.value(&CloudShell::new("http://localhost:50342"));
+    shown.value(&MachineLearning::new("http://localhost:46808", SECRET));
+    shown.value(&ServiceFabric::new("https://localhost:2377", SECRET));
     shown.value(&Chain::new(principal(), principal()));
     let mut request = [0; 1024];
     let mut writer = RequestWriter::new(&mut request);
