@@ -3,14 +3,16 @@
 use core::cell::Cell;
 use std::env::VarError;
 
-use redis_entraid_client::Environment;
+use redis_entraid_client::{CertificateFile, NativeEnvironment, NativeSource};
 
 use crate::builder::Builder;
 use crate::client::Client;
 use crate::error::ConfigError;
+use crate::source::{ClientCertificate, ServiceFabric, TokenProxy};
 
 impl Client {
-    /// Takes server and identity from the environment: from the variables of [`Environment`].
+    /// Takes server and identity from the environment: from the variables of
+    /// [`Environment`](crate::Environment).
     ///
     /// Which identity was chosen is logged, and told by [`Builder::chosen`].
     ///
@@ -38,9 +40,31 @@ impl Client {
     pub fn from_variables(
         get: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Builder, ConfigError> {
-        let Environment { host, port, source, chosen, .. } = Environment::read(get)?;
+        let NativeEnvironment { host, port, source, chosen, .. } = NativeEnvironment::read(get)?;
         #[cfg(feature = "log")]
         log::info!("identity: {chosen}");
-        Ok(Self::builder(host).port(port).source(source).with_chosen(chosen))
+        let builder = Self::builder(host).port(port).with_chosen(chosen);
+        Ok(with_source(builder, source))
+    }
+}
+
+/// Takes the tokens of `builder` from what the environment chose.
+fn with_source(builder: Builder, source: NativeSource) -> Builder {
+    match source {
+        NativeSource::Common(source) => builder.source(source),
+        NativeSource::Workload(source) => builder.source(source),
+        NativeSource::AzureArc(source) => builder.source(source),
+        NativeSource::MachineLearning(source) => builder.source(source),
+        NativeSource::CloudShell(source) => builder.source(source),
+        NativeSource::Certificate(CertificateFile { authority, client_id, path, password }) => {
+            let password = password.as_ref().map(|password| &***password);
+            builder.source(ClientCertificate::file(authority, client_id, path, password))
+        }
+        NativeSource::TokenProxy { source, server_name, roots } => {
+            builder.source(TokenProxy::new(source, server_name, roots))
+        }
+        NativeSource::ServiceFabric { source, thumbprint } => {
+            builder.source(ServiceFabric::over(source, thumbprint))
+        }
     }
 }

@@ -1,6 +1,11 @@
-//! HTTP by hyper, for token endpoints: one request a connection, no redirects, no proxy.
+//! HTTP by hyper, for token endpoints: one request a connection, no redirects.
 
+#[cfg(feature = "proxy")]
+mod proxy;
+
+use core::future::Future;
 use std::io::{self, Read};
+use std::path::Path;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -8,7 +13,7 @@ use hyper::Uri;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use redis_entraid_core::http::{Request, ResponseWriter, Route};
-use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
+use redis_entraid_core::source::{IoError, IoFailure, SourceError, SourceIo};
 use redis_entraid_core::storage::{Buffer, CapacityError};
 #[cfg(feature = "tls")]
 use redis_entraid_core::transport::ConnectErrorKind;
@@ -17,25 +22,54 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use crate::net::tcp;
+use crate::source::FetchError;
 
 /// A client for HTTP and HTTPS.
+///
+/// With the feature `proxy`, requests for Entra go through the proxy that `HTTPS_PROXY` names, unless
+/// `NO_PROXY` excepts the host. Requests for a managed identity never go through a proxy.
 #[derive(Clone, Debug)]
 pub struct Http {
     #[cfg(feature = "tls")]
     tls: crate::tls::Tls,
+    /// The name that certificates are verified for, if it isn't the URL's.
+    server_name: Option<String>,
+    #[cfg(feature = "proxy")]
+    proxy: std::sync::Arc<proxy::Proxies>,
 }
 
 impl Http {
     /// A client that trusts `roots`.
     #[cfg(feature = "tls")]
     pub fn new(roots: crate::tls::Roots) -> Self {
-        Self { tls: crate::tls::Tls::new(roots) }
+        Self {
+            tls: crate::tls::Tls::new(roots),
+            server_name: None,
+            #[cfg(feature = "proxy")]
+            proxy: std::sync::Arc::new(proxy::Proxies::from_env()),
+        }
+    }
+
+    /// A client that accepts the certificate with the SHA-1 `thumbprint`, and no other one.
+    #[cfg(feature = "tls")]
+    pub(crate) fn pinned(thumbprint: [u8; 20]) -> io::Result<Self> {
+        crate::tls::pinned(thumbprint).map(|tls| Self::new(crate::tls::Roots::Custom(tls)))
     }
 
     /// A client for HTTP alone.
     #[cfg(not(feature = "tls"))]
     pub fn new() -> Self {
-        Self {}
+        Self {
+            server_name: None,
+            #[cfg(feature = "proxy")]
+            proxy: std::sync::Arc::new(proxy::Proxies::from_env()),
+        }
+    }
+
+    /// Asks for the server `name`, and verifies that it is that one, wherever it is.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_server_name(self, name: Option<String>) -> Self {
+        Self { server_name: name, ..self }
     }
 
     async fn https(
@@ -100,8 +134,17 @@ impl SourceIo for Http {
         let body = Full::new(Bytes::from_owner(Zeroizing::new(request.body.to_vec())));
         let built =
             builder.body(body).map_err(|_| Error::Request("a header of the request is invalid"))?;
-        let endpoint = Endpoint::new(&host, port).with_deadline(request.deadline);
+        let mut endpoint = Endpoint::new(&host, port).with_deadline(request.deadline);
+        if let Some(name) = &self.server_name {
+            endpoint.server_name = name;
+        }
         match (secure, request.route) {
+            #[cfg(all(feature = "proxy", feature = "tls"))]
+            (true, Route::Internet) if let Some(by) = self.proxy.of(&uri) => {
+                let stream = by.reach(&endpoint, &self.tls).await?;
+                let stream = self.tls.connect(endpoint.server_name, stream).await;
+                exchange(stream.map_err(Error::Tls)?, built, response).await
+            }
             (true, _) => self.https(&endpoint, built, response).await,
             (false, Route::LinkLocal) => {
                 let stream = tcp(&endpoint).await.map_err(|(_, error)| Error::Connect(error))?;
@@ -112,24 +155,8 @@ impl SourceIo for Http {
     }
 
     async fn read_file(&mut self, path: &str, memory: &mut [u8]) -> Result<usize, Error> {
-        let (path, max) = (path.to_owned(), memory.len());
-        let read = move || {
-            let content = || {
-                // Opening a FIFO would wait for a writer.
-                if !std::fs::metadata(&path)?.is_file() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
-                }
-                let mut content = Zeroizing::new(Vec::with_capacity(max + 1));
-                std::fs::File::open(&path)?.take(max as u64 + 1).read_to_end(&mut content)?;
-                Ok(content)
-            };
-            content().map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
-        };
-        let read = tokio::task::spawn_blocking(read).await;
-        let content = read.unwrap_or_else(|error| Err(error.into())).map_err(Error::File)?;
-        let room = memory.get_mut(..content.len()).ok_or_else(|| {
-            Error::TooLarge(CapacityError::new(Buffer::Response, content.len(), max))
-        })?;
+        let content = read(path.as_ref(), memory.len()).await?;
+        let room = memory.get_mut(..content.len()).unwrap_or_default();
         room.copy_from_slice(&content);
         Ok(content.len())
     }
@@ -137,6 +164,33 @@ impl SourceIo for Http {
     fn nonce(&mut self) -> Option<[u8; 16]> {
         let halves = [crate::random(), crate::random()].map(u64::to_le_bytes);
         halves.concat().try_into().ok()
+    }
+}
+
+/// Reads the file at `path`, of up to `max` bytes.
+pub(crate) async fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let path = path.to_owned();
+    let read = move || {
+        let content = || {
+            // Opening a FIFO would wait for a writer.
+            if !std::fs::metadata(&path)?.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+            }
+            let file = std::fs::File::open(&path)?;
+            // As much as it has, so that no copy is left behind by growing.
+            let size = usize::try_from(file.metadata()?.len()).unwrap_or(max).min(max);
+            let mut content = Zeroizing::new(Vec::with_capacity(size + 1));
+            file.take(max as u64 + 1).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        content()
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    let content = read.unwrap_or_else(|error| Err(error.into())).map_err(Error::File)?;
+    match content.len() > max {
+        true => Err(Error::TooLarge(CapacityError::new(Buffer::Response, content.len(), max))),
+        false => Ok(content),
     }
 }
 
@@ -160,14 +214,21 @@ async fn exchange(
         }
         Ok(())
     };
-    // Dropping this future drops both: no task outlives the request.
+    beside(talk, connection).await
+}
+
+/// Talks while the connection is driven. Dropping this drops both: no task outlives the request.
+async fn beside<T>(
+    talk: impl Future<Output = Result<T, Error>>,
+    connection: impl Future,
+) -> Result<T, Error> {
     let drive = async {
         let _ = connection.await;
-        core::future::pending::<()>().await;
+        core::future::pending::<core::convert::Infallible>().await
     };
     tokio::select! {
         result = talk => result,
-        () = drive => Ok(()),
+        never = drive => match never {},
     }
 }
 
@@ -184,6 +245,12 @@ pub enum Error {
     /// The connection broke, or the response is not HTTP/1.1.
     #[error("{0}")]
     Io(#[source] hyper::Error),
+    /// The proxy refused to reach the server, with this status.
+    #[error(
+        "the proxy answered HTTP {0} to CONNECT: check HTTPS_PROXY and its login, or except the host \
+        with NO_PROXY"
+    )]
+    Proxy(u16),
     /// The request can't be sent: its URL or its headers are invalid.
     #[error("{0}")]
     Request(&'static str),
@@ -198,13 +265,21 @@ pub enum Error {
     Unsupported,
 }
 
+impl From<Error> for FetchError {
+    fn from(error: Error) -> Self {
+        Self::new(SourceError::Io(error.failure()), error)
+    }
+}
+
 impl IoError for Error {
     fn failure(&self) -> IoFailure {
         match self {
             Self::Connect(_) => IoFailure::Connect,
             Self::Tls(_) => IoFailure::Tls,
             Self::Io(_) => IoFailure::Io,
-            Self::Request(_) => IoFailure::Request,
+            // The proxy could not reach it either.
+            Self::Proxy(500..) => IoFailure::Connect,
+            Self::Proxy(_) | Self::Request(_) => IoFailure::Request,
             Self::TooLarge(error) => IoFailure::TooLarge(*error),
             Self::File(error) if error.kind() == io::ErrorKind::NotFound => IoFailure::NotFound,
             Self::File(_) => IoFailure::File,

@@ -28,13 +28,38 @@ use redis_entraid_core::token::Token;
 use zeroize::Zeroizing;
 
 #[cfg(feature = "http")]
+mod assertion;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod certificate;
+#[cfg(feature = "http")]
+mod drive;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod key;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod service_fabric;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod token_proxy;
+
+#[cfg(feature = "http")]
 use crate::http::Http;
 
+#[cfg(feature = "http")]
+pub use assertion::ClientAssertion;
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use certificate::{ClientCertificate, Signer};
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use key::CertificateError;
 pub use redis_entraid_client::FetchError;
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use redis_entraid_client::ProxyRoots;
 pub use redis_entraid_core::source::{
-    Authority, Chain, Cloud, ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal, Start,
-    WorkloadIdentity,
+    Algorithm, Authority, AzureArc, Chain, Cloud, CloudShell, MachineLearning, ManagedIdentity,
+    RESOURCE, SCOPE, Selector, ServicePrincipal, Start, WorkloadIdentity,
 };
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use service_fabric::ServiceFabric;
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use token_proxy::TokenProxy;
 
 /// Yields a token when asked, as often as it is asked.
 pub trait TokenSource: Send + 'static {
@@ -181,19 +206,6 @@ impl fmt::Debug for AccessToken {
 #[cfg(feature = "http")]
 impl<S: redis_entraid_core::source::Source + Send + 'static> TokenSource for S {
     async fn fetch(&mut self, request: Request<'_>) -> Result<AccessToken, FetchError> {
-        use redis_entraid_core::source::{self, HttpSourceError, SourceFailure};
-        // The secret three times as long, by its encoding; the largest token, with its envelope.
-        // Wiped even if we are dropped in the middle.
-        let mut ask = Zeroizing::new(vec![0; 16 << 10]);
-        let mut answer = Zeroizing::new(vec![0; 32 << 10]);
-        let Request { start, http } = request;
-        match source::fetch(self, http, &start, &mut ask, &mut answer).await {
-            Ok(token) => Ok(AccessToken::copy(&token)),
-            Err(HttpSourceError::Io { reason, error }) => Err(FetchError::new(reason, error)),
-            Err(HttpSourceError::Refused { reason, text }) if !text.is_empty() => {
-                Err(FetchError::new(reason, text.to_string()))
-            }
-            Err(error) => Err(error.reason().into()),
-        }
+        drive::drive(self, request.http, &request.start).await
     }
 }

@@ -1,6 +1,8 @@
 //! TLS by rustls: whom to trust.
 
 mod chain;
+#[cfg(feature = "http")]
+mod pinned;
 
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +18,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::ConfigError;
+#[cfg(feature = "http")]
+pub(crate) use pinned::pinned;
 
 /// Whether a handshake failed because of what was said, and not because the network failed.
 pub(crate) fn is_about_tls(error: &Error) -> bool {

@@ -65,6 +65,15 @@ impl<T: AsRef<str>> Authority<T> {
         Self { base: Base::Url(url), tenant: None }
     }
 
+    /// The same, borrowed.
+    pub fn as_deref(&self) -> Authority<&str> {
+        let base = match &self.base {
+            Base::Cloud(cloud) => Base::Cloud(*cloud),
+            Base::Url(url) => Base::Url(url.as_ref()),
+        };
+        Authority { base, tenant: self.tenant.as_ref().map(AsRef::as_ref) }
+    }
+
     /// Looks for what Entra would refuse.
     ///
     /// # Errors
