@@ -1,6 +1,6 @@
 //! How clients are pointed at the emulator: by the variables that Azure's hosts set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::Emulator;
 use crate::http::BINDING_PATH;
@@ -137,6 +137,11 @@ impl Emulator {
     /// The file with the application's certificate and its key, in PEM.
     pub fn certificate_file(&self) -> PathBuf {
         self.folder.0.join("certificate.pem")
+    }
+
+    /// Where Azure Arc's keys are written.
+    pub fn arc_folder(&self) -> &Path {
+        self.shared.keys.folder()
     }
 
     /// `https://localhost:...`, the endpoint of Service Fabric.

@@ -35,6 +35,10 @@ impl Keys {
         Self { folder, state: Mutex::default() }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Writes a new key of so many bytes, and answers with its file.
     pub(crate) fn issue(&self, size: usize) -> Result<PathBuf> {
         let mut state = self.state.lock().expect("nobody panics with it");
