@@ -291,3 +291,6 @@ impl IoError for Error {
         Self::Unsupported
     }
 }
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests;

@@ -26,6 +26,11 @@ impl Proxies {
         Self(Matcher::from_env())
     }
 
+    #[cfg(test)]
+    pub(super) fn by(matcher: Matcher) -> Self {
+        Self(matcher)
+    }
+
     /// The proxy that `uri` is reached through.
     pub(super) fn of(&self, uri: &Uri) -> Option<Proxy> {
         self.0.intercept(uri).map(Proxy)
