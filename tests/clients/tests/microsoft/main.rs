@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod ours;
 mod requests;
 
 use std::collections::BTreeMap;
