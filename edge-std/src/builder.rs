@@ -68,6 +68,8 @@ struct Settings {
     hook: Option<EventHook>,
     #[cfg(all(feature = "http", feature = "tls"))]
     roots: Roots,
+    #[cfg(feature = "http")]
+    http: Option<crate::http::Http>,
 }
 
 /// The identity of a client: one that is shared, or how its own is started.
@@ -123,6 +125,11 @@ impl<C> Builder<C> {
             let identity = Identity::new(source).policy(settings.policy).hook(settings.hook);
             #[cfg(all(feature = "http", feature = "tls"))]
             let identity = identity.roots(settings.roots);
+            #[cfg(feature = "http")]
+            let identity = match settings.http {
+                Some(http) => identity.http(http),
+                None => identity,
+            };
             identity.start()
         })));
         self
@@ -132,6 +139,14 @@ impl<C> Builder<C> {
     #[must_use]
     pub fn identity(mut self, identity: &Identity) -> Self {
         self.identity = Some(IdentityOf::Shared(identity.clone()));
+        self
+    }
+
+    /// How tokens are requested, if not by a client that trusts the [roots](Builder::roots).
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn http(mut self, http: crate::http::Http) -> Self {
+        self.shared.settings.http = Some(http);
         self
     }
 

@@ -1,11 +1,13 @@
 //! HTTP by hyper, for token endpoints: one request a connection, no redirects.
 
+mod client;
 #[cfg(feature = "proxy")]
 mod proxy;
 
 use core::future::Future;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -21,6 +23,8 @@ use redis_entraid_core::transport::Endpoint;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
+pub use client::HttpClient;
+
 use crate::net::tcp;
 use crate::source::FetchError;
 
@@ -35,7 +39,9 @@ pub struct Http {
     /// The name that certificates are verified for, if it isn't the URL's.
     server_name: Option<String>,
     #[cfg(feature = "proxy")]
-    proxy: std::sync::Arc<proxy::Proxies>,
+    proxy: Option<Arc<proxy::Proxies>>,
+    /// Sends what goes to Entra in our place.
+    client: Option<Arc<dyn client::DynHttpClient>>,
 }
 
 impl Http {
@@ -46,7 +52,8 @@ impl Http {
             tls: crate::tls::Tls::new(roots),
             server_name: None,
             #[cfg(feature = "proxy")]
-            proxy: std::sync::Arc::new(proxy::Proxies::from_env()),
+            proxy: Some(Arc::new(proxy::Proxies::from_env())),
+            client: None,
         }
     }
 
@@ -62,14 +69,35 @@ impl Http {
         Self {
             server_name: None,
             #[cfg(feature = "proxy")]
-            proxy: std::sync::Arc::new(proxy::Proxies::from_env()),
+            proxy: Some(Arc::new(proxy::Proxies::from_env())),
+            client: None,
         }
     }
 
-    /// Asks for the server `name`, and verifies that it is that one, wherever it is.
+    /// Requests for Entra are sent by `client`: reqwest, say. Those for a managed identity and for the token
+    /// proxy of AKS identity bindings are not.
+    #[must_use]
+    pub fn with_client(self, client: impl HttpClient) -> Self {
+        Self { client: Some(Arc::new(client)), ..self }
+    }
+
+    /// For a server of the cluster: the certificate is for `name`, if not for the URL's, and nothing is in
+    /// between.
     #[cfg(feature = "tls")]
-    pub(crate) fn with_server_name(self, name: Option<String>) -> Self {
-        Self { server_name: name, ..self }
+    pub(crate) fn in_cluster(self, name: Option<String>) -> Self {
+        Self {
+            server_name: name,
+            #[cfg(feature = "proxy")]
+            proxy: None,
+            client: None,
+            ..self
+        }
+    }
+
+    /// The proxy that `uri` is reached through.
+    #[cfg(feature = "proxy")]
+    fn proxy(&self, uri: &Uri) -> Option<proxy::Proxy> {
+        self.proxy.as_ref()?.of(uri)
     }
 
     async fn https(
@@ -95,10 +123,13 @@ impl Http {
     }
 }
 
-#[cfg(not(feature = "tls"))]
 impl Default for Http {
     fn default() -> Self {
-        Self::new()
+        #[cfg(feature = "tls")]
+        let default = Self::new(crate::tls::Roots::default());
+        #[cfg(not(feature = "tls"))]
+        let default = Self::new();
+        default
     }
 }
 
@@ -111,15 +142,7 @@ impl SourceIo for Http {
         response: &mut ResponseWriter<'_>,
     ) -> Result<(), Error> {
         let uri: Uri = request.url.parse().map_err(|_| Error::Request("the URL is invalid"))?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let secure = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-        let mut builder = hyper::Request::builder()
-            .method(request.method.name())
-            .uri(target)
-            .header(HOST, authority);
+        let mut builder = hyper::Request::builder().method(request.method.name());
         for (name, value) in request.headers.iter() {
             let mut value = HeaderValue::from_str(value)
                 .map_err(|_| Error::Request("a header of the request is invalid"))?;
@@ -131,16 +154,26 @@ impl SourceIo for Http {
             builder = builder.header(CONTENT_LENGTH, request.body.len());
         }
         // The client's secret is in it.
-        let body = Full::new(Bytes::from_owner(Zeroizing::new(request.body.to_vec())));
-        let built =
-            builder.body(body).map_err(|_| Error::Request("a header of the request is invalid"))?;
+        let body = Bytes::from_owner(Zeroizing::new(request.body.to_vec()));
+        let invalid = |_| Error::Request("a header of the request is invalid");
+        if let (Route::Internet, Some(client)) = (request.route, &self.client) {
+            let request = builder.uri(uri).body(body).map_err(invalid)?;
+            return client::answered(&**client, request, response).await;
+        }
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let built = builder.uri(target).header(HOST, authority).body(Full::new(body));
+        let built = built.map_err(invalid)?;
         let mut endpoint = Endpoint::new(&host, port).with_deadline(request.deadline);
         if let Some(name) = &self.server_name {
             endpoint.server_name = name;
         }
         match (secure, request.route) {
             #[cfg(all(feature = "proxy", feature = "tls"))]
-            (true, Route::Internet) if let Some(by) = self.proxy.of(&uri) => {
+            (true, Route::Internet) if let Some(by) = self.proxy(&uri) => {
                 let stream = by.reach(&endpoint, &self.tls).await?;
                 let stream = self.tls.connect(endpoint.server_name, stream).await;
                 exchange(stream.map_err(Error::Tls)?, built, response).await
@@ -260,6 +293,9 @@ pub enum Error {
     /// The file can't be read.
     #[error("{0}")]
     File(#[source] io::Error),
+    /// The client that was brought sent nothing, or nothing came. Contains its error.
+    #[error("{0}")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// This host can't sign. To sign, implement [`SourceIo`] around this.
     #[error("this host can't sign for a token source")]
     Unsupported,
@@ -278,7 +314,7 @@ impl IoError for Error {
             Self::Tls(_) => IoFailure::Tls,
             Self::Io(_) => IoFailure::Io,
             // The proxy could not reach it either.
-            Self::Proxy(500..) => IoFailure::Connect,
+            Self::Proxy(500..) | Self::Client(_) => IoFailure::Connect,
             Self::Proxy(_) | Self::Request(_) => IoFailure::Request,
             Self::TooLarge(error) => IoFailure::TooLarge(*error),
             Self::File(error) if error.kind() == io::ErrorKind::NotFound => IoFailure::NotFound,

@@ -86,10 +86,8 @@ impl Identity {
             source,
             policy: RefreshPolicy::default(),
             hook: None,
-            #[cfg(all(feature = "http", feature = "tls"))]
-            http: crate::http::Http::new(crate::tls::Roots::default()),
-            #[cfg(all(feature = "http", not(feature = "tls")))]
-            http: crate::http::Http::new(),
+            #[cfg(feature = "http")]
+            http: crate::http::Http::default(),
         }
     }
 
@@ -187,6 +185,14 @@ impl<S: TokenSource> IdentityBuilder<S> {
     #[must_use]
     pub fn roots(mut self, roots: crate::tls::Roots) -> Self {
         self.http = crate::http::Http::new(roots);
+        self
+    }
+
+    /// How tokens are requested, if not by a client that trusts the platform's roots.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn http(mut self, http: crate::http::Http) -> Self {
+        self.http = http;
         self
     }
 

@@ -49,7 +49,7 @@ async fn proxy(status: u16) -> (String, Arc<Mutex<Vec<String>>>) {
 
 fn http(emulator: &Emulator, proxies: Matcher) -> Http {
     let http = Http::new(Roots::pem(emulator.root_pem().as_bytes()).unwrap());
-    Http { proxy: Arc::new(Proxies::by(proxies)), ..http }
+    Http { proxy: Some(Arc::new(Proxies::by(proxies))), ..http }
 }
 
 fn emulator() -> Emulator {
@@ -67,7 +67,7 @@ fn principal(emulator: &Emulator) -> ServicePrincipal<String> {
 /// Whether there is a token, or why not.
 async fn fetched(mut source: impl Source, mut http: Http) -> Result<(), String> {
     let (mut request, mut response) = (vec![0; 4096], vec![0; 16384]);
-    let deadline: Instant = TokioClock.now() + core::time::Duration::from_secs(20);
+    let deadline: Instant = TokioClock.now().plus(TIME);
     let start = Start::new(deadline);
     let token = source::fetch(&mut source, &mut http, &start, &mut request, &mut response).await;
     token.map(drop).map_err(|error| error.to_string())
@@ -91,7 +91,8 @@ async fn entra_is_reached_through_the_proxy_and_verified_behind_it() {
     assert!(login.contains("proxy-authorization: Basic dXNlcjpwYXNzQA==\r\n"), "{login}");
     // One whose certificate nobody vouches for is behind the proxy.
     let proxies = Matcher::builder().https(format!("http://{address}")).build();
-    let strict = Http { proxy: Arc::new(Proxies::by(proxies)), ..Http::new(Roots::default()) };
+    let strict =
+        Http { proxy: Some(Arc::new(Proxies::by(proxies))), ..Http::new(Roots::default()) };
     let error = fetched(principal(&emulator), strict).await.unwrap_err();
     assert!(error.contains("TLS to the token endpoint failed"), "{error}");
 }
@@ -130,4 +131,64 @@ async fn what_a_proxy_refuses_is_said_to_be_the_proxys() {
         assert!(error.contains(&said), "{error}");
     }
     assert!(emulator.requests().is_empty());
+}
+
+/// Counts the requests, and hands them on.
+#[derive(Clone)]
+struct Counting(Http, Arc<Mutex<Vec<String>>>);
+
+impl HttpClient for Counting {
+    async fn send(
+        &self,
+        request: hyper::Request<Bytes>,
+    ) -> Result<hyper::Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        self.1.lock().unwrap().push(request.uri().to_string());
+        let (head, body) = request.into_parts();
+        assert!(head.headers.get(HOST).is_none());
+        let host = head.uri.authority().unwrap().to_string();
+        let target = head.uri.path_and_query().unwrap().to_string();
+        let mut inner = hyper::Request::builder().method(head.method).uri(target);
+        for (name, value) in &head.headers {
+            inner = inner.header(name, value);
+        }
+        let inner = inner.header(HOST, host).body(Full::new(body))?;
+        let port = head.uri.port_u16().unwrap();
+        let (mut memory, deadline) = (vec![0; 65536], TokioClock.now().plus(TIME));
+        let mut writer = ResponseWriter::new(&mut memory);
+        let endpoint = Endpoint::new("localhost", port).with_deadline(deadline);
+        self.0.https(&endpoint, inner, &mut writer).await?;
+        let answer = writer.finish();
+        let body = Bytes::copy_from_slice(answer.body);
+        Ok(hyper::Response::builder()
+            .status(answer.status)
+            .header("retry-after", "7")
+            .body(body)?)
+    }
+}
+
+const TIME: core::time::Duration = core::time::Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_client_that_is_brought_sends_what_goes_to_entra_and_nothing_else() {
+    let emulator = emulator();
+    let inner = http(&emulator, Matcher::builder().build());
+    let counting = Counting(inner.clone(), Arc::default());
+    let ours = || inner.clone().with_client(counting.clone());
+    fetched(principal(&emulator), ours()).await.unwrap();
+    let managed = ManagedIdentity::imds_at(emulator.plain(), Selector::System);
+    fetched(managed, ours()).await.unwrap();
+    let asked = counting.1.lock().unwrap().clone();
+    let url = format!("{}/{}/oauth2/v2.0/token", emulator.authority(), emulator.entra().tenant);
+    assert_eq!(asked, [url]);
+    // What it answers is judged as ever.
+    emulator.reset();
+    emulator.arm("token#1 status 503").unwrap();
+    let error = fetched(principal(&emulator), ours()).await.unwrap_err();
+    assert!(error.contains("503"), "{error}");
+    // It has no connection.
+    let nowhere = Counting(http(&emulator, Matcher::builder().build()), Arc::default());
+    let authority = source::Authority::at_host("https://localhost:1".to_owned(), "t".to_owned());
+    let source = ServicePrincipal::with_secret(authority, "c".to_owned(), "hush".to_owned());
+    let error = fetched(source, inner.clone().with_client(nowhere)).await.unwrap_err();
+    assert!(error.contains("can't connect to Entra") && !error.contains("hush"), "{error}");
 }

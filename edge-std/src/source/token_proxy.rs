@@ -54,14 +54,14 @@ impl<T: Text> TokenProxy<T> {
         let pem = match &self.roots {
             ProxyRoots::Pem(pem) => pem.as_bytes().to_vec(),
             ProxyRoots::File(path) => crate::http::read(path.as_ref(), MAX).await?.to_vec(),
-            _ => return Ok(usual.clone().with_server_name(self.server_name.clone())),
+            _ => return Ok(usual.clone().in_cluster(self.server_name.clone())),
         };
         match &self.known {
             // It is being replaced, or is still the same.
             Some((known, http)) if pem.trim_ascii().is_empty() || *known == pem => Ok(http.clone()),
             _ => {
                 let roots = Roots::pem(&pem).map_err(FetchError::configuration)?;
-                let http = Http::new(roots).with_server_name(self.server_name.clone());
+                let http = Http::new(roots).in_cluster(self.server_name.clone());
                 self.known = Some((pem, http.clone()));
                 Ok(http)
             }
