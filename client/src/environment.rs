@@ -14,7 +14,7 @@ use super::error::ConfigError;
 use asked::Asked;
 pub use chosen::Chosen;
 #[cfg(feature = "native-sources")]
-pub use native::{CertificateFile, NativeEnvironment, NativeSource, ProxyRoots};
+pub use native::{CertificateFile, DeveloperTool, NativeEnvironment, NativeSource, ProxyRoots};
 use redis_entraid_core::source::{
     Authority, Input, ManagedIdentity, Selector, ServicePrincipal, Source, SourceError, Step,
 };
@@ -50,7 +50,9 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// A variable that asks for an identity that is not supported is an error that names it, and never another
 /// identity: so are `AZURE_USERNAME` with `AZURE_PASSWORD`, and `IDENTITY_ENDPOINT` alone.
 /// `AZURE_TOKEN_CREDENTIALS` may be `prod`, or name the credential that these variables lead to:
-/// `EnvironmentCredential`, `WorkloadIdentityCredential` or `ManagedIdentityCredential`.
+/// `EnvironmentCredential`, `WorkloadIdentityCredential` or `ManagedIdentityCredential`. On tokio with the
+/// feature `developer`, `AzureCliCredential`, `AzurePowerShellCredential` and `AzureDeveloperCliCredential` are
+/// the person who is signed in to that tool, whatever else is set, and `dev` is the first of these three.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Environment {

@@ -4,11 +4,16 @@ use core::cell::Cell;
 use std::env::VarError;
 
 use redis_entraid_client::{CertificateFile, NativeEnvironment, NativeSource};
+#[cfg(feature = "developer")]
+use redis_entraid_client::{Chosen, DeveloperTool};
 
 use crate::builder::Builder;
 use crate::client::Client;
 use crate::error::ConfigError;
+use crate::source::BoxedSource;
 use crate::source::{ClientCertificate, ServiceFabric, TokenProxy};
+#[cfg(feature = "developer")]
+use crate::source::{CommandLineTool, Probed, TokenChain};
 
 impl Client {
     /// Takes server and identity from the environment: from the variables of
@@ -19,18 +24,7 @@ impl Client {
     /// # Errors
     /// [`ConfigError`] if something is missing or invalid.
     pub fn from_env() -> Result<Builder, ConfigError> {
-        let odd = Cell::new(None);
-        let get = |name| match std::env::var(name) {
-            Ok(value) => Some(value),
-            Err(VarError::NotPresent) => None,
-            // To take it for unset could choose another identity.
-            Err(VarError::NotUnicode(_)) => {
-                odd.set(Some(name));
-                None
-            }
-        };
-        let builder = Self::from_variables(get);
-        odd.get().map_or(builder, |name| Err(ConfigError::Invalid(name)))
+        variables(|get| Self::from_variables(get))
     }
 
     /// The same from anything that knows the variables' values.
@@ -43,28 +37,89 @@ impl Client {
         let NativeEnvironment { host, port, source, chosen, .. } = NativeEnvironment::read(get)?;
         #[cfg(feature = "log")]
         log::info!("identity: {chosen}");
-        let builder = Self::builder(host).port(port).with_chosen(chosen);
-        Ok(with_source(builder, source))
+        Ok(Self::builder(host).port(port).source(boxed(source)?).with_chosen(chosen))
     }
 }
 
-/// Takes the tokens of `builder` from what the environment chose.
-fn with_source(builder: Builder, source: NativeSource) -> Builder {
-    match source {
-        NativeSource::Common(source) => builder.source(source),
-        NativeSource::Workload(source) => builder.source(source),
-        NativeSource::AzureArc(source) => builder.source(source),
-        NativeSource::MachineLearning(source) => builder.source(source),
-        NativeSource::CloudShell(source) => builder.source(source),
+/// Calls `read` with the process's variables.
+fn variables<T>(
+    read: impl FnOnce(&dyn Fn(&'static str) -> Option<String>) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
+    let odd = Cell::new(None);
+    let get = |name| match std::env::var(name) {
+        Ok(value) => Some(value),
+        Err(VarError::NotPresent) => None,
+        // To take it for unset could choose another identity.
+        Err(VarError::NotUnicode(_)) => {
+            odd.set(Some(name));
+            None
+        }
+    };
+    let read = read(&get);
+    odd.get().map_or(read, |name| Err(ConfigError::Invalid(name)))
+}
+
+/// The source that the environment chose.
+fn boxed(source: NativeSource) -> Result<BoxedSource, ConfigError> {
+    Ok(match source {
+        NativeSource::Common(source) => BoxedSource::new(source),
+        NativeSource::Workload(source) => BoxedSource::new(source),
+        NativeSource::AzureArc(source) => BoxedSource::new(source),
+        NativeSource::MachineLearning(source) => BoxedSource::new(source),
+        NativeSource::CloudShell(source) => BoxedSource::new(source),
         NativeSource::Certificate(CertificateFile { authority, client_id, path, password }) => {
             let password = password.as_ref().map(|password| &***password);
-            builder.source(ClientCertificate::file(authority, client_id, path, password))
+            BoxedSource::new(ClientCertificate::file(authority, client_id, path, password))
         }
         NativeSource::TokenProxy { source, server_name, roots } => {
-            builder.source(TokenProxy::new(source, server_name, roots))
+            BoxedSource::new(TokenProxy::new(source, server_name, roots))
         }
         NativeSource::ServiceFabric { source, thumbprint } => {
-            builder.source(ServiceFabric::over(source, thumbprint))
+            BoxedSource::new(ServiceFabric::over(source, thumbprint))
         }
+        #[cfg(feature = "developer")]
+        NativeSource::Developer(tool) => match tool {
+            DeveloperTool::Any => BoxedSource::new(TokenChain::developer_tools()),
+            DeveloperTool::AzureCli => BoxedSource::new(CommandLineTool::azure_cli()),
+            DeveloperTool::AzurePowerShell => BoxedSource::new(CommandLineTool::azure_powershell()),
+            DeveloperTool::AzureDeveloperCli => {
+                BoxedSource::new(CommandLineTool::azure_developer_cli())
+            }
+        },
+        #[cfg(not(feature = "developer"))]
+        NativeSource::Developer(_) => {
+            return Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
+        }
+    })
+}
+
+#[cfg(feature = "developer")]
+impl TokenChain {
+    /// The identity that the environment asks for, and after it the [tools](Self::developer_tools) that a
+    /// developer is signed in with: the order of `DefaultAzureCredential`. The same program runs on a
+    /// laptop and in Azure then.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a variable of the identity is missing, invalid or not supported.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        variables(|get| Self::from_variables(get))
+    }
+
+    /// The same from anything that knows the variables' values.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a variable of the identity is missing, invalid or not supported.
+    pub fn from_variables(
+        get: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let (source, chosen) = NativeSource::read(&get)?;
+        let (name, chain) = (chosen.credential(), Self::new());
+        let probed = matches!(chosen, Chosen::Imds { .. })
+            && get("AZURE_POD_IDENTITY_AUTHORITY_HOST").is_none();
+        let chain = match boxed(source)? {
+            source if probed => chain.then(name, Probed(source)),
+            source => chain.then(name, source),
+        };
+        Ok(chain.and(Self::developer_tools()))
     }
 }

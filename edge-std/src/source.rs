@@ -29,6 +29,8 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "http")]
 mod assertion;
+#[cfg(feature = "http")]
+mod boxed;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod certificate;
 #[cfg(feature = "http")]
@@ -37,14 +39,20 @@ mod drive;
 mod key;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod service_fabric;
+#[cfg(feature = "http")]
+mod token_chain;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod token_proxy;
+#[cfg(feature = "developer")]
+mod tool;
 
 #[cfg(feature = "http")]
 use crate::http::Http;
 
 #[cfg(feature = "http")]
 pub use assertion::ClientAssertion;
+#[cfg(all(feature = "http", feature = "tls"))]
+pub(crate) use boxed::BoxedSource;
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use certificate::{ClientCertificate, Signer};
 #[cfg(all(feature = "http", feature = "tls"))]
@@ -58,8 +66,14 @@ pub use redis_entraid_core::source::{
 };
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use service_fabric::ServiceFabric;
+#[cfg(feature = "developer")]
+pub(crate) use token_chain::Probed;
+#[cfg(feature = "http")]
+pub use token_chain::TokenChain;
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use token_proxy::TokenProxy;
+#[cfg(feature = "developer")]
+pub use tool::CommandLineTool;
 
 /// Yields a token when asked, as often as it is asked.
 pub trait TokenSource: Send + 'static {

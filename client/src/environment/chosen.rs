@@ -52,6 +52,8 @@ pub enum Chosen {
     },
     /// The person in Cloud Shell, since `MSI_ENDPOINT` is set.
     CloudShell,
+    /// The person who is signed in to a developer's tool, since `AZURE_TOKEN_CREDENTIALS` names it.
+    Developer,
     /// The managed identity of the machine, since nothing else is set.
     Imds {
         /// The application id of a user-assigned one.
@@ -60,26 +62,27 @@ pub enum Chosen {
 }
 
 impl Chosen {
-    /// Looks whether `AZURE_TOKEN_CREDENTIALS` agrees.
-    pub(super) fn check(&self, get: Get<'_>) -> Result<(), ConfigError> {
-        match get("AZURE_TOKEN_CREDENTIALS") {
-            Some(asked) if !self.credentials().iter().any(|of| asked.eq_ignore_ascii_case(of)) => {
-                Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"))
+    /// Microsoft's name for it.
+    pub const fn credential(&self) -> &'static str {
+        match self {
+            Self::ServicePrincipal { .. } | Self::ClientCertificate { .. } => {
+                "EnvironmentCredential"
             }
-            _ => Ok(()),
+            Self::WorkloadIdentity { .. } => "WorkloadIdentityCredential",
+            Self::Developer => "developer tool",
+            _ => "ManagedIdentityCredential",
         }
     }
 
-    /// The values of `AZURE_TOKEN_CREDENTIALS` by which Microsoft's libraries choose it, too.
-    const fn credentials(&self) -> &'static [&'static str] {
-        match self {
-            Self::ServicePrincipal { .. } | Self::ClientCertificate { .. } => {
-                &["prod", "EnvironmentCredential"]
-            }
-            Self::WorkloadIdentity { .. } => {
-                &["prod", "WorkloadIdentityCredential", "ManagedIdentityCredential"]
-            }
-            _ => &["prod", "ManagedIdentityCredential"],
+    /// Looks whether `AZURE_TOKEN_CREDENTIALS` agrees.
+    pub(super) fn check(&self, get: Get<'_>) -> Result<(), ConfigError> {
+        let Some(asked) = get("AZURE_TOKEN_CREDENTIALS") else { return Ok(()) };
+        let is = |name: &str| asked.eq_ignore_ascii_case(name);
+        // Microsoft's managed identity takes a federated token, too.
+        let federated = matches!(self, Self::WorkloadIdentity { .. });
+        match is("prod") || is(self.credential()) || federated && is("ManagedIdentityCredential") {
+            true => Ok(()),
+            false => Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS")),
         }
     }
 }
@@ -125,6 +128,9 @@ impl fmt::Display for Chosen {
             Self::CloudShell => {
                 f.write_str("the person who is signed in to Cloud Shell (MSI_ENDPOINT is set)")
             }
+            Self::Developer => f.write_str(
+                "the person who is signed in to a developer's tool (AZURE_TOKEN_CREDENTIALS names it)",
+            ),
             Self::Imds { client_id } => write!(
                 f,
                 "managed identity of this machine, {} (no variable of another identity is set)",

@@ -35,8 +35,7 @@ impl NativeEnvironment {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         let get: Get<'_> = &get;
         let (host, port) = endpoint::read(get)?;
-        let (source, chosen) = source(get)?;
-        chosen.check(get)?;
+        let (source, chosen) = NativeSource::read(get)?;
         Ok(Self { host, port, source, chosen })
     }
 }
@@ -72,6 +71,56 @@ pub enum NativeSource {
     MachineLearning(MachineLearning<EnvironmentText>),
     /// Cloud Shell.
     CloudShell(CloudShell<EnvironmentText>),
+    /// A person who is signed in to a tool on a developer's machine.
+    Developer(DeveloperTool),
+}
+
+/// The tools that a developer is signed in with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeveloperTool {
+    /// The first of them that somebody is signed in to.
+    Any,
+    /// Azure CLI, `az`.
+    AzureCli,
+    /// Azure PowerShell, `pwsh`.
+    AzurePowerShell,
+    /// Azure Developer CLI, `azd`.
+    AzureDeveloperCli,
+}
+
+impl DeveloperTool {
+    /// The tools, by the values of `AZURE_TOKEN_CREDENTIALS`.
+    const BY_NAME: [(&'static str, Self); 4] = [
+        ("dev", Self::Any),
+        ("AzureCliCredential", Self::AzureCli),
+        ("AzurePowerShellCredential", Self::AzurePowerShell),
+        ("AzureDeveloperCliCredential", Self::AzureDeveloperCli),
+    ];
+
+    fn asked(get: Get<'_>) -> Option<Self> {
+        let asked = get("AZURE_TOKEN_CREDENTIALS")?;
+        let known = Self::BY_NAME.iter().find(|(name, _)| asked.eq_ignore_ascii_case(name));
+        known.map(|(_, tool)| *tool)
+    }
+}
+
+impl NativeSource {
+    /// Reads the variables of the identity alone through `get`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if something is missing, invalid or not supported.
+    pub fn read(
+        get: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<(Self, Chosen), ConfigError> {
+        let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
+        let get: Get<'_> = &get;
+        if let Some(tool) = DeveloperTool::asked(get) {
+            return Ok((Self::Developer(tool), Chosen::Developer));
+        }
+        let (source, chosen) = source(get)?;
+        chosen.check(get)?;
+        Ok((source, chosen))
+    }
 }
 
 /// An application whose certificate and key are in a file.

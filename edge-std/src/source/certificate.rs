@@ -133,7 +133,11 @@ impl TokenSource for ClientCertificate {
         let mut from_file;
         let (thumbprint, signer): (_, &mut dyn DynSigner) = match key {
             Key::File { path, password } => {
-                let content = crate::http::read(path, MAX).await?;
+                let content = crate::http::read(path, MAX).await.map_err(|error| match error {
+                    // It is configured: in a chain, no other identity takes its place.
+                    Error::File(error) => FetchError::configuration(error),
+                    error => error.into(),
+                })?;
                 let password = password.as_ref().map(|password| &***password);
                 from_file = CertificateKey::read(&content, password).map_err(|error| {
                     FetchError::configuration(InFile { path: path.clone(), error })

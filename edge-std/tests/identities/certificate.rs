@@ -114,12 +114,12 @@ async fn an_assertion_is_asked_for_each_time() {
 #[tokio::test]
 async fn without_the_feature_a_pfx_file_is_told_from_none() {
     let emulator = emulator(3600);
-    let error = error(&emulator, b"\x30\x82\x0a\x00", None);
-    assert!(error.to_string().contains("the feature `pfx`"), "{error}");
+    let said = error(&emulator, b"\x30\x82\x0a\x00", None).to_string();
+    assert!(said.contains("the feature `pfx`"), "{said}");
     let encrypted =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    let error = super::certificate::error(&emulator, encrypted.as_bytes(), Some("x"));
-    assert!(error.to_string().contains("the feature `pfx`"), "{error}");
+    let said = error(&emulator, encrypted.as_bytes(), Some("x")).to_string();
+    assert!(said.contains("the feature `pfx`"), "{said}");
 }
 
 #[cfg(feature = "pfx")]

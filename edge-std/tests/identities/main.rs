@@ -2,6 +2,8 @@
 #![cfg(all(feature = "http", feature = "tls"))]
 
 mod certificate;
+#[cfg(all(feature = "developer", unix))]
+mod developer;
 mod faults;
 mod files;
 mod selected;

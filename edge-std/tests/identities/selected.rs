@@ -50,7 +50,7 @@ async fn each_host_knows_a_user_assigned_identity_by_its_own_words() {
     let other = Selector::ClientId("00000000-0000-0000-0000-000000000001".to_owned());
     let refused = user(imds(other)).await.unwrap_err();
     assert!(refused.contains("isn't assigned to this machine"), "{refused}");
-    let user = async |source| super::selected::user(&emulator, source).await;
+    let user = async |source| selected::user(&emulator, source).await;
     assert_eq!(user(job()).await, Ok(machine));
     let with_id = job().with_client_id(assigned.client_id.clone());
     assert_eq!(user(with_id).await, Ok(assigned.object_id.clone()));
