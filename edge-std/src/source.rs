@@ -29,6 +29,8 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "http")]
 mod assertion;
+#[cfg(feature = "azure-core")]
+mod azure_core;
 #[cfg(feature = "http")]
 mod boxed;
 #[cfg(all(feature = "http", feature = "tls"))]
@@ -51,6 +53,8 @@ use crate::http::Http;
 
 #[cfg(feature = "http")]
 pub use assertion::ClientAssertion;
+#[cfg(feature = "azure-core")]
+pub use azure_core::AzureCredential;
 #[cfg(all(feature = "http", feature = "tls"))]
 pub(crate) use boxed::BoxedSource;
 #[cfg(all(feature = "http", feature = "tls"))]

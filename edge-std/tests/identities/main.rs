@@ -1,6 +1,8 @@
 //! Each identity of Azure's, at the emulator: its token, its refusals, and what becomes of its files.
 #![cfg(all(feature = "http", feature = "tls"))]
 
+#[cfg(feature = "azure-core")]
+mod azure_core;
 mod certificate;
 #[cfg(all(feature = "developer", unix))]
 mod developer;
