@@ -109,11 +109,13 @@ impl Ran {
         let entra = emulator.entra();
         let fixed =
             [&entra.secret, &entra.identity_header, &entra.federated_token()].map(String::clone);
-        for secret in emulator.tokens().into_iter().chain(fixed) {
+        let tokens = emulator.tokens().into_iter().filter_map(|token| {
             // A part of a token is as bad: its signature is what nobody else can make.
-            let signature = secret.rsplit('.').next().unwrap_or_default();
+            token.rsplit_once('.').map(|(_, signature)| signature.to_owned())
+        });
+        for secret in tokens.chain(fixed) {
             for shown in [&self.out, &self.err] {
-                assert!(!shown.contains(signature), "a secret is shown: {shown}");
+                assert!(!shown.contains(&secret), "a secret is shown: {shown}");
             }
         }
         self

@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Ping,
     /// Run a command, those of the standard input, or those that are typed at a prompt
     Run(Run),
+    /// Walk the way to the server step by step, and say why the first step fails and what mends it
+    Doctor(Doctor),
     /// Print a script that completes this program's arguments in a shell
     Completions(Completions),
     /// Print the manual page
@@ -91,6 +93,14 @@ pub(crate) struct Run {
     /// The command and its arguments; without one, lines are read
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// See [`Command::Doctor`].
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// What the key begins with that is written and deleted again
+    #[arg(long, value_name = "TEXT", default_value = "redis-entraid-doctor:")]
+    pub(crate) prefix: String,
 }
 
 /// See [`Command::Completions`].

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod claims;
+mod doctor;
 mod failure;
 mod generated;
 mod output;
@@ -42,6 +43,7 @@ async fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         Command::Token(options) => token::run(target, options, output).await,
         Command::Ping => ping::run(target, output).await,
         Command::Run(options) => run::run(target, options, output).await,
+        Command::Doctor(options) => doctor::run(target, options, output).await,
         Command::Completions(options) => generated::completions(options, output),
         Command::Man => generated::man(output),
     }

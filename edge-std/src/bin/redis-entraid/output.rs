@@ -21,6 +21,10 @@ pub(crate) struct Output {
 /// What a word means, shown as a colour.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tone {
+    /// All is well.
+    Good,
+    /// Something is wrong.
+    Bad,
     /// Less important.
     Faint,
 }
@@ -66,6 +70,8 @@ impl Output {
     /// `text` in the colour of `tone`.
     pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
         let code = match tone {
+            Tone::Good => 32,
+            Tone::Bad => 31,
             Tone::Faint => 2,
         };
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
@@ -81,5 +87,32 @@ impl Output {
             return self.line(json!({ "error": { "kind": kind, "message": failure.to_string() } }));
         }
         writeln!(stderr().lock(), "redis-entraid: {failure}")
+    }
+}
+
+/// The words of `text` in lines of up to `width` columns.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_as_long_as_they_may_be_and_words_stay_whole() {
+        assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensible it is", 5), ["incomprehensible", "it is"]);
+        assert!(wrapped(" ", 5).is_empty());
     }
 }

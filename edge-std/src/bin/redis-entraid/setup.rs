@@ -38,6 +38,8 @@ pub(crate) struct Place {
 /// What came of the first request for a token.
 #[derive(Debug)]
 pub(crate) struct Fetched {
+    /// Keeps the token fresh.
+    pub(crate) identity: Identity,
     /// The token.
     pub(crate) token: AccessToken,
     /// How long its request took.
@@ -91,7 +93,7 @@ impl Setup {
         let source = Watched { source: self.source, answer: Arc::default() };
         let answer = source.answer.clone();
         let (tell, mut told) = mpsc::unbounded_channel();
-        let _identity = Identity::new(source)
+        let identity = Identity::new(source)
             .on_event(move |event| {
                 let _ = tell.send(*event);
             })
@@ -102,7 +104,7 @@ impl Setup {
             (
                 Ok(Some(Event::Refreshed { expires_in, next_in, .. })),
                 Some(Answer { took, result: Ok(token) }),
-            ) => Ok(Fetched { token, took, expires_in, next_in }),
+            ) => Ok(Fetched { identity, token, took, expires_in, next_in }),
             (_, Some(Answer { result: Err(error), .. })) => Err(error),
             // There is a token, but none that can be used.
             (Ok(Some(Event::FetchFailed { error, .. })), _) => Err(Arc::new(error.into())),
