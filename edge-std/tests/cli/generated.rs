@@ -2,7 +2,7 @@
 
 use crate::program::Program;
 
-const COMMANDS: [&str; 6] = ["completions", "doctor", "man", "ping", "run", "token"];
+const COMMANDS: [&str; 7] = ["completions", "doctor", "man", "ping", "run", "token", "watch"];
 
 #[test]
 fn each_shell_gets_a_script_that_knows_all_subcommands() {

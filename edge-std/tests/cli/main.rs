@@ -8,3 +8,4 @@ mod program;
 mod run;
 mod servers;
 mod token;
+mod watch;

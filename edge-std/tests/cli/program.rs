@@ -1,7 +1,7 @@
 //! Runs the program.
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,11 @@ impl Program {
 
     /// Runs it, to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.start(args).end()
+    }
+
+    /// Lets it run.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_redis-entraid"))
             .args(args)
             .env_clear()
@@ -72,18 +77,40 @@ impl Program {
         drop(input);
         let out = reader(child.stdout.take().expect("it has an output"));
         let err = reader(child.stderr.take().expect("it has an output for errors"));
+        Running { child, out, err }
+    }
+}
+
+/// The program, while it runs.
+pub(crate) struct Running {
+    child: Child,
+    out: thread::JoinHandle<String>,
+    err: thread::JoinHandle<String>,
+}
+
+impl Running {
+    /// Does what Ctrl-C does.
+    #[cfg(unix)]
+    pub(crate) fn interrupt(&mut self) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().expect("there is a kill");
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Ran {
         let begun = Instant::now();
         let status = loop {
-            if let Some(status) = child.try_wait().expect("it is ours") {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
                 break status;
             }
             if begun.elapsed() > PATIENCE {
-                let _ = child.kill();
+                let _ = self.child.kill();
             }
             thread::sleep(Duration::from_millis(5));
         };
         let text = |reader: thread::JoinHandle<String>| reader.join().expect("it is text");
-        Ran { code: status.code(), out: text(out), err: text(err) }
+        Ran { code: status.code(), out: text(self.out), err: text(self.err) }
     }
 }
 

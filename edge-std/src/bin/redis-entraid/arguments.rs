@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Walk the way to the server step by step, and say why the first step fails and what mends it
     Doctor(Doctor),
+    /// Stay connected, and show the life of the token: refreshes, re-AUTHs, round trips, reconnects
+    Watch(Watch),
     /// Print a script that completes this program's arguments in a shell
     Completions(Completions),
     /// Print the manual page
@@ -101,6 +103,17 @@ pub(crate) struct Doctor {
     /// What the key begins with that is written and deleted again
     #[arg(long, value_name = "TEXT", default_value = "redis-entraid-doctor:")]
     pub(crate) prefix: String,
+}
+
+/// See [`Command::Watch`].
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// End after this time; without it, at Ctrl-C
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) time: Option<Duration>,
+    /// Time between two PINGs
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) every: Duration,
 }
 
 /// See [`Command::Completions`].

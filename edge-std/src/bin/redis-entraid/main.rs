@@ -17,6 +17,7 @@ mod run;
 mod setup;
 mod time;
 mod token;
+mod watch;
 mod words;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ async fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         Command::Ping => ping::run(target, output).await,
         Command::Run(options) => run::run(target, options, output).await,
         Command::Doctor(options) => doctor::run(target, options, output).await,
+        Command::Watch(options) => watch::run(target, options, output).await,
         Command::Completions(options) => generated::completions(options, output),
         Command::Man => generated::man(output),
     }

@@ -1,4 +1,4 @@
-//! Times, as people read them.
+//! Times and numbers, as people read them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,11 @@ pub(crate) fn span(time: Duration) -> String {
 /// Milliseconds, with one digit behind the point.
 pub(crate) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+/// A number of things.
+pub(crate) fn number(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A moment, in RFC 3339.
