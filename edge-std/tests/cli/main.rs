@@ -5,6 +5,7 @@ mod doctor;
 mod generated;
 mod ping;
 mod program;
+mod prompt;
 mod run;
 mod servers;
 mod token;
