@@ -51,7 +51,7 @@ fn a_reconnect_and_why_are_shown() {
     let lines = std::thread::scope(|scope| {
         let ran = scope.spawn(|| program.run(&["watch", "--for", "4", "--every", "0.2", "--json"]));
         let begun = std::time::Instant::now();
-        while emulator.counts().logins == 0 && begun.elapsed() < Duration::from_secs(20) {
+        while emulator.counts().commands == 0 && begun.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(5));
         }
         emulator.cut();
@@ -80,7 +80,7 @@ fn ctrl_c_ends_it_with_the_summary() {
     let emulator = emulator();
     let mut running = Program::of(&emulator).start(&["watch"]);
     let begun = std::time::Instant::now();
-    while emulator.counts().logins == 0 && begun.elapsed() < Duration::from_secs(20) {
+    while emulator.counts().commands == 0 && begun.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(5));
     }
     running.interrupt();
