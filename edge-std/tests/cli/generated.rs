@@ -29,3 +29,18 @@ fn the_manual_page_describes_all_subcommands_and_exit_codes() {
     let json = program.run(&["man", "--json"]).exits(0).json();
     assert_eq!(json["page"].as_str(), Some(&*page));
 }
+
+#[test]
+fn the_readme_has_the_exit_codes_and_the_subcommands_of_the_help() {
+    let readme = include_str!("../../README.md");
+    let help = Program::with(Vec::new()).run(&["--help"]).exits(0).out;
+    let codes = help.split("Exit codes:").nth(1).unwrap().trim().lines();
+    for (expected, line) in codes.enumerate() {
+        let (code, meaning) = line.trim().split_once("  ").unwrap();
+        assert_eq!(code, expected.to_string());
+        assert!(readme.contains(&format!("| {code} | {meaning} |")), "{line}");
+    }
+    for command in COMMANDS {
+        assert!(readme.contains(&format!("`{command}")), "{command}");
+    }
+}

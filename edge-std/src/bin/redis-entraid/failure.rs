@@ -68,9 +68,8 @@ impl Failure {
     /// What the program exits with.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => Exit::Usage,
+            Self::Usage(_) | Self::Io(_) => Exit::Usage,
             Self::Client(error) => of(error),
-            Self::Io(_) => Exit::Lost,
             Self::Said(exit) => *exit,
         }
     }

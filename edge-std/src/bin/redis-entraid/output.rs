@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Result, Write, stderr, stdout};
 
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,12 @@ impl Output {
             let kind = failure.exit().name();
             return self.line(json!({ "error": { "kind": kind, "message": failure.to_string() } }));
         }
-        writeln!(stderr().lock(), "redis-entraid: {failure}")
+        let mut err = stderr().lock();
+        writeln!(err, "redis-entraid: {failure}")?;
+        match failure.exit() {
+            Exit::Server | Exit::Usage => Ok(()),
+            _ => writeln!(err, "`redis-entraid doctor` looks for the cause"),
+        }
     }
 }
 

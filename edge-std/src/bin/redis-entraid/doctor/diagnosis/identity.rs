@@ -202,13 +202,14 @@ fn entra(code: u32, known: &Known) -> Option<Diagnosis> {
             "Set AZURE_AUTHORITY_HOST to what this shows, signed in to that cloud:",
         ),
         9_001_023 => tenant_id(
-            "AZURE_TENANT_ID is `common`, `organizations` or `consumers`; a service principal has one tenant.",
+            "AZURE_TENANT_ID is `common` or `consumers`; a service principal has one tenant.",
             "Set it to the tenant's id. This shows that of the subscription:",
         ),
         700_213 | 70_021 => Diagnosis::new(
             "No federated credential of the application matches the token of this service account: issuer, \
             namespace or name differ, or it is not replicated yet.",
-            "Compare them with what this lists:",
+            "Compare them with what this lists (for a managed identity: az identity federated-credential \
+            list):",
         )
         .run(Command::new("az ad app federated-credential list").with(format!("--id {application}"))),
         500_011 | 650_057 => Diagnosis::new(
@@ -240,6 +241,10 @@ fn refused(reason: &SourceError, known: &Known) -> Diagnosis {
                 .with("--query \"[].{name:name, client:clientId}\"")
                 .with("--output table"),
         ),
+        _ if *kind == ErrorKind::Transient => Diagnosis::new(
+            format!("{} is failing or being updated.", known.endpoint),
+            "Wait a minute and try again: a client does so by itself, and keeps a token that it has.",
+        ),
         (Some(Chosen::Imds { client_id }), _) if *status == 400 => {
             let (whose, identity) = which(client_id.as_deref());
             let command = Command::new("az vm identity assign")
@@ -270,13 +275,17 @@ fn refused(reason: &SourceError, known: &Known) -> Diagnosis {
             )
             .run(command)
         }
-        _ if kind.is_retryable() => Diagnosis::new(
-            format!("{} is failing or being updated.", known.endpoint),
-            "Wait a minute and try again: a client does so by itself, and keeps a token that it has.",
+        // Not one of the service's own: a proxy's, or that of Docker Desktop.
+        (Some(Chosen::Imds { .. }), _) if matches!(status, 401 | 403 | 405 | 407) => {
+            unreachable(known)
+        }
+        (Some(Chosen::Imds { .. } | Chosen::AppService { .. }), _) => Diagnosis::new(
+            "The endpoint refuses the request, for the reason that it gives.",
+            "Correct that. If it gives none, see whether a proxy answers in its place.",
         ),
         _ => Diagnosis::new(
-            "The endpoint refuses the request, for the reason that it gives.",
-            "Look its code up at https://login.microsoftonline.com/error, and check the application:",
+            "Entra ID refuses the request, for the reason that it gives.",
+            "Look the code up at https://login.microsoftonline.com/error, and check the application:",
         )
         .run(Command::new("az ad sp show").with(format!("--id {}", application(known)))),
     }

@@ -11,7 +11,7 @@ pub(super) fn login(error: LoginError, known: &Known) -> Diagnosis {
     match error {
         LoginError::WrongAudience => super::identity::audience(),
         LoginError::WrongPass => Diagnosis::new(
-            format!("No access policy assignment of this cache is for the object id {object_id}."),
+            format!("Most likely, no access policy assignment of this cache is for the object id {object_id}."),
             "Assign a policy to it (of an application, this is the object id of its service principal, \
             not of its registration):",
         )
