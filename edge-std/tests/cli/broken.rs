@@ -59,6 +59,22 @@ impl SetUp {
         changed
     }
 
+    /// With workload identity, and this as the federated token's file.
+    fn workload(token: Option<&str>) -> Self {
+        let set_up = Self::principal().without("AZURE_CLIENT_SECRET");
+        let path = set_up.emulator.root_file().with_file_name("federated-token");
+        if let Some(token) = token {
+            std::fs::write(&path, token).expect("the folder is ours");
+        }
+        set_up.set("AZURE_FEDERATED_TOKEN_FILE", path.display())
+    }
+
+    /// How long each step may take: not long where it takes all of it.
+    fn timeout(&self) -> &'static str {
+        let waits = |fault: &&str| fault.contains("hang") || fault.contains("LOADING");
+        if self.faults.iter().any(waits) || !self.kept.is_empty() { "2" } else { "20" }
+    }
+
     fn fault(mut self, fault: &'static str) -> Self {
         self.faults.push(fault);
         self
@@ -161,6 +177,8 @@ fn cases() -> Vec<Case> {
         case!("a token endpoint behind a closed firewall", SetUp::principal().set("AZURE_AUTHORITY_HOST", "https://127.0.0.1:1"), "endpoint", 4, "can't reach https://127.0.0.1:1", "--destination-address-prefixes AzureActiveDirectory"),
         case!("a firewall that inspects TLS", other_root(SetUp::principal()), "endpoint", 4, "certificate of the token endpoint is issued by an authority that this machine doesn't trust", "ca-certificates"),
         case!("an image without ca-certificates", SetUp::principal().set("SSL_CERT_FILE", "/nowhere"), "endpoint", 4, "no roots to trust", "ca-certificates"),
+        case!("a federated token without its file", SetUp::workload(None), "token", 4, "AZURE_FEDERATED_TOKEN_FILE names can't be read", ""),
+        case!("a federated token of another service account", SetUp::workload(Some("eyJ.e30.other")), "token", 4, "No federated credential of the application matches", "az ad app federated-credential list --id {client}"),
         case!("a captive portal", SetUp::principal().fault("token#* garbage"), "token", 4, "a proxy or a captive portal", "AzureActiveDirectory"),
         case!("an answer without a token", SetUp::imds().metadata(r#"{"access_token":42}"#, NOW), "token", 4, "gives no token of Microsoft Entra ID", "az cloud show"),
         case!("a token for another service", SetUp::imds().metadata(&json!({ "access_token": unsigned("https://management.azure.com"), "expires_in": "3599" }).to_string(), &date_in(0)), "token", 4, "for another service", "--scope https://redis.azure.com/.default"),
@@ -212,7 +230,7 @@ fn check(turn: usize) {
             assert!(ran.err.is_empty() && !ran.out.contains("hush"), "{broken}: {ran:?}");
             ran.keeps_secrets_of(&set_up.emulator)
         };
-        let json = run(&["doctor", "--json", "--timeout", "1.5"]).json();
+        let json = run(&["doctor", "--json", "--timeout", set_up.timeout()]).json();
         let problem = &json["problem"];
         let said = |name: &str| problem[name].as_str().unwrap_or_default();
         assert_eq!(said("step"), step, "{broken}: {json}");
@@ -221,7 +239,7 @@ fn check(turn: usize) {
         assert_eq!(said("command").is_empty(), command.is_empty(), "{broken}: {json}");
         assert!(!said("saw").is_empty() && json["healthy"] == false, "{broken}: {json}");
         // A person reads the same.
-        let shown = run(&["doctor", "--timeout", "1.5"]).out;
+        let shown = run(&["doctor", "--timeout", set_up.timeout()]).out;
         assert!(shown.contains(&format!("FAIL  {step}")), "{broken}: {shown}");
         let words: Vec<&str> =
             shown.split([' ', '\n', '\\']).filter(|word| !word.is_empty()).collect();

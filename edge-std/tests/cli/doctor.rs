@@ -74,3 +74,24 @@ fn every_node_of_a_cluster_is_logged_in_to() {
     assert!(all.contains("OSS policy, 2 nodes") && all.contains("all 2 accept the login"), "{all}");
     assert!(all.contains("knows no maintenance notifications"), "{all}");
 }
+
+#[test]
+fn every_identity_is_walked_with() {
+    let emulator = emulator();
+    let managed = emulator.managed_environment();
+    let mut machine = managed.clone();
+    machine.retain(|(name, _)| !name.starts_with("IDENTITY_"));
+    let mut workload = emulator.environment();
+    workload.retain(|(name, _)| *name != "AZURE_CLIENT_SECRET");
+    let path = emulator.root_file().with_file_name("federated-token");
+    std::fs::write(&path, emulator.entra().federated_token()).unwrap();
+    workload.push(("AZURE_FEDERATED_TOKEN_FILE", path.display().to_string()));
+    for (environment, said) in [
+        (managed, "managed identity of this app"),
+        (machine, "managed identity of this machine"),
+        (workload, "workload identity"),
+    ] {
+        let ran = Program::with(environment).run(&["doctor"]).exits(0).keeps_secrets_of(&emulator);
+        assert!(ran.out.contains(said), "{}", ran.out);
+    }
+}

@@ -24,7 +24,8 @@ Exit codes:
 ///
 /// Server and identity come from the environment: REDIS_HOSTNAME and REDIS_PORT, or REDIS_ENDPOINT;
 /// AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, or those of workload identity or of a managed
-/// identity. Secrets are taken from there only, and never shown.
+/// identity. Secrets are taken from there only, and
+/// not shown.
 #[derive(Debug, Parser)]
 #[command(name = "redis-entraid", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Arguments {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use redis_entraid::Chosen;
-use redis_entraid::entraid_core::source::SourceError;
+use redis_entraid::entraid_core::source::{IoFailure, SourceError};
 use redis_entraid::error::{ConfigError, LoginError, ServerError};
 
 use super::tls::TlsProblem;
@@ -153,9 +153,12 @@ impl Problem {
     pub(crate) const fn step(&self) -> Step {
         match self {
             Self::Environment(_) => Step::Environment,
-            Self::Token { reason: SourceError::Io(_) | SourceError::TimedOut, .. } => {
-                Step::Endpoint
-            }
+            Self::Token {
+                reason:
+                    SourceError::TimedOut
+                    | SourceError::Io(IoFailure::Connect | IoFailure::Tls | IoFailure::Io),
+                ..
+            } => Step::Endpoint,
             Self::Token { .. } | Self::Audience(_) | Self::Tenant(_) => Step::Token,
             Self::Clock(_) => Step::Clock,
             Self::Name(_) => Step::Name,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use redis_entraid::entraid_core::jwt::{Audience, Claims, Guid};
-use redis_entraid::entraid_core::source::{IoError, SourceError};
+use redis_entraid::entraid_core::source::{IoError, IoFailure, SourceError};
 use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::net::TlsTcp;
 use redis_entraid::source::FetchError;
@@ -78,7 +78,12 @@ fn no_token(error: &FetchError) -> Problem {
     let io = error.source().and_then(|error| error.downcast_ref::<http::Error>());
     if let Some(io) = io {
         let failure = io.failure();
-        let (reason, said) = (SourceError::Io(failure), format!("{failure}: {io}"));
+        let said = match failure {
+            // It is clear what is meant.
+            IoFailure::NotFound | IoFailure::File => io.to_string(),
+            failure => format!("{failure}: {io}"),
+        };
+        let reason = SourceError::Io(failure);
         return Problem::Token { reason, tls: TlsProblem::of(io), said };
     }
     let (reason, said) = (error.reason(), error.to_string());

@@ -153,10 +153,10 @@ fn unreachable(known: &Known) -> Diagnosis {
 fn throttled(wait: Option<std::time::Duration>, known: &Known) -> Diagnosis {
     let wait = wait.map_or_else(|| "a minute".to_owned(), span);
     let asked = match known.chosen {
-        Some(Chosen::ServicePrincipal { .. } | Chosen::WorkloadIdentity { .. }) => {
-            "by this application, or by the whole tenant"
+        Some(Chosen::Imds { .. } | Chosen::AppService { .. }) => {
+            "by all processes of this machine together"
         }
-        _ => "by all processes of this machine together",
+        _ => "by this application, or by the whole tenant",
     };
     Diagnosis::new(
         format!("The endpoint is asked for tokens too often, {asked}."),
