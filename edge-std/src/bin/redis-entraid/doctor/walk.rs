@@ -197,23 +197,29 @@ async fn tcp(
     Ok(reached.join(", "))
 }
 
-/// Does a handshake, and reads the names in the server's certificate.
-async fn tls(target: &Target, known: &Known) -> Result<String, Problem> {
-    let connector = TlsTcp::default();
-    let endpoint = Endpoint::new(&known.host, known.port);
-    let stream = match timeout(target.timeout, connector.connect(endpoint)).await {
-        Ok(Ok(stream)) => stream,
+/// Does a handshake with the server, or with a node of it, once.
+async fn dial(
+    target: &Target,
+    endpoint: Endpoint<'_>,
+) -> Result<<TlsTcp as Connect>::Stream, (TlsProblem, String)> {
+    match timeout(target.timeout, TlsTcp::default().connect(endpoint)).await {
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             let problem = TlsProblem::of(&error).unwrap_or(TlsProblem::Closed);
-            let cause = error.source().map(ToString::to_string);
-            return Err(Problem::Tls(problem, cause.unwrap_or_default()));
+            Err((problem, error.source().map(ToString::to_string).unwrap_or_default()))
         }
         Err(_) => {
             let limit = target.timeout.as_secs_f64();
             let said = format!("no answer to the TLS handshake within {limit} s");
-            return Err(Problem::Tls(TlsProblem::Silent, said));
+            Err((TlsProblem::Silent, said))
         }
-    };
+    }
+}
+
+/// Does a handshake, and reads the names in the server's certificate.
+async fn tls(target: &Target, known: &Known) -> Result<String, Problem> {
+    let dialed = dial(target, Endpoint::new(&known.host, known.port)).await;
+    let stream = dialed.map_err(|(problem, said)| Problem::Tls(problem, said))?;
     let (_, session) = stream.get_ref();
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
@@ -269,23 +275,28 @@ async fn all_answer(
     for node in nodes {
         let (target, known, identity) = (target.clone(), known.clone(), identity.clone());
         logins.spawn(async move {
-            let connected = connect(&target, &known, &identity, Some(&node)).await;
-            let (address, port) = node;
-            (format!("{address}:{port}"), connected)
+            let answers = answers(&target, &known, &identity, &node).await;
+            (format!("{}:{}", node.0, node.1), answers)
         });
     }
-    for (address, connected) in logins.join_all().await {
-        match connected {
-            Ok(redis) => redis.close().await,
-            Err(error) => {
-                let said = match error.source() {
-                    Some(cause) => cause.to_string(),
-                    None => error.to_string(),
-                };
-                return Err(Problem::Node { address, said, count });
-            }
-        }
+    for (address, answers) in logins.join_all().await {
+        answers.map_err(|said| Problem::Node { address, said, count })?;
     }
     report(Step::Nodes, format!("all {count} accept the login"));
+    Ok(())
+}
+
+/// Logs in to a node.
+async fn answers(
+    target: &Target,
+    known: &Known,
+    identity: &Identity,
+    node: &(String, u16),
+) -> Result<(), String> {
+    // A client would dial again and again.
+    let endpoint = Endpoint::new(&known.host, known.port).redirected(&node.0, node.1);
+    drop(dial(target, endpoint).await.map_err(|(_, said)| said)?);
+    let connected = connect(target, known, identity, Some(node)).await;
+    connected.map_err(|error| error.to_string())?.close().await;
     Ok(())
 }
