@@ -5,8 +5,9 @@ mod doctor;
 mod generated;
 mod ping;
 mod program;
-mod prompt;
+
 mod run;
 mod servers;
+mod terminal;
 mod token;
 mod watch;
