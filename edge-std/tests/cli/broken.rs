@@ -71,7 +71,7 @@ impl SetUp {
 
     /// How long each step may take: not long where it takes all of it.
     fn timeout(&self) -> &'static str {
-        let waits = |fault: &&str| fault.contains("hang") || fault.contains("LOADING");
+        let waits = |fault: &&str| fault.contains("hang");
         if self.faults.iter().any(waits) || !self.kept.is_empty() { "2" } else { "20" }
     }
 

@@ -76,7 +76,7 @@ fn every_node_of_a_cluster_is_logged_in_to() {
 }
 
 #[test]
-fn every_identity_is_walked_with() {
+fn every_identity_is_checked() {
     let emulator = emulator();
     let managed = emulator.managed_environment();
     let mut machine = managed.clone();

@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Ping,
     /// Run a command, those of the standard input, or those that are typed at a prompt
     Run(Run),
-    /// Walk the way to the server step by step, and say why the first step fails and what mends it
+    /// Check all from the environment to the server; say why the first step fails and what mends it
     Doctor(Doctor),
     /// Stay connected, and show the life of the token: refreshes, re-AUTHs, round trips, reconnects
     Watch(Watch),

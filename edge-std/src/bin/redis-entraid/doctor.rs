@@ -1,11 +1,12 @@
-//! `doctor`: the way to the server step by step; and for the first step that fails, why and what to do.
+//! `doctor`: all from the environment to the server, step by step; and for the first step that fails, why and
+//! what to do.
 
 mod az;
 mod database;
 mod diagnosis;
 mod problem;
+mod steps;
 mod tls;
-mod walk;
 
 use serde_json::{Value, json};
 
@@ -18,12 +19,12 @@ use problem::{Known, Problem, Step};
 /// As wide as what is printed below the steps.
 const WIDTH: usize = 88;
 
-/// Walks the way, and prints what comes of it.
+/// Checks the steps, and prints what comes of them.
 pub(crate) async fn run(target: &Target, options: &Doctor, output: &Output) -> Result<(), Failure> {
     let mut known = Known::default();
     let mut steps = Vec::new();
     let mut printed = Ok(());
-    let walked = walk::walk(target, options, &mut known, &mut |step, saw| {
+    let checked = steps::check(target, options, &mut known, &mut |step, saw| {
         if output.json {
             steps.push(json!({ "step": step.name(), "ok": true, "saw": saw }));
         } else if printed.is_ok() {
@@ -32,7 +33,7 @@ pub(crate) async fn run(target: &Target, options: &Doctor, output: &Output) -> R
     })
     .await;
     printed?;
-    let found = walked.as_ref().err().map(|problem| (problem, diagnose(problem, &known)));
+    let found = checked.as_ref().err().map(|problem| (problem, diagnose(problem, &known)));
     if output.json {
         if let Some((problem, _)) = &found {
             let (step, saw) = (problem.step().name(), problem.to_string());

@@ -6,7 +6,7 @@ use std::time::Instant;
 use redis_entraid::{Arg, Client, Error, Value, args};
 
 use super::problem::{Problem, Step};
-use super::walk::{Report, refused};
+use super::steps::{Report, refused};
 use crate::time::millis;
 
 /// How long a key of ours lives that couldn't be deleted.

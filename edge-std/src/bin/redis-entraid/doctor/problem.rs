@@ -1,4 +1,4 @@
-//! What can be seen to fail, on the way from the environment to the nodes of a cluster.
+//! What can be seen to fail, from the environment to the nodes of a cluster.
 
 use core::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use super::tls::TlsProblem;
 use crate::failure::Exit;
 use crate::time::span;
 
-/// A part of the way, in its order.
+/// What is checked, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The variables name a server and an identity.

@@ -174,7 +174,8 @@ fn entra(code: u32, known: &Known) -> Option<Diagnosis> {
         7_000_215 => Diagnosis::new(
             "AZURE_CLIENT_SECRET is not a secret of this application: it is the secret's id instead of its \
             value, was cut or quoted on the way, or was replaced.",
-            "Set the value, or make a new secret; the others stay valid:",
+            "Set the value, or make a new secret (it may take a minute until it is known); the others stay \
+            valid:",
         )
         .run(secret(application)),
         7_000_222 => Diagnosis::new(

@@ -22,6 +22,19 @@ pub(super) fn clock() -> Diagnosis {
 }
 
 pub(super) fn name(known: &Known) -> Diagnosis {
+    other_name(known).unwrap_or_else(|| {
+        Diagnosis::new(
+            "REDIS_HOSTNAME is misspelt, or the cache was deleted, or DNS doesn't answer here: with a \
+            private endpoint, the zone privatelink.redis.azure.net must be linked to this network.",
+            "Compare it with what this shows; then look at the DNS of this network (az network \
+            private-dns link vnet list):",
+        )
+        .run(show("hostName", known))
+    })
+}
+
+/// A host name that can't be right.
+fn other_name(known: &Known) -> Option<Diagnosis> {
     let host = known.host.to_ascii_lowercase();
     let (cause, advice) = if host.contains(".redis.cache.") {
         (
@@ -34,19 +47,17 @@ pub(super) fn name(known: &Known) -> Diagnosis {
             "Set it to the cache's own name, which leads to the private endpoint where the zone is linked:",
         )
     } else {
-        (
-            "REDIS_HOSTNAME is misspelt, or the cache was deleted, or DNS doesn't answer here: with a \
-            private endpoint, the zone privatelink.redis.azure.net must be linked to this network.",
-            "Compare it with what this shows; then look at the DNS of this network (az network \
-            private-dns link vnet list):",
-        )
+        return None;
     };
-    Diagnosis::new(cause, advice).run(show("hostName", known))
+    Some(Diagnosis::new(cause, advice).run(show("hostName", known)))
 }
 
 pub(super) fn tcp(attempts: &[(SocketAddr, TcpProblem)], known: &Known) -> Diagnosis {
     let any = |what: fn(&TcpProblem) -> bool| attempts.iter().any(|(_, problem)| what(problem));
     let port = known.port;
+    if let Some(other) = other_name(known) {
+        return other;
+    }
     if any(|problem| *problem == TcpProblem::Refused) {
         let cause = if port == 10_000 {
             "Nobody listens at port 10000: the database is being made, updated or was deleted."
@@ -97,15 +108,17 @@ pub(crate) fn is_private(address: &IpAddr) -> bool {
 /// What is wrong with the server's TLS.
 pub(super) fn tls(problem: TlsProblem, known: &Known) -> Diagnosis {
     match problem {
-        TlsProblem::OtherName => Diagnosis::new(
-            format!(
-                "The certificate is not for {}: REDIS_HOSTNAME is an address, an alias or a privatelink \
-                name, or it leads to another server.",
-                known.host
-            ),
-            "Set it to the cache's own name, also with a private endpoint:",
-        )
-        .run(show("hostName", known)),
+        TlsProblem::OtherName => other_name(known).unwrap_or_else(|| {
+            Diagnosis::new(
+                format!(
+                    "The certificate is not for {}: REDIS_HOSTNAME is an address or an alias, or it leads \
+                    to another server.",
+                    known.host
+                ),
+                "Set it to the cache's own name, also with a private endpoint:",
+            )
+            .run(show("hostName", known))
+        }),
         TlsProblem::NotTls => Diagnosis::new(
             "What answers at this port doesn't speak TLS: it is another server, or the database takes \
             plain text, with which no login by Entra ID is possible.",

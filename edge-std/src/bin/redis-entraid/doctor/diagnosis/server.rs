@@ -13,7 +13,7 @@ pub(super) fn login(error: LoginError, known: &Known) -> Diagnosis {
         LoginError::WrongPass => Diagnosis::new(
             format!("Most likely, no access policy assignment of this cache is for the object id {object_id}."),
             "Assign a policy to it (of an application, this is the object id of its service principal, \
-            not of its registration):",
+            not of its registration; access-policy-assignment list shows who is assigned):",
         )
         .run(assign(known)),
         LoginError::NoPerm => Diagnosis::new(

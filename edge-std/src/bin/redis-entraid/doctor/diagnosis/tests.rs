@@ -129,6 +129,8 @@ fn cases() -> Vec<Case> {
         (Problem::Name(String::new()), principal(), "misspelt", "az redisenterprise show --cluster-name orders"),
         (Problem::Name(String::new()), named("orders.redis.cache.windows.net"), "another service", "--query hostName"),
         (Problem::Name(String::new()), named("orders.privatelink.redis.azure.net"), "private DNS zone", "--query hostName"),
+        (tcp(TcpProblem::Refused), named("orders.redis.cache.windows.net"), "another service", "--query hostName"),
+        (Problem::Tls(TlsProblem::OtherName, String::new()), named("orders.privatelink.redis.azure.net"), "private DNS zone", "--query hostName"),
         (tcp(TcpProblem::Refused), principal(), "being made, updated or was deleted", "--query port"),
         (tcp(TcpProblem::Refused), other_port, "listens at 10000", "--query port"),
         (tcp(TcpProblem::Denied), principal(), "doesn't let the program connect", ""),

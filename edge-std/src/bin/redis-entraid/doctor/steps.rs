@@ -1,6 +1,7 @@
-//! The way from the environment to the server, one step after the other, until one fails.
+//! The steps from the environment to the server, one after the other, until one fails.
 
 use std::error::Error as _;
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ use redis_entraid::entraid_core::source::{IoError, IoFailure, SourceError};
 use redis_entraid::entraid_core::transport::Endpoint;
 use redis_entraid::net::TlsTcp;
 use redis_entraid::source::FetchError;
-use redis_entraid::{Chosen, Client, Connect, Error, Identity, http};
+use redis_entraid::{Chosen, Client, Connect, Error, Event, Identity, http};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,19 +25,19 @@ use crate::claims::Shown;
 use crate::setup::{Fetched, Setup};
 use crate::time::{millis, moment, span};
 
-/// Where the way ended, if it didn't lead to its end.
-pub(crate) type Walked = Result<(), Problem>;
+/// The first step that failed, if one did.
+pub(crate) type Checked = Result<(), Problem>;
 
 /// Is told what each step that works has shown.
 pub(crate) type Report<'r> = dyn FnMut(Step, String) + Send + 'r;
 
-/// Walks, and notes in `known` what a diagnosis needs.
-pub(crate) async fn walk(
+/// Checks step by step, and notes in `known` what a diagnosis needs.
+pub(crate) async fn check(
     target: &Target,
     options: &Doctor,
     known: &mut Known,
     report: &mut Report<'_>,
-) -> Walked {
+) -> Checked {
     if let Some(host) = &target.host {
         known.host.clone_from(host);
     }
@@ -121,7 +123,7 @@ fn token(fetched: &Fetched, known: &mut Known) -> Result<String, Problem> {
 }
 
 /// Compares this machine's clock with that of the endpoint.
-fn clock(fetched: &Fetched, known: &mut Known, report: &mut Report<'_>) -> Walked {
+fn clock(fetched: &Fetched, known: &mut Known, report: &mut Report<'_>) -> Checked {
     known.clock_ahead = fetched.identity.health().clock_skew;
     match known.clock_ahead {
         Some(ahead) if ahead.abs() > CLOCK_LIMIT => return Err(Problem::Clock(ahead)),
@@ -241,12 +243,30 @@ async fn connect(
 ) -> Result<Client, Error> {
     let builder = Client::builder(&known.host).identity(identity);
     let builder = builder.start_timeout(target.timeout).command_timeout(target.timeout);
-    match node {
+    let builder = match node {
         Some((address, port)) => builder.address(address).port(*port),
         None => builder.port(known.port),
+    };
+    let (tell, mut told) = unbounded_channel();
+    let builder = builder.on_event(move |event| {
+        if let Event::Rejected { error, .. } = event {
+            let _ = tell.send(*error);
+        }
+    });
+    let not_yet = async {
+        loop {
+            match told.recv().await {
+                Some(error) if error.is_transient() => return error,
+                Some(_) => {}
+                None => return pending().await,
+            }
+        }
+    };
+    // A client would try again until it works: here, the reason is what matters.
+    tokio::select! {
+        connected = builder.connect() => connected,
+        error = not_yet => Err(Error::Login(error)),
     }
-    .connect()
-    .await
 }
 
 /// What `error` is at `step`.
@@ -266,7 +286,7 @@ async fn all_answer(
     identity: &Identity,
     nodes: Vec<(String, u16)>,
     report: &mut Report<'_>,
-) -> Walked {
+) -> Checked {
     if nodes.is_empty() {
         return Ok(());
     }
