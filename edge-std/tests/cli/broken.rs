@@ -199,9 +199,11 @@ fn cases() -> Vec<Case> {
         case!("no access policy assignment", SetUp::principal().fault("auth#* wrongpass"), "login", 6, "for the object id {object}", "access-policy-assignment create --cluster-name localhost --resource-group <resource-group> --database-name default --access-policy-assignment-name {name} --access-policy-name default --object-id {object}"),
         case!("a token that the server doesn't take", SetUp::imds().metadata(&json!({ "access_token": unsigned("https://redis.azure.com"), "expires_in": "3599" }).to_string(), &date_in(0)), "login", 6, "11111111-2222-3333-4444-555555555555", "--object-id 11111111-2222-3333-4444-555555555555"),
         case!("a server that is loading", SetUp::principal().fault("auth#* error LOADING Redis is loading the dataset in memory"), "login", 6, "starting, in maintenance", "--query resourceState"),
-        case!("an access policy that reads only", SetUp::principal().fault("cmd#2 error NOPERM User me has no permissions to run the 'set' command"), "write", 1, "doesn't let it write", "access-policy-assignment update"),
-        case!("a replica", SetUp::principal().fault("cmd#2 error READONLY You can't write against a read only replica."), "write", 1, "failover", "--query resourceState"),
-        case!("a server that falls silent", SetUp::principal().fault("cmd#1 hang"), "read", 7, "fell silent", "--query resourceState"),
+        case!("an access policy that reads only", SetUp::principal().fault("cmd#3 error NOPERM User me has no permissions to run the 'set' command"), "write", 1, "doesn't let it write", "access-policy-assignment update"),
+        case!("a replica", SetUp::principal().fault("cmd#3 error READONLY You can't write against a read only replica."), "write", 1, "failover", "--query resourceState"),
+        case!("a server that falls silent", SetUp::principal().fault("cmd#2 hang"), "read", 7, "fell silent", "--query resourceState"),
+        case!("an access policy for other keys", SetUp::principal().fault("cmd#2 error NOPERM No permissions to access a key"), "read", 1, "doesn't let it read this key (doctor --prefix tries others)", "access-policy-assignment update"),
+        case!("a database that is full", SetUp::principal().fault("cmd#3 error OOM command not allowed when used memory > 'maxmemory'."), "write", 1, "The database is full", "az redisenterprise update"),
         case!("a cluster with a node that is gone", dead_node(), "nodes", 5, "OSS cluster policy", "--destination-port-ranges 10000 8500-8599"),
     ]
 }

@@ -28,9 +28,9 @@ fn where_all_is_well_each_step_says_what_it_saw_and_nothing_else_is_said() {
         "tcp",
         "tls",
         "login",
+        "cluster",
         "read",
         "write",
-        "cluster",
         "maintenance",
     ];
     assert_eq!(steps(&json), expected);
@@ -93,5 +93,16 @@ fn every_identity_is_checked() {
     ] {
         let ran = Program::with(environment).run(&["doctor"]).exits(0).keeps_secrets_of(&emulator);
         assert!(ran.out.contains(said), "{}", ran.out);
+    }
+}
+
+#[test]
+fn what_a_narrow_access_policy_hides_is_no_failure() {
+    let emulator = emulator();
+    for fault in ["cmd#1 error NOPERM no", "cmd#6 error NOPERM no"] {
+        emulator.reset();
+        emulator.arm(fault).unwrap();
+        let ran = Program::of(&emulator).run(&["doctor"]).exits(0);
+        assert_eq!(ran.out.matches("not known: the access policy").count(), 1, "{}", ran.out);
     }
 }

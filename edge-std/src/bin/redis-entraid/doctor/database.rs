@@ -104,6 +104,9 @@ pub(crate) async fn maintenance(
     // It is off unless somebody turns it on.
     let said = match redis.command(args!["CLIENT", "MAINT_NOTIFICATIONS", "OFF"]).await {
         Ok(_) => "the server knows maintenance notifications",
+        Err(Error::Server(error)) if error.code == "NOPERM" => {
+            "not known: the access policy doesn't allow CLIENT"
+        }
         Err(Error::Server(_)) => "the server knows no maintenance notifications",
         Err(error) => return Err(refused(Step::Maintenance, error)),
     };

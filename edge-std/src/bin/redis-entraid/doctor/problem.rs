@@ -31,14 +31,14 @@ pub(crate) enum Step {
     Tls,
     /// It accepts the token.
     Login,
-    /// The identity may read.
-    Read,
-    /// The identity may write.
-    Write,
     /// How keys are divided among nodes.
     Cluster,
     /// All nodes answer.
     Nodes,
+    /// The identity may read.
+    Read,
+    /// The identity may write.
+    Write,
     /// Whether the server says what is about to be maintained.
     Maintenance,
 }

@@ -68,9 +68,10 @@ pub(crate) async fn check(
     let object_id = known.object_id.as_deref().unwrap_or_default();
     report(Step::Login, format!("{object_id} in {}, {protocol}", millis(begun.elapsed())));
 
-    database::read_and_write(&mut redis, &options.prefix, report).await?;
+    // Before a key, which may be at a node that can't be reached.
     let nodes = database::nodes(&mut redis, &known.host, known.port, report).await?;
     all_answer(target, known, &fetched.identity, nodes, report).await?;
+    database::read_and_write(&mut redis, &options.prefix, report).await?;
     database::maintenance(&mut redis, report).await?;
     redis.close().await;
     Ok(())
