@@ -13,7 +13,7 @@ use runs::{
     microsoft, more_scripts, scripts,
 };
 use sources::{
-    api, deny, docs, format, fuzzing, leaks, lints, longer_readiness, model, more_model,
+    api, cli, deny, docs, format, fuzzing, leaks, lints, longer_readiness, model, more_model,
     more_simulation, no_std, simulation, tls, unit,
 };
 
@@ -45,7 +45,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "lints",
         what: "clippy warns of nothing, in any combination of features",
         budget_minutes: 10,
-        least: 12,
+        least: 13,
         run: lints,
     },
     Suite {
@@ -61,6 +61,13 @@ pub(crate) const SUITES: &[Suite] = &[
         budget_minutes: 10,
         least: 170,
         run: tls,
+    },
+    Suite {
+        name: "cli",
+        what: "the program redis-entraid says what is wrong, and how to mend it",
+        budget_minutes: 10,
+        least: 50,
+        run: cli,
     },
     Suite {
         name: "leaks",

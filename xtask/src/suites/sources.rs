@@ -51,6 +51,7 @@ pub(super) fn lints() -> Result<Counts> {
         (edge_std, "tls"),
         (edge_std, "http tls"),
         (edge_std, "webpki-roots"),
+        (edge_std, "cli"),
     ] {
         let mut args = vec!["clippy", "--all-targets"];
         args.extend(packages);
@@ -110,6 +111,10 @@ pub(super) fn tls() -> Result<Counts> {
     // What a device with P-256 alone has.
     counts.add(tests(&[&package[..], &["--no-default-features"]].concat())?);
     Ok(counts)
+}
+
+pub(super) fn cli() -> Result<Counts> {
+    tests(&["--package", "redis-entraid", "--features", "cli", "--bins", "--test", "cli"])
 }
 
 pub(super) fn leaks() -> Result<Counts> {

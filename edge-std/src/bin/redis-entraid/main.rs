@@ -1,0 +1,52 @@
+//! `redis-entraid`: log in to Azure Managed Redis from a shell, and learn what is wrong where that fails.
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+#![cfg_attr(
+    test,
+    allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
+
+mod arguments;
+mod claims;
+mod doctor;
+mod failure;
+mod generated;
+mod output;
+mod ping;
+mod reply;
+mod run;
+mod setup;
+mod time;
+mod token;
+mod watch;
+mod words;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use failure::Failure;
+use output::Output;
+
+// Its own thread works on while a prompt waits for a line.
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    let Err(failure) = dispatch(&arguments, &output).await else { return ExitCode::SUCCESS };
+    // Who reads the output may have gone: there is nobody left to tell.
+    let _ = output.failure(&failure);
+    failure.exit().into()
+}
+
+async fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let target = &arguments.target;
+    match &arguments.command {
+        Command::Token(options) => token::run(target, options, output).await,
+        Command::Ping => ping::run(target, output).await,
+        Command::Run(options) => run::run(target, options, output).await,
+        Command::Doctor(options) => doctor::run(target, options, output).await,
+        Command::Watch(options) => watch::run(target, options, output).await,
+        Command::Completions(options) => generated::completions(options, output),
+        Command::Man => generated::man(output),
+    }
+}
