@@ -10,8 +10,7 @@ use redis_entraid_client::{Chosen, DeveloperTool};
 use crate::builder::Builder;
 use crate::client::Client;
 use crate::error::ConfigError;
-use crate::source::BoxedSource;
-use crate::source::{ClientCertificate, ServiceFabric, TokenProxy};
+use crate::source::{AnySource, ClientCertificate, ServiceFabric, TokenProxy};
 #[cfg(feature = "developer")]
 use crate::source::{CommandLineTool, Probed, TokenChain};
 
@@ -37,7 +36,7 @@ impl Client {
         let NativeEnvironment { host, port, source, chosen, .. } = NativeEnvironment::read(get)?;
         #[cfg(feature = "log")]
         log::info!("identity: {chosen}");
-        Ok(Self::builder(host).port(port).source(boxed(source)?).with_chosen(chosen))
+        Ok(Self::builder(host).port(port).source(AnySource::try_from(source)?).with_chosen(chosen))
     }
 }
 
@@ -59,38 +58,63 @@ fn variables<T>(
     odd.get().map_or(read, |name| Err(ConfigError::Invalid(name)))
 }
 
-/// The source that the environment chose.
-fn boxed(source: NativeSource) -> Result<BoxedSource, ConfigError> {
-    Ok(match source {
-        NativeSource::Common(source) => BoxedSource::new(source),
-        NativeSource::Workload(source) => BoxedSource::new(source),
-        NativeSource::AzureArc(source) => BoxedSource::new(source),
-        NativeSource::MachineLearning(source) => BoxedSource::new(source),
-        NativeSource::CloudShell(source) => BoxedSource::new(source),
-        NativeSource::Certificate(CertificateFile { authority, client_id, path, password }) => {
-            let password = password.as_ref().map(|password| &***password);
-            BoxedSource::new(ClientCertificate::file(authority, client_id, path, password))
-        }
-        NativeSource::TokenProxy { source, server_name, roots } => {
-            BoxedSource::new(TokenProxy::new(source, server_name, roots))
-        }
-        NativeSource::ServiceFabric { source, thumbprint } => {
-            BoxedSource::new(ServiceFabric::over(source, thumbprint))
-        }
-        #[cfg(feature = "developer")]
-        NativeSource::Developer(tool) => match tool {
-            DeveloperTool::Any => BoxedSource::new(TokenChain::developer_tools()),
-            DeveloperTool::AzureCli => BoxedSource::new(CommandLineTool::azure_cli()),
-            DeveloperTool::AzurePowerShell => BoxedSource::new(CommandLineTool::azure_powershell()),
-            DeveloperTool::AzureDeveloperCli => {
-                BoxedSource::new(CommandLineTool::azure_developer_cli())
+impl AnySource {
+    /// Takes the identity from the environment: from the variables of
+    /// [`Environment`](crate::Environment), but for those of the server. Returns why it is that one, too.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if something is missing, invalid or not supported.
+    pub fn from_env() -> Result<(Self, Chosen), ConfigError> {
+        variables(|get| Self::from_variables(get))
+    }
+
+    /// The same from anything that knows the variables' values.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if something is missing, invalid or not supported.
+    pub fn from_variables(
+        get: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<(Self, Chosen), ConfigError> {
+        let (source, chosen) = NativeSource::read(get)?;
+        Ok((Self::try_from(source)?, chosen))
+    }
+}
+
+impl TryFrom<NativeSource> for AnySource {
+    type Error = ConfigError;
+
+    fn try_from(source: NativeSource) -> Result<Self, ConfigError> {
+        Ok(match source {
+            NativeSource::Common(source) => Self::new(source),
+            NativeSource::Workload(source) => Self::new(source),
+            NativeSource::AzureArc(source) => Self::new(source),
+            NativeSource::MachineLearning(source) => Self::new(source),
+            NativeSource::CloudShell(source) => Self::new(source),
+            NativeSource::Certificate(CertificateFile { authority, client_id, path, password }) => {
+                let password = password.as_ref().map(|password| &***password);
+                Self::new(ClientCertificate::file(authority, client_id, path, password))
             }
-        },
-        #[cfg(not(feature = "developer"))]
-        NativeSource::Developer(_) => {
-            return Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
-        }
-    })
+            NativeSource::TokenProxy { source, server_name, roots } => {
+                Self::new(TokenProxy::new(source, server_name, roots))
+            }
+            NativeSource::ServiceFabric { source, thumbprint } => {
+                Self::new(ServiceFabric::over(source, thumbprint))
+            }
+            #[cfg(feature = "developer")]
+            NativeSource::Developer(tool) => match tool {
+                DeveloperTool::Any => Self::new(TokenChain::developer_tools()),
+                DeveloperTool::AzureCli => Self::new(CommandLineTool::azure_cli()),
+                DeveloperTool::AzurePowerShell => Self::new(CommandLineTool::azure_powershell()),
+                DeveloperTool::AzureDeveloperCli => {
+                    Self::new(CommandLineTool::azure_developer_cli())
+                }
+            },
+            #[cfg(not(feature = "developer"))]
+            NativeSource::Developer(_) => {
+                return Err(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
+            }
+        })
+    }
 }
 
 #[cfg(feature = "developer")]
@@ -112,13 +136,13 @@ impl TokenChain {
     pub fn from_variables(
         get: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let (source, chosen) = NativeSource::read(&get)?;
+        let (source, chosen) = AnySource::from_variables(&get)?;
         let (name, chain) = (chosen.credential(), Self::new());
         let probed = matches!(chosen, Chosen::Imds { .. })
             && get("AZURE_POD_IDENTITY_AUTHORITY_HOST").is_none();
-        let chain = match boxed(source)? {
-            source if probed => chain.then(name, Probed(source)),
-            source => chain.then(name, source),
+        let chain = match probed {
+            true => chain.then(name, Probed(source)),
+            false => chain.then(name, source),
         };
         Ok(chain.and(Self::developer_tools()))
     }

@@ -94,12 +94,6 @@ impl Http {
         }
     }
 
-    /// The proxy that `uri` is reached through.
-    #[cfg(feature = "proxy")]
-    fn proxy(&self, uri: &Uri) -> Option<proxy::Proxy> {
-        self.proxy.as_ref()?.of(uri)
-    }
-
     async fn https(
         &self,
         endpoint: &Endpoint<'_>,
@@ -160,6 +154,8 @@ impl SourceIo for Http {
             let request = builder.uri(uri).body(body).map_err(invalid)?;
             return client::answered(&**client, request, response).await;
         }
+        #[cfg(feature = "proxy")]
+        let proxy = self.proxy.as_ref().and_then(|proxies| proxies.of(&uri));
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -171,13 +167,13 @@ impl SourceIo for Http {
         if let Some(name) = &self.server_name {
             endpoint.server_name = name;
         }
+        #[cfg(feature = "proxy")]
+        if let (true, Route::Internet, Some(proxy)) = (secure, request.route, proxy) {
+            let stream = proxy.reach(&endpoint, &self.tls).await?;
+            let stream = self.tls.connect(endpoint.server_name, stream).await;
+            return exchange(stream.map_err(Error::Tls)?, built, response).await;
+        }
         match (secure, request.route) {
-            #[cfg(all(feature = "proxy", feature = "tls"))]
-            (true, Route::Internet) if let Some(by) = self.proxy(&uri) => {
-                let stream = by.reach(&endpoint, &self.tls).await?;
-                let stream = self.tls.connect(endpoint.server_name, stream).await;
-                exchange(stream.map_err(Error::Tls)?, built, response).await
-            }
             (true, _) => self.https(&endpoint, built, response).await,
             (false, Route::LinkLocal) => {
                 let stream = tcp(&endpoint).await.map_err(|(_, error)| Error::Connect(error))?;

@@ -28,11 +28,11 @@ use redis_entraid_core::token::Token;
 use zeroize::Zeroizing;
 
 #[cfg(feature = "http")]
+mod any;
+#[cfg(feature = "http")]
 mod assertion;
 #[cfg(feature = "azure-core")]
 mod azure_core;
-#[cfg(feature = "http")]
-mod boxed;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod certificate;
 #[cfg(feature = "http")]
@@ -52,11 +52,11 @@ mod tool;
 use crate::http::Http;
 
 #[cfg(feature = "http")]
+pub use any::AnySource;
+#[cfg(feature = "http")]
 pub use assertion::ClientAssertion;
 #[cfg(feature = "azure-core")]
 pub use azure_core::AzureCredential;
-#[cfg(all(feature = "http", feature = "tls"))]
-pub(crate) use boxed::BoxedSource;
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use certificate::{ClientCertificate, Signer};
 #[cfg(all(feature = "http", feature = "tls"))]

@@ -12,8 +12,7 @@ use tokio::net::TcpStream;
 
 #[cfg(feature = "developer")]
 use super::CommandLineTool;
-use super::boxed::BoxedSource;
-use super::{AccessToken, FetchError, Request, TokenSource};
+use super::{AccessToken, AnySource, FetchError, Request, TokenSource};
 
 /// Asks its members in their order, and keeps the first one that gives a token.
 ///
@@ -38,7 +37,7 @@ pub struct TokenChain {
 
 struct Member {
     name: &'static str,
-    source: BoxedSource,
+    source: AnySource,
 }
 
 impl TokenChain {
@@ -50,7 +49,7 @@ impl TokenChain {
     /// Asks `source`, called `name` in errors, after those that are there.
     #[must_use]
     pub fn then(mut self, name: &'static str, source: impl TokenSource) -> Self {
-        self.members.push(Member { name, source: BoxedSource::new(source) });
+        self.members.push(Member { name, source: AnySource::new(source) });
         self
     }
 

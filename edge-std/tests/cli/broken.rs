@@ -3,10 +3,12 @@
 use std::any::Any;
 use std::time::Duration;
 
-use amr_emulator::{Chain, Emulator, Flaw, Options};
+use amr_emulator::{Chain, Emulator, Flaw, Kind, Options};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, PKCS_RSA_SHA256, RsaKeySize,
+};
 use serde_json::json;
 
 use crate::program::{Environment, Program, emulator, emulator_with};
@@ -62,11 +64,18 @@ impl SetUp {
     /// With workload identity, and this as the federated token's file.
     fn workload(token: Option<&str>) -> Self {
         let set_up = Self::principal().without("AZURE_CLIENT_SECRET");
-        let path = set_up.emulator.root_file().with_file_name("federated-token");
+        let path = set_up.emulator.root_file().with_file_name("another-federated-token");
         if let Some(token) = token {
             std::fs::write(&path, token).expect("the folder is ours");
         }
         set_up.set("AZURE_FEDERATED_TOKEN_FILE", path.display())
+    }
+
+    /// With the identity of this `kind`.
+    fn of(kind: Kind) -> Self {
+        let emulator = emulator();
+        let environment = emulator.environment_of(kind);
+        Self { emulator, environment, faults: Vec::new(), kept: Vec::new() }
     }
 
     /// How long each step may take: not long where it takes all of it.
@@ -129,6 +138,18 @@ fn other_root(set_up: SetUp) -> SetUp {
     set_up.set("SSL_CERT_FILE", path.display())
 }
 
+/// A certificate that the application doesn't have.
+fn other_certificate() -> SetUp {
+    let set_up = SetUp::of(Kind::Certificate);
+    let path = set_up.emulator.root_file().with_file_name("other-certificate.pem");
+    let key =
+        KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("keys can be made");
+    let certificate = CertificateParams::default().self_signed(&key).expect("it is whole");
+    let pem = format!("{}{}", key.serialize_pem(), certificate.pem());
+    std::fs::write(&path, pem).expect("the folder is ours");
+    set_up.set("AZURE_CLIENT_CERTIFICATE_PATH", path.display())
+}
+
 fn wrong_clock() -> SetUp {
     let set_up = SetUp::imds();
     let (_, token) = set_up.emulator.entra().login();
@@ -179,6 +200,11 @@ fn cases() -> Vec<Case> {
         case!("an image without ca-certificates", SetUp::principal().set("SSL_CERT_FILE", "/nowhere"), "endpoint", 4, "no roots to trust", "ca-certificates"),
         case!("a federated token without its file", SetUp::workload(None), "token", 4, "AZURE_FEDERATED_TOKEN_FILE names can't be read", ""),
         case!("a federated token of another service account", SetUp::workload(Some("eyJ.e30.other")), "token", 4, "No federated credential of the application matches", "az ad app federated-credential list --id {client}"),
+        case!("a client id in Cloud Shell", SetUp::of(Kind::CloudShell).set("AZURE_CLIENT_ID", "aaaaaaaa-0000-4000-8000-000000000001"), "environment", 3, "one identity only", ""),
+        case!("a certificate without its file", SetUp::of(Kind::Certificate).set("AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere.pem"), "token", 4, "AZURE_CLIENT_CERTIFICATE_PATH names can't be used", "az ad app credential reset --id {client} --create-cert"),
+        case!("a certificate of another application", other_certificate(), "token", 4, "The certificate is none of this application's", "az ad app credential list --id {client} --cert"),
+        case!("an agent of Azure Arc that doesn't run", SetUp::of(Kind::Arc).set("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token"), "endpoint", 4, "the agent of Azure Arc doesn't run", ""),
+        case!("a developer without the Azure CLI", SetUp::imds().set("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential"), "token", 4, "who is signed in to a developer's tool", "az login"),
         case!("a captive portal", SetUp::principal().fault("token#* garbage"), "token", 4, "a proxy or a captive portal", "AzureActiveDirectory"),
         case!("an answer without a token", SetUp::imds().metadata(r#"{"access_token":42}"#, NOW), "token", 4, "gives no token of Microsoft Entra ID", "az cloud show"),
         case!("a token for another service", SetUp::imds().metadata(&json!({ "access_token": unsigned("https://management.azure.com"), "expires_in": "3599" }).to_string(), &date_in(0)), "token", 4, "for another service", "--scope https://redis.azure.com/.default"),

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use amr_emulator::Kind;
+
 use crate::program::{Program, emulator};
 use crate::servers;
 
@@ -78,21 +80,20 @@ fn every_node_of_a_cluster_is_logged_in_to() {
 #[test]
 fn every_identity_is_checked() {
     let emulator = emulator();
-    let managed = emulator.managed_environment();
-    let mut machine = managed.clone();
-    machine.retain(|(name, _)| !name.starts_with("IDENTITY_"));
-    let mut workload = emulator.environment();
-    workload.retain(|(name, _)| *name != "AZURE_CLIENT_SECRET");
-    let path = emulator.root_file().with_file_name("federated-token");
-    std::fs::write(&path, emulator.entra().federated_token()).unwrap();
-    workload.push(("AZURE_FEDERATED_TOKEN_FILE", path.display().to_string()));
-    for (environment, said) in [
-        (managed, "managed identity of this app"),
-        (machine, "managed identity of this machine"),
-        (workload, "workload identity"),
-    ] {
-        let ran = Program::with(environment).run(&["doctor"]).exits(0).keeps_secrets_of(&emulator);
-        assert!(ran.out.contains(said), "{}", ran.out);
+    for (name, kind) in Kind::ALL {
+        // Only root can make the folder of its keys.
+        if kind != Kind::Arc {
+            let environment = emulator.environment_of(kind);
+            let ran = Program::with(environment).run(&["doctor"]).exits(0);
+            let said = match kind {
+                Kind::Secret | Kind::Certificate => "service principal",
+                Kind::WorkloadIdentity | Kind::IdentityBinding => "workload identity",
+                Kind::CloudShell => "the person who is signed in to Cloud Shell",
+                _ => "managed identity of",
+            };
+            let ran = ran.keeps_secrets_of(&emulator);
+            assert!(ran.out.contains(said), "{name}: {}", ran.out);
+        }
     }
 }
 

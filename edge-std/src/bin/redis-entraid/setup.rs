@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use redis_entraid::entraid_core::source::SourceError;
 use redis_entraid::error::ConfigError;
-use redis_entraid::source::{AccessToken, FetchError, Request, TokenSource};
-use redis_entraid::{Builder, Chosen, Client, Environment, Event, Identity};
-use redis_entraid_client::EnvSource;
+use redis_entraid::source::{AccessToken, AnySource, FetchError, Request, TokenSource};
+use redis_entraid::{Builder, Chosen, Client, Event, Identity};
+use redis_entraid_client::NativeEnvironment;
 use tokio::sync::mpsc;
 
 use crate::arguments::Target;
@@ -19,7 +19,7 @@ use crate::arguments::Target;
 pub(crate) struct Setup {
     /// The server, and whose tokens are for it.
     pub(crate) place: Place,
-    source: EnvSource,
+    source: AnySource,
 }
 
 /// A server, and an identity of it.
@@ -65,14 +65,15 @@ impl Setup {
                 }
             })
         };
-        let read = Environment::read(get);
+        let read = NativeEnvironment::read(get);
         if let Some(name) = odd.get() {
             return Err(ConfigError::Invalid(name));
         }
-        let Environment { host, port, source, chosen, .. } = read?;
-        let endpoint = origin(&token_endpoint(&chosen, get));
+        let NativeEnvironment { host, port, source, chosen, .. } = read?;
+        let endpoint = token_endpoint(&chosen, get);
         let port = target.port.unwrap_or(port);
-        Ok(Self { place: Place { host, port, chosen, endpoint }, source })
+        let place = Place { host, port, chosen, endpoint };
+        Ok(Self { place, source: AnySource::try_from(source)? })
     }
 
     /// The same where no server is needed.
@@ -127,11 +128,18 @@ fn instead(target: &Target, name: &str) -> Option<Option<String>> {
 
 fn token_endpoint(chosen: &Chosen, get: impl Fn(&'static str) -> Option<String>) -> String {
     let (name, usual) = match chosen {
-        Chosen::AppService { .. } => ("IDENTITY_ENDPOINT", ""),
+        Chosen::AppService { .. } | Chosen::AzureArc | Chosen::ServiceFabric => {
+            ("IDENTITY_ENDPOINT", "")
+        }
+        Chosen::MachineLearning { .. } | Chosen::CloudShell => ("MSI_ENDPOINT", ""),
+        Chosen::WorkloadIdentity { .. } if get("AZURE_KUBERNETES_TOKEN_PROXY").is_some() => {
+            ("AZURE_KUBERNETES_TOKEN_PROXY", "")
+        }
+        Chosen::Developer => return "a developer's tool".to_owned(),
         Chosen::Imds { .. } => ("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254"),
         _ => ("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com"),
     };
-    get(name).filter(|value| !value.is_empty()).unwrap_or_else(|| usual.to_owned())
+    origin(&get(name).filter(|value| !value.is_empty()).unwrap_or_else(|| usual.to_owned()))
 }
 
 /// The scheme, the name and the port of a URL: the rest may be secret.
@@ -144,7 +152,7 @@ fn origin(url: &str) -> String {
 
 /// A source whose last answer can be looked at.
 struct Watched {
-    source: EnvSource,
+    source: AnySource,
     answer: Arc<Mutex<Option<Answer>>>,
 }
 

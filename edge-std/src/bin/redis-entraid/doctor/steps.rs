@@ -106,9 +106,11 @@ fn token(fetched: &Fetched, known: &mut Known) -> Result<String, Problem> {
     }
     let tenant = shown.tenant.as_deref().unwrap_or("unknown");
     let asked = match &known.chosen {
-        Some(Chosen::ServicePrincipal { tenant, .. } | Chosen::WorkloadIdentity { tenant, .. }) => {
-            Guid::parse(tenant)
-        }
+        Some(
+            Chosen::ServicePrincipal { tenant, .. }
+            | Chosen::ClientCertificate { tenant, .. }
+            | Chosen::WorkloadIdentity { tenant, .. },
+        ) => Guid::parse(tenant),
         _ => None,
     };
     if let (Some(asked), Some(given)) = (asked, Guid::parse(tenant))

@@ -27,11 +27,16 @@ pub(super) fn environment(error: &ConfigError, known: &Known) -> Diagnosis {
             "AZURE_TOKEN_CREDENTIALS names a credential that the other variables don't lead to.",
             "Unset it, or set the variables of that credential.",
         ),
+        ConfigError::Unsupported("AZURE_CLIENT_ID") => Diagnosis::new(
+            "This host has one identity only (Azure Arc, Service Fabric and Cloud Shell have), and \
+            AZURE_CLIENT_ID asks for another one.",
+            "Unset AZURE_CLIENT_ID.",
+        ),
         ConfigError::Unsupported(name) => Diagnosis::new(
             format!("{name} asks for an identity that this client can't be."),
             format!(
-                "Unset {name}, and use a managed identity, workload identity or a client secret. This \
-                makes a secret, for AZURE_CLIENT_SECRET:"
+                "Unset {name}, and use a managed identity, workload identity, a certificate or a client \
+                secret. This makes a secret, for AZURE_CLIENT_SECRET:"
             ),
         )
         .run(secret("<application-id>")),
@@ -84,6 +89,13 @@ fn missing(name: &str) -> Diagnosis {
 
 /// Why there is no token.
 pub(super) fn token(reason: &SourceError, tls: Option<TlsProblem>, known: &Known) -> Diagnosis {
+    let is_own = matches!(
+        reason,
+        SourceError::Other { .. } | SourceError::Config(_) | SourceError::Io(IoFailure::NotFound)
+    );
+    if let (true, Some(diagnosis)) = (is_own, own(known)) {
+        return diagnosis;
+    }
     match reason {
         SourceError::Io(IoFailure::Tls) => {
             let tls = tls.unwrap_or(TlsProblem::BadCertificate);
@@ -105,8 +117,8 @@ pub(super) fn token(reason: &SourceError, tls: Option<TlsProblem>, known: &Known
         SourceError::Refused { .. } => refused(reason, known),
         SourceError::WebPage => Diagnosis::new(
             format!("A web page came instead of a token: a proxy or a captive portal answers for {}.", known.endpoint),
-            "Let this machine reach the endpoint without a proxy: this client uses none. Azure's own \
-            firewalls know the endpoint by a service tag:",
+            "Let this machine reach the endpoint without that, or through another proxy, which HTTPS_PROXY \
+            names. Azure's own firewalls know the endpoint by a service tag:",
         )
         .run(allow_entra()),
         SourceError::Token(TokenError::Expired) => network::clock(),
@@ -122,8 +134,47 @@ pub(super) fn token(reason: &SourceError, tls: Option<TlsProblem>, known: &Known
     }
 }
 
+/// What is wrong on this machine, before anything is asked for: with files, tools and their users.
+fn own(known: &Known) -> Option<Diagnosis> {
+    Some(match known.chosen {
+        Some(Chosen::ClientCertificate { .. }) => Diagnosis::new(
+            "The file that AZURE_CLIENT_CERTIFICATE_PATH names can't be used.",
+            "Name a PEM or PFX file with the application's certificate and its RSA key, which this user may \
+            read. This makes one, in the home folder; the other certificates stay valid:",
+        )
+        .run(
+            Command::new("az ad app credential reset")
+                .with(format!("--id {}", application(known)))
+                .with("--create-cert")
+                .with("--append"),
+        ),
+        Some(Chosen::AzureArc) => Diagnosis::new(
+            "This user may not read the key files of Azure Arc's agent, or another program answers in the \
+            agent's place.",
+            "Add the user to the group himds (sudo usermod -aG himds <user>), and start the process anew.",
+        ),
+        Some(Chosen::Developer) => Diagnosis::new(
+            "AZURE_TOKEN_CREDENTIALS asks for the person who is signed in to a developer's tool; nobody is, or \
+            the tool isn't installed here.",
+            "Sign in:",
+        )
+        .run(Command::new("az login")),
+        _ => return None,
+    })
+}
+
 fn unreachable(known: &Known) -> Diagnosis {
     match known.chosen {
+        Some(Chosen::AzureArc) => Diagnosis::new(
+            "Nothing answers at IDENTITY_ENDPOINT: the agent of Azure Arc doesn't run on this machine.",
+            "Start it: sudo systemctl start himdsd.",
+        ),
+        Some(Chosen::ServiceFabric | Chosen::MachineLearning { .. } | Chosen::CloudShell) => {
+            Diagnosis::new(
+                format!("Nothing answers at {}, which the host of this process has named.", known.endpoint),
+                "Run this inside that host, with the variables of its present start.",
+            )
+        }
         Some(Chosen::Imds { .. }) => Diagnosis::new(
             "No variable of another identity is set, so this is to be a managed identity; but there is no \
             instance metadata service here. The machine is not in Azure, or a firewall, a network policy \
@@ -219,6 +270,16 @@ fn entra(code: u32, known: &Known) -> Option<Diagnosis> {
         )
         .run(Command::new("az ad sp create").with(format!("--id {REDIS_APP}"))),
         500_133 | 700_024 => network::clock(),
+        700_027 | 50_012 => Diagnosis::new(
+            "The certificate is none of this application's: it was never registered, has expired, or was \
+            replaced.",
+            "Compare its thumbprint with what this lists:",
+        )
+        .run(
+            Command::new("az ad app credential list")
+                .with(format!("--id {application}"))
+                .with("--cert"),
+        ),
         53_003 => Diagnosis::new(
             "A conditional access policy blocks this application here.",
             "Ask who manages the tenant to let the application in from this network.",
@@ -352,11 +413,15 @@ fn allow_entra() -> Command {
 fn application(known: &Known) -> &str {
     match &known.chosen {
         Some(
-            Chosen::ServicePrincipal { client_id, .. } | Chosen::WorkloadIdentity { client_id, .. },
+            Chosen::ServicePrincipal { client_id, .. }
+            | Chosen::ClientCertificate { client_id, .. }
+            | Chosen::WorkloadIdentity { client_id, .. },
         ) => client_id,
-        Some(Chosen::AppService { client_id: Some(id) } | Chosen::Imds { client_id: Some(id) }) => {
-            id
-        }
+        Some(
+            Chosen::AppService { client_id: Some(id) }
+            | Chosen::MachineLearning { client_id: Some(id) }
+            | Chosen::Imds { client_id: Some(id) },
+        ) => id,
         _ => "<application-id>",
     }
 }
@@ -364,7 +429,10 @@ fn application(known: &Known) -> &str {
 /// The variable that names the endpoint.
 fn variable(known: &Known) -> &'static str {
     match known.chosen {
-        Some(Chosen::AppService { .. }) => "IDENTITY_ENDPOINT",
+        Some(Chosen::AppService { .. } | Chosen::AzureArc | Chosen::ServiceFabric) => {
+            "IDENTITY_ENDPOINT"
+        }
+        Some(Chosen::MachineLearning { .. } | Chosen::CloudShell) => "MSI_ENDPOINT",
         Some(Chosen::Imds { .. }) => "AZURE_POD_IDENTITY_AUTHORITY_HOST",
         _ => "AZURE_AUTHORITY_HOST",
     }
