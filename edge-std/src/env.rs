@@ -3,9 +3,9 @@
 use core::cell::Cell;
 use std::env::VarError;
 
-use redis_entraid_client::{CertificateFile, NativeEnvironment, NativeSource};
 #[cfg(feature = "developer")]
-use redis_entraid_client::{Chosen, DeveloperTool};
+use redis_entraid_client::DeveloperTool;
+use redis_entraid_client::{CertificateFile, Chosen, NativeEnvironment, NativeSource};
 
 use crate::builder::Builder;
 use crate::client::Client;

@@ -1,7 +1,7 @@
 //! Finds secrets in text, in clear and in the disguises that they wear by accident.
 //!
 //! Its own tests show that it finds them. `tests/core.rs` prints every public type of the core,
-//! `tests/std.rs` those of the tokio host and what it and its libraries log, through everything
+//! `tests/std` those of the tokio host and what it and its libraries log, through everything
 //! that can go wrong, and `tests/embassy.rs` those of the host for devices.
 
 use std::any::type_name;

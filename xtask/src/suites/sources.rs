@@ -51,6 +51,10 @@ pub(super) fn lints() -> Result<Counts> {
         (edge_std, "tls"),
         (edge_std, "http tls"),
         (edge_std, "webpki-roots"),
+        (edge_std, "proxy"),
+        (edge_std, "developer"),
+        (edge_std, "azure-core"),
+        (edge_std, "pfx"),
         (edge_std, "cli"),
     ] {
         let mut args = vec!["clippy", "--all-targets"];
@@ -101,6 +105,11 @@ pub(super) fn unit() -> Result<Counts> {
     for package in ["redis-entraid-client", "redis-entraid-core"] {
         counts.add(tests(&["--package", package, "--all-features"])?);
     }
+    // Identities that only some programs need.
+    debian(&["openssl"], &["openssl"])?;
+    let package = ["--package", "redis-entraid", "--features", "azure-core,developer,pfx"];
+    let test = ["--test", "identities", "--", "azure_core", "certificate", "developer"];
+    counts.add(tests(&[&package[..], &test].concat())?);
     Ok(counts)
 }
 

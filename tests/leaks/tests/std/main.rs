@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod identities;
+
 use std::error::Error as _;
 use std::panic;
 use std::path::Path;
@@ -265,7 +267,7 @@ async fn nothing_that_is_logged_printed_or_reported_shows_a_secret() {
         *LOGGED.lock().unwrap() += &format!("{info}\n");
         usual(info);
     }));
-    tokio::join!(every_fault(), every_source(), a_subscriber());
+    tokio::join!(every_fault(), every_source(), identities::every_identity(), a_subscriber());
     let mut shown = shown();
     shown.value(&Roots::default());
     shown.value(&Http::new(Roots::default()));
