@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use amr_emulator::{Emulator, Options};
+use amr_emulator::{Emulator, Kind, Options};
 use conformance::case::environment;
 
 fn emulator() -> Emulator {
@@ -46,6 +46,75 @@ fn workload_identity() {
     let oid = format!("{}\n", entra.principal.object_id);
     assert_eq!(output(command.env_remove("AZURE_CLIENT_SECRET")), oid);
     std::fs::remove_file(&file).expect("it is there");
+}
+
+/// An example that gets what the host of this `kind` sets, and nothing else.
+fn on(kind: Kind, name: &str, emulator: &Emulator) -> Command {
+    let mut command = example(name, emulator);
+    for (name, _) in environment(emulator) {
+        command.env_remove(name);
+    }
+    command.envs(emulator.environment_of(kind));
+    command
+}
+
+#[test]
+fn every_identity_by_the_environment() {
+    let emulator = emulator();
+    let entra = emulator.entra();
+    for (name, kind) in Kind::ALL {
+        // The folder of its keys is root's.
+        if kind != Kind::Arc {
+            let text = output(&mut on(kind, "from-env", &emulator));
+            let application = &entra.principal.object_id;
+            let machine = &entra.system_assigned.object_id;
+            let is = |oid: &String| text.ends_with(&format!(" set)\n{oid}\n"));
+            assert!(is(application) || is(machine), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn client_certificate() {
+    let emulator = emulator();
+    let oid = format!("{}\n", emulator.entra().principal.object_id);
+    assert_eq!(output(&mut on(Kind::Certificate, "client-certificate", &emulator)), oid);
+}
+
+#[test]
+fn client_assertion_of_github() {
+    let emulator = emulator();
+    // What GitHub would say, from a file.
+    let file = std::env::temp_dir().join(format!("github-{}", std::process::id()));
+    let answer = format!(r#"{{"value":"{}","count":1}}"#, emulator.entra().federated_token());
+    std::fs::write(&file, answer).expect("it can be written");
+    let mut command = on(Kind::Secret, "client-assertion", &emulator);
+    command.env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("file://{}?x=y", file.display()));
+    command.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "a-token-of-the-job");
+    let oid = format!("{}\n", emulator.entra().principal.object_id);
+    assert_eq!(output(&mut command), oid);
+    std::fs::remove_file(&file).expect("it is there");
+}
+
+#[test]
+fn developer_in_azure_and_at_home() {
+    let emulator = emulator();
+    let machine = format!("{}\n", emulator.entra().system_assigned.object_id);
+    assert_eq!(output(&mut on(Kind::Imds, "developer", &emulator)), machine);
+    // At home there is no metadata service, but somebody is signed in.
+    let folder = std::env::temp_dir().join(format!("signed-in-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("it can be made");
+    let (user, token) = emulator.entra().login();
+    let script = format!("#!/bin/sh\necho '{{\"accessToken\":\"{token}\"}}'\n");
+    std::fs::write(folder.join("az"), script).expect("it can be written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.join("az"), executable).expect("it is there");
+    let mut command = on(Kind::Imds, "developer", &emulator);
+    command.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1");
+    let path = std::env::var("PATH").expect("there is one");
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    assert_eq!(output(&mut command), format!("{user}\n"));
+    std::fs::remove_dir_all(&folder).expect("it is there");
 }
 
 #[test]
