@@ -8,6 +8,9 @@ mod engine;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod env;
 pub mod error;
+#[cfg(all(doc, feature = "http", feature = "tls"))]
+#[path = "guide.rs"]
+pub mod _guide;
 #[cfg(feature = "http")]
 pub mod http;
 mod identity;
