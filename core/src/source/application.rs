@@ -7,7 +7,7 @@ use super::writer::RequestWriter;
 use super::{HttpRequest, Input, IoFailure, SCOPE, Span, Step, Text};
 use crate::http::Route;
 
-/// Which application, and for what. What it proves itself with is its source's.
+/// Which application, and for what. Its source has the proof.
 #[derive(Debug)]
 pub(super) struct Application<T> {
     pub(super) authority: Authority<T>,
@@ -32,14 +32,13 @@ impl<T: Text> Application<T> {
     }
 
     /// Looks for what can't work; `proof` is another value that must not be empty, and its name.
-    pub(super) fn check(&self, proof: (&T, &'static str)) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, proof: Option<(&T, &'static str)>) -> Result<(), ConfigError> {
         self.authority.check()?;
-        for (value, what) in [(&self.client_id, "the client id"), proof] {
-            if value.as_ref().is_empty() {
-                return Err(ConfigError::Empty(what));
-            }
+        let values = [Some((&self.client_id, "the client id")), proof];
+        match values.iter().flatten().find(|(value, _)| value.as_ref().is_empty()) {
+            Some((_, what)) => Err(ConfigError::Empty(what)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The request for a token, with the names and values of the form fields of a `proof`.
@@ -55,7 +54,7 @@ impl<T: Text> Application<T> {
         for (name, value) in proof {
             writer.field("&", name, value);
         }
-        self.end_form(writer, url)
+        self.end_form(writer, url, Route::Internet)
     }
 
     /// Writes what stands before the proof in the form.
@@ -69,6 +68,7 @@ impl<T: Text> Application<T> {
         &self,
         mut writer: RequestWriter<'_>,
         url: Span,
+        route: Route,
     ) -> Result<Step, SourceError> {
         writer.field("&", "scope", self.scope());
         let body = writer.part();
@@ -76,7 +76,7 @@ impl<T: Text> Application<T> {
         let form = writer.part();
         writer.plain("application/json");
         let json = writer.finish()?;
-        let mut request = HttpRequest::post(url, body, Route::Internet);
+        let mut request = HttpRequest::post(url, body, route);
         request.header("Content-Type", form)?;
         request.header("Accept", json)?;
         Ok(Step::Http(request))

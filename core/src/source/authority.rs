@@ -84,11 +84,9 @@ impl<T: AsRef<str>> Authority<T> {
             Base::Cloud(cloud) => cloud.host(),
             Base::Url(url) => url.as_ref(),
         };
-        let host = match url.get(..8) {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https://") => url.get(8..),
-            _ => None,
-        };
-        let host = host.filter(|host| !host.is_empty()).ok_or(ConfigError::AuthorityNotHttps)?;
+        let host = behind_https(url)
+            .filter(|host| !host.is_empty())
+            .ok_or(ConfigError::AuthorityNotHttps)?;
         let tenant = match &self.tenant {
             Some(tenant) => tenant.as_ref(),
             None => host.trim_end_matches('/').split_once('/').map_or("", |(_, tenant)| tenant),
@@ -136,5 +134,13 @@ impl<T: AsRef<str>> Authority<T> {
             out.plain("/").encoded(tenant.as_ref());
         }
         out.plain("/oauth2/v2.0/token");
+    }
+}
+
+/// What is behind `https://` in `url`, if it begins like that.
+pub(super) fn behind_https(url: &str) -> Option<&str> {
+    match url.get(..8) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https://") => url.get(8..),
+        _ => None,
     }
 }

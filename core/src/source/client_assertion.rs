@@ -42,7 +42,7 @@ impl<T: Text> ClientAssertion<T> {
     /// # Errors
     /// [`ConfigError`] if the authority is none for client credentials or something is empty.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.application.check((&self.assertion, "the assertion"))
+        self.application.check(Some((&self.assertion, "the assertion")))
     }
 }
 

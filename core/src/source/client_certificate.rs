@@ -6,6 +6,7 @@ use super::error::{ConfigError, ErrorKind, SourceError};
 use super::step::Start;
 use super::writer::RequestWriter;
 use super::{Algorithm, Input, IoFailure, Source, Span, Step, Text};
+use crate::http::Route;
 
 /// An application that proves itself to Entra with a
 /// [certificate](https://learn.microsoft.com/entra/identity-platform/certificate-credentials): it signs a
@@ -58,6 +59,12 @@ enum State {
 /// How long a statement is good for: the longest that Entra takes.
 const LIFE: u64 = 600;
 
+/// It may not be set yet.
+const NO_CLOCK: SourceError = SourceError::Other {
+    kind: ErrorKind::Clock,
+    what: "a client certificate needs the wall clock, and this host doesn't know the time",
+};
+
 const NO_KEY: SourceError = SourceError::Other {
     kind: ErrorKind::Configuration,
     what: "the private key of the client certificate was not found",
@@ -89,13 +96,13 @@ impl<T: Text> ClientCertificate<T> {
     /// # Errors
     /// [`ConfigError`] if the authority is none for client credentials or the client id is empty.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.application.check((&self.application.client_id, "the client id"))
+        self.application.check(None)
     }
 
     /// Writes the statement, header and claims (RFC 7519 section 7.1), behind the beginning of the request.
-    fn state(&mut self, start: &Start, request: &mut [u8]) -> Result<Step, SourceError> {
+    fn statement(&mut self, start: &Start, request: &mut [u8]) -> Result<Step, SourceError> {
         self.check()?;
-        let now = start.unix_time.ok_or(ConfigError::Missing("the wall clock"))?.0;
+        let now = start.unix_time.ok_or(NO_CLOCK)?.0;
         let nonce = start.nonce.ok_or(ConfigError::Missing("random bytes"))?;
         let Application { authority, client_id, .. } = &self.application;
         let client_id = client_id.as_ref();
@@ -128,12 +135,12 @@ impl<T: Text> ClientCertificate<T> {
 impl<T: Text> Source for ClientCertificate<T> {
     fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
         match (self.state, input) {
-            (_, Input::Start(start)) => self.state(&start, request),
+            (_, Input::Start(start)) => self.statement(&start, request),
             (State::Signing { url, body }, Input::Signature(signature)) => {
                 self.state = State::Asked;
                 let mut writer = RequestWriter::behind(request, body);
                 writer.plain(".").base64url(signature);
-                self.application.end_form(writer, url)
+                self.application.end_form(writer, url, Route::Internet)
             }
             // A key is configured: in a chain, no other identity takes its place.
             (State::Signing { .. }, Input::Failed(IoFailure::NotFound)) => Err(NO_KEY),

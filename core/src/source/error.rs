@@ -117,8 +117,9 @@ impl SourceError {
     pub const fn is_elsewhere(&self) -> bool {
         matches!(
             self,
-            Self::Config(_)
-                | Self::Io(IoFailure::Connect | IoFailure::NotFound | IoFailure::Unsupported)
+            Self::Config(
+                ConfigError::Missing(_) | ConfigError::Empty(_) | ConfigError::TenantRequired
+            ) | Self::Io(IoFailure::Connect | IoFailure::NotFound | IoFailure::Unsupported)
         )
     }
 

@@ -2,10 +2,11 @@
 
 use core::fmt;
 
-use super::error::{ConfigError, SourceError};
+use super::authority::behind_https;
+use super::error::{ConfigError, ErrorKind, SourceError};
 use super::local_request::LocalRequest;
 use super::response::Endpoint;
-use super::{Hidden, Input, RESOURCE, Source, Step, Text};
+use super::{Hidden, Input, IoFailure, RESOURCE, Source, Step, Text};
 
 /// The identity that the manifest of an application on
 /// [Service Fabric](https://learn.microsoft.com/azure/service-fabric/how-to-managed-identity-service-fabric-app-code)
@@ -27,6 +28,13 @@ pub struct ServiceFabric<T> {
     resource: Option<T>,
 }
 
+/// The node may have been replaced, and the variable not read again.
+const OTHER_CERTIFICATE: SourceError = SourceError::Other {
+    kind: ErrorKind::Configuration,
+    what: "the endpoint of Service Fabric shows another certificate than the one whose thumbprint is in \
+        IDENTITY_SERVER_THUMBPRINT: restart the application, whose variables are set at its start",
+};
+
 impl<T: Text> ServiceFabric<T> {
     /// The identity whose tokens `endpoint` gives out (`IDENTITY_ENDPOINT`), which demands `secret`
     /// (`IDENTITY_HEADER`).
@@ -44,12 +52,14 @@ impl<T: Text> ServiceFabric<T> {
 
 impl<T: Text> Source for ServiceFabric<T> {
     fn next(&mut self, input: Input<'_>, request: &mut [u8]) -> Result<Step, SourceError> {
-        if !matches!(input, Input::Start(_)) {
-            return Endpoint::Local.answered(input);
+        match input {
+            Input::Start(_) => {}
+            Input::Failed(IoFailure::Tls) => return Err(OTHER_CERTIFICATE),
+            input => return Endpoint::Local.answered(input),
         }
         // The secret must not go out in clear.
         let endpoint = self.endpoint.as_ref();
-        if !endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+        if behind_https(endpoint).is_none() {
             return Err(ConfigError::EndpointNotHttps.into());
         }
         if self.secret.as_ref().is_empty() {

@@ -42,7 +42,7 @@ impl<T: Text> ServicePrincipal<T> {
     /// # Errors
     /// [`ConfigError`] if the authority is none for client credentials or something is empty.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.application.check((&self.secret, "the client secret"))
+        self.application.check(Some((&self.secret, "the client secret")))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Workload identity: an application that proves itself by the token of an issuer that Entra trusts.
 
 use super::application::{Application, JWT_BEARER};
-use super::authority::Authority;
+use super::authority::{Authority, behind_https};
 use super::error::{ConfigError, SourceError};
 use super::writer::RequestWriter;
 use super::{ErrorKind, Input, IoFailure, Source, Step, Text};
+use crate::http::Route;
 
 /// An application, or a user-assigned managed identity, that proves itself to Entra with a federated
 /// token: on AKS, that of its
@@ -73,7 +74,7 @@ impl<T: Text> WorkloadIdentity<T> {
     /// [`ConfigError`] if the authority is none for client credentials, something is empty, or the proxy is
     /// no plain `https` URL.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.application.check((&self.path, "the path of the federated token"))?;
+        self.application.check(Some((&self.path, "the path of the federated token")))?;
         match &self.proxy {
             Some(proxy) if !is_base(proxy.as_ref()) => Err(ConfigError::ProxyNotHttps),
             _ => Ok(()),
@@ -93,6 +94,8 @@ impl<T: Text> Source for WorkloadIdentity<T> {
             Input::File(file) => {
                 let token = jwt(file).ok_or(NO_TOKEN)?;
                 let mut writer = RequestWriter::new(request);
+                // It is in the cluster: nothing may be in between.
+                let route = if self.proxy.is_some() { Route::LinkLocal } else { Route::Internet };
                 match &self.proxy {
                     Some(proxy) => {
                         self.application.authority.token_endpoint_at(proxy.as_ref(), &mut writer)
@@ -103,7 +106,7 @@ impl<T: Text> Source for WorkloadIdentity<T> {
                 self.application.begin_form(&mut writer);
                 writer.field("&", "client_assertion_type", JWT_BEARER);
                 writer.field("&", "client_assertion", token);
-                self.application.end_form(writer, url)
+                self.application.end_form(writer, url, route)
             }
             // The path is configured: in a chain, no other identity takes its place.
             Input::Failed(IoFailure::NotFound) => Err(NO_FILE),
@@ -120,9 +123,7 @@ impl<T: Text> Source for WorkloadIdentity<T> {
 
 /// Whether `url` is an `https` URL without user, query or fragment.
 fn is_base(url: &str) -> bool {
-    let behind_scheme = url.get(8..).unwrap_or_default();
-    let is_https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-    is_https && !behind_scheme.is_empty() && !behind_scheme.contains(['@', '?', '#'])
+    behind_https(url).is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#']))
 }
 
 /// The JWT that is all of a file, if it is one: nothing else is sent to Entra.

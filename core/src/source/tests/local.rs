@@ -126,17 +126,20 @@ fn a_key_file_that_is_of_no_use_is_no_reason_to_take_another_identity() {
     let mut read = |input: Input<'_>| {
         challenged(&mut arc, "Basic realm=/var/opt/azcmagent/tokens/x.key").unwrap();
         let error = arc.next(input, &mut [0; 512]).unwrap_err();
-        assert!(!error.is_elsewhere() || matches!(error, SourceError::Io(_)), "{error}");
-        (error.kind(), error.to_string())
+        (error.kind(), error.is_elsewhere(), error.to_string())
     };
     for content in [&b""[..], b"\n", b"two lines\r\nX: y", b"\xff"] {
-        assert_eq!(read(Input::File(content)).0, ErrorKind::Transient);
+        let (kind, elsewhere, _) = read(Input::File(content));
+        assert_eq!((kind, elsewhere), (ErrorKind::Transient, false));
     }
-    assert_eq!(read(Input::Failed(IoFailure::NotFound)).0, ErrorKind::Transient);
-    let (kind, error) = read(Input::Failed(IoFailure::File));
-    assert_eq!(kind, ErrorKind::Configuration);
+    let (kind, elsewhere, _) = read(Input::Failed(IoFailure::NotFound));
+    assert_eq!((kind, elsewhere), (ErrorKind::Transient, false));
+    let (kind, elsewhere, error) = read(Input::Failed(IoFailure::File));
+    assert_eq!((kind, elsewhere), (ErrorKind::Configuration, false));
     assert!(error.contains("group himds"), "{error}");
-    assert_eq!(read(Input::Failed(IoFailure::Unsupported)).0, ErrorKind::Configuration);
+    // This host has no files at all: it is not Arc's.
+    let (kind, elsewhere, _) = read(Input::Failed(IoFailure::Unsupported));
+    assert_eq!((kind, elsewhere), (ErrorKind::Configuration, true));
 }
 
 #[test]
@@ -154,4 +157,7 @@ fn every_endpoint_of_a_machine_says_404_while_it_is_updated() {
         let error = source.next(Input::Failed(IoFailure::Connect), &mut []).unwrap_err();
         assert!(error.is_elsewhere());
     }
+    let mut fabric = ServiceFabric::new("https://x", "s");
+    let error = fabric.next(Input::Failed(IoFailure::Tls), &mut []).unwrap_err();
+    assert!(error.to_string().contains("IDENTITY_SERVER_THUMBPRINT"), "{error}");
 }
