@@ -11,7 +11,7 @@ async fn main() -> Result<(), Error> {
     // PEM with certificate and RSA key, as `az ad app credential reset --create-cert` writes it. It is read
     // for each token: a new certificate needs no restart. A key in a TPM or a vault: `signer`.
     let file = var("AZURE_CLIENT_CERTIFICATE_PATH");
-    let source = ClientCertificate::file(authority, var("AZURE_CLIENT_ID"), file, None);
+    let source = ClientCertificate::from_file(authority, var("AZURE_CLIENT_ID"), file, None);
     let mut redis =
         Client::builder(var("REDIS_HOSTNAME")).port(port()).source(source).connect().await?;
     println!("{}", redis.command(args!["ACL", "WHOAMI"]).await?.str()?);

@@ -2,6 +2,7 @@
 
 mod asked;
 mod chosen;
+mod developer_tool;
 mod endpoint;
 #[cfg(feature = "native-sources")]
 mod native;
@@ -13,8 +14,9 @@ use zeroize::Zeroizing;
 use super::error::ConfigError;
 use asked::Asked;
 pub use chosen::Chosen;
+pub use developer_tool::DeveloperTool;
 #[cfg(feature = "native-sources")]
-pub use native::{CertificateFile, DeveloperTool, NativeEnvironment, NativeSource, ProxyRoots};
+pub use native::{CertificateFile, NativeEnvironment, NativeSource, ProxyRoots};
 use redis_entraid_core::source::{
     Authority, Input, ManagedIdentity, Selector, ServicePrincipal, Source, SourceError, Step,
 };
@@ -29,14 +31,14 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// | `REDIS_ENDPOINT` | the server, `host` or `host:port` |
 /// | `REDIS_HOSTNAME`, `REDIS_PORT` | the same apart; the port is 10000 unless set |
 ///
-/// The first row whose variables are set names the identity; all but those marked with a star need a
-/// native host, as tokio's:
+/// The first row whose variables are set names the identity. The rows with a star are for all hosts, the
+/// others for native ones, as tokio's:
 ///
 /// | variables | identity |
 /// |---|---|
 /// | `AZURE_CLIENT_SECRET` * | the service principal `AZURE_CLIENT_ID` of `AZURE_TENANT_ID`, at `AZURE_AUTHORITY_HOST` if that is set |
 /// | `AZURE_CLIENT_CERTIFICATE_PATH` | the same with the certificate and key in that file, PEM or PFX, whose password is `AZURE_CLIENT_CERTIFICATE_PASSWORD` |
-/// | `AZURE_FEDERATED_TOKEN_FILE` | the same with the federated token in that file, as AKS workload identity sets it; through the proxy of AKS identity bindings if `AZURE_KUBERNETES_TOKEN_PROXY` is set |
+/// | `AZURE_FEDERATED_TOKEN_FILE` | the same with the federated token in that file, as AKS workload identity sets it; through the proxy of AKS identity bindings if `AZURE_KUBERNETES_TOKEN_PROXY` is set (with `AZURE_KUBERNETES_SNI_NAME`, and `AZURE_KUBERNETES_CA_FILE` or `AZURE_KUBERNETES_CA_DATA`) |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER`, `IDENTITY_SERVER_THUMBPRINT` | the managed identity of an application on Service Fabric |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` * | the managed identity of App Service, Functions or Container Apps |
 /// | `IDENTITY_ENDPOINT`, `IMDS_ENDPOINT` | the managed identity of a server with Azure Arc |
@@ -45,14 +47,17 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// | * | the managed identity of the machine, asked for at the instance metadata service (at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set) |
 ///
 /// `AZURE_CLIENT_ID` selects the user-assigned managed identity with this client id, and is an error where
-/// there is none: on Service Fabric, Azure Arc and in Cloud Shell.
+/// there is none: on Service Fabric, Azure Arc and in Cloud Shell. In Azure Machine Learning,
+/// `DEFAULT_IDENTITY_CLIENT_ID` is meant if it isn't set.
 ///
 /// A variable that asks for an identity that is not supported is an error that names it, and never another
-/// identity: so are `AZURE_USERNAME` with `AZURE_PASSWORD`, and `IDENTITY_ENDPOINT` alone.
+/// identity: so are `AZURE_USERNAME` with `AZURE_PASSWORD`, `AZURE_CLIENT_SEND_CERTIFICATE_CHAIN`, and
+/// `IDENTITY_ENDPOINT` or `AZURE_KUBERNETES_TOKEN_PROXY` alone.
 /// `AZURE_TOKEN_CREDENTIALS` may be `prod`, or name the credential that these variables lead to:
 /// `EnvironmentCredential`, `WorkloadIdentityCredential` or `ManagedIdentityCredential`. On tokio with the
 /// feature `developer`, `AzureCliCredential`, `AzurePowerShellCredential` and `AzureDeveloperCliCredential` are
-/// the person who is signed in to that tool, whatever else is set, and `dev` is the first of these three.
+/// the person who is signed in to that tool, whatever else is set, and `dev` is the first of the three that
+/// somebody is signed in to.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Environment {

@@ -298,6 +298,9 @@ pub enum ConfigError {
         "{0} asks for something that is not supported: unset it, or set a token source in code"
     )]
     Unsupported(&'static str),
+    /// Only one of these two may be set.
+    #[error("{0} and {1} are both set: unset one of them")]
+    Both(&'static str, &'static str),
     /// The identity can't work as it is configured.
     #[error(transparent)]
     Source(#[from] source::ConfigError),

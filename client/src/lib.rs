@@ -42,10 +42,8 @@ pub use command_dispatcher::{CommandDispatcher, Deliveries, Ended, QueueDemand, 
 pub use command_queue::{CommandQueue, MAX_COMMAND, QueueState, wake};
 pub use connection_status::{ConnectionStatus, Health};
 #[cfg(feature = "native-sources")]
-pub use environment::{
-    CertificateFile, DeveloperTool, NativeEnvironment, NativeSource, ProxyRoots,
-};
-pub use environment::{Chosen, EnvSource, Environment, EnvironmentText};
+pub use environment::{CertificateFile, NativeEnvironment, NativeSource, ProxyRoots};
+pub use environment::{Chosen, DeveloperTool, EnvSource, Environment, EnvironmentText};
 pub use error::{
     Cause, ConfigError, ConnectError, Details, Error, ErrorKind, FetchError, ServerError,
 };

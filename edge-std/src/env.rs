@@ -16,7 +16,7 @@ use crate::source::{CommandLineTool, Probed, TokenChain};
 
 impl Client {
     /// Takes server and identity from the environment: from the variables of
-    /// [`Environment`](crate::Environment).
+    /// [`Environment`](redis_entraid_client::Environment).
     ///
     /// Which identity was chosen is logged, and told by [`Builder::chosen`].
     ///
@@ -60,7 +60,7 @@ fn variables<T>(
 
 impl AnySource {
     /// Takes the identity from the environment: from the variables of
-    /// [`Environment`](crate::Environment), but for those of the server. Returns why it is that one, too.
+    /// [`Environment`](redis_entraid_client::Environment), but for those of the server. Returns why it is that one, too.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, invalid or not supported.
@@ -80,6 +80,7 @@ impl AnySource {
     }
 }
 
+/// For what reads [`NativeEnvironment`] itself.
 impl TryFrom<NativeSource> for AnySource {
     type Error = ConfigError;
 
@@ -92,10 +93,10 @@ impl TryFrom<NativeSource> for AnySource {
             NativeSource::CloudShell(source) => Self::new(source),
             NativeSource::Certificate(CertificateFile { authority, client_id, path, password }) => {
                 let password = password.as_ref().map(|password| &***password);
-                Self::new(ClientCertificate::file(authority, client_id, path, password))
+                Self::new(ClientCertificate::from_file(authority, client_id, path, password))
             }
             NativeSource::TokenProxy { source, server_name, roots } => {
-                Self::new(TokenProxy::new(source, server_name, roots))
+                Self::new(TokenProxy::over(source, server_name, roots))
             }
             NativeSource::ServiceFabric { source, thumbprint } => {
                 Self::new(ServiceFabric::over(source, thumbprint))
@@ -119,9 +120,9 @@ impl TryFrom<NativeSource> for AnySource {
 
 #[cfg(feature = "developer")]
 impl TokenChain {
-    /// The identity that the environment asks for, and after it the [tools](Self::developer_tools) that a
-    /// developer is signed in with: the order of `DefaultAzureCredential`. The same program runs on a
-    /// laptop and in Azure then.
+    /// The identity that the environment asks for. If no variable asks for one: the managed identity of the
+    /// machine, and where there is none the [tools](Self::developer_tools) that a developer is signed in with.
+    /// That is the order of `DefaultAzureCredential`, and the same program runs in Azure and on a laptop.
     ///
     /// # Errors
     /// [`ConfigError`] if a variable of the identity is missing, invalid or not supported.
@@ -138,11 +139,14 @@ impl TokenChain {
     ) -> Result<Self, ConfigError> {
         let (source, chosen) = AnySource::from_variables(&get)?;
         let (name, chain) = (chosen.credential(), Self::new());
-        let probed = matches!(chosen, Chosen::Imds { .. })
-            && get("AZURE_POD_IDENTITY_AUTHORITY_HOST").is_none();
-        let chain = match probed {
-            true => chain.then(name, Probed(source)),
-            false => chain.then(name, source),
+        let is_set = |name| get(name).is_some_and(|value: String| !value.is_empty());
+        // What is asked for by a variable is that, and no other one.
+        if !matches!(chosen, Chosen::Imds { .. }) || is_set("AZURE_TOKEN_CREDENTIALS") {
+            return Ok(chain.then(name, source));
+        }
+        let chain = match is_set("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
+            true => chain.then(name, source),
+            false => chain.then(name, Probed::new(source)),
         };
         Ok(chain.and(Self::developer_tools()))
     }

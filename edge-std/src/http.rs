@@ -5,6 +5,7 @@ mod client;
 mod proxy;
 
 use core::future::Future;
+use core::time::Duration;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use redis_entraid_core::http::{Request, ResponseWriter, Route};
 use redis_entraid_core::source::{IoError, IoFailure, SourceError, SourceIo};
 use redis_entraid_core::storage::{Buffer, CapacityError};
+use redis_entraid_core::time::Clock;
 #[cfg(feature = "tls")]
 use redis_entraid_core::transport::ConnectErrorKind;
 use redis_entraid_core::transport::Endpoint;
@@ -25,13 +27,17 @@ use zeroize::Zeroizing;
 
 pub use client::HttpClient;
 
+use crate::clock::TokioClock;
 use crate::net::tcp;
 use crate::source::FetchError;
 
+/// What a TCP connection to a link-local endpoint may take.
+const LINK_LOCAL_CONNECT: Duration = Duration::from_secs(3);
+
 /// A client for HTTP and HTTPS.
 ///
-/// With the feature `proxy`, requests for Entra go through the proxy that `HTTPS_PROXY` names, unless
-/// `NO_PROXY` excepts the host. Requests for a managed identity never go through a proxy.
+/// With the feature `proxy`, requests for Entra go through the proxy that `HTTPS_PROXY` or `ALL_PROXY` names,
+/// unless `NO_PROXY` excepts the host. Requests for a managed identity never go through a proxy.
 #[derive(Clone, Debug)]
 pub struct Http {
     #[cfg(feature = "tls")]
@@ -39,7 +45,7 @@ pub struct Http {
     /// The name that certificates are verified for, if it isn't the URL's.
     server_name: Option<String>,
     #[cfg(feature = "proxy")]
-    proxy: Option<Arc<proxy::Proxies>>,
+    proxy: Arc<proxy::Proxies>,
     /// Sends what goes to Entra in our place.
     client: Option<Arc<dyn client::DynHttpClient>>,
 }
@@ -52,7 +58,7 @@ impl Http {
             tls: crate::tls::Tls::new(roots),
             server_name: None,
             #[cfg(feature = "proxy")]
-            proxy: Some(Arc::new(proxy::Proxies::from_env())),
+            proxy: Arc::new(proxy::Proxies::from_env()),
             client: None,
         }
     }
@@ -69,7 +75,7 @@ impl Http {
         Self {
             server_name: None,
             #[cfg(feature = "proxy")]
-            proxy: Some(Arc::new(proxy::Proxies::from_env())),
+            proxy: Arc::new(proxy::Proxies::from_env()),
             client: None,
         }
     }
@@ -81,17 +87,10 @@ impl Http {
         Self { client: Some(Arc::new(client)), ..self }
     }
 
-    /// For a server of the cluster: the certificate is for `name`, if not for the URL's, and nothing is in
-    /// between.
+    /// Certificates are for `name`, if there is one, and not for the URL's name.
     #[cfg(feature = "tls")]
-    pub(crate) fn in_cluster(self, name: Option<String>) -> Self {
-        Self {
-            server_name: name,
-            #[cfg(feature = "proxy")]
-            proxy: None,
-            client: None,
-            ..self
-        }
+    pub(crate) fn with_server_name(self, name: Option<String>) -> Self {
+        Self { server_name: name, ..self }
     }
 
     async fn https(
@@ -155,7 +154,7 @@ impl SourceIo for Http {
             return client::answered(&**client, request, response).await;
         }
         #[cfg(feature = "proxy")]
-        let proxy = self.proxy.as_ref().and_then(|proxies| proxies.of(&uri));
+        let proxy = self.proxy.of(&uri);
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -171,11 +170,18 @@ impl SourceIo for Http {
         if let (true, Route::Internet, Some(proxy)) = (secure, request.route, proxy) {
             let stream = proxy.reach(&endpoint, &self.tls).await?;
             let stream = self.tls.connect(endpoint.server_name, stream).await;
-            return exchange(stream.map_err(Error::Tls)?, built, response).await;
+            let stream = stream.map_err(|error| match crate::tls::is_about_tls(&error) {
+                true => Error::Tls(error),
+                false => Error::Connect(error),
+            })?;
+            return exchange(stream, built, response).await;
         }
         match (secure, request.route) {
             (true, _) => self.https(&endpoint, built, response).await,
             (false, Route::LinkLocal) => {
+                // It is on this machine or its host, or nowhere: in some networks nothing comes back then.
+                let soon = TokioClock.now().plus(LINK_LOCAL_CONNECT);
+                let endpoint = endpoint.with_deadline(request.deadline.min(soon));
                 let stream = tcp(&endpoint).await.map_err(|(_, error)| Error::Connect(error))?;
                 exchange(stream, built, response).await
             }

@@ -74,7 +74,9 @@ pub struct IdentityBuilder<S> {
     policy: RefreshPolicy,
     hook: Option<EventHook>,
     #[cfg(feature = "http")]
-    http: crate::http::Http,
+    http: Option<crate::http::Http>,
+    #[cfg(all(feature = "http", feature = "tls"))]
+    roots: crate::tls::Roots,
 }
 
 impl Identity {
@@ -87,7 +89,9 @@ impl Identity {
             policy: RefreshPolicy::default(),
             hook: None,
             #[cfg(feature = "http")]
-            http: crate::http::Http::default(),
+            http: None,
+            #[cfg(all(feature = "http", feature = "tls"))]
+            roots: crate::tls::Roots::default(),
         }
     }
 
@@ -184,15 +188,15 @@ impl<S: TokenSource> IdentityBuilder<S> {
     #[cfg(all(feature = "http", feature = "tls"))]
     #[must_use]
     pub fn roots(mut self, roots: crate::tls::Roots) -> Self {
-        self.http = crate::http::Http::new(roots);
+        self.roots = roots;
         self
     }
 
-    /// How tokens are requested, if not by a client that trusts the platform's roots.
+    /// How tokens are requested, if not by a client that trusts the [roots](Self::roots).
     #[cfg(feature = "http")]
     #[must_use]
     pub fn http(mut self, http: crate::http::Http) -> Self {
-        self.http = http;
+        self.http = Some(http);
         self
     }
 
@@ -214,8 +218,10 @@ impl<S: TokenSource> IdentityBuilder<S> {
             shared: Arc::downgrade(&shared),
             source: self.source,
             hook: self.hook,
-            #[cfg(feature = "http")]
-            http: self.http,
+            #[cfg(all(feature = "http", feature = "tls"))]
+            http: self.http.unwrap_or_else(|| crate::http::Http::new(self.roots)),
+            #[cfg(all(feature = "http", not(feature = "tls")))]
+            http: self.http.unwrap_or_default(),
         };
         let task = Arc::new(Task(tokio::spawn(fetcher.run()).abort_handle()));
         Identity { shared, _task: task }

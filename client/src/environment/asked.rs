@@ -43,7 +43,10 @@ impl Asked {
         ];
         match rest.iter().find(|(names, _)| all(names)) {
             Some((_, asked)) => Ok(*asked),
-            // Its header got lost on the way here: another identity must not take its place.
+            // Something got lost on the way here: another identity must not take its place.
+            None if all(&["AZURE_KUBERNETES_TOKEN_PROXY"]) => {
+                Err(ConfigError::Missing("AZURE_FEDERATED_TOKEN_FILE"))
+            }
             None if all(&["IDENTITY_ENDPOINT"]) => Err(ConfigError::Missing("IDENTITY_HEADER")),
             None => Ok(Self::Imds),
         }

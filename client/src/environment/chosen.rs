@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use super::Get;
+use super::{DeveloperTool, Get};
 use crate::error::ConfigError;
 
 /// Which identity the environment chose, and by which variable. Displays as a sentence, without
@@ -53,7 +53,10 @@ pub enum Chosen {
     /// The person in Cloud Shell, since `MSI_ENDPOINT` is set.
     CloudShell,
     /// The person who is signed in to a developer's tool, since `AZURE_TOKEN_CREDENTIALS` names it.
-    Developer,
+    Developer {
+        /// The tool.
+        tool: DeveloperTool,
+    },
     /// The managed identity of the machine, since nothing else is set.
     Imds {
         /// The application id of a user-assigned one.
@@ -62,14 +65,14 @@ pub enum Chosen {
 }
 
 impl Chosen {
-    /// Microsoft's name for it.
-    pub const fn credential(&self) -> &'static str {
+    /// Microsoft's name for it, as a value of `AZURE_TOKEN_CREDENTIALS`.
+    pub fn credential(&self) -> &'static str {
         match self {
             Self::ServicePrincipal { .. } | Self::ClientCertificate { .. } => {
                 "EnvironmentCredential"
             }
             Self::WorkloadIdentity { .. } => "WorkloadIdentityCredential",
-            Self::Developer => "developer tool",
+            Self::Developer { tool } => tool.credential(),
             _ => "ManagedIdentityCredential",
         }
     }
@@ -128,8 +131,10 @@ impl fmt::Display for Chosen {
             Self::CloudShell => {
                 f.write_str("the person who is signed in to Cloud Shell (MSI_ENDPOINT is set)")
             }
-            Self::Developer => f.write_str(
-                "the person who is signed in to a developer's tool (AZURE_TOKEN_CREDENTIALS names it)",
+            Self::Developer { tool } => write!(
+                f,
+                "the person who is signed in to a developer's tool (AZURE_TOKEN_CREDENTIALS is {})",
+                tool.credential()
             ),
             Self::Imds { client_id } => write!(
                 f,

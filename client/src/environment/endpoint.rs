@@ -11,10 +11,19 @@ use crate::error::ConfigError;
 /// The server's host and port.
 pub(super) fn read(get: Get<'_>) -> Result<(String, u16), ConfigError> {
     let port = |text: &str, name| text.parse().map_err(|_| ConfigError::Invalid(name));
-    let host = |host: &str, name| match host.trim_matches(['[', ']']) {
-        // Without TLS there is no login at all.
-        host if host.is_empty() || host.contains("://") => Err(ConfigError::Invalid(name)),
-        host => Ok(host.to_owned()),
+    let host = |host: &str, name| {
+        let host = host.trim_matches(['[', ']']);
+        // Without TLS there is no login at all. What has a key in it, as a connection string of other
+        // clients, is not shown to anybody.
+        let is_name = |host: &str| {
+            !host.is_empty()
+                && !host.contains(['@', ',', '=', '/', ':'])
+                && !host.contains(char::is_whitespace)
+        };
+        match is_name(host) || host.parse::<core::net::Ipv6Addr>().is_ok() {
+            true => Ok(host.to_owned()),
+            false => Err(ConfigError::Invalid(name)),
+        }
     };
     if let Some(endpoint) = get("REDIS_ENDPOINT") {
         let endpoint = endpoint.strip_prefix("rediss://").unwrap_or(&endpoint);

@@ -1,14 +1,15 @@
 //! Identities that need files, keys, TLS of their own, or a person's machine.
 
 use alloc::string::String;
+use core::fmt;
 
 use redis_entraid_core::source::{
     Authority, AzureArc, CloudShell, MachineLearning, ServiceFabric, WorkloadIdentity,
 };
 
 use super::{
-    Asked, Chosen, EnvSource, EnvironmentText, Get, application, endpoint, managed, principal,
-    required, text,
+    Asked, Chosen, DeveloperTool, EnvSource, EnvironmentText, Get, application, endpoint, managed,
+    principal, required, text,
 };
 use crate::error::ConfigError;
 
@@ -40,7 +41,7 @@ impl NativeEnvironment {
     }
 }
 
-/// A source that the environment chose on a host that supports all.
+/// A source that the environment chose on a host that supports all: a host has to know each of them.
 #[derive(Debug)]
 pub enum NativeSource {
     /// One that every host has.
@@ -75,35 +76,6 @@ pub enum NativeSource {
     Developer(DeveloperTool),
 }
 
-/// The tools that a developer is signed in with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeveloperTool {
-    /// The first of them that somebody is signed in to.
-    Any,
-    /// Azure CLI, `az`.
-    AzureCli,
-    /// Azure PowerShell, `pwsh`.
-    AzurePowerShell,
-    /// Azure Developer CLI, `azd`.
-    AzureDeveloperCli,
-}
-
-impl DeveloperTool {
-    /// The tools, by the values of `AZURE_TOKEN_CREDENTIALS`.
-    const BY_NAME: [(&'static str, Self); 4] = [
-        ("dev", Self::Any),
-        ("AzureCliCredential", Self::AzureCli),
-        ("AzurePowerShellCredential", Self::AzurePowerShell),
-        ("AzureDeveloperCliCredential", Self::AzureDeveloperCli),
-    ];
-
-    fn asked(get: Get<'_>) -> Option<Self> {
-        let asked = get("AZURE_TOKEN_CREDENTIALS")?;
-        let known = Self::BY_NAME.iter().find(|(name, _)| asked.eq_ignore_ascii_case(name));
-        known.map(|(_, tool)| *tool)
-    }
-}
-
 impl NativeSource {
     /// Reads the variables of the identity alone through `get`.
     ///
@@ -115,7 +87,7 @@ impl NativeSource {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         let get: Get<'_> = &get;
         if let Some(tool) = DeveloperTool::asked(get) {
-            return Ok((Self::Developer(tool), Chosen::Developer));
+            return Ok((Self::Developer(tool), Chosen::Developer { tool }));
         }
         let (source, chosen) = source(get)?;
         chosen.check(get)?;
@@ -124,7 +96,6 @@ impl NativeSource {
 }
 
 /// An application whose certificate and key are in a file.
-#[derive(Debug)]
 pub struct CertificateFile {
     /// Where its tokens are issued.
     pub authority: Authority<String>,
@@ -134,6 +105,17 @@ pub struct CertificateFile {
     pub path: String,
     /// The file's password, if it has one.
     pub password: Option<EnvironmentText>,
+}
+
+impl fmt::Debug for CertificateFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { authority, client_id, path, password: _ } = self;
+        f.debug_struct("CertificateFile")
+            .field("authority", authority)
+            .field("client_id", client_id)
+            .field("path", path)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The certificate authorities of a token proxy.
@@ -223,7 +205,10 @@ fn workload(get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
     let chosen = Chosen::WorkloadIdentity { client_id, tenant };
     let server_name = get("AZURE_KUBERNETES_SNI_NAME");
     let roots = match (get("AZURE_KUBERNETES_CA_FILE"), get("AZURE_KUBERNETES_CA_DATA")) {
-        (Some(_), Some(_)) => return Err(ConfigError::Invalid("AZURE_KUBERNETES_CA_DATA")),
+        (Some(_), Some(_)) => {
+            let (one, other) = ("AZURE_KUBERNETES_CA_FILE", "AZURE_KUBERNETES_CA_DATA");
+            return Err(ConfigError::Both(one, other));
+        }
         (Some(path), None) => ProxyRoots::File(path),
         (None, Some(pem)) => ProxyRoots::Pem(pem),
         (None, None) => ProxyRoots::Usual,

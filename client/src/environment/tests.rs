@@ -95,6 +95,16 @@ fn what_is_missing_or_wrong_is_named() {
 }
 
 #[test]
+fn a_host_name_is_nothing_else() {
+    for wrong in ["a:1", "u:key@a", "a:1,password=key", "a b", "redis://a", "a/0"] {
+        let error = from(&[("REDIS_HOSTNAME", wrong)]).unwrap_err();
+        assert_eq!(error, ConfigError::Invalid("REDIS_HOSTNAME"), "{wrong}");
+        assert!(!error.to_string().contains("key"));
+    }
+    assert_eq!(from(&[("REDIS_HOSTNAME", "fd00::1")]).unwrap().host, "fd00::1");
+}
+
+#[test]
 fn the_endpoint_may_have_its_port() {
     let endpoint = |text: &'static str| {
         endpoint::read(&|name| (name == "REDIS_ENDPOINT").then(|| text.into()))
@@ -105,7 +115,16 @@ fn the_endpoint_may_have_its_port() {
     assert_eq!(endpoint("rediss://a:1/"), is("a", 1));
     assert_eq!(endpoint("[::1]:5"), is("::1", 5));
     assert_eq!(endpoint("::1"), is("::1", 10_000));
-    for wrong in ["a:x", "redis://a:1", "redis://a", "rediss://", ":1", "[]:1"] {
+    for wrong in [
+        "a:x",
+        "redis://a:1",
+        "redis://a",
+        "rediss://",
+        ":1",
+        "[]:1",
+        "rediss://default:key@a:1",
+        "a:1,password=key,ssl=True",
+    ] {
         assert_eq!(endpoint(wrong), Err(ConfigError::Invalid("REDIS_ENDPOINT")), "{wrong}");
     }
 }

@@ -9,7 +9,7 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
-use redis_entraid_core::transport::Endpoint;
+use redis_entraid_core::transport::{ConnectErrorKind, Endpoint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Error;
@@ -52,15 +52,21 @@ impl Proxy {
         let secure = match uri.scheme_str() {
             Some("http") | None => false,
             Some("https") => true,
-            Some(_) => return Err(Error::Request("only proxies by http and https are supported")),
+            Some(_) => {
+                return Err(Error::Request(
+                    "HTTPS_PROXY or ALL_PROXY names a proxy that is not one of http or https: name another one, or \
+                except the host with NO_PROXY",
+                ));
+            }
         };
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let by = endpoint.redirected(host, port);
-        let failed = |(_, error): net::Failed| {
-            Error::Connect(io::Error::new(
-                error.kind(),
-                format!("the proxy {host}:{port}: {error}"),
-            ))
+        let failed = |(kind, error): net::Failed| {
+            let error = io::Error::new(error.kind(), format!("the proxy {host}:{port}: {error}"));
+            match kind {
+                ConnectErrorKind::Tls => Error::Tls(error),
+                _ => Error::Connect(error),
+            }
         };
         if secure {
             // The proxy is verified by its own name.

@@ -49,7 +49,7 @@ async fn proxy(status: u16) -> (String, Arc<Mutex<Vec<String>>>) {
 
 fn http(emulator: &Emulator, proxies: Matcher) -> Http {
     let http = Http::new(Roots::pem(emulator.root_pem().as_bytes()).unwrap());
-    Http { proxy: Some(Arc::new(Proxies::by(proxies))), ..http }
+    Http { proxy: Arc::new(Proxies::by(proxies)), ..http }
 }
 
 fn emulator() -> Emulator {
@@ -91,8 +91,7 @@ async fn entra_is_reached_through_the_proxy_and_verified_behind_it() {
     assert!(login.contains("proxy-authorization: Basic dXNlcjpwYXNzQA==\r\n"), "{login}");
     // One whose certificate nobody vouches for is behind the proxy.
     let proxies = Matcher::builder().https(format!("http://{address}")).build();
-    let strict =
-        Http { proxy: Some(Arc::new(Proxies::by(proxies))), ..Http::new(Roots::default()) };
+    let strict = Http { proxy: Arc::new(Proxies::by(proxies)), ..Http::new(Roots::default()) };
     let error = fetched(principal(&emulator), strict).await.unwrap_err();
     assert!(error.contains("TLS to the token endpoint failed"), "{error}");
 }
@@ -124,7 +123,7 @@ async fn what_a_proxy_refuses_is_said_to_be_the_proxys() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for (url, said) in [
         (format!("http://{nobody}"), format!("the proxy {nobody}")),
-        ("socks5://127.0.0.1:1".to_owned(), "only proxies by http and https".to_owned()),
+        ("socks5://127.0.0.1:1".to_owned(), "not one of http or https".to_owned()),
     ] {
         let proxies = Matcher::builder().https(url).build();
         let error = fetched(principal(&emulator), http(&emulator, proxies)).await.unwrap_err();
@@ -166,7 +165,7 @@ impl HttpClient for Counting {
     }
 }
 
-const TIME: core::time::Duration = core::time::Duration::from_secs(20);
+const TIME: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_client_that_is_brought_sends_what_goes_to_entra_and_nothing_else() {
@@ -185,6 +184,10 @@ async fn a_client_that_is_brought_sends_what_goes_to_entra_and_nothing_else() {
     emulator.arm("token#1 status 503").unwrap();
     let error = fetched(principal(&emulator), ours()).await.unwrap_err();
     assert!(error.contains("503"), "{error}");
+    emulator.reset();
+    emulator.arm("token#1 status 429").unwrap();
+    let error = fetched(principal(&emulator), ours()).await.unwrap_err();
+    assert!(error.contains("429"), "{error}");
     // It has no connection.
     let nowhere = Counting(http(&emulator, Matcher::builder().build()), Arc::default());
     let authority = source::Authority::at_host("https://localhost:1".to_owned(), "t".to_owned());

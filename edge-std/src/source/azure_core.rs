@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::azure_core::credentials::TokenCredential;
 use ::azure_core::error::ErrorKind as AzureErrorKind;
-use redis_entraid_core::source::{ErrorKind, SCOPE};
+use redis_entraid_core::source::{ErrorKind, IoFailure, SCOPE, SourceError};
 use redis_entraid_core::time::UnixTime;
 
 use super::{AccessToken, FetchError, Request, TokenSource};
@@ -45,7 +45,11 @@ impl TokenSource for AzureCredential {
 /// What is not about the network may be a mistake, or one that was mended a moment ago.
 fn failed(error: ::azure_core::Error) -> FetchError {
     let kind = match error.kind() {
-        AzureErrorKind::Connection | AzureErrorKind::Io => ErrorKind::Transient,
+        // As of a source of our own: a chain passes it over.
+        AzureErrorKind::Connection => {
+            return FetchError::new(SourceError::Io(IoFailure::Connect), error);
+        }
+        AzureErrorKind::Io => ErrorKind::Transient,
         AzureErrorKind::HttpResponse { status, .. } => match u16::from(*status) {
             429 => ErrorKind::Throttled(None),
             408 | 500.. => ErrorKind::Transient,

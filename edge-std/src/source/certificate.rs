@@ -6,7 +6,7 @@ use core::pin::Pin;
 use std::path::PathBuf;
 
 use redis_entraid_core::http::ResponseWriter;
-use redis_entraid_core::source::{self as core_source, Algorithm, Authority, SourceIo};
+use redis_entraid_core::source::{self as core_source, Algorithm, Authority, ErrorKind, SourceIo};
 use redis_entraid_core::storage::{Buffer, CapacityError};
 use zeroize::Zeroizing;
 
@@ -23,7 +23,7 @@ use crate::http::{Error, Http};
 ///
 /// let tenant = Authority::tenant("72f988bf-86f1-41af-91ab-2d7cd011db47".to_owned());
 /// // Read anew for each token: a replaced file needs no restart.
-/// let source = ClientCertificate::file(tenant, "my-client-id", "/run/secrets/app.pem", None);
+/// let source = ClientCertificate::from_file(tenant, "my-client-id", "/run/secrets/app.pem", None);
 /// # let _ = source;
 /// ```
 pub struct ClientCertificate {
@@ -76,7 +76,7 @@ impl DynSigner for CertificateKey {
 impl ClientCertificate {
     /// The application `client_id` with certificate and RSA key in the file at `path`, which is read for each
     /// token: PEM, or PFX with the feature `pfx`, which also decrypts keys with `password`.
-    pub fn file(
+    pub fn from_file(
         authority: Authority<String>,
         client_id: impl Into<String>,
         path: impl Into<PathBuf>,
@@ -90,7 +90,7 @@ impl ClientCertificate {
     ///
     /// # Errors
     /// [`CertificateError`] if it has not both, or they can't be used.
-    pub fn content(
+    pub fn from_bytes(
         authority: Authority<String>,
         client_id: impl Into<String>,
         content: &[u8],
@@ -102,7 +102,7 @@ impl ClientCertificate {
 
     /// The application `client_id` with an RSA key that only `signer` can reach, and the SHA-256 of the
     /// certificate's DER form.
-    pub fn signer(
+    pub fn from_signer(
         authority: Authority<String>,
         client_id: impl Into<String>,
         thumbprint: [u8; 32],
@@ -135,12 +135,21 @@ impl TokenSource for ClientCertificate {
             Key::File { path, password } => {
                 let content = crate::http::read(path, MAX).await.map_err(|error| match error {
                     // It is configured: in a chain, no other identity takes its place.
-                    Error::File(error) => FetchError::configuration(error),
+                    Error::File(error) => FetchError::of_kind(ErrorKind::Replication, error),
                     error => error.into(),
                 })?;
-                let password = password.as_ref().map(|password| &***password);
-                from_file = CertificateKey::read(&content, password).map_err(|error| {
-                    FetchError::configuration(InFile { path: path.clone(), error })
+                let password = password.clone();
+                // To decrypt it may take a while.
+                let read = tokio::task::spawn_blocking(move || {
+                    CertificateKey::read(&content, password.as_ref().map(|text| &***text))
+                });
+                let read = read.await.map_err(FetchError::transient)?;
+                from_file = read.map_err(|error| {
+                    let kind = match error.is_half_a_file() {
+                        true => ErrorKind::Replication,
+                        false => ErrorKind::Configuration,
+                    };
+                    FetchError::of_kind(kind, InFile { path: path.clone(), error })
                 })?;
                 (from_file.thumbprint, &mut from_file)
             }

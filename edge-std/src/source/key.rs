@@ -7,6 +7,7 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
+use zeroize::Zeroize;
 
 /// The certificate of an application, and its key.
 #[derive(Clone)]
@@ -36,10 +37,15 @@ pub enum CertificateError {
     /// The key is no RSA key. Entra takes no other ones.
     #[error("the private key is no RSA key, and Entra takes no other one: make an RSA certificate")]
     NotRsa,
-    /// The key is encrypted and can't be decrypted: the password is missing or wrong, or the encryption is
-    /// not supported.
+    /// The key is encrypted and can't be decrypted: the password is missing or wrong.
     #[error("the private key can't be decrypted: check AZURE_CLIENT_CERTIFICATE_PASSWORD")]
     Password,
+    /// The key is encrypted in a way that is not supported.
+    #[error(
+        "the private key's encryption is not supported: convert it with \
+        `openssl pkcs8 -topk8 -v2 aes-256-cbc`"
+    )]
+    Encryption,
     /// It is PFX, or its key is encrypted, and this program was built without the feature `pfx`.
     #[error(
         "PFX files and encrypted keys need the feature `pfx` of redis-entraid: build with it, or give \
@@ -51,6 +57,13 @@ pub enum CertificateError {
     Key(#[source] rustls::Error),
 }
 
+impl CertificateError {
+    /// Whether a file may look like this while it is being replaced.
+    pub(super) const fn is_half_a_file(&self) -> bool {
+        matches!(self, Self::NoCertificate | Self::NoKey | Self::OtherKey)
+    }
+}
+
 impl CertificateKey {
     /// Reads `content`, PEM or PFX.
     pub(super) fn read(content: &[u8], password: Option<&str>) -> Result<Self, CertificateError> {
@@ -60,7 +73,10 @@ impl CertificateKey {
         if certificates.is_empty() {
             return Err(CertificateError::NoCertificate);
         }
-        let key = any_supported_type(&key).map_err(CertificateError::Key)?;
+        let mut key = key;
+        let signing = any_supported_type(&key).map_err(CertificateError::Key);
+        key.zeroize();
+        let key = signing?;
         if key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256]).is_none() {
             return Err(CertificateError::NotRsa);
         }
@@ -93,11 +109,15 @@ fn pem(content: &[u8], password: Option<&str>) -> Result<Parts, CertificateError
     if let Ok(key) = PrivateKeyDer::from_pem_slice(content) {
         return Ok((certificates, key));
     }
-    let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-    match content.windows(encrypted.len()).any(|text| text == encrypted) {
-        true => Ok((certificates, decrypted(content, password)?)),
-        false => Err(CertificateError::NoKey),
+    let has = |wanted: &[u8]| content.windows(wanted.len()).any(|text| text == wanted);
+    if has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        return Ok((certificates, decrypted(content, password)?));
     }
+    // As OpenSSL wrote keys before version 1.
+    Err(match has(b"Proc-Type: 4,ENCRYPTED") {
+        true => CertificateError::Encryption,
+        false => CertificateError::NoKey,
+    })
 }
 
 #[cfg(feature = "pfx")]
@@ -113,7 +133,7 @@ fn decrypted(
     let (_, document) =
         pkcs8::SecretDocument::from_pem(text).map_err(|_| CertificateError::NoKey)?;
     let encrypted = pkcs8::EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
-        .map_err(|_| CertificateError::NoKey)?;
+        .map_err(|_| CertificateError::Encryption)?;
     let key =
         encrypted.decrypt(password.unwrap_or_default()).map_err(|_| CertificateError::Password)?;
     Ok(PrivateKeyDer::Pkcs8(key.as_bytes().to_vec().into()))

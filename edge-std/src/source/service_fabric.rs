@@ -33,6 +33,13 @@ impl<T: Text> ServiceFabric<T> {
         Self::over(core_source::ServiceFabric::new(endpoint, secret), thumbprint)
     }
 
+    /// Asks for another resource than [`RESOURCE`](super::RESOURCE).
+    #[must_use]
+    pub fn with_resource(mut self, resource: T) -> Self {
+        self.source = self.source.with_resource(resource);
+        self
+    }
+
     /// The same as the environment has it.
     pub(crate) fn over(source: core_source::ServiceFabric<T>, thumbprint: [u8; 20]) -> Self {
         Self { source, thumbprint, http: None }

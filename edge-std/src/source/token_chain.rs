@@ -1,24 +1,26 @@
 //! Sources that are asked in their order.
 
 use core::fmt;
-#[cfg(feature = "developer")]
-use core::time::Duration;
 
 #[cfg(feature = "developer")]
-use redis_entraid_core::source::IoFailure;
+use redis_entraid_core::http::{Headers, Method, Request as HttpRequest, ResponseWriter, Route};
 use redis_entraid_core::source::SourceError;
 #[cfg(feature = "developer")]
-use tokio::net::TcpStream;
+use redis_entraid_core::source::{IoFailure, SourceIo};
+#[cfg(feature = "developer")]
+use redis_entraid_core::time::Instant;
 
 #[cfg(feature = "developer")]
 use super::CommandLineTool;
 use super::{AccessToken, AnySource, FetchError, Request, TokenSource};
+#[cfg(feature = "developer")]
+use crate::http::Http;
 
 /// Asks its members in their order, and keeps the first one that gives a token.
 ///
 /// A member is passed over if its identity isn't here: its endpoint can't be reached, its file or its program
 /// doesn't exist, nobody is signed in. What an endpoint *refuses* is an error, and no other identity takes its
-/// place. The error says what each member said.
+/// place: that of a machine in Azure that has no identity, too. The error says what each member said.
 ///
 /// ```no_run
 /// use redis_entraid::source::{CommandLineTool, ManagedIdentity, Selector, TokenChain};
@@ -82,7 +84,12 @@ impl TokenSource for TokenChain {
             match member.source.fetch(Request { start, http: &mut *http }).await {
                 Ok(token) => {
                     #[cfg(feature = "log")]
-                    log::info!("identity: {} (passed over: {})", member.name, Said(&said));
+                    match said.is_empty() {
+                        true => log::info!("identity: {}", member.name),
+                        false => {
+                            log::info!("identity: {} (passed over: {})", member.name, Said(&said));
+                        }
+                    }
                     self.kept = Some(index);
                     return Ok(token);
                 }
@@ -95,7 +102,10 @@ impl TokenSource for TokenChain {
                 }
             }
         }
-        let reason = said.last().map_or(SourceError::NoToken, |(_, error)| error.reason());
+        // One that may be there in a moment is not given up for those that are not here at all.
+        let mut reasons = said.iter().map(|(_, error)| error.reason());
+        let retried = reasons.clone().find(|reason| reason.kind().is_retryable());
+        let reason = retried.or_else(|| reasons.next_back()).unwrap_or(SourceError::NoToken);
         Err(FetchError::new(reason, ChainError(said)))
     }
 }
@@ -134,23 +144,47 @@ impl fmt::Display for Said<'_> {
     }
 }
 
-/// A managed identity of the machine that may not be in Azure: whether the instance metadata service is
-/// there is known within a second.
+/// A managed identity of a machine that may not be in Azure.
 #[cfg(feature = "developer")]
 #[derive(Debug)]
-pub(crate) struct Probed<S>(pub(crate) S);
+pub(crate) struct Probed<S> {
+    source: S,
+    is_there: bool,
+}
 
 #[cfg(feature = "developer")]
-const METADATA_SERVICE: (&str, u16) = ("169.254.169.254", 80);
+impl<S> Probed<S> {
+    pub(crate) const fn new(source: S) -> Self {
+        Self { source, is_there: false }
+    }
+}
+
 #[cfg(feature = "developer")]
-const PROBE: Duration = Duration::from_secs(1);
+const METADATA_SERVICE: &str =
+    "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01";
 
 #[cfg(feature = "developer")]
 impl<S: TokenSource> TokenSource for Probed<S> {
     async fn fetch(&mut self, request: Request<'_>) -> Result<AccessToken, FetchError> {
-        match tokio::time::timeout(PROBE, TcpStream::connect(METADATA_SERVICE)).await {
-            Ok(Ok(_)) => self.0.fetch(request).await,
-            _ => Err(SourceError::Io(IoFailure::Connect).into()),
+        let Request { start, http } = request;
+        // Something else may answer at that address: another cloud, or Docker's proxy.
+        if !self.is_there && !is_metadata_service(http, METADATA_SERVICE, start.deadline).await {
+            return Err(SourceError::Io(IoFailure::Connect).into());
         }
+        self.is_there = true;
+        self.source.fetch(Request { start, http }).await
     }
+}
+
+/// Whether Azure's instance metadata service is at `url`: it refuses a request without the header `Metadata`.
+#[cfg(feature = "developer")]
+pub(crate) async fn is_metadata_service(http: &mut Http, url: &str, deadline: Instant) -> bool {
+    let headers = Headers::default();
+    let (method, route) = (Method::Get, Route::LinkLocal);
+    let probe = HttpRequest { method, url, headers, body: b"", route, deadline };
+    let mut memory = [0; 2048];
+    let mut answer = ResponseWriter::new(&mut memory);
+    let sent = http.http(&probe, &mut answer).await;
+    let answer = answer.finish();
+    sent.is_ok() && answer.status == 400 && answer.body.trim_ascii_start().starts_with(b"{")
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use redis_entraid_client::ProxyRoots;
-use redis_entraid_core::source::{Text, WorkloadIdentity};
+use redis_entraid_core::source::{ErrorKind, Text, WorkloadIdentity};
 
 use super::drive::drive;
 use super::{AccessToken, FetchError, Request, TokenSource};
@@ -11,20 +11,19 @@ use crate::http::Http;
 use crate::tls::Roots;
 
 /// Workload identity through the proxy of
-/// [AKS identity bindings](https://learn.microsoft.com/azure/aks/identity-bindings-concepts): an
-/// [`WorkloadIdentity`] [with a proxy](WorkloadIdentity::with_proxy) that has a name and certificate
-/// authorities of its own.
+/// [AKS identity bindings](https://learn.microsoft.com/azure/aks/identity-bindings-concepts), which has a name
+/// and certificate authorities of its own.
 ///
 /// ```
 /// use redis_entraid::source::{Authority, ProxyRoots, TokenProxy, WorkloadIdentity};
 ///
 /// let tenant = Authority::tenant("72f988bf-86f1-41af-91ab-2d7cd011db47");
 /// let file = "/var/run/secrets/azure/tokens/azure-identity-token"; // AZURE_FEDERATED_TOKEN_FILE
-/// let identity = WorkloadIdentity::new(tenant, "my-client-id", file)
-///     .with_proxy("https://10.0.0.1"); // AZURE_KUBERNETES_TOKEN_PROXY
+/// let identity = WorkloadIdentity::new(tenant, "my-client-id", file);
+/// let proxy = "https://10.0.0.1"; // AZURE_KUBERNETES_TOKEN_PROXY
 /// let roots = ProxyRoots::File("/var/run/secrets/ca.crt".into()); // AZURE_KUBERNETES_CA_FILE
 /// let name = Some("proxy.ests.aks".into()); // AZURE_KUBERNETES_SNI_NAME
-/// let source = TokenProxy::new(identity, name, roots);
+/// let source = TokenProxy::new(identity, proxy, name, roots);
 /// # let _ = source;
 /// ```
 pub struct TokenProxy<T> {
@@ -39,9 +38,19 @@ pub struct TokenProxy<T> {
 const MAX: usize = 1 << 20;
 
 impl<T: Text> TokenProxy<T> {
-    /// Asks the proxy of `source`, whose certificate is for `server_name`, if not for the name in its URL, and
-    /// signed by one of `roots`.
+    /// Sends the request of `source` to the proxy at `url`, whose certificate is for `server_name`, if not for the
+    /// name in its URL, and signed by one of `roots`.
     pub fn new(
+        source: WorkloadIdentity<T>,
+        url: T,
+        server_name: Option<String>,
+        roots: ProxyRoots,
+    ) -> Self {
+        Self::over(source.with_proxy(url), server_name, roots)
+    }
+
+    /// The same of a source that has its proxy.
+    pub(crate) fn over(
         source: WorkloadIdentity<T>,
         server_name: Option<String>,
         roots: ProxyRoots,
@@ -53,15 +62,22 @@ impl<T: Text> TokenProxy<T> {
     async fn http(&mut self, usual: &Http) -> Result<Http, FetchError> {
         let pem = match &self.roots {
             ProxyRoots::Pem(pem) => pem.as_bytes().to_vec(),
-            ProxyRoots::File(path) => crate::http::read(path.as_ref(), MAX).await?.to_vec(),
-            _ => return Ok(usual.clone().in_cluster(self.server_name.clone())),
+            ProxyRoots::File(path) => match crate::http::read(path.as_ref(), MAX).await {
+                Ok(content) => content.to_vec(),
+                // It is being replaced, or the pod is still being set up.
+                Err(error) => match &self.known {
+                    Some((_, http)) => return Ok(http.clone()),
+                    None => return Err(FetchError::of_kind(ErrorKind::Replication, error)),
+                },
+            },
+            _ => return Ok(usual.clone().with_server_name(self.server_name.clone())),
         };
         match &self.known {
             // It is being replaced, or is still the same.
             Some((known, http)) if pem.trim_ascii().is_empty() || *known == pem => Ok(http.clone()),
             _ => {
                 let roots = Roots::pem(&pem).map_err(FetchError::configuration)?;
-                let http = Http::new(roots).in_cluster(self.server_name.clone());
+                let http = Http::new(roots).with_server_name(self.server_name.clone());
                 self.known = Some((pem, http.clone()));
                 Ok(http)
             }

@@ -1,12 +1,14 @@
 //! The command-line tools that a developer is signed in with.
 
 use core::fmt;
-use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::process::Stdio;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
 
 use redis_entraid_core::json;
-use redis_entraid_core::source::{ConfigError, IoFailure, RESOURCE, SourceError};
+use redis_entraid_core::source::{
+    ConfigError, ErrorKind as SourceErrorKind, IoFailure, RESOURCE, SourceError,
+};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
@@ -26,7 +28,7 @@ use super::{AccessToken, FetchError, Request, TokenSource};
 #[derive(Clone, Debug)]
 pub struct CommandLineTool {
     tool: Tool,
-    program: OsString,
+    program: PathBuf,
     resource: String,
     tenant: Option<String>,
 }
@@ -37,6 +39,9 @@ enum Tool {
     PowerShell,
     DeveloperCli,
 }
+
+/// What PowerShell's answer begins with: a profile or a module may say something, too.
+const MARK: &str = "redis-entraid-token:";
 
 impl CommandLineTool {
     /// Runs `az account get-access-token`, of the Azure CLI.
@@ -60,9 +65,29 @@ impl CommandLineTool {
 
     /// Runs the tool at this path, if it isn't found by its name.
     #[must_use]
-    pub fn with_program(mut self, program: impl Into<OsString>) -> Self {
-        self.program = program.into();
+    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
+        let program = program.into();
+        // It is run in another folder.
+        let is_path = program.components().count() > 1;
+        self.program = match is_path.then(|| std::path::absolute(&program)) {
+            Some(Ok(absolute)) => absolute,
+            _ => program,
+        };
         self
+    }
+
+    /// Looks for what is no tenant and no resource: tools take more for a part of a command than they say.
+    fn check(&self) -> Result<(), FetchError> {
+        let plain = |text: &str, more: &str| {
+            text.chars().all(|each| each.is_ascii_alphanumeric() || more.contains(each))
+        };
+        let tenant = self.tenant.as_deref().unwrap_or_default();
+        match plain(tenant, ".-_") && plain(&self.resource, ".-_:/~") {
+            true => Ok(()),
+            false => Err(FetchError::configuration(
+                "the tenant or the resource has characters that none has",
+            )),
+        }
     }
 
     /// Asks for a token of another tenant than the one that the tool is signed in to.
@@ -94,17 +119,16 @@ impl CommandLineTool {
                 "--tenant-id"
             }
             Tool::PowerShell => {
-                // In single quotes only a quote is special.
-                let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-                let mut get = format!("Get-AzAccessToken -ResourceUrl {}", quoted(resource));
+                let mut get = format!("Get-AzAccessToken -ResourceUrl '{resource}'");
                 if let Some(tenant) = tenant {
-                    get.push_str(&format!(" -TenantId {}", quoted(tenant)));
+                    get.push_str(&format!(" -TenantId '{tenant}'"));
                 }
-                // Since Az.Accounts 5 it is a SecureString.
+                // Since Az.Accounts 5 it is a SecureString; versions before warn of that.
                 command.args(["-NoProfile", "-NonInteractive", "-Command"]).arg(format!(
-                    "$ErrorActionPreference = 'Stop'; $token = ({get}).Token; \
-                    if ($token -is [securestring]) {{ \
-                    [System.Net.NetworkCredential]::new('', $token).Password }} else {{ $token }}"
+                    "$ErrorActionPreference = 'Stop'; $WarningPreference = 'SilentlyContinue'; \
+                    $token = ({get}).Token; if ($token -is [securestring]) {{ \
+                    $token = [System.Net.NetworkCredential]::new('', $token).Password }}; \
+                    Write-Output \"{MARK}$token\""
                 ));
                 return command;
             }
@@ -120,7 +144,10 @@ impl CommandLineTool {
         let name = match self.tool {
             Tool::Cli => "accessToken",
             Tool::DeveloperCli => "token",
-            Tool::PowerShell => return core::str::from_utf8(output.trim_ascii()).ok(),
+            Tool::PowerShell => {
+                let text = core::str::from_utf8(output).ok()?;
+                return text.lines().find_map(|line| line.trim().strip_prefix(MARK));
+            }
         };
         let members = json::members(output).filter_map(Result::ok);
         let mut values = members.filter(|(key, _)| json::text_is(key, name));
@@ -139,27 +166,66 @@ impl CommandLineTool {
 
 impl TokenSource for CommandLineTool {
     async fn fetch(&mut self, _: Request<'_>) -> Result<AccessToken, FetchError> {
+        self.check()?;
         let mut command = self.command();
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        if cfg!(unix) {
-            // Nothing in the folder of whoever started us is run instead.
-            command.current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        #[cfg(unix)]
+        {
+            // Nothing in the folder of whoever started us is run instead. The tools are scripts: what they
+            // start ends with them.
+            command.current_dir("/").process_group(0);
         }
-        let output = command.output().await.map_err(|error| {
+        let output = output(command).await.map_err(|error| {
             let failure = match error.kind() {
                 ErrorKind::NotFound => IoFailure::NotFound,
                 _ => IoFailure::File,
             };
-            let program = self.program.to_string_lossy();
+            let program = self.program.display();
             FetchError::new(SourceError::Io(failure), Ran(format!("{program}: {error}")))
         })?;
         let (said, failed) = (Zeroizing::new(output.stdout), output.stderr);
         if !output.status.success() {
-            let needs = SourceError::Config(ConfigError::Missing(self.login()));
-            return Err(FetchError::new(needs, Ran(first_line(&failed))));
+            let ran = Ran(first_line(&failed));
+            let signed_out =
+                String::from_utf8_lossy(&failed).contains(self.login().trim_matches('`'));
+            return Err(match signed_out {
+                true => {
+                    FetchError::new(SourceError::Config(ConfigError::Missing(self.login())), ran)
+                }
+                // The network, or a refusal of Entra: no other person takes this one's place.
+                false => FetchError::of_kind(SourceErrorKind::Replication, ran),
+            });
         }
         let token = self.token(&said).filter(|token| !token.is_empty());
         token.map(AccessToken::new).ok_or_else(|| SourceError::NoToken.into())
+    }
+}
+
+/// Runs `command` to its end. All that it has started ends if this is dropped before.
+async fn output(mut command: Command) -> io::Result<Output> {
+    let child = command.spawn()?;
+    #[cfg(unix)]
+    let mut group = Group(child.id());
+    let output = child.wait_with_output().await;
+    #[cfg(unix)]
+    {
+        group.0 = None;
+    }
+    output
+}
+
+/// The processes of a tool, which are ended if it has not ended by itself.
+#[cfg(unix)]
+struct Group(Option<u32>);
+
+#[cfg(unix)]
+impl Drop for Group {
+    fn drop(&mut self) {
+        let leader = self.0.and_then(|id| rustix::process::Pid::from_raw(id.try_into().ok()?));
+        if let Some(leader) = leader {
+            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ fn application(emulator: &Emulator) -> (Authority<String>, String) {
 /// Why a certificate can't be used.
 fn error(emulator: &Emulator, content: &[u8], password: Option<&str>) -> CertificateError {
     let (authority, id) = application(emulator);
-    ClientCertificate::content(authority, id, content, password).unwrap_err()
+    ClientCertificate::from_bytes(authority, id, content, password).unwrap_err()
 }
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_certificate_in_memory_logs_in() {
     let emulator = emulator(3600);
     let (authority, id) = application(&emulator);
     let pem = fs::read(emulator.certificate_file()).unwrap();
-    let source = ClientCertificate::content(authority, id, &pem, None).unwrap();
+    let source = ClientCertificate::from_bytes(authority, id, &pem, None).unwrap();
     assert!(!format!("{source:?}").contains("PRIVATE"));
     client_of(&emulator, source).connect().await.unwrap();
 }
@@ -44,14 +44,14 @@ async fn a_certificate_that_is_of_no_use_says_why() {
     // Neither the order nor what else is there matters.
     let (authority, id) = application(&emulator);
     let chain = format!("{}{certificate}{key}", emulator.root_pem());
-    assert!(ClientCertificate::content(authority, id, chain.as_bytes(), None).is_ok());
+    assert!(ClientCertificate::from_bytes(authority, id, chain.as_bytes(), None).is_ok());
     // In a file, the path is part of what is said.
     let (authority, id) = application(&emulator);
-    let file = ClientCertificate::file(authority, id, emulator.root_file(), None);
+    let file = ClientCertificate::from_file(authority, id, emulator.root_file(), None);
     let error = client_of(&emulator, file).connect().await.unwrap_err().to_string();
     assert!(error.contains("ca.pem: there is no private key in it"), "{error}");
     let (authority, id) = application(&emulator);
-    let file = ClientCertificate::file(authority, id, "/nonexistent/app.pem", None);
+    let file = ClientCertificate::from_file(authority, id, "/nonexistent/app.pem", None);
     let error = client_of(&emulator, file).connect().await.unwrap_err().to_string();
     assert!(error.contains("/nonexistent/app.pem"), "{error}");
 }
@@ -62,12 +62,12 @@ async fn a_certificate_that_the_application_does_not_have_is_refused_with_advice
     let (authority, id) = application(&one);
     // Each process has one certificate: make it another one by its thumbprint.
     let signer = Refusing(Arc::from("the TPM is locked"));
-    let source = ClientCertificate::signer(authority, id, [0; 32], signer);
+    let source = ClientCertificate::from_signer(authority, id, [0; 32], signer);
     let error = client_of(&one, source).connect().await.unwrap_err().to_string();
     assert!(error.contains("the TPM is locked"), "{error}");
     assert!(one.requests().is_empty());
     let (authority, id) = application(&other);
-    let source = ClientCertificate::signer(authority, id, [0; 32], Zeros);
+    let source = ClientCertificate::from_signer(authority, id, [0; 32], Zeros);
     let error = client_of(&other, source).connect().await.unwrap_err().to_string();
     assert!(error.contains("the certificate isn't registered with the application"), "{error}");
 }
@@ -149,7 +149,7 @@ async fn openssls_pfx_files_and_encrypted_keys_are_read() {
         [(&pfx, Some("hush")), (&old, Some("hush")), (&open, None), (&pem, Some("hush"))]
     {
         let (authority, id) = application(&emulator);
-        let source = ClientCertificate::content(authority, id, content, password).unwrap();
+        let source = ClientCertificate::from_bytes(authority, id, content, password).unwrap();
         client_of(&emulator, source).connect().await.unwrap();
     }
     for content in [&pfx, &old, &pem] {

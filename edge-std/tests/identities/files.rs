@@ -99,8 +99,8 @@ async fn a_token_proxy_is_verified_by_its_own_name_and_authorities() {
     let token = variable("AZURE_FEDERATED_TOKEN_FILE");
     let source = |name: Option<String>, roots| {
         let url = variable("AZURE_KUBERNETES_TOKEN_PROXY");
-        let source = workload(&emulator, token.clone()).with_proxy(url);
-        client_of(&emulator, TokenProxy::new(source, name, roots))
+        let source = workload(&emulator, token.clone());
+        client_of(&emulator, TokenProxy::new(source, url, name, roots))
     };
     let name = || Some(variable("AZURE_KUBERNETES_SNI_NAME"));
     let by_file = || ProxyRoots::File(roots.path());
@@ -114,13 +114,18 @@ async fn a_token_proxy_is_verified_by_its_own_name_and_authorities() {
         assert!(error.contains("TLS to the token endpoint failed"), "{error}");
     }
     // While the file is replaced, what was read before is trusted; then, what it says now.
-    let (client, mut events) = events(source(name(), by_file()));
-    assert!(matches!(fetched(&mut events).await, Event::Refreshed { .. }));
+    let (client, mut told) = events(source(name(), by_file()));
+    assert!(matches!(fetched(&mut told).await, Event::Refreshed { .. }));
     roots.write(b"\n");
     client.identity().refresh_now();
-    assert!(matches!(fetched(&mut events).await, Event::Refreshed { .. }));
+    assert!(matches!(fetched(&mut told).await, Event::Refreshed { .. }));
+    fs::remove_file(&roots.0).unwrap();
+    client.identity().refresh_now();
+    assert!(matches!(fetched(&mut told).await, Event::Refreshed { .. }));
+    let (_early, mut first) = events(source(name(), by_file()));
+    assert_eq!(error(&mut first).await.kind(), ErrorKind::Replication);
     roots.write(emulator.root_pem().as_bytes());
     client.identity().refresh_now();
-    let error = error(&mut events).await.to_string();
+    let error = error(&mut told).await.to_string();
     assert!(error.contains("TLS to the token endpoint failed"), "{error}");
 }

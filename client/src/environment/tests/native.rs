@@ -1,6 +1,7 @@
 //! Hosts that support all identities.
 
 use super::*;
+use alloc::format;
 
 const WORKLOAD: [(&str, &str); 4] = [
     HOST,
@@ -91,7 +92,11 @@ fn a_token_proxy_has_its_own_name_and_authorities() {
         [name, file, data].map(|one| error(&[one])),
         [missing.clone(), missing.clone(), missing]
     );
-    assert_eq!(error(&[proxy, file, data]), ConfigError::Invalid("AZURE_KUBERNETES_CA_DATA"));
+    let both = error(&[proxy, file, data]).to_string();
+    assert!(both.contains("AZURE_KUBERNETES_CA_FILE and AZURE_KUBERNETES_CA_DATA"), "{both}");
+    // Without the token, there is nothing for the proxy.
+    let lost = native(&[HOST, proxy]).unwrap_err();
+    assert_eq!(lost, ConfigError::Missing("AZURE_FEDERATED_TOKEN_FILE"));
     let clear = error(&[("AZURE_KUBERNETES_TOKEN_PROXY", "http://x")]).to_string();
     assert!(clear.contains("the token proxy must be an https URL"), "{clear}");
 }
@@ -127,6 +132,7 @@ fn a_certificate_names_its_file_and_what_is_not_supported_is_an_error() {
     let NativeSource::Certificate(CertificateFile { path, password, .. }) = &read.source else {
         panic!()
     };
+    assert!(!format!("{:?}", read.source).contains("hush"));
     assert_eq!((&**path, password.as_ref().map(|text| &***text)), ("/x.pfx", Some("hush")));
     let name = "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN";
     let chain = native(&[&file[..], &[(name, "TRUE")]].concat()).unwrap_err();
@@ -134,4 +140,21 @@ fn a_certificate_names_its_file_and_what_is_not_supported_is_an_error() {
     assert!(native(&[&file[..], &[(name, "false")]].concat()).is_ok());
     let common = native(&[HOST, file[3]]).unwrap_err();
     assert_eq!(common, ConfigError::Missing("AZURE_CLIENT_ID"));
+}
+
+#[test]
+fn a_tool_is_asked_for_by_microsofts_names() {
+    let tool = |name| native(&[HOST, ("AZURE_TOKEN_CREDENTIALS", name), HEADER, ENDPOINT]);
+    for (name, tool_of) in [
+        ("dev", DeveloperTool::Any),
+        ("azureclicredential", DeveloperTool::AzureCli),
+        ("AzurePowerShellCredential", DeveloperTool::AzurePowerShell),
+        ("AzureDeveloperCliCredential", DeveloperTool::AzureDeveloperCli),
+    ] {
+        let read = tool(name).unwrap();
+        assert_eq!(read.chosen, Chosen::Developer { tool: tool_of });
+        assert!(read.chosen.credential().eq_ignore_ascii_case(name));
+    }
+    let error = tool("VisualStudioCodeCredential").unwrap_err();
+    assert_eq!(error, ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS"));
 }

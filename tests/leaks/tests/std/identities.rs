@@ -50,14 +50,15 @@ pub(crate) async fn every_identity() {
             work(client(&emulator, source)).await;
         }
     }
-    let certificate = ClientCertificate::content(authority(), &*id, pem.as_bytes(), None).unwrap();
+    let certificate =
+        ClientCertificate::from_bytes(authority(), &*id, pem.as_bytes(), None).unwrap();
     shown().value(&certificate);
     let (key, _) = pem.split_once("-----BEGIN CERTIFICATE").unwrap();
-    let error = ClientCertificate::content(authority(), &*id, key.as_bytes(), None).unwrap_err();
+    let error = ClientCertificate::from_bytes(authority(), &*id, key.as_bytes(), None).unwrap_err();
     shown().value(&error);
     shown().error(&error);
     let broken = key.replace('A', "B") + emulator.root_pem();
-    let error = ClientCertificate::content(authority(), &*id, broken.as_bytes(), Some("hush"));
+    let error = ClientCertificate::from_bytes(authority(), &*id, broken.as_bytes(), Some("hush"));
     shown().error(&error.unwrap_err());
     let federated = entra.federated_token();
     let assertion =
@@ -65,7 +66,7 @@ pub(crate) async fn every_identity() {
     shown().value(&assertion);
     work(client(&emulator, assertion)).await;
     let workload = WorkloadIdentity::new(authority(), id.clone(), "/nowhere".to_owned());
-    let proxy = TokenProxy::new(workload, None, ProxyRoots::Usual);
+    let proxy = TokenProxy::new(workload, "https://x".to_owned(), None, ProxyRoots::Usual);
     shown().value(&proxy);
     shown().value(&ServiceFabric::new("https://x", &*entra.identity_header, [0; 20]));
     let tool = CommandLineTool::azure_cli().with_program("/nowhere/az");
