@@ -86,7 +86,7 @@ impl<T: AsRef<str>> Authority<T> {
         };
         let host = behind_https(url)
             .filter(|host| !host.is_empty())
-            .ok_or(ConfigError::AuthorityNotHttps)?;
+            .ok_or(ConfigError::NotHttps("the authority"))?;
         let tenant = match &self.tenant {
             Some(tenant) => tenant.as_ref(),
             None => host.trim_end_matches('/').split_once('/').map_or("", |(_, tenant)| tenant),

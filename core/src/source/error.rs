@@ -236,12 +236,8 @@ pub enum ConfigError {
     /// A service principal without a tenant, or with `common` or `consumers`, which Entra refuses
     /// for client credentials (AADSTS9001023).
     TenantRequired,
-    /// The authority is not an `https` URL.
-    AuthorityNotHttps,
-    /// What stands in for the authority is not an `https` URL, or has a user, a query or a fragment.
-    ProxyNotHttps,
-    /// The identity's endpoint is not an `https` URL.
-    EndpointNotHttps,
+    /// The authority, or what stands in for it, is not an `https` URL.
+    NotHttps(&'static str),
     /// An id or a name is empty.
     Empty(&'static str),
     /// The source needs what this host doesn't have or wasn't given: the wall clock, say.
@@ -256,11 +252,7 @@ impl fmt::Display for ConfigError {
             Self::TenantRequired => {
                 f.write_str("a service principal needs a tenant: a GUID or a domain, not `common`")
             }
-            Self::AuthorityNotHttps => f.write_str("the authority must be an https URL"),
-            Self::ProxyNotHttps => {
-                f.write_str("the token proxy must be an https URL without user, query or fragment")
-            }
-            Self::EndpointNotHttps => f.write_str("the identity's endpoint must be an https URL"),
+            Self::NotHttps(what) => write!(f, "{what} must be an https URL"),
             Self::Empty(what) => write!(f, "{what} is empty"),
             Self::Missing(what) => write!(f, "the identity needs {what}"),
             Self::Headers(error) => error.fmt(f),

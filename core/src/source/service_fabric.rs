@@ -60,7 +60,7 @@ impl<T: Text> Source for ServiceFabric<T> {
         // The secret must not go out in clear.
         let endpoint = self.endpoint.as_ref();
         if behind_https(endpoint).is_none() {
-            return Err(ConfigError::EndpointNotHttps.into());
+            return Err(ConfigError::NotHttps("the endpoint of Service Fabric").into());
         }
         if self.secret.as_ref().is_empty() {
             return Err(ConfigError::Empty("the secret of the endpoint").into());

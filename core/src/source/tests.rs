@@ -99,8 +99,14 @@ fn an_authority_that_entra_refuses_is_refused_here() {
     }
     assert_eq!(check(Authority::custom("https://host/common/")), Err(ConfigError::TenantRequired));
     assert_eq!(check(Authority::custom("https://host")), Err(ConfigError::TenantRequired));
-    assert_eq!(check(Authority::custom("http://host/t")), Err(ConfigError::AuthorityNotHttps));
-    assert_eq!(check(Authority::at_host("https://", "t")), Err(ConfigError::AuthorityNotHttps));
+    assert_eq!(
+        check(Authority::custom("http://host/t")),
+        Err(ConfigError::NotHttps("the authority"))
+    );
+    assert_eq!(
+        check(Authority::at_host("https://", "t")),
+        Err(ConfigError::NotHttps("the authority"))
+    );
     assert_eq!(check(Authority::at_host("HTTPS://host", "t")), Ok(()));
     let no_secret = ServicePrincipal::with_secret(Authority::tenant("t"), "id", "");
     assert_eq!(no_secret.check(), Err(ConfigError::Empty("the client secret")));

@@ -33,6 +33,9 @@ pub struct WorkloadIdentity<T> {
 /// Longer is no federated token.
 const MAX: usize = 16 << 10;
 
+/// It is called so where it can't be used.
+const PROXY: &str = "the token proxy (without user, query and fragment)";
+
 /// A file that is being replaced may be missing or empty for a moment.
 const NO_FILE: SourceError = SourceError::Other {
     kind: ErrorKind::Replication,
@@ -76,7 +79,7 @@ impl<T: Text> WorkloadIdentity<T> {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.application.check(Some((&self.path, "the path of the federated token")))?;
         match &self.proxy {
-            Some(proxy) if !is_base(proxy.as_ref()) => Err(ConfigError::ProxyNotHttps),
+            Some(proxy) if !is_base(proxy.as_ref()) => Err(ConfigError::NotHttps(PROXY)),
             _ => Ok(()),
         }
     }

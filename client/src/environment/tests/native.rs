@@ -98,7 +98,10 @@ fn a_token_proxy_has_its_own_name_and_authorities() {
     let lost = native(&[HOST, proxy]).unwrap_err();
     assert_eq!(lost, ConfigError::Missing("AZURE_FEDERATED_TOKEN_FILE"));
     let clear = error(&[("AZURE_KUBERNETES_TOKEN_PROXY", "http://x")]).to_string();
-    assert!(clear.contains("the token proxy must be an https URL"), "{clear}");
+    assert!(
+        clear.contains("the token proxy (without user, query and fragment) must be an https URL"),
+        "{clear}"
+    );
 }
 
 #[test]

@@ -169,6 +169,10 @@ fn a_token_proxy_takes_the_place_of_the_authority_and_keeps_its_path() {
     let custom = Authority::custom("https://login.example/x/t/");
     assert_eq!(asked(custom, "https://p/"), Ok(format!("https://p/x{behind}")));
     for wrong in ["", "http://p", "https://", "https://u@p", "https://p?q", "https://p/#f"] {
-        assert_eq!(asked(tenant(), wrong), Err(ConfigError::ProxyNotHttps), "{wrong}");
+        assert_eq!(
+            asked(tenant(), wrong),
+            Err(ConfigError::NotHttps("the token proxy (without user, query and fragment)")),
+            "{wrong}"
+        );
     }
 }

@@ -51,7 +51,7 @@ fn what_is_missing_is_named_before_anything_is_sent() {
     assert!(error(&mut MachineLearning::new("http://x", "")).contains("the secret"));
     assert!(error(&mut job().with_client_id("")).contains("the identity's id"));
     let clear = error(&mut ServiceFabric::new("http://x", "s"));
-    assert!(clear.contains("the identity's endpoint must be an https URL"), "{clear}");
+    assert!(clear.contains("the endpoint of Service Fabric must be an https URL"), "{clear}");
     assert!(error(&mut ServiceFabric::new("https://x", "")).contains("the secret"));
 }
 

@@ -44,7 +44,7 @@ pub(super) fn environment(error: &ConfigError, known: &Known) -> Diagnosis {
             "AZURE_TENANT_ID is empty, or names no single tenant.",
             "Set it to the tenant's id. This shows that of the subscription:",
         ),
-        ConfigError::Source(source::ConfigError::AuthorityNotHttps) => authority(
+        ConfigError::Source(source::ConfigError::NotHttps("the authority")) => authority(
             "AZURE_AUTHORITY_HOST is no https URL.",
             "Unset it in the public cloud, and elsewhere set it to what this shows:",
         ),
@@ -153,7 +153,7 @@ fn own(known: &Known) -> Option<Diagnosis> {
             agent's place.",
             "Add the user to the group himds (sudo usermod -aG himds <user>), and start the process anew.",
         ),
-        Some(Chosen::Developer) => Diagnosis::new(
+        Some(Chosen::Developer { .. }) => Diagnosis::new(
             "AZURE_TOKEN_CREDENTIALS asks for the person who is signed in to a developer's tool; nobody is, or \
             the tool isn't installed here.",
             "Sign in:",

@@ -88,7 +88,7 @@ fn cases() -> Vec<Case> {
         (environment(ConfigError::Unsupported("AZURE_USERNAME")), Known::default(), "AZURE_USERNAME", "az ad app credential reset"),
         (environment(ConfigError::Unsupported("AZURE_TOKEN_CREDENTIALS")), Known::default(), "AZURE_TOKEN_CREDENTIALS", ""),
         (environment(SourceConfig::TenantRequired.into()), Known::default(), "AZURE_TENANT_ID", "az account show"),
-        (environment(SourceConfig::AuthorityNotHttps.into()), Known::default(), "AZURE_AUTHORITY_HOST", "az cloud show"),
+        (environment(SourceConfig::NotHttps("the authority").into()), Known::default(), "AZURE_AUTHORITY_HOST", "az cloud show"),
         (token(SourceError::Io(IoFailure::Connect)), imds(None), "no instance metadata service", "az ad sp create-for-rbac"),
         (token(SourceError::TimedOut), imds(None), "no instance metadata service", "az ad sp create-for-rbac"),
         (token(SourceError::Io(IoFailure::Connect)), app(None), "IDENTITY_ENDPOINT", "az webapp restart"),
