@@ -23,6 +23,8 @@ async fn with_fault(emulator: &Emulator, kind: Kind, fault: &str) -> (Event, usi
         let healed = fetched(&mut events).await;
         assert!(matches!(healed, Event::Refreshed { .. }), "{kind:?} {fault}: {healed}");
     }
+    // Longer than the first quick attempt waits.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     (event, emulator.requests().len())
 }
 

@@ -61,14 +61,15 @@ pub(super) fn tests(args: &[&str]) -> Result<Counts> {
     Ok(Counts::from(&attempt(own(&mut command))?))
 }
 
-/// Takes away what the user's environment says of a server and an identity: the checks bring
-/// their own.
+/// Takes away what the user's environment says of a server, an identity and the way to it: the checks
+/// bring their own.
 pub(super) fn own(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let ours = name.to_str().is_some_and(|name| {
             ["REDIS_", "AZURE_", "IDENTITY_", "MSI_", "IMDS_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
+                || name.to_ascii_uppercase().ends_with("_PROXY")
         });
         if ours {
             command.env_remove(name);

@@ -10,33 +10,41 @@ use redis_entraid::{Builder, Client};
 use crate::requests::normalized;
 use crate::{ARC, emulator};
 
+/// A line, why it is other, and the identities that it is other for: for all, if there are none.
+type Difference = (&'static str, &'static str, &'static [Kind]);
+
+const ENTRA: &[Kind] = &[Kind::Secret, Kind::Certificate, Kind::WorkloadIdentity];
+const FEDERATED: &[Kind] = &[Kind::WorkloadIdentity, Kind::IdentityBinding];
+
+/// The request that we don't send: the path of the token endpoint is known.
+const DISCOVERY: &str = "GET /{tenant}/v2.0/.well-known/openid-configuration";
+
 /// Lines that one of theirs sends and we don't.
-const THEIRS: &[(&str, &str)] = &[
-    ("accept: */*", "their HTTP library's default"),
-    ("GET /{tenant}/v2.0/.well-known/openid-configuration", "the path of the endpoint is known"),
-    ("&client_info=1", "asks who the person is, and there is none"),
-    ("metadata: true", "a header of the instance metadata service, at App Service"),
-    ("?object_id={user-object-id}", "App Service's other name for principal_id"),
+const THEIRS: &[Difference] = &[
+    ("accept: */*", "their HTTP library's default", &[]),
+    ("&client_info=1", "asks who the person is, and there is none", ENTRA),
+    ("metadata: true", "a header of the instance metadata service", &[Kind::AppService]),
+    ("?object_id={user-object-id}", "the other name of principal_id", &[Kind::AppService]),
     (
         "&client_assertion={assertion: alg=PS256, aud={authority}/{tenant}/oauth2/v2.0/token, exp, iat, iss={client-id}, jti, sub={client-id}, typ=JWT, x5c, x5t#S256}",
         "msal sends the certificate, too (x5c), and no nbf",
+        &[Kind::Certificate],
     ),
     (
         "&client_assertion={assertion: alg=RS256, aud={authority}/{tenant}/oauth2/v2.0/token, exp, iat, iss={client-id}, jti, sub={client-id}, typ=JWT, x5t}",
         "the older form, with SHA-1",
+        &[Kind::Certificate],
     ),
 ];
 
 /// Lines that we send and one of theirs doesn't.
-const OURS: &[(&str, &str)] = &[
-    (
-        "accept: application/json",
-        "msal's for an application; azure-identity has */* for workload identity",
-    ),
-    ("?principal_id={user-object-id}", "App Service's documented name"),
+const OURS: &[Difference] = &[
+    ("accept: application/json", "msal's; azure-identity has */* here", FEDERATED),
+    ("?principal_id={user-object-id}", "the documented name", &[Kind::AppService]),
     (
         "&client_assertion={assertion: alg=PS256, aud={authority}/{tenant}/oauth2/v2.0/token, exp, iat, iss={client-id}, jti, nbf, sub={client-id}, typ=JWT, x5t#S256}",
         "Entra's documented form",
+        &[Kind::Certificate],
     ),
 ];
 
@@ -97,16 +105,28 @@ fn builder(
     }
 }
 
-/// The lines of the logins of one of Microsoft's clients, by `kind` in one of these ways.
-fn theirs(kind: Kind, ways: &[&str]) -> Vec<(&'static str, BTreeSet<&'static str>)> {
+/// The requests of a login, each with its lines.
+fn requests(text: &str) -> Vec<BTreeSet<&str>> {
+    let mut requests: Vec<BTreeSet<&str>> = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match requests.last_mut() {
+            Some(request) if line.starts_with(' ') => _ = request.insert(line.trim()),
+            _ => requests.push(BTreeSet::from([line])),
+        }
+    }
+    requests.retain(|request| !request.contains(DISCOVERY));
+    requests
+}
+
+/// The logins of one of Microsoft's clients, by `kind` in one of these ways, and their requests.
+fn theirs(kind: Kind, ways: &[&str]) -> Vec<(&'static str, Vec<BTreeSet<&'static str>>)> {
     let text = include_str!("../../requests.txt");
     let kind = Kind::ALL.iter().find(|(_, known)| *known == kind).unwrap().0;
     let blocks = text.split("== ").filter_map(|block| {
         let (name, lines) = block.split_once('\n')?;
         let (_, login) = name.split_once(": ")?;
         let (of, way) = login.split_once(", ")?;
-        let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-        (of == kind && ways.contains(&way)).then(|| (name, lines.collect()))
+        (of == kind && ways.contains(&way)).then(|| (name, requests(lines)))
     });
     blocks.collect()
 }
@@ -122,21 +142,26 @@ fn our_sources_send_the_same_requests_as_microsofts_clients() {
         let builder = builder(&emulator, kind, selector).roots(roots);
         runtime.block_on(builder.connect()).unwrap();
         let sent = normalized(&emulator);
-        let ours: BTreeSet<_> = sent.lines().map(str::trim).collect();
+        let ours = requests(&sent);
         let all = theirs(kind, ways);
         assert!(!all.is_empty(), "{kind:?} {ways:?} is not in requests.txt");
         for (name, theirs) in all {
-            for (lines, other, allowed) in [(&theirs, &ours, THEIRS), (&ours, &theirs, OURS)] {
-                for line in lines.difference(other) {
-                    let known = allowed.iter().find(|(known, _)| known == line);
-                    let (known, _) = known.unwrap_or_else(|| panic!("{name}: {line}\n{sent}"));
-                    used.insert(*known);
+            assert_eq!(theirs.len(), ours.len(), "{name}\n{sent}");
+            for (theirs, ours) in theirs.iter().zip(&ours) {
+                for (lines, other, allowed) in [(theirs, ours, THEIRS), (ours, theirs, OURS)] {
+                    for line in lines.difference(other) {
+                        let known = allowed.iter().find(|(known, _, kinds)| {
+                            known == line && (kinds.is_empty() || kinds.contains(&kind))
+                        });
+                        let (known, ..) = known.unwrap_or_else(|| panic!("{name}: {line}\n{sent}"));
+                        used.insert(*known);
+                    }
                 }
             }
             compared += 1;
         }
     }
-    let listed: BTreeSet<_> = THEIRS.iter().chain(OURS).map(|(line, _)| *line).collect();
+    let listed: BTreeSet<_> = THEIRS.iter().chain(OURS).map(|(line, ..)| *line).collect();
     assert_eq!(used, listed, "a difference that there is no more");
     println!("{compared} runs of our sources beside Microsoft's clients");
 }
