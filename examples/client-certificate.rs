@@ -9,7 +9,7 @@ async fn main() -> Result<(), Error> {
     let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let authority = Authority::at_host(var("AZURE_AUTHORITY_HOST"), var("AZURE_TENANT_ID"));
     // PEM with certificate and RSA key, as `az ad app credential reset --create-cert` writes it. It is read
-    // for each token: a new certificate needs no restart. A key in a TPM or a vault: `signer`.
+    // for each token: a new certificate needs no restart. A key in a TPM or a vault: `from_signer`.
     let file = var("AZURE_CLIENT_CERTIFICATE_PATH");
     let source = ClientCertificate::from_file(authority, var("AZURE_CLIENT_ID"), file, None);
     let mut redis =

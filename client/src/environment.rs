@@ -37,7 +37,7 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// | variables | identity |
 /// |---|---|
 /// | `AZURE_CLIENT_SECRET` * | the service principal `AZURE_CLIENT_ID` of `AZURE_TENANT_ID`, at `AZURE_AUTHORITY_HOST` if that is set |
-/// | `AZURE_CLIENT_CERTIFICATE_PATH` | the same with the certificate and key in that file, PEM or PFX, whose password is `AZURE_CLIENT_CERTIFICATE_PASSWORD` |
+/// | `AZURE_CLIENT_CERTIFICATE_PATH` | the same with the certificate and key in that file, PEM, or with the feature `pfx` of tokio's host PFX, whose password is `AZURE_CLIENT_CERTIFICATE_PASSWORD` |
 /// | `AZURE_FEDERATED_TOKEN_FILE` | the same with the federated token in that file, as AKS workload identity sets it; through the proxy of AKS identity bindings if `AZURE_KUBERNETES_TOKEN_PROXY` is set (with `AZURE_KUBERNETES_SNI_NAME`, and `AZURE_KUBERNETES_CA_FILE` or `AZURE_KUBERNETES_CA_DATA`) |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER`, `IDENTITY_SERVER_THUMBPRINT` | the managed identity of an application on Service Fabric |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` * | the managed identity of App Service, Functions or Container Apps |
@@ -46,8 +46,8 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// | `MSI_ENDPOINT` | the person in Azure Cloud Shell |
 /// | * | the managed identity of the machine, asked for at the instance metadata service (at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set) |
 ///
-/// `AZURE_CLIENT_ID` selects the user-assigned managed identity with this client id, and is an error where
-/// there is none: on Service Fabric, Azure Arc and in Cloud Shell. In Azure Machine Learning,
+/// `AZURE_CLIENT_ID` selects the user-assigned managed identity with this client id. It is an error on Service
+/// Fabric, Azure Arc and in Cloud Shell, which have no user-assigned identities here. In Azure Machine Learning,
 /// `DEFAULT_IDENTITY_CLIENT_ID` is meant if it isn't set.
 ///
 /// A variable that asks for an identity that is not supported is an error that names it, and never another

@@ -60,7 +60,8 @@ fn variables<T>(
 
 impl AnySource {
     /// Takes the identity from the environment: from the variables of
-    /// [`Environment`](redis_entraid_client::Environment), but for those of the server. Returns why it is that one, too.
+    /// [`Environment`](redis_entraid_client::Environment), but for those of the server. Also returns why this
+    /// identity was chosen.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, invalid or not supported.

@@ -5,7 +5,7 @@ use super::error::SourceError;
 use super::step::{Input, Start, Step};
 
 /// Asks the first source, and the second one where the first isn't there: its endpoint can't be
-/// reached, its file doesn't exist, or it isn't configured. What an endpoint *refuses* is not asked
+/// reached, this host can't do what it needs, or it isn't configured. What an endpoint *refuses* is not asked
 /// for elsewhere: it is a mistake in the configuration, and is reported.
 ///
 /// The one that has given a token once is asked from then on. A chain of three is a chain whose second

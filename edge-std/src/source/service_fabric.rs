@@ -8,7 +8,8 @@ use super::drive::drive;
 use super::{AccessToken, FetchError, Request, TokenSource};
 use crate::http::Http;
 
-/// The managed identity of an application on Service Fabric, whose endpoint is known by its certificate alone.
+/// The managed identity of an application on Service Fabric. Its endpoint is trusted by its certificate's SHA-1
+/// alone.
 ///
 /// ```
 /// use redis_entraid::source::ServiceFabric;

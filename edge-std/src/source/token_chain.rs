@@ -18,9 +18,9 @@ use crate::http::Http;
 
 /// Asks its members in their order, and keeps the first one that gives a token.
 ///
-/// A member is passed over if its identity isn't here: its endpoint can't be reached, its file or its program
-/// doesn't exist, nobody is signed in. What an endpoint *refuses* is an error, and no other identity takes its
-/// place: that of a machine in Azure that has no identity, too. The error says what each member said.
+/// A member is passed over if its identity isn't here: its endpoint can't be reached, its program doesn't exist,
+/// nobody is signed in. If an endpoint *refuses*, the chain stops with that error, also on an Azure machine without
+/// an identity: no other identity takes its place. The error says what each member said.
 ///
 /// ```no_run
 /// use redis_entraid::source::{CommandLineTool, ManagedIdentity, Selector, TokenChain};
