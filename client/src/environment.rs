@@ -3,6 +3,8 @@
 mod asked;
 mod chosen;
 mod endpoint;
+#[cfg(feature = "file-sources")]
+mod files;
 #[cfg(feature = "native-sources")]
 mod native;
 
@@ -13,6 +15,8 @@ use zeroize::Zeroizing;
 use super::error::ConfigError;
 use asked::Asked;
 pub use chosen::Chosen;
+#[cfg(feature = "file-sources")]
+pub use files::{FileEnvironment, FileSource, ProofFile};
 #[cfg(feature = "native-sources")]
 pub use native::{CertificateFile, NativeEnvironment, NativeSource, ProxyRoots};
 use redis_entraid_core::source::{
@@ -29,14 +33,14 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// | `REDIS_ENDPOINT` | the server, `host` or `host:port` |
 /// | `REDIS_HOSTNAME`, `REDIS_PORT` | the same apart; the port is 10000 unless set |
 ///
-/// The first row whose variables are set names the identity; all but those marked with a star need a
-/// native host, as tokio's:
+/// The first row whose variables are set names the identity. Those marked with a star need nothing but HTTP; those
+/// with two, files as well, as Node and Deno have them (PEM only); the others a native host, as tokio's:
 ///
 /// | variables | identity |
 /// |---|---|
 /// | `AZURE_CLIENT_SECRET` * | the service principal `AZURE_CLIENT_ID` of `AZURE_TENANT_ID`, at `AZURE_AUTHORITY_HOST` if that is set |
-/// | `AZURE_CLIENT_CERTIFICATE_PATH` | the same with the certificate and key in that file, PEM or PFX, whose password is `AZURE_CLIENT_CERTIFICATE_PASSWORD` |
-/// | `AZURE_FEDERATED_TOKEN_FILE` | the same with the federated token in that file, as AKS workload identity sets it; through the proxy of AKS identity bindings if `AZURE_KUBERNETES_TOKEN_PROXY` is set |
+/// | `AZURE_CLIENT_CERTIFICATE_PATH` ** | the same with the certificate and key in that file, PEM or PFX, whose password is `AZURE_CLIENT_CERTIFICATE_PASSWORD` |
+/// | `AZURE_FEDERATED_TOKEN_FILE` ** | the same with the federated token in that file, as AKS workload identity sets it; through the proxy of AKS identity bindings if `AZURE_KUBERNETES_TOKEN_PROXY` is set |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER`, `IDENTITY_SERVER_THUMBPRINT` | the managed identity of an application on Service Fabric |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` * | the managed identity of App Service, Functions or Container Apps |
 /// | `IDENTITY_ENDPOINT`, `IMDS_ENDPOINT` | the managed identity of a server with Azure Arc |
@@ -74,12 +78,7 @@ impl Environment {
         // There are many calls, and it needn't be quick.
         let get: Get<'_> = &get;
         let (host, port) = endpoint::read(get)?;
-        let asked = Asked::by(get)?;
-        let (source, chosen) = match asked {
-            Asked::Secret => principal(get)?,
-            Asked::AppService | Asked::Imds => managed(asked, get)?,
-            native => return Err(ConfigError::Unsupported(native.variable())),
-        };
+        let (source, chosen) = common(Asked::by(get)?, get)?;
         chosen.check(get)?;
         Ok(Self { host, port, source, chosen })
     }
@@ -106,6 +105,15 @@ fn application<T: From<String> + AsRef<str>>(get: Get<'_>) -> Result<Application
         None => Authority::tenant(T::from(tenant)),
     };
     Ok((authority, client_id.into(), ids))
+}
+
+/// One of the identities that every host has.
+fn common(asked: Asked, get: Get<'_>) -> Result<(EnvSource, Chosen), ConfigError> {
+    match asked {
+        Asked::Secret => principal(get),
+        Asked::AppService | Asked::Imds => managed(asked, get),
+        other => Err(ConfigError::Unsupported(other.variable())),
+    }
 }
 
 fn principal(get: Get<'_>) -> Result<(EnvSource, Chosen), ConfigError> {
