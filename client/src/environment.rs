@@ -4,6 +4,8 @@ mod asked;
 mod chosen;
 mod developer_tool;
 mod endpoint;
+#[cfg(feature = "file-sources")]
+mod files;
 #[cfg(feature = "native-sources")]
 mod native;
 
@@ -15,6 +17,8 @@ use super::error::ConfigError;
 use asked::Asked;
 pub use chosen::Chosen;
 pub use developer_tool::DeveloperTool;
+#[cfg(feature = "file-sources")]
+pub use files::{FileEnvironment, FileSource, ProofFile};
 #[cfg(feature = "native-sources")]
 pub use native::{CertificateFile, NativeEnvironment, NativeSource, ProxyRoots};
 use redis_entraid_core::source::{
@@ -31,14 +35,14 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// | `REDIS_ENDPOINT` | the server, `host` or `host:port` |
 /// | `REDIS_HOSTNAME`, `REDIS_PORT` | the same apart; the port is 10000 unless set |
 ///
-/// The first row whose variables are set names the identity. The rows with a star are for all hosts, the
-/// others for native ones, as tokio's:
+/// The first row whose variables are set names the identity. The rows with a star are for all hosts; those
+/// with two for hosts with files, as Node and Deno (PEM only); the others for native ones, as tokio's:
 ///
 /// | variables | identity |
 /// |---|---|
 /// | `AZURE_CLIENT_SECRET` * | the service principal `AZURE_CLIENT_ID` of `AZURE_TENANT_ID`, at `AZURE_AUTHORITY_HOST` if that is set |
-/// | `AZURE_CLIENT_CERTIFICATE_PATH` | the same with the certificate and key in that file, PEM, or with the feature `pfx` of tokio's host PFX, whose password is `AZURE_CLIENT_CERTIFICATE_PASSWORD` |
-/// | `AZURE_FEDERATED_TOKEN_FILE` | the same with the federated token in that file, as AKS workload identity sets it; through the proxy of AKS identity bindings if `AZURE_KUBERNETES_TOKEN_PROXY` is set (with `AZURE_KUBERNETES_SNI_NAME`, and `AZURE_KUBERNETES_CA_FILE` or `AZURE_KUBERNETES_CA_DATA`) |
+/// | `AZURE_CLIENT_CERTIFICATE_PATH` ** | the same with the certificate and key in that file, PEM, or with the feature `pfx` of tokio's host PFX, whose password is `AZURE_CLIENT_CERTIFICATE_PASSWORD` |
+/// | `AZURE_FEDERATED_TOKEN_FILE` ** | the same with the federated token in that file, as AKS workload identity sets it; through the proxy of AKS identity bindings if `AZURE_KUBERNETES_TOKEN_PROXY` is set (with `AZURE_KUBERNETES_SNI_NAME`, and `AZURE_KUBERNETES_CA_FILE` or `AZURE_KUBERNETES_CA_DATA`) |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER`, `IDENTITY_SERVER_THUMBPRINT` | the managed identity of an application on Service Fabric |
 /// | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` * | the managed identity of App Service, Functions or Container Apps |
 /// | `IDENTITY_ENDPOINT`, `IMDS_ENDPOINT` | the managed identity of a server with Azure Arc |
@@ -81,12 +85,7 @@ impl Environment {
         // There are many calls, and it needn't be quick.
         let get: Get<'_> = &get;
         let (host, port) = endpoint::read(get)?;
-        let asked = Asked::by(get)?;
-        let (source, chosen) = match asked {
-            Asked::Secret => principal(get)?,
-            Asked::AppService | Asked::Imds => managed(asked, get)?,
-            native => return Err(ConfigError::Unsupported(native.variable())),
-        };
+        let (source, chosen) = common(Asked::by(get)?, get)?;
         chosen.check(get)?;
         Ok(Self { host, port, source, chosen })
     }
@@ -113,6 +112,15 @@ fn application<T: From<String> + AsRef<str>>(get: Get<'_>) -> Result<Application
         None => Authority::tenant(T::from(tenant)),
     };
     Ok((authority, client_id.into(), ids))
+}
+
+/// One of the identities that every host has.
+fn common(asked: Asked, get: Get<'_>) -> Result<(EnvSource, Chosen), ConfigError> {
+    match asked {
+        Asked::Secret => principal(get),
+        Asked::AppService | Asked::Imds => managed(asked, get),
+        other => Err(ConfigError::Unsupported(other.variable())),
+    }
 }
 
 fn principal(get: Get<'_>) -> Result<(EnvSource, Chosen), ConfigError> {

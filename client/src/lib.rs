@@ -44,6 +44,8 @@ pub use connection_status::{ConnectionStatus, Health};
 #[cfg(feature = "native-sources")]
 pub use environment::{CertificateFile, NativeEnvironment, NativeSource, ProxyRoots};
 pub use environment::{Chosen, DeveloperTool, EnvSource, Environment, EnvironmentText};
+#[cfg(feature = "file-sources")]
+pub use environment::{FileEnvironment, FileSource, ProofFile};
 pub use error::{
     Cause, ConfigError, ConnectError, Details, Error, ErrorKind, FetchError, ServerError,
 };

@@ -5,6 +5,9 @@ const deno = globalThis.Deno;
 /** The environment. */
 export const env = deno ? deno.env.toObject() : process.env;
 
+/** Whether there are files. */
+export const hasFiles = true;
+
 /** Connects with the roots of `pem` only, or without TLS. */
 export const connector = async ({ pem, plain = false } = {}) => {
   if (deno) {

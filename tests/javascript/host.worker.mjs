@@ -5,6 +5,9 @@ import { connectWorkers } from 'redis-entraid-js/workers';
 
 export { env } from 'cloudflare:workers';
 
+/** Whether there are files. */
+export const hasFiles = false;
+
 /** Connects with the roots that workerd was given, or without TLS. */
 export const connector = async ({ plain = false } = {}) => connectWorkers(connect, { plain });
 

@@ -1,7 +1,7 @@
 // Prints all that can be printed: what is known of clients, managers and identities in each state, every
 // error and every event. Who runs it looks for secrets in that.
 
-import { Client, clientSecret, connect, fromEnv, managedIdentity, SCOPE } from 'redis-entraid-js';
+import { Client, clientCertificate, clientSecret, connect, fromEnv, managedIdentity, SCOPE, workloadIdentity } from 'redis-entraid-js';
 import { streamingCredentials, TokenManager } from 'redis-entraid-js/tokens';
 
 import { connector, env, say, sleep } from '#host';
@@ -41,12 +41,14 @@ const dial = await connector({ pem: env.REDIS_CA_PEM });
 const onEvent = (event) => show('event', event);
 const common = { host: env.REDIS_HOSTNAME, port: Number(env.REDIS_PORT), connect: dial, onEvent };
 const app = { endpoint: env.IDENTITY_ENDPOINT, header: env.IDENTITY_HEADER };
-const principal = {
+const application = {
   tenantId: env.AZURE_TENANT_ID,
   clientId: env.AZURE_CLIENT_ID,
-  clientSecret: env.AZURE_CLIENT_SECRET,
   authorityHost: env.AZURE_AUTHORITY_HOST,
 };
+const principal = { ...application, clientSecret: env.AZURE_CLIENT_SECRET };
+const certificate = clientCertificate({ ...application, certificate: env.EMULATOR_CERTIFICATE_PEM });
+const federated = workloadIdentity({ ...application, assertion: async () => env.EMULATOR_FEDERATED_TOKEN });
 const imds = managedIdentity({ imds: env.AZURE_POD_IDENTITY_AUTHORITY_HOST });
 const control = (what, body = '') => fetch(`${env.AMR_EMULATOR_CONTROL}/${what}`, { method: 'POST', body });
 
@@ -71,6 +73,13 @@ for (const provider of [clientSecret(principal), managedIdentity(app), fromEnv(e
   show('a closed client', redis);
 }
 
+for (const provider of [certificate, federated]) {
+  const redis = await connect({ ...common, provider });
+  await redis.loggedIn();
+  show('a client of an application', [redis, provider]);
+  redis.close();
+}
+
 // Refused by the server, and by Entra ID.
 await control('arm', 'auth#* wrongpass');
 await failing('a refused login', visit({ ...common, provider: imds, startTimeout: 3000 }));
@@ -79,7 +88,9 @@ await control('arm', 'auth#* error ERR unknown command');
 await failing('an odd server', visit({ ...common, provider: imds, startTimeout: 1000 }));
 await control('reset');
 await control('arm', 'token#* refuse invalid_client 7000215');
-await failing('a refused secret', connect({ ...common, provider: clientSecret(principal) }));
+for (const provider of [clientSecret(principal), certificate, federated]) {
+  await failing('a refused proof', connect({ ...common, provider, startTimeout: 3000 }));
+}
 await control('reset');
 await control('arm', 'token#* garbage');
 await failing('a proxy', connect({ ...common, provider: managedIdentity(app), startTimeout: 500 }));

@@ -24,8 +24,9 @@ const COMPONENTS: [(&str, &str); 6] = [
 ];
 
 /// The modules of the npm package, and what they may have with their bindings, compressed: a little
-/// more than they have.
-const MODULES: [(&str, usize); 2] = [("client", 126_000), ("tokens", 50_500)];
+/// more than they have. Of that, 3.9 and 3.6 KB are the certificates and federated tokens of
+/// applications.
+const MODULES: [(&str, usize); 2] = [("client", 129_500), ("tokens", 54_000)];
 
 /// Prints the sizes of what is for devices.
 pub(crate) fn devices() -> Result<()> {

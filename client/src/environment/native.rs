@@ -7,9 +7,9 @@ use redis_entraid_core::source::{
     Authority, AzureArc, CloudShell, MachineLearning, ServiceFabric, WorkloadIdentity,
 };
 
+use super::files::{ProofFile, proof_file};
 use super::{
-    Asked, Chosen, DeveloperTool, EnvSource, EnvironmentText, Get, application, endpoint, managed,
-    principal, required, text,
+    Asked, Chosen, DeveloperTool, EnvSource, EnvironmentText, Get, common, endpoint, required, text,
 };
 use crate::error::ConfigError;
 
@@ -133,15 +133,16 @@ pub enum ProxyRoots {
 fn source(get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
     let asked = Asked::by(get)?;
     Ok(match asked {
-        Asked::Secret => {
-            let (source, chosen) = principal(get)?;
+        Asked::Secret | Asked::AppService | Asked::Imds => {
+            let (source, chosen) = common(asked, get)?;
             (NativeSource::Common(source), chosen)
         }
-        Asked::AppService | Asked::Imds => {
-            let (source, chosen) = managed(asked, get)?;
-            (NativeSource::Common(source), chosen)
+        Asked::Certificate => {
+            let (ProofFile { authority, client_id, path }, chosen) = proof_file(asked, get)?;
+            let password = text(get, "AZURE_CLIENT_CERTIFICATE_PASSWORD");
+            let file = CertificateFile { authority, client_id, path, password };
+            (NativeSource::Certificate(file), chosen)
         }
-        Asked::Certificate => certificate(get)?,
         Asked::FederatedToken => workload(get)?,
         Asked::ServiceFabric => {
             unselected(get)?;
@@ -183,26 +184,10 @@ fn unselected(get: Get<'_>) -> Result<(), ConfigError> {
     get("AZURE_CLIENT_ID").map_or(Ok(()), |_| Err(ConfigError::Unsupported("AZURE_CLIENT_ID")))
 }
 
-fn certificate(get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
-    let (authority, id, (client_id, tenant)) = application::<String>(get)?;
-    authority.check()?;
-    // For certificates that are known by their issuer, which Entra allows to a few.
-    let chain = get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN");
-    if chain.is_some_and(|value| ["1", "true"].contains(&&*value.to_ascii_lowercase())) {
-        return Err(ConfigError::Unsupported("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN"));
-    }
-    let asked = Asked::Certificate.variable();
-    let path = get(asked).ok_or(ConfigError::Missing(asked))?;
-    let password = text(get, "AZURE_CLIENT_CERTIFICATE_PASSWORD");
-    let file = CertificateFile { authority, client_id: id, path, password };
-    Ok((NativeSource::Certificate(file), Chosen::ClientCertificate { client_id, tenant }))
-}
-
 fn workload(get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
-    let (authority, id, (client_id, tenant)) = application(get)?;
-    let file = required(get, "AZURE_FEDERATED_TOKEN_FILE")?;
-    let source = WorkloadIdentity::new(authority, id, file);
-    let chosen = Chosen::WorkloadIdentity { client_id, tenant };
+    let (ProofFile { authority, client_id, path }, chosen) =
+        proof_file(Asked::FederatedToken, get)?;
+    let source = WorkloadIdentity::new(authority, client_id, path);
     let server_name = get("AZURE_KUBERNETES_SNI_NAME");
     let roots = match (get("AZURE_KUBERNETES_CA_FILE"), get("AZURE_KUBERNETES_CA_DATA")) {
         (Some(_), Some(_)) => {

@@ -1,3 +1,5 @@
+#[cfg(feature = "file-sources")]
+mod files;
 #[cfg(feature = "native-sources")]
 mod native;
 

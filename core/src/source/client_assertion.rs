@@ -9,7 +9,7 @@ use super::{Hidden, Input, Source, Step, Text};
 
 /// An application, or a user-assigned managed identity, that proves itself to Entra with the token of another
 /// issuer that it [trusts](https://learn.microsoft.com/entra/workload-id/workload-identity-federation): of
-/// GitHub Actions, SPIFFE, or another cloud. It is good for a few minutes: make a source for each fetch.
+/// GitHub Actions, SPIFFE, or another cloud. It is good for a few minutes: [set](Self::set_assertion) another one for each fetch.
 /// Where the token is in a file, [`WorkloadIdentity`](super::WorkloadIdentity) reads it.
 ///
 /// ```
@@ -28,6 +28,11 @@ impl<T: Text> ClientAssertion<T> {
     /// The application `client_id` with a JWT whose audience is `api://AzureADTokenExchange`.
     pub const fn new(authority: Authority<T>, client_id: T, assertion: T) -> Self {
         Self { application: Application::new(authority, client_id), assertion }
+    }
+
+    /// Proves itself by this JWT from now on.
+    pub fn set_assertion(&mut self, assertion: T) {
+        self.assertion = assertion;
     }
 
     /// Asks for another scope than [`SCOPE`](super::SCOPE).

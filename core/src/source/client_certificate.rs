@@ -84,6 +84,11 @@ impl<T: Text> ClientCertificate<T> {
         self
     }
 
+    /// Takes the certificate with this thumbprint from now on: the old one was replaced.
+    pub const fn set_thumbprint(&mut self, thumbprint: [u8; 32]) {
+        self.thumbprint = thumbprint;
+    }
+
     /// Asks for another scope than [`SCOPE`](super::SCOPE).
     #[must_use]
     pub fn with_scope(mut self, scope: T) -> Self {

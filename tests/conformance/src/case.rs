@@ -216,11 +216,21 @@ pub fn environment(emulator: &Emulator) -> Environment {
         ("EMULATOR_CLIENT_ID", user.client_id.clone()),
         ("EMULATOR_OBJECT_ID", user.object_id.clone()),
         ("EMULATOR_RESOURCE_ID", user.resource_id.clone().unwrap_or_default()),
+        ("EMULATOR_FEDERATED_TOKEN", emulator.entra().federated_token()),
+        ("EMULATOR_CERTIFICATE_PEM", certificate(emulator)),
         ("REDIS_CA_PEM", emulator.root_pem().to_owned()),
         ("EMULATOR_PLAIN_PORT", emulator.redis_plain_port().to_string()),
     ];
     all.extend(ids.map(|(name, value)| (name.to_owned(), value)));
     all
+}
+
+/// The application's certificate and key, in PEM.
+///
+/// # Panics
+/// If they can't be read.
+pub fn certificate(emulator: &Emulator) -> String {
+    std::fs::read_to_string(emulator.certificate_file()).expect("the emulator has written it")
 }
 
 /// The certificate in `pem`, as devices want it.

@@ -172,6 +172,10 @@ fn control(shared: &Shared, method: &str, command: &str, body: &str) -> Answer {
             shared.reset();
             done()
         }
+        ("POST", "rotate") => {
+            shared.entra.rotate_federated_token();
+            done()
+        }
         ("POST", "cut") => {
             shared.cut();
             done()

@@ -43,6 +43,10 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn token(this: &Host) -> Task;
 
+    /// Resolves to a [`Proof`], which the file at `path` would have.
+    #[wasm_bindgen(method)]
+    pub(crate) fn prove(this: &Host, is_certificate: bool, path: &str) -> Task;
+
     /// Resolves to an [`Answer`]. `headers` has names and values in turn.
     #[wasm_bindgen(method)]
     pub(crate) fn fetch(
@@ -125,6 +129,24 @@ extern "C" {
 
     #[wasm_bindgen(method, getter, js_name = refreshIn)]
     pub(crate) fn refresh_in(this: &ProvidedToken) -> Option<f64>;
+
+    /// What an application proves itself with: an assertion, or the key of a certificate.
+    pub(crate) type Proof;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn assertion(this: &Proof) -> String;
+
+    /// The SHA-256 of the certificate.
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn thumbprint(this: &Proof) -> Uint8Array;
+
+    /// 16 random bytes.
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn nonce(this: &Proof) -> Uint8Array;
+
+    /// Resolves to the bytes of the signature.
+    #[wasm_bindgen(method)]
+    pub(crate) fn sign(this: &Proof, data: Uint8Array) -> Task;
 
     /// What a server answered.
     pub(crate) type Answer;

@@ -18,6 +18,7 @@ mod failure;
 mod gate;
 mod host;
 mod http;
+mod identity;
 #[cfg(feature = "tokens")]
 mod manager;
 #[cfg(target_family = "wasm")]

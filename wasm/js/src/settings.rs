@@ -5,7 +5,7 @@ use core::time::Duration;
 
 #[cfg(feature = "client")]
 use redis_entraid_client::{ConfigError, Settings};
-use redis_entraid_client::{EnvSource, Environment, EnvironmentText, Error};
+use redis_entraid_client::{EnvSource, EnvironmentText, Error, FileEnvironment, FileSource};
 #[cfg(feature = "client")]
 use redis_entraid_core::auth::Protocol;
 #[cfg(feature = "client")]
@@ -17,6 +17,7 @@ use redis_entraid_core::source::{ManagedIdentity, Selector};
 use wasm_bindgen::prelude::*;
 
 use crate::host::Host;
+use crate::identity::Identity;
 use crate::source::Source;
 
 #[wasm_bindgen]
@@ -112,6 +113,10 @@ extern "C" {
     /// Whether tokens come from a function.
     #[wasm_bindgen(method, getter, js_name = hasProvider)]
     fn has_provider(this: &Options) -> bool;
+
+    /// Whether the host can prove an application otherwise than by a secret.
+    #[wasm_bindgen(method, getter, js_name = hasProof)]
+    fn has_proof(this: &Options) -> bool;
 
     /// A variable that describes an identity.
     #[wasm_bindgen(method)]
@@ -215,10 +220,11 @@ impl Options {
             return Ok(Source::Function(host.clone()));
         }
         let source = match self.variable("managed") {
-            Some(_) => EnvSource::Managed(self.managed()),
-            None => Environment::read(|name| self.variable(name))?.source,
+            Some(_) => FileSource::Common(EnvSource::Managed(self.managed())),
+            None => FileEnvironment::read(|name| self.variable(name), self.has_proof())?.source,
         };
-        Ok(Source::identity(source, host.clone()))
+        let scope = self.variable("scope").map(EnvironmentText::new);
+        Ok(Source::Identity(Identity::new(host.clone(), source, scope)))
     }
 
     /// The managed identity that the variables name.

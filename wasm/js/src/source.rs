@@ -4,10 +4,9 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use redis_entraid_client::{EnvSource, Growable};
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{
-    ErrorKind, HttpSource, HttpSourceError, SourceError, SourceFailure, Start, TokenSource,
+    ErrorKind, HttpSourceError, SourceError, SourceFailure, Start, TokenSource,
 };
 use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::UnixTime;
@@ -16,20 +15,12 @@ use wasm_bindgen::JsCast;
 use zeroize::Zeroize;
 
 use crate::host::{Host, Problem, ProvidedToken};
-use crate::http::Fetch;
+use crate::identity::Identity;
 
 /// Any of them.
 pub(crate) enum Source {
     Function(Host),
-    Identity(HttpSource<EnvSource, Fetch, Growable<u8>>),
-}
-
-impl Source {
-    /// An identity that is asked for over `fetch`.
-    pub(crate) fn identity(source: EnvSource, host: Host) -> Self {
-        // The secret three times as long, by its encoding.
-        Self::Identity(HttpSource::new(source, Fetch(host), Growable::new(4 << 10, 16 << 10)))
-    }
+    Identity(Identity),
 }
 
 impl TokenSource for Source {
@@ -45,10 +36,7 @@ impl TokenSource for Source {
                 let issued = host.token().done().await.map_err(Error::Function)?;
                 token(&issued.unchecked_into(), memory).map_err(Error::Unusable)
             }
-            Self::Identity(driven) => {
-                let fetched = driven.fetch(start, memory).await;
-                fetched.map_err(|error| Error::Driven(Box::new(error)))
-            }
+            Self::Identity(identity) => identity.fetch(start, memory).await,
         }
     }
 
@@ -56,7 +44,7 @@ impl TokenSource for Source {
         match self {
             // Whose tokens it gives is not for us to know.
             Self::Function(_) => feed(b"function"),
-            Self::Identity(driven) => driven.identify(feed),
+            Self::Identity(identity) => identity.identify(feed),
         }
     }
 }

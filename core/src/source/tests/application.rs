@@ -140,13 +140,28 @@ fn a_certificate_needs_the_time_and_random_bytes_and_a_key() {
 }
 
 #[test]
+fn a_certificate_that_was_replaced_is_named_by_its_own_thumbprint() {
+    let mut source = ClientCertificate::new(Authority::tenant(TENANT), "id", [0; 32]);
+    source.set_thumbprint([0xfb; 32]);
+    let mut out = [0; 2048];
+    let Step::Sign { data, .. } = source.next(Input::Start(start()), &mut out).unwrap() else {
+        panic!()
+    };
+    let (header, _) = data.text(&out).unwrap().split_once('.').unwrap();
+    assert!(decoded(header).contains("-_v7-_v7"));
+}
+
+#[test]
 fn an_assertion_of_another_issuer_is_sent_as_it_is() {
     let mut source = ClientAssertion::new(Authority::tenant(TENANT), "id", "a.b-_.c\n");
     let said = first_request(&mut source);
     assert!(said.contains("jwt-bearer&client_assertion=a.b-_.c&scope="), "{said}");
+    source.set_assertion("d.e.f");
+    let said = first_request(&mut source);
+    assert!(said.contains("&client_assertion=d.e.f&scope="), "{said}");
     let empty = ClientAssertion::new(Authority::tenant(TENANT), "id", "");
     assert_eq!(empty.check(), Err(ConfigError::Empty("the assertion")));
-    assert!(!format!("{source:?}").contains("a.b"));
+    assert!(!format!("{source:?}").contains("d.e"));
 }
 
 #[test]

@@ -3,14 +3,15 @@
 //! `cargo xtask test javascript` builds and installs it, and names what runs it: `NODE`, `DENO`,
 //! `WORKERD` and `ESBUILD`, and `JS_PROJECT`, the folder where the package is installed.
 
+mod identities;
 mod workers;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Counts, Emulator, Options, Store};
-use conformance::case::environment;
+use amr_emulator::{Captured, Counts, Emulator, Options, Store};
+use conformance::case::{certificate, environment};
 use conformance::guest::{Guest, emulator, variable, within};
 use leaks::Secrets;
 
@@ -54,15 +55,32 @@ fn ended(command: &mut Command, emulator: &Emulator) -> (String, Duration) {
     let took = last.elapsed();
     let problems = problems.join().expect("it reads").expect("it can be read");
     let [said, problems] = [said, problems].map(|text| String::from_utf8_lossy(&text).into_owned());
-    let mut secrets = Secrets::default();
-    emulator.tokens().iter().for_each(|token| secrets.add(token));
-    secrets.add(&emulator.entra().secret);
-    secrets.add(&emulator.entra().identity_header);
+    let secrets = secrets(emulator);
     for text in [&said, &problems] {
         assert_eq!(secrets.found_in(text), None, "no secret is shown");
     }
     assert!(status.success(), "{said}\n{problems}");
     (said, took)
+}
+
+/// All of them that `emulator` has, and what was sent to it as a proof.
+fn secrets(emulator: &Emulator) -> Secrets {
+    let mut secrets = Secrets::default();
+    emulator.tokens().iter().for_each(|token| secrets.add(token));
+    secrets.add(&emulator.entra().secret);
+    secrets.add(&emulator.entra().identity_header);
+    secrets.add(&emulator.entra().federated_token());
+    let pem = certificate(emulator);
+    let (_, key) = pem.split_once("-----BEGIN PRIVATE KEY-----").expect("there is a key");
+    let (key, _) = key.split_once("-----END").expect("it ends");
+    // The last line may be short.
+    key.lines().filter(|line| line.len() > 30).for_each(|line| secrets.add(line));
+    for (name, value) in emulator.requests().iter().flat_map(Captured::form) {
+        if name == "client_assertion" {
+            secrets.add(&value);
+        }
+    }
+    secrets
 }
 
 #[test]

@@ -1,3 +1,4 @@
+export { clientCertificate, workloadIdentity } from './applications.js';
 export { Client, connect, listen } from './client.js';
 export { RedisError } from './errors.js';
 export { clientSecret, fromEnv, managedIdentity, SCOPE } from './identities.js';

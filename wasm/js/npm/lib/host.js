@@ -208,6 +208,12 @@ export const makeHost = (options, { background = false } = {}) => {
       return Object.assign(dialing, begun);
     },
     token: () => hearing('token', tokenKind, async (signal) => issued(await provider({ signal }))),
+    prove: (isCertificate, path) =>
+      hearing('token', tokenKind, async (signal) => {
+        const proof = await provider.prove({ isCertificate, path, signal });
+        const sign = (data) => hearing('token', tokenKind, (signal) => proof.sign(data, { signal }));
+        return { ...proof, sign };
+      }),
     fetch: (method, url, lines, body) =>
       hearing('token', networkKind, (signal) => request(fetch, method, url, lines, body, signal)),
     error: (message, code, kind, outcome) => {

@@ -91,6 +91,7 @@ export const rawOptions = (options, known) => {
     slowDelay: millis('policy.retry.slowDelay', retry.slowDelay),
     seed: Math.floor(Math.random() * 2 ** 53),
     hasProvider: typeof provider === 'function',
+    hasProof: typeof provider.prove === 'function',
     variable: (name) => {
       const value = name === 'REDIS_HOSTNAME' ? host : provider.variable(name);
       // The server is said elsewhere.

@@ -1,2 +1,3 @@
+export { clientCertificate, workloadIdentity } from './applications.js';
 export { RedisError } from './errors.js';
 export { clientSecret, fromEnv, managedIdentity, SCOPE } from './identities.js';

@@ -68,10 +68,12 @@ export interface TokenLife {
  */
 export type TokenFunction = (options: { signal: AbortSignal }) => Promise<Token | null>;
 
-/** An identity whose tokens are fetched over HTTP. `clientSecret`, `managedIdentity` and `fromEnv` return one. */
+/** An identity whose tokens are fetched over HTTP. `clientSecret`, `managedIdentity`, `workloadIdentity`,
+ * `clientCertificate` and `fromEnv` return one. */
 export interface Identity {
   readonly variable: (name: string) => unknown;
   readonly fetch?: Fetch | undefined;
+  readonly prove?: ((asked: any) => Promise<unknown> | unknown) | undefined;
 }
 
 /** A function like `fetch`. */
@@ -87,6 +89,49 @@ export declare function clientSecret(options: {
   fetch?: Fetch | undefined;
 }): Identity;
 
+/** An application in Entra that proves itself otherwise than by a secret. */
+export interface Application {
+  tenantId: string;
+  clientId: string;
+  /** The authority of another cloud. The default is the public one's, `https://login.microsoftonline.com`. */
+  authorityHost?: string | undefined;
+  /** The scope to request a token for. The default is `SCOPE`. */
+  scope?: string | undefined;
+  fetch?: Fetch | undefined;
+}
+
+/** A federated token: in a file, as on AKS, or from a function. */
+export type FederatedToken =
+  /** The file's path, in Node and Deno. It is read for each token. */
+  | { tokenFile: string; assertion?: undefined }
+  /**
+   * Returns a JWT of an issuer that the application trusts, such as GitHub Actions or SPIFFE. It is called for each
+   * token. An error that it throws may have a `kind`, as a `TokenFunction`'s.
+   */
+  | { assertion: (options: { signal: AbortSignal }) => Promise<string>; tokenFile?: undefined };
+
+/** An application, or a user-assigned managed identity, with a federated token: AKS workload identity, say. */
+export declare function workloadIdentity(options: Application & FederatedToken): Identity;
+
+/** A certificate whose RSA key is elsewhere: in a key vault, say. */
+export interface CertificateKey {
+  /** The SHA-256 of the certificate in DER, 32 bytes or their hexadecimal digits. */
+  thumbprint: Uint8Array | string;
+  /**
+   * Signs `data` with RSASSA-PSS, SHA-256 and a salt of 32 bytes (`PS256`). `data` is not hashed yet. An error that
+   * it throws may have a `kind`, as a `TokenFunction`'s.
+   */
+  sign: (data: Uint8Array<ArrayBuffer>, options: { signal: AbortSignal }) => Promise<Uint8Array | ArrayBuffer>;
+}
+
+/** An application with a certificate. */
+export declare function clientCertificate(
+  options: Application & {
+    /** PEM with the certificate and its RSA key in PKCS#8, or the thumbprint and a function that signs. */
+    certificate: string | CertificateKey;
+  },
+): Identity;
+
 /** The managed identity of this virtual machine, or of this app if there are `endpoint` and `header`. */
 export declare function managedIdentity(options?: {
   /** Which identity, if there are several. Give at most one of `clientId`, `objectId` and `resourceId`. */
@@ -101,7 +146,8 @@ export declare function managedIdentity(options?: {
   fetch?: Fetch | undefined;
 }): Identity;
 
-/** The identity that environment variables describe, such as `AZURE_CLIENT_SECRET`, by the names of Azure's tools. */
+/** The identity that environment variables describe, such as `AZURE_CLIENT_SECRET`, by the names of Azure's tools.
+ * In Node and Deno, these may name the file of a certificate (PEM) or of a federated token. */
 export declare function fromEnv(
   env: Readonly<Record<string, unknown>>,
   options?: { fetch?: Fetch | undefined },

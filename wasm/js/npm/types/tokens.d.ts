@@ -1,6 +1,14 @@
 import type { TokenOptions } from './index.js';
 
-export { clientSecret, fromEnv, managedIdentity, RedisError, SCOPE } from './index.js';
+export {
+  clientCertificate,
+  clientSecret,
+  fromEnv,
+  managedIdentity,
+  RedisError,
+  SCOPE,
+  workloadIdentity,
+} from './index.js';
 export type * from './index.js';
 
 /** A token that a manager gave. */

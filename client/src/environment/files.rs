@@ -1,0 +1,106 @@
+//! Applications whose proof is in a file.
+
+use alloc::string::String;
+
+use redis_entraid_core::source::Authority;
+
+use super::{Asked, Chosen, EnvSource, EnvironmentText, Get, application, common, endpoint};
+use crate::error::ConfigError;
+
+/// What the variables of [`Environment`](super::Environment) say to a host that may have files, but nothing else
+/// of what native identities need: JavaScript's.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FileEnvironment {
+    /// The server's name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Where its tokens come from.
+    pub source: FileSource,
+    /// Why from there.
+    pub chosen: Chosen,
+}
+
+impl FileEnvironment {
+    /// Reads the variables through `get`; an empty one counts as none. Without files it supports what
+    /// [`Environment`](super::Environment) does.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if something is missing, invalid or not supported.
+    pub fn read(
+        get: impl Fn(&'static str) -> Option<String>,
+        has_files: bool,
+    ) -> Result<Self, ConfigError> {
+        let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
+        let get: Get<'_> = &get;
+        let (host, port) = endpoint::read(get)?;
+        let asked = Asked::by(get)?;
+        let (source, chosen) = match asked {
+            Asked::Certificate | Asked::FederatedToken if has_files => {
+                // It has authorities and a name of its own to verify.
+                let proxy = "AZURE_KUBERNETES_TOKEN_PROXY";
+                if asked == Asked::FederatedToken && get(proxy).is_some() {
+                    return Err(ConfigError::Unsupported(proxy));
+                }
+                let (file, chosen) = proof_file(asked, get)?;
+                let source = match asked {
+                    Asked::Certificate => FileSource::Certificate(file),
+                    _ => FileSource::FederatedToken(file),
+                };
+                (source, chosen)
+            }
+            asked => {
+                let (source, chosen) = common(asked, get)?;
+                (FileSource::Common(source), chosen)
+            }
+        };
+        chosen.check(get)?;
+        Ok(Self { host, port, source, chosen })
+    }
+}
+
+/// A source that the environment chose on a host that may have files.
+#[derive(Debug)]
+pub enum FileSource {
+    /// One that every host has.
+    Common(EnvSource),
+    /// A service principal by its certificate and key.
+    Certificate(ProofFile<EnvironmentText>),
+    /// A service principal or managed identity by a federated token.
+    FederatedToken(ProofFile<EnvironmentText>),
+}
+
+/// An application whose proof is in a file.
+#[derive(Debug)]
+pub struct ProofFile<T> {
+    /// Where its tokens are issued.
+    pub authority: Authority<T>,
+    /// Its application id.
+    pub client_id: T,
+    /// The file.
+    pub path: T,
+}
+
+/// The application that was `asked` for by a certificate or a federated token.
+pub(super) fn proof_file<T: From<String> + AsRef<str>>(
+    asked: Asked,
+    get: Get<'_>,
+) -> Result<(ProofFile<T>, Chosen), ConfigError> {
+    let (authority, id, (client_id, tenant)) = application::<T>(get)?;
+    authority.check()?;
+    let path = get(asked.variable()).ok_or(ConfigError::Missing(asked.variable()))?.into();
+    let chosen = match asked {
+        Asked::Certificate => {
+            // For certificates that are known by their issuer, which Entra allows to a few.
+            let name = "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN";
+            let chain = get(name);
+            if chain.is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")) {
+                return Err(ConfigError::Unsupported(name));
+            }
+            Chosen::ClientCertificate { client_id, tenant }
+        }
+        _ => Chosen::WorkloadIdentity { client_id, tenant },
+    };
+    Ok((ProofFile { authority, client_id: id, path }, chosen))
+}

@@ -1,0 +1,37 @@
+// Applications that prove themselves otherwise than by a secret.
+
+import { fileProof } from '#files';
+
+import { certificateKey, keyOf } from './certificate.js';
+import { application, identity } from './identities.js';
+import { onlyKnown } from './names.js';
+
+const OPTIONS = ['tenantId', 'clientId', 'authorityHost', 'scope', 'fetch'];
+
+/** An application, or a user-assigned managed identity, with the token of an issuer that it trusts. */
+export const workloadIdentity = (options) => {
+  const { tokenFile, assertion, fetch } = onlyKnown(options, [...OPTIONS, 'tokenFile', 'assertion']);
+  if (!tokenFile === !assertion) throw new TypeError('workloadIdentity() needs either tokenFile or assertion');
+  if (tokenFile && !fileProof) {
+    throw new TypeError('this host has no files: give workloadIdentity() an assertion instead of tokenFile');
+  }
+  const given = async ({ signal }) => {
+    const token = await assertion({ signal });
+    if (typeof token === 'string') return { assertion: token };
+    throw Object.assign(new Error('assertion() gave no string'), { kind: 'configuration' });
+  };
+  const variables = application('workloadIdentity', options, []);
+  return identity(
+    { ...variables, AZURE_FEDERATED_TOKEN_FILE: tokenFile ?? 'given' },
+    { fetch, prove: assertion ? given : fileProof },
+  );
+};
+
+/** An application with a certificate: PEM, or its thumbprint and what signs with its key. */
+export const clientCertificate = (options) => {
+  const { certificate, fetch } = onlyKnown(options, [...OPTIONS, 'certificate']);
+  const variables = application('clientCertificate', options, ['certificate']);
+  const inMemory = () => certificateKey(certificate, 'clientCertificate()');
+  const prove = typeof certificate === 'string' ? inMemory : keyOf(certificate);
+  return identity({ ...variables, AZURE_CLIENT_CERTIFICATE_PATH: 'given' }, { fetch, prove });
+};

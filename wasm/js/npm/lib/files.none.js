@@ -1,0 +1,2 @@
+/** There are no files here. */
+export const fileProof = undefined;
