@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(all(doc, feature = "http", feature = "tls"))]
+#[path = "guide.rs"]
+pub mod _guide;
 mod builder;
 mod client;
 mod clock;
@@ -8,9 +11,6 @@ mod engine;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod env;
 pub mod error;
-#[cfg(all(doc, feature = "http", feature = "tls"))]
-#[path = "guide.rs"]
-pub mod _guide;
 #[cfg(feature = "http")]
 pub mod http;
 mod identity;

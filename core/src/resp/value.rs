@@ -373,6 +373,10 @@ pub struct ErrorReply<'a> {
 }
 
 impl<'a> ErrorReply<'a> {
+    pub(crate) const fn new(text: &'a [u8]) -> Self {
+        Self { text }
+    }
+
     /// Its first word, as `WRONGPASS` or `MOVED`.
     pub fn code(&self) -> &'a str {
         let end = self.text.iter().position(|&byte| byte == b' ').unwrap_or(self.text.len());
