@@ -13,12 +13,20 @@
 //! ```
 
 mod keys;
+mod map;
+mod policy;
+mod redirect;
 mod route;
+mod schedule;
 mod slot;
 mod table;
 mod words;
 
 pub use keys::{Keys, keys};
+pub use map::{Change, MapError, Primary, PrimaryId, SlotMap, SlotRange, Updated};
+pub use policy::Policy;
+pub use redirect::{Attempts, Next, RedirectPolicy, To};
 pub use route::{Merge, Route, route};
+pub use schedule::{AskMap, MapPolicy, MapSchedule, Whom};
 pub use slot::Slot;
 pub use words::Words;

@@ -259,7 +259,7 @@ impl<'a> Value<'a> {
         Some(ErrorReply { text })
     }
 
-    fn not(&self, wanted: &'static str) -> TypeError {
+    pub(crate) fn not(&self, wanted: &'static str) -> TypeError {
         let said = if SAID != 0 { Said::of(self.error()) } else { Said([b' '; SAID]) };
         TypeError { found: self.kind(), wanted, said }
     }

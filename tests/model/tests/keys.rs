@@ -60,7 +60,7 @@ fn draw(command: &Described, seed: u64) -> Vec<String> {
     for at in words.len()..len {
         let random = random(at as u64);
         // Often enough none of them means anything else.
-        let meaning = random % 4 == 0 && seed % 3 > 0;
+        let meaning = random.is_multiple_of(4) && !seed.is_multiple_of(3);
         words.push(match meaning {
             true => MEANING[(random / 4) as usize % MEANING.len()].to_owned(),
             false => format!("word{at}"),
