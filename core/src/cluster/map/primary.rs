@@ -47,7 +47,7 @@ impl DefaultIsZeroes for Primary {}
 
 impl PartialEq for Primary {
     fn eq(&self, other: &Self) -> bool {
-        (self.host(), self.port) == (other.host(), other.port)
+        (self.bytes(), self.port) == (other.bytes(), other.port)
     }
 }
 
@@ -60,8 +60,11 @@ impl Primary {
     /// The host: mostly an IP address, for which no certificate is made. Empty for what the client
     /// itself dials.
     pub fn host(&self) -> &str {
-        let host = self.host.get(..self.len.into()).unwrap_or_default();
-        core::str::from_utf8(host).unwrap_or_default()
+        core::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.host.get(..self.len.into()).unwrap_or_default()
     }
 
     /// The port.
@@ -80,7 +83,7 @@ impl Primary {
     }
 
     fn is(&self, address: Address<'_>) -> bool {
-        self.port == address.port && self.host() == address.host
+        self.port == address.port && self.bytes() == address.host.as_bytes()
     }
 }
 
