@@ -22,6 +22,7 @@ extern crate std;
 pub mod auth;
 mod base64;
 mod close;
+pub mod cluster;
 pub mod command;
 pub mod command_queue;
 pub mod connection;

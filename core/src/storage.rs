@@ -117,6 +117,12 @@ pub enum Buffer {
     Snapshot,
     /// The ring of commands that wait for their replies.
     Ring,
+    /// The ranges of slots in a cluster's map.
+    Ranges,
+    /// The primaries in a cluster's map.
+    Primaries,
+    /// The host of one primary.
+    Host,
 }
 
 impl Buffer {
@@ -129,6 +135,9 @@ impl Buffer {
             Self::Transmit => "transmit",
             Self::Snapshot => "snapshot",
             Self::Ring => "ring",
+            Self::Ranges => "range",
+            Self::Primaries => "primary",
+            Self::Host => "host",
         }
     }
 }

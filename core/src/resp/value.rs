@@ -259,7 +259,7 @@ impl<'a> Value<'a> {
         Some(ErrorReply { text })
     }
 
-    fn not(&self, wanted: &'static str) -> TypeError {
+    pub(crate) fn not(&self, wanted: &'static str) -> TypeError {
         let said = if SAID != 0 { Said::of(self.error()) } else { Said([b' '; SAID]) };
         TypeError { found: self.kind(), wanted, said }
     }
@@ -373,6 +373,10 @@ pub struct ErrorReply<'a> {
 }
 
 impl<'a> ErrorReply<'a> {
+    pub(crate) const fn new(text: &'a [u8]) -> Self {
+        Self { text }
+    }
+
     /// Its first word, as `WRONGPASS` or `MOVED`.
     pub fn code(&self) -> &'a str {
         let end = self.text.iter().position(|&byte| byte == b' ').unwrap_or(self.text.len());

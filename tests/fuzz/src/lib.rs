@@ -11,6 +11,8 @@ pub mod json;
 pub mod jwt;
 pub mod manager;
 pub mod resp;
+pub mod route;
+pub mod slots;
 pub mod snapshot;
 
 /// A target: any bytes will do.
@@ -25,5 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("jwt", jwt::check),
     ("manager", manager::check),
     ("resp", resp::check),
+    ("route", route::check),
+    ("slots", slots::check),
     ("snapshot", snapshot::check),
 ];

@@ -30,6 +30,30 @@ proptest! {
     }
 
     #[test]
+    fn a_slot_map_is_what_the_last_reply_says(
+        memory in any::<u8>(),
+        replies in prop::collection::vec(prop::collection::vec((0..16_384_u32, 0..9_000_u32, 0..8_u8), 0..12), 1..4),
+    ) {
+        let mut story = vec![memory];
+        for ranges in replies {
+            story.extend(format!("*{}\r\n", ranges.len()).bytes());
+            for (first, len, node) in ranges {
+                // Some ranges end beyond the last slot, and some ports are 0.
+                let (last, port) = (first + len % 4_000, u32::from(node % 7));
+                let node = format!("*2\r\n$2\r\nn{node}\r\n:{port}\r\n");
+                let last = if len > 200 { last.min(16_383) } else { last };
+                story.extend(format!("*3\r\n:{first}\r\n:{last}\r\n{node}").bytes());
+            }
+        }
+        fuzz::slots::check(&story);
+    }
+
+    #[test]
+    fn commands_of_any_words_have_one_route(words in prop::collection::vec("[A-C]{1,2}|GET|MGET|MSET|EVAL|SORT|STORE|XREAD|STREAMS|ZUNIONSTORE|LMPOP|BLPOP|[0-4]|\\{a\\}", 0..9)) {
+        fuzz::route::check(words.join(" ").as_bytes());
+    }
+
+    #[test]
     fn a_live_token_is_served_until_its_last_moment(
         life in 1_000..100_000_000_u64,
         failures in prop::collection::vec(any::<u8>(), 0..400),

@@ -50,11 +50,11 @@ pub(super) fn more_scripts() -> Result<Counts> {
     beside_servers(&paths(&redis_servers()?), "500")
 }
 
-/// The model test's scripts, and the table of answers, with real servers.
+/// The model test's scripts, the table of answers, and routes, with real servers.
 fn beside_servers(servers: &str, scripts: &str) -> Result<Counts> {
     let package = ["test", "--package", "model", "--features", "servers"];
-    let test = ["--test", "servers", "--test", "table", "--", "--nocapture"];
-    let mut command = cargo(&[&package[..], &test].concat());
+    let tests = ["--test", "servers", "--test", "table", "--test", "keys", "--test", "slots"];
+    let mut command = cargo(&[&package[..], &tests, &["--", "--nocapture"]].concat());
     own(&mut command).env("REDIS_SERVERS", servers).env("MODEL_SCRIPTS", scripts);
     let output = attempt(&mut command)?;
     let mut counts = Counts::from(&output);
