@@ -117,12 +117,8 @@ pub enum Buffer {
     Snapshot,
     /// The ring of commands that wait for their replies.
     Ring,
-    /// The ranges of slots in a cluster's map.
-    Ranges,
-    /// The primaries in a cluster's map.
-    Primaries,
-    /// The host of one primary.
-    Host,
+    /// The ranges of slots in a cluster's map, or its primaries, or the host of one of them.
+    SlotMap,
 }
 
 impl Buffer {
@@ -135,9 +131,7 @@ impl Buffer {
             Self::Transmit => "transmit",
             Self::Snapshot => "snapshot",
             Self::Ring => "ring",
-            Self::Ranges => "range",
-            Self::Primaries => "primary",
-            Self::Host => "host",
+            Self::SlotMap => "slot map",
         }
     }
 }

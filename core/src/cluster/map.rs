@@ -183,7 +183,7 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
         let gone = &mut |id, primary: &Primary| told(Change::Gone(id, primary));
         if let Err(error) = self.place(reply, here) {
             self.primaries.forget(Mark::New, &mut |_, _| ());
-            if error.buffer == Buffer::Host {
+            if error.buffer == Buffer::SlotMap {
                 return Err(error.into());
             }
             let needed = distinct(reply, here);
@@ -266,7 +266,7 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
             return Ok(());
         }
         let needed = ranges.saturating_mul(size_of::<SlotRange>());
-        Err(CapacityError::new(Buffer::Ranges, needed, self.ranges.room()))
+        Err(CapacityError::new(Buffer::SlotMap, needed, self.ranges.room()))
     }
 }
 

@@ -76,7 +76,7 @@ impl Primary {
         let Address { host, port } = address;
         let mut primary = Self { mark, port, len: host.len() as u8, ..Self::default() };
         let Some(room) = primary.host.get_mut(..host.len()) else {
-            return Err(CapacityError::new(Buffer::Host, host.len(), Self::HOST));
+            return Err(CapacityError::new(Buffer::SlotMap, host.len(), Self::HOST));
         };
         room.copy_from_slice(host.as_bytes());
         Ok(primary)
@@ -139,7 +139,7 @@ impl<P: Storage<Primary>> Primaries<P> {
 
     pub(super) fn too_small(&self, needed: usize) -> CapacityError {
         let needed = needed.saturating_mul(size_of::<Primary>());
-        CapacityError::new(Buffer::Primaries, needed, size_of_val(self.0.room()))
+        CapacityError::new(Buffer::SlotMap, needed, size_of_val(self.0.room()))
     }
 
     /// Frees the places of those with this mark.

@@ -169,9 +169,9 @@ fn what_does_not_fit_names_its_buffer_and_the_map_stays() {
     };
     let long = "x".repeat(61);
     for (reply, buffer, needed, capacity) in [
-        (many(9, 2), Buffer::Ranges, 54, 48),
-        (many(8, 5), Buffer::Primaries, 320, 256),
-        (reply(&[(0, 9, node("new", 1)), (10, 19, node(&long, 1))]), Buffer::Host, 61, 60),
+        (many(9, 2), Buffer::SlotMap, 54, 48),
+        (many(8, 5), Buffer::SlotMap, 320, 256),
+        (reply(&[(0, 9, node("new", 1)), (10, 19, node(&long, 1))]), Buffer::SlotMap, 61, 60),
     ] {
         let error = update(&mut map, &reply).unwrap_err();
         assert_eq!(error, MapError::TooSmall(CapacityError::new(buffer, needed, capacity)));
@@ -253,12 +253,12 @@ fn a_redirection_that_does_not_fit_changes_nothing() {
     let mut map = SlotMap::new([SlotRange::default(); 3], [Primary::default(); 1]);
     update(&mut map, &reply(&[(0, 99, node("a", 1))])).unwrap();
     let error = map.moved(&Node { slot: 5, address: "b", port: 1 }, "").unwrap_err();
-    let full = CapacityError::new(Buffer::Primaries, 128, 64);
+    let full = CapacityError::new(Buffer::SlotMap, 128, 64);
     assert_eq!((error, shown(&map)), (MapError::TooSmall(full), "0-99 a:1".into()));
     let mut map = SlotMap::new([SlotRange::default(); 2], [Primary::default(); 2]);
     update(&mut map, &reply(&[(0, 99, node("a", 1))])).unwrap();
     let error = map.moved(&Node { slot: 5, address: "b", port: 1 }, "").unwrap_err();
-    let full = CapacityError::new(Buffer::Ranges, 18, 12);
+    let full = CapacityError::new(Buffer::SlotMap, 18, 12);
     assert_eq!((error, shown(&map)), (MapError::TooSmall(full), "0-99 a:1".into()));
     assert_eq!(map.primaries().count(), 1);
 }
