@@ -131,7 +131,7 @@ impl Buffer {
             Self::Transmit => "transmit",
             Self::Snapshot => "snapshot",
             Self::Ring => "ring",
-            Self::SlotMap => "slot map",
+            Self::SlotMap => "slots",
         }
     }
 }

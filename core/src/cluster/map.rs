@@ -183,7 +183,8 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
         let gone = &mut |id, primary: &Primary| told(Change::Gone(id, primary));
         if let Err(error) = self.place(reply, here) {
             self.primaries.forget(Mark::New, &mut |_, _| ());
-            if error.buffer == Buffer::SlotMap {
+            // A host that is too long, and not the memory for primaries, which is a multiple of 64 bytes.
+            if error.capacity == Primary::HOST {
                 return Err(error.into());
             }
             let needed = distinct(reply, here);
