@@ -233,7 +233,8 @@ impl Claims {
 
 /// What a token for Azure Managed Redis has as `aud`: the service by name, or by application id.
 const AUDIENCES: [&str; 3] =
-    ["https://redis.azure.com", "https://redis.azure.com/", "acca5fbb-b7e4-4009-81f1-37e38fd66d78"];
+    [SERVICE, SERVICE.split_at(SERVICE.len() - 1).0, "acca5fbb-b7e4-4009-81f1-37e38fd66d78"];
+const SERVICE: &str = "https://redis.azure.com/";
 
 /// What is before and behind the first dot.
 #[inline(never)]
