@@ -25,6 +25,7 @@ mod value;
 pub(crate) use encode::Digits;
 pub use encode::{Arg, encode, encoded_len};
 pub use frame::{Framed, Framer, RespError};
+pub(crate) use redirect::SLOTS;
 pub use redirect::{Node, Redirect};
 pub use value::{ErrorReply, Items, TypeError, Value, ValueKind};
 

@@ -12,6 +12,8 @@ use core::fmt;
 
 use crc::{CRC_16_XMODEM, Crc, Table};
 
+use crate::resp::SLOTS;
+
 /// A slot of a cluster, one of 16,384.
 ///
 /// Source: the [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model).
@@ -26,7 +28,7 @@ static CRC: Crc<u16, Table<LANES>> = Crc::<u16, Table<LANES>>::new(&CRC_16_XMODE
 
 impl Slot {
     /// How many slots a cluster has.
-    pub const COUNT: u16 = 16_384;
+    pub const COUNT: u16 = SLOTS;
 
     /// The slot with this number. `None` if there is none.
     pub const fn new(number: u16) -> Option<Self> {

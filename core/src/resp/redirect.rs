@@ -3,7 +3,6 @@
 use core::fmt;
 
 use super::ErrorReply;
-use crate::cluster::Slot;
 
 /// A cluster's answer to a command that it didn't execute.
 ///
@@ -62,12 +61,15 @@ impl<'a> Node<'a> {
     fn of(text: &'a str) -> Option<Self> {
         let (slot, node) = text.split_once(' ')?;
         let (address, port) = node.trim_end().rsplit_once(':')?;
-        let slot = slot.parse().ok().filter(|slot| *slot < Slot::COUNT)?;
+        let slot = slot.parse().ok().filter(|slot| *slot < SLOTS)?;
         let port = port.parse().ok().filter(|port| *port > 0)?;
         let address = if address == "?" { "" } else { address.trim_matches(['[', ']']) };
         Some(Self { slot, address, port })
     }
 }
+
+/// The slots of a cluster.
+pub(crate) const SLOTS: u16 = 16_384;
 
 impl fmt::Display for Redirect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
