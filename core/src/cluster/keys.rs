@@ -70,7 +70,10 @@ impl<'a> Keys<'a> {
                 keys.step = step.into();
             }
             Shape::Divisible { step, merge } => {
-                (keys.end, keys.step, keys.merge) = (len, step.into(), Some(merge));
+                let step = usize::from(step);
+                // A server refuses one that ends in the middle of a pair, and executes nothing of it.
+                let is_whole = len > 1 && (len - 1) % step == 0;
+                (keys.end, keys.step, keys.merge) = (len, step, is_whole.then_some(merge));
             }
             Shape::Counted { number, step } => keys.counted(number.into(), step.into()),
             Shape::CountedInto => {
@@ -255,6 +258,7 @@ mod tests {
         assert_eq!(merge(args!["DEL", "a", "b"]), Some(Merge::Sum));
         assert_eq!(merge(args!["MGET", "a", "b"]), Some(Merge::InPlace));
         assert_eq!(merge(args!["MSET", "a", 1, "b", 2]), Some(Merge::EachOk));
+        assert_eq!(merge(args!["MSET", "a", 1, "b"]), None);
         assert_eq!(merge(args!["MSETNX", "a", 1, "b", 2]), None);
         assert_eq!(merge(args!["SUNION", "a", "b"]), None);
     }

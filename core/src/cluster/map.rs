@@ -171,7 +171,14 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
     ) -> Result<Updated, MapError> {
         let (mut count, mut skipped) = (0, 0);
         for entry in entries(reply, here) {
-            *if entry?.primary.is_some() { &mut count } else { &mut skipped } += 1;
+            let primary = entry?.primary;
+            // Before anything changes: what is placed below can then only lack memory.
+            if let Some(Address { host, .. }) = primary
+                && host.len() > Primary::HOST
+            {
+                return Err(CapacityError::new(Buffer::SlotMap, host.len(), Primary::HOST).into());
+            }
+            *if primary.is_some() { &mut count } else { &mut skipped } += 1;
         }
         if count == 0 {
             return Err(MapError::Empty);
@@ -181,12 +188,8 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
             primary.mark = Mark::Unseen;
         }
         let gone = &mut |id, primary: &Primary| told(Change::Gone(id, primary));
-        if let Err(error) = self.place(reply, here) {
+        if self.place(reply, here).is_err() {
             self.primaries.forget(Mark::New, &mut |_, _| ());
-            // A host that is too long, and not the memory for primaries, which is a multiple of 64 bytes.
-            if error.capacity == Primary::HOST {
-                return Err(error.into());
-            }
             let needed = distinct(reply, here);
             if !self.primaries.0.reserve(needed) {
                 return Err(self.primaries.too_small(needed).into());

@@ -262,3 +262,16 @@ fn a_redirection_that_does_not_fit_changes_nothing() {
     assert_eq!((error, shown(&map)), (MapError::TooSmall(full), "0-99 a:1".into()));
     assert_eq!(map.primaries().count(), 1);
 }
+
+#[test]
+fn a_host_that_is_too_long_changes_nothing_in_full_memory_either() {
+    let mut map = SlotMap::new([SlotRange::default(); 4], [Primary::default(); 2]);
+    let first = reply(&[(0, 9, node("a", 1)), (10, 19, node("c", 1))]);
+    map.update(Value::new(first.as_bytes()).unwrap(), "", |_| ()).unwrap();
+    let before = format!("{map:?}");
+    let long = "x".repeat(61);
+    let second = reply(&[(0, 9, node("b", 1)), (10, 19, node(&long, 1))]);
+    let told = |change: Change<'_>| panic!("{change:?}");
+    assert!(map.update(Value::new(second.as_bytes()).unwrap(), "", told).is_err());
+    assert_eq!(format!("{map:?}"), before);
+}

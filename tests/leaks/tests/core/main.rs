@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clients;
+mod cluster;
 mod command_queue;
 
 use std::path::Path;
@@ -54,6 +55,7 @@ fn no_public_type_shows_a_secret() {
     connections(&mut shown);
     plain(&mut shown);
     clients::clients(&mut shown);
+    cluster::cluster(&mut shown);
     command_queue::command_queue(&mut shown);
     assert_eq!(secrets.found_in(&shown.text), None);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
