@@ -72,7 +72,7 @@ impl<'a> Keys<'a> {
             Shape::Divisible { step, merge } => {
                 let step = usize::from(step);
                 // A server refuses one that ends in the middle of a pair, and executes nothing of it.
-                let is_whole = len > 1 && (len - 1) % step == 0;
+                let is_whole = len > 1 && (len - 1).is_multiple_of(step);
                 (keys.end, keys.step, keys.merge) = (len, step, is_whole.then_some(merge));
             }
             Shape::Counted { number, step } => keys.counted(number.into(), step.into()),
