@@ -62,7 +62,7 @@ pub(crate) fn show(property: &str, known: &Known) -> Command {
 
 /// A command about its database.
 pub(crate) fn database(verb: &str, known: &Known) -> Command {
-    cache(&format!("database {verb}"), known).with("--database-name default")
+    cache(&format!("database {verb}"), known)
 }
 
 /// A command about who may log in.
@@ -70,7 +70,9 @@ pub(crate) fn assignment(verb: &str, known: &Known) -> Command {
     let object_id = known.object_id.as_deref().unwrap_or("<object-id>");
     // Older versions of the extension take no hyphens in it.
     let name = object_id.replace('-', "");
+    // The other commands about a database have no such option.
     database(&format!("access-policy-assignment {verb}"), known)
+        .with("--database-name default")
         .with(format!("--access-policy-assignment-name {name}"))
 }
 

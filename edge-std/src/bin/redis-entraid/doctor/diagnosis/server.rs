@@ -37,7 +37,7 @@ pub(super) fn login(error: LoginError, known: &Known) -> Diagnosis {
             not enabled there.",
             "See who is assigned to the database:",
         )
-        .run(database("access-policy-assignment list", known)),
+        .run(database("access-policy-assignment list", known).with("--database-name default")),
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) fn command(error: &ServerError, step: Step, known: &Known) -> Diagnos
             "The server has forgotten the login: the assignment was deleted, or a failover is under way.",
             "Try again in a minute. If it stays so, see who is assigned to the database:",
         )
-        .run(database("access-policy-assignment list", known)),
+        .run(database("access-policy-assignment list", known).with("--database-name default")),
         _ => Diagnosis::new(
             "The server can't do it, for the reason that it gives.",
             "Look at the state of the cache:",
