@@ -2,6 +2,7 @@
 
 mod asked;
 mod chosen;
+#[cfg(feature = "native-sources")]
 mod developer_tool;
 mod endpoint;
 #[cfg(feature = "file-sources")]
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 use super::error::ConfigError;
 use asked::Asked;
 pub use chosen::Chosen;
+#[cfg(feature = "native-sources")]
 pub use developer_tool::DeveloperTool;
 #[cfg(feature = "file-sources")]
 pub use files::{FileEnvironment, FileSource, ProofFile};
@@ -95,17 +97,16 @@ fn text(get: Get<'_>, name: &'static str) -> Option<EnvironmentText> {
     get(name).map(Zeroizing::new)
 }
 
-fn required(get: Get<'_>, name: &'static str) -> Result<EnvironmentText, ConfigError> {
-    text(get, name).ok_or(ConfigError::Missing(name))
+fn required<T: From<String>>(get: Get<'_>, name: &'static str) -> Result<T, ConfigError> {
+    get(name).map(T::from).ok_or(ConfigError::Missing(name))
 }
 
 /// An application's authority and client id, and the latter and its tenant for [`Chosen`].
 type Application<T> = (Authority<T>, T, (String, String));
 
 fn application<T: From<String> + AsRef<str>>(get: Get<'_>) -> Result<Application<T>, ConfigError> {
-    let required = |name| get(name).ok_or(ConfigError::Missing(name));
-    let client_id = required("AZURE_CLIENT_ID")?;
-    let tenant = required("AZURE_TENANT_ID")?;
+    let client_id: String = required(get, "AZURE_CLIENT_ID")?;
+    let tenant: String = required(get, "AZURE_TENANT_ID")?;
     let ids = (client_id.clone(), tenant.clone());
     let authority = match get("AZURE_AUTHORITY_HOST") {
         Some(host) => Authority::at_host(T::from(host), T::from(tenant)),

@@ -42,8 +42,10 @@ pub use command_dispatcher::{CommandDispatcher, Deliveries, Ended, QueueDemand, 
 pub use command_queue::{CommandQueue, MAX_COMMAND, QueueState, wake};
 pub use connection_status::{ConnectionStatus, Health};
 #[cfg(feature = "native-sources")]
-pub use environment::{CertificateFile, NativeEnvironment, NativeSource, ProxyRoots};
-pub use environment::{Chosen, DeveloperTool, EnvSource, Environment, EnvironmentText};
+pub use environment::{
+    CertificateFile, DeveloperTool, NativeEnvironment, NativeSource, ProxyRoots,
+};
+pub use environment::{Chosen, EnvSource, Environment, EnvironmentText};
 #[cfg(feature = "file-sources")]
 pub use environment::{FileEnvironment, FileSource, ProofFile};
 pub use error::{

@@ -144,7 +144,7 @@ export const checkAll = async (say) => {
     check(error instanceof TypeError && said.test(error.message), `a mistake is named: ${error?.message}`);
   }
 
-  // What the variables ask for and can't be had is named.
+  // A variable that asks for an identity that isn't supported is named.
   const AZURE_FEDERATED_TOKEN_FILE = tokenFile ?? '/token';
   const unsupported = {
     AZURE_KUBERNETES_TOKEN_PROXY: { AZURE_KUBERNETES_TOKEN_PROXY: 'https://10.0.0.1', AZURE_FEDERATED_TOKEN_FILE },

@@ -5,7 +5,9 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use super::{DeveloperTool, Get};
+#[cfg(feature = "native-sources")]
+use super::DeveloperTool;
+use super::Get;
 use crate::error::ConfigError;
 
 /// Which identity the environment chose, and by which variable. Displays as a sentence, without
@@ -53,6 +55,7 @@ pub enum Chosen {
     /// The person in Cloud Shell, since `MSI_ENDPOINT` is set.
     CloudShell,
     /// The person who is signed in to a developer's tool, since `AZURE_TOKEN_CREDENTIALS` names it.
+    #[cfg(feature = "native-sources")]
     Developer {
         /// The tool.
         tool: DeveloperTool,
@@ -72,6 +75,7 @@ impl Chosen {
                 "EnvironmentCredential"
             }
             Self::WorkloadIdentity { .. } => "WorkloadIdentityCredential",
+            #[cfg(feature = "native-sources")]
             Self::Developer { tool } => tool.credential(),
             _ => "ManagedIdentityCredential",
         }
@@ -131,6 +135,7 @@ impl fmt::Display for Chosen {
             Self::CloudShell => {
                 f.write_str("the person who is signed in to Cloud Shell (MSI_ENDPOINT is set)")
             }
+            #[cfg(feature = "native-sources")]
             Self::Developer { tool } => write!(
                 f,
                 "the person who is signed in to a developer's tool (AZURE_TOKEN_CREDENTIALS is {})",

@@ -1,6 +1,5 @@
 //! The tools that a developer is signed in with.
 
-#[cfg(feature = "native-sources")]
 use super::Get;
 
 /// The tools that a developer is signed in with.
@@ -31,7 +30,6 @@ impl DeveloperTool {
     ];
 
     /// The one that `AZURE_TOKEN_CREDENTIALS` asks for.
-    #[cfg(feature = "native-sources")]
     pub(super) fn asked(get: Get<'_>) -> Option<Self> {
         let asked = get("AZURE_TOKEN_CREDENTIALS")?;
         let known = Self::BY_NAME.iter().find(|(name, _)| asked.eq_ignore_ascii_case(name));

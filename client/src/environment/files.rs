@@ -4,7 +4,9 @@ use alloc::string::String;
 
 use redis_entraid_core::source::Authority;
 
-use super::{Asked, Chosen, EnvSource, EnvironmentText, Get, application, common, endpoint};
+use super::{
+    Asked, Chosen, EnvSource, EnvironmentText, Get, application, common, endpoint, required,
+};
 use crate::error::ConfigError;
 
 /// What the variables of [`Environment`](super::Environment) say to a host that may have files, but nothing else
@@ -89,7 +91,7 @@ pub(super) fn proof_file<T: From<String> + AsRef<str>>(
 ) -> Result<(ProofFile<T>, Chosen), ConfigError> {
     let (authority, id, (client_id, tenant)) = application::<T>(get)?;
     authority.check()?;
-    let path = get(asked.variable()).ok_or(ConfigError::Missing(asked.variable()))?.into();
+    let path = required(get, asked.variable())?;
     let chosen = match asked {
         Asked::Certificate => {
             // For certificates that are known by their issuer, which Entra allows to a few.

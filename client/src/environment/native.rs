@@ -56,7 +56,7 @@ pub enum NativeSource {
         source: WorkloadIdentity<EnvironmentText>,
         /// The name that the proxy's certificate is for, if it isn't that of its URL.
         server_name: Option<String>,
-        /// Whom to trust at the proxy.
+        /// The certificate authorities to trust at the proxy.
         roots: ProxyRoots,
     },
     /// Service Fabric.
@@ -148,16 +148,16 @@ fn source(get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
             unselected(get)?;
             let endpoint = required(get, "IDENTITY_ENDPOINT")?;
             let source = ServiceFabric::new(endpoint, required(get, "IDENTITY_HEADER")?);
-            let thumbprint = required(get, "IDENTITY_SERVER_THUMBPRINT")?;
-            let thumbprint =
-                sha1(&thumbprint).ok_or(ConfigError::Invalid("IDENTITY_SERVER_THUMBPRINT"))?;
+            let name = "IDENTITY_SERVER_THUMBPRINT";
+            let thumbprint: String = required(get, name)?;
+            let thumbprint = sha1(&thumbprint).ok_or(ConfigError::Invalid(name))?;
             (NativeSource::ServiceFabric { source, thumbprint }, Chosen::ServiceFabric)
         }
         Asked::AzureArc => {
             unselected(get)?;
             let mut source = AzureArc::new(required(get, "IDENTITY_ENDPOINT")?);
             if cfg!(windows) {
-                let data = get("ProgramData").ok_or(ConfigError::Missing("ProgramData"))?;
+                let data: String = required(get, "ProgramData")?;
                 source = source.with_folder((data + r"\AzureConnectedMachineAgent\Tokens").into());
             }
             (NativeSource::AzureArc(source), Chosen::AzureArc)

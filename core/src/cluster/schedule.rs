@@ -55,7 +55,7 @@ impl Default for MapPolicy {
     }
 }
 
-/// Whom to ask.
+/// The node to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Whom {
@@ -103,7 +103,7 @@ pub struct MapSchedule {
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum State {
-    /// Until `due`, whoever uses the map; while it is in use, until `old`.
+    /// Waits until `due` in any case, and until `old` while the map is in use.
     Waiting {
         due: Instant,
         old: Instant,

@@ -97,14 +97,18 @@ impl<T: Text> Source for WorkloadIdentity<T> {
             Input::File(file) => {
                 let token = jwt(file).ok_or(NO_TOKEN)?;
                 let mut writer = RequestWriter::new(request);
-                // It is in the cluster: nothing may be in between.
-                let route = if self.proxy.is_some() { Route::LinkLocal } else { Route::Internet };
-                match &self.proxy {
+                let authority = &self.application.authority;
+                let route = match &self.proxy {
+                    // It is in the cluster: nothing may be in between.
                     Some(proxy) => {
-                        self.application.authority.token_endpoint_at(proxy.as_ref(), &mut writer)
+                        authority.token_endpoint_at(proxy.as_ref(), &mut writer);
+                        Route::LinkLocal
                     }
-                    None => self.application.authority.token_endpoint(&mut writer),
-                }
+                    None => {
+                        authority.token_endpoint(&mut writer);
+                        Route::Internet
+                    }
+                };
                 let url = writer.part();
                 self.application.begin_form(&mut writer);
                 writer.field("&", "client_assertion_type", JWT_BEARER);

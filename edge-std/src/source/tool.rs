@@ -172,7 +172,7 @@ impl TokenSource for CommandLineTool {
         command.kill_on_drop(true);
         #[cfg(unix)]
         {
-            // Nothing in the folder of whoever started us is run instead. The tools are scripts: what they
+            // No program of the current folder is run instead. The tools are scripts: what they
             // start ends with them.
             command.current_dir("/").process_group(0);
         }

@@ -1,6 +1,6 @@
 //! TLS with a server that is known by its certificate alone.
 
-use std::io::{Error, Result};
+use std::io::Result;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,14 +11,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureSch
 /// Accepts the certificate with the SHA-1 `thumbprint`, and no other one.
 pub(crate) fn pinned(thumbprint: [u8; 20]) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(Pinned { thumbprint, provider: provider.clone() });
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    super::verified_by(Pinned { thumbprint, provider: provider.clone() }, provider)
 }
 
 #[derive(Debug)]

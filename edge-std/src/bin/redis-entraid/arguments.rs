@@ -79,7 +79,7 @@ pub(crate) enum Command {
 /// See [`Command::Token`].
 #[derive(Debug, Args)]
 pub(crate) struct Token {
-    /// Print the token too: whoever has it can log in
+    /// Print the token, too. Anyone who has it can log in
     #[arg(long)]
     pub(crate) show_token: bool,
 }

@@ -60,10 +60,10 @@ impl Named {
     }
 }
 
-type Issued = (String, Vec<CertificateDer<'static>>, KeyPair);
+type Signed = (String, Vec<CertificateDer<'static>>, KeyPair);
 
 /// A certificate for `name`, its key, and the root that issued it.
-fn issued(name: &str) -> std::result::Result<Issued, rcgen::Error> {
+fn issued(name: &str) -> std::result::Result<Signed, rcgen::Error> {
     let root = authority("Emulated AKS Root");
     let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let root_pem = root.self_signed(&root_key)?.pem();
