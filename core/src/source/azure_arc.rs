@@ -94,7 +94,7 @@ impl<T: Text> AzureArc<T> {
         let headers =
             [("Metadata", ["", "true"]), ("Authorization", ["Basic ", key.unwrap_or_default()])];
         let ask = LocalRequest {
-            endpoint: self.endpoint.as_ref(),
+            endpoint: ["", self.endpoint.as_ref()],
             api_version: "2020-06-01",
             resource: self.resource.as_ref().map(AsRef::as_ref),
             selector: None,

@@ -5,9 +5,10 @@ use super::writer::RequestWriter;
 use super::{HttpRequest, RESOURCE, Step};
 use crate::http::Route;
 
-/// A `GET` for a token, as Azure Arc, Azure Machine Learning and Service Fabric have it.
+/// A `GET` for a token.
 pub(super) struct LocalRequest<'a> {
-    pub(super) endpoint: &'a str,
+    /// In two parts.
+    pub(super) endpoint: [&'a str; 2],
     pub(super) api_version: &'a str,
     pub(super) resource: Option<&'a str>,
     /// Names the identity: the name of the field, and an id.
@@ -19,8 +20,9 @@ pub(super) struct LocalRequest<'a> {
 impl LocalRequest<'_> {
     pub(super) fn write(&self, request: &mut [u8]) -> Result<Step, SourceError> {
         let mut writer = RequestWriter::new(request);
-        let joint = if self.endpoint.contains('?') { "&" } else { "?" };
-        writer.plain(self.endpoint).field(joint, "api-version", self.api_version);
+        let [base, rest] = self.endpoint;
+        let joint = if rest.bytes().any(|byte| byte == b'?') { "&" } else { "?" };
+        writer.plain(base).plain(rest).field(joint, "api-version", self.api_version);
         writer.field("&", "resource", self.resource.unwrap_or(RESOURCE));
         if let Some((name, id)) = self.selector {
             writer.field("&", name, id);

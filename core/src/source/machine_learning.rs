@@ -66,7 +66,7 @@ impl<T: Text> Source for MachineLearning<T> {
         }
         self.check()?;
         let ask = LocalRequest {
-            endpoint: self.endpoint.as_ref(),
+            endpoint: ["", self.endpoint.as_ref()],
             api_version: "2017-09-01",
             resource: self.resource.as_ref().map(AsRef::as_ref),
             // Without the underscore that it has elsewhere.

@@ -3,10 +3,9 @@
 use core::fmt;
 
 use super::error::{ConfigError, SourceError};
+use super::local_request::LocalRequest;
 use super::response::Endpoint;
-use super::writer::RequestWriter;
-use super::{Hidden, HttpRequest, Input, RESOURCE, Source, Step, Text};
-use crate::http::Route;
+use super::{Hidden, Input, RESOURCE, Source, Step, Text};
 
 /// Which of a machine's identities is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,33 +110,24 @@ impl<T: Text> Source for ManagedIdentity<T> {
         if !matches!(input, Input::Start(_)) {
             return endpoint.answered(input);
         }
-        let selected = self.selected()?;
-        let mut writer = RequestWriter::new(request);
-        match &self.host {
-            Host::Imds { base } => writer
-                .plain(imds_base(base.as_ref()))
-                .plain("/metadata/identity/oauth2/token?api-version=2018-02-01"),
-            Host::AppService { endpoint, .. } => {
-                let endpoint = endpoint.as_ref();
-                let joint = if endpoint.bytes().any(|byte| byte == b'?') { "&" } else { "?" };
-                writer.plain(endpoint).plain(joint).plain("api-version=2019-08-01")
+        let selector = self.selected()?;
+        let (endpoint, api_version, header) = match &self.host {
+            Host::Imds { base } => {
+                let path = "/metadata/identity/oauth2/token";
+                ([imds_base(base.as_ref()), path], "2018-02-01", ("Metadata", "true"))
+            }
+            Host::AppService { endpoint, header } => {
+                (["", endpoint.as_ref()], "2019-08-01", ("X-IDENTITY-HEADER", header.as_ref()))
             }
         };
-        let resource = self.resource.as_ref().map_or(RESOURCE, |resource| resource.as_ref());
-        writer.field("&", "resource", resource);
-        if let Some((name, id)) = selected {
-            writer.field("&", name, id);
-        }
-        let url = writer.part();
-        let (name, value) = match &self.host {
-            Host::Imds { .. } => ("Metadata", "true"),
-            Host::AppService { header, .. } => ("X-IDENTITY-HEADER", header.as_ref()),
+        let ask = LocalRequest {
+            endpoint,
+            api_version,
+            resource: self.resource.as_ref().map(AsRef::as_ref),
+            selector,
+            headers: &[(header.0, ["", header.1])],
         };
-        writer.plain(value);
-        let value = writer.finish()?;
-        let mut request = HttpRequest::get(url, Route::LinkLocal);
-        request.header(name, value)?;
-        Ok(Step::Http(request))
+        ask.write(request)
     }
 
     fn identify(&self, feed: &mut dyn FnMut(&[u8])) {

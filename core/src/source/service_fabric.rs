@@ -66,7 +66,7 @@ impl<T: Text> Source for ServiceFabric<T> {
             return Err(ConfigError::Empty("the secret of the endpoint").into());
         }
         let ask = LocalRequest {
-            endpoint,
+            endpoint: ["", endpoint],
             api_version: "2019-07-01-preview",
             resource: self.resource.as_ref().map(AsRef::as_ref),
             selector: None,
