@@ -37,27 +37,7 @@ impl FileEnvironment {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         let get: Get<'_> = &get;
         let (host, port) = endpoint::read(get)?;
-        let asked = Asked::by(get)?;
-        let (source, chosen) = match asked {
-            Asked::Certificate | Asked::FederatedToken if has_files => {
-                // It has authorities and a name of its own to verify.
-                let proxy = "AZURE_KUBERNETES_TOKEN_PROXY";
-                if asked == Asked::FederatedToken && get(proxy).is_some() {
-                    return Err(ConfigError::Unsupported(proxy));
-                }
-                let (file, chosen) = proof_file(asked, get)?;
-                let source = match asked {
-                    Asked::Certificate => FileSource::Certificate(file),
-                    _ => FileSource::FederatedToken(file),
-                };
-                (source, chosen)
-            }
-            asked => {
-                let (source, chosen) = common(asked, get)?;
-                (FileSource::Common(source), chosen)
-            }
-        };
-        chosen.check(get)?;
+        let (source, chosen) = FileSource::read(get, has_files)?;
         Ok(Self { host, port, source, chosen })
     }
 }
@@ -71,6 +51,42 @@ pub enum FileSource {
     Certificate(ProofFile<EnvironmentText>),
     /// A service principal or managed identity by a federated token.
     FederatedToken(ProofFile<EnvironmentText>),
+}
+
+impl FileSource {
+    /// Reads the variables of the identity alone, for what logs in to no server.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if something is missing, invalid or not supported.
+    pub fn read(
+        get: impl Fn(&'static str) -> Option<String>,
+        has_files: bool,
+    ) -> Result<(Self, Chosen), ConfigError> {
+        let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
+        let get: Get<'_> = &get;
+        let asked = Asked::by(get)?;
+        let (source, chosen) = match asked {
+            Asked::Certificate | Asked::FederatedToken if has_files => {
+                // It has authorities and a name of its own to verify.
+                let proxy = "AZURE_KUBERNETES_TOKEN_PROXY";
+                if asked == Asked::FederatedToken && get(proxy).is_some() {
+                    return Err(ConfigError::Unsupported(proxy));
+                }
+                let (file, chosen) = proof_file(asked, get)?;
+                let source = match asked {
+                    Asked::Certificate => Self::Certificate(file),
+                    _ => Self::FederatedToken(file),
+                };
+                (source, chosen)
+            }
+            asked => {
+                let (source, chosen) = common(asked, get)?;
+                (Self::Common(source), chosen)
+            }
+        };
+        chosen.check(get)?;
+        Ok((source, chosen))
+    }
 }
 
 /// An application whose proof is in a file.

@@ -4,8 +4,10 @@ use alloc::string::String;
 use core::time::Duration;
 
 #[cfg(feature = "client")]
+use redis_entraid_client::FileEnvironment;
+#[cfg(feature = "client")]
 use redis_entraid_client::{ConfigError, Settings};
-use redis_entraid_client::{EnvSource, EnvironmentText, Error, FileEnvironment, FileSource};
+use redis_entraid_client::{EnvSource, EnvironmentText, Error, FileSource};
 #[cfg(feature = "client")]
 use redis_entraid_core::auth::Protocol;
 #[cfg(feature = "client")]
@@ -221,7 +223,11 @@ impl Options {
         }
         let source = match self.variable("managed") {
             Some(_) => FileSource::Common(EnvSource::Managed(self.managed())),
+            #[cfg(feature = "client")]
             None => FileEnvironment::read(|name| self.variable(name), self.has_proof())?.source,
+            // There is no server.
+            #[cfg(not(feature = "client"))]
+            None => FileSource::read(|name| self.variable(name), self.has_proof())?.0,
         };
         let scope = self.variable("scope").map(EnvironmentText::new);
         Ok(Source::Identity(Identity::new(host.clone(), source, scope)))
