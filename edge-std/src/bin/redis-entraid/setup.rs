@@ -148,7 +148,7 @@ fn token_endpoint(chosen: &Chosen, get: impl Fn(&'static str) -> Option<String>)
         Chosen::WorkloadIdentity { .. } if is_set("AZURE_KUBERNETES_TOKEN_PROXY") => {
             ("AZURE_KUBERNETES_TOKEN_PROXY", "")
         }
-        Chosen::Developer { .. } => return "a developer's tool".to_owned(),
+        Chosen::Developer => return "a developer's tool".to_owned(),
         Chosen::Imds { .. } => ("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254"),
         _ => ("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com"),
     };

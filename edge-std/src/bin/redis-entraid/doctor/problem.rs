@@ -151,7 +151,7 @@ pub(crate) enum Problem {
         /// Which one.
         which: String,
         /// Why.
-        problem: Box<Problem>,
+        problem: Box<Self>,
     },
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use redis_entraid::entraid_core::jwt::{Audience, Claims, Guid};
-use redis_entraid::entraid_core::source::{IoError, IoFailure};
+use redis_entraid::entraid_core::source::{IoError, IoFailure, SourceError};
 use redis_entraid::entraid_core::transport::{Endpoint, Progress, Stage};
 use redis_entraid::error::ConnectErrorKind;
 use redis_entraid::net::TlsTcp;
@@ -97,7 +97,12 @@ fn no_token(error: &FetchError) -> Problem {
             http::Error::Proxy(status) => Some(*status),
             _ => None,
         };
-        return Problem::Token { reason: error.reason(), tls: TlsProblem::of(io), proxy, said };
+        let reason = match failure {
+            // Of a certificate that is known by its thumbprint, the source knows more.
+            IoFailure::Tls => error.reason(),
+            _ => SourceError::Io(failure),
+        };
+        return Problem::Token { reason, tls: TlsProblem::of(io), proxy, said };
     }
     let (reason, said) = (error.reason(), error.to_string());
     // The rest of its text is advice, and a better one follows.

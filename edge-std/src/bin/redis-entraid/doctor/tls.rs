@@ -91,3 +91,27 @@ impl TlsProblem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{PeerIncompatible, PeerMisbehaved};
+
+    use super::*;
+
+    #[test]
+    fn tls_that_is_not_ours_is_neither_a_bad_certificate_nor_too_many_connections() {
+        for error in [
+            Rustls::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+            Rustls::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite),
+            Rustls::DecryptError,
+            Rustls::AlertReceived(Alert::HandshakeFailure),
+            Rustls::AlertReceived(Alert::ProtocolVersion),
+        ] {
+            let wrapped = io::Error::new(ErrorKind::InvalidData, error.clone());
+            assert_eq!(TlsProblem::of(&wrapped), Some(TlsProblem::NoCommonTls), "{error}");
+        }
+        let other = Rustls::AlertReceived(Alert::UnrecognisedName);
+        let wrapped = io::Error::new(ErrorKind::InvalidData, other);
+        assert_eq!(TlsProblem::of(&wrapped), Some(TlsProblem::Alert));
+    }
+}

@@ -156,7 +156,7 @@ fn own(reason: &SourceError, known: &Known) -> Option<Diagnosis> {
             of an earlier start, or another program answers there.",
             "Restart the application, which gets new variables then; never keep them.",
         ),
-        Chosen::Developer { .. } if is_own || *reason == SourceError::TimedOut => developer(reason),
+        Chosen::Developer if is_own || *reason == SourceError::TimedOut => developer(reason),
         _ => return None,
     })
 }
