@@ -181,6 +181,16 @@ fn it_ends_though_a_file_says_nothing() {
 }
 
 #[test]
+fn a_host_that_is_none_is_not_shown() {
+    let emulator = emulator();
+    for args in [&["doctor", "--json"][..], &["doctor"]] {
+        let args = [args, &["--host", "redis://:hush@localhost"]].concat();
+        let ran = Program::of(&emulator).run(&args).exits(3);
+        assert!(!ran.out.contains("hush") && ran.err.is_empty(), "{ran:?}");
+    }
+}
+
+#[test]
 fn what_is_not_known_is_null() {
     let json = Program::with(Vec::new()).run(&["doctor", "--json"]).exits(3).json();
     assert_eq!((&json["host"], &json["port"]), (&Value::Null, &Value::Null));

@@ -39,10 +39,15 @@ fn main() -> ExitCode {
         runtime.shutdown_background();
         done
     });
-    let Err(failure) = done else { return ExitCode::SUCCESS };
-    // Who reads the output may have gone: there is nobody left to tell.
-    let _ = output.failure(&failure);
-    failure.exit().into()
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_unread() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody may read it.
+            let _ = output.failure(&failure);
+            failure.exit().into()
+        }
+    }
 }
 
 async fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), Failure> {

@@ -41,11 +41,9 @@ pub(crate) async fn check(
     known: &mut Known,
     report: &mut Report<'_>,
 ) -> Checked {
-    if let Some(host) = &target.host {
-        known.host.clone_from(host);
-    }
     let setup = Setup::read(target).map_err(Problem::Environment)?;
     let place = setup.place.clone();
+    // What isn't the name of a server may have a key in it.
     known.host.clone_from(&place.host);
     known.port = place.port;
     known.endpoint.clone_from(&place.endpoint);
