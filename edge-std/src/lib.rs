@@ -31,7 +31,7 @@ pub use connect::Connect;
 pub use error::Error;
 pub use identity::{Identity, IdentityBuilder};
 #[cfg(all(feature = "http", feature = "tls"))]
-pub use redis_entraid_client::Chosen;
+pub use redis_entraid_client::{Chosen, DeveloperTool};
 pub use redis_entraid_client::{Delivery, Health, Message};
 /// The core that this host drives. It has a name of its own, so that a glob import
 /// keeps the language's `core`:

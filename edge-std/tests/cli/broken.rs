@@ -14,6 +14,9 @@ use serde_json::json;
 use crate::program::{Environment, Program, emulator, emulator_with};
 use crate::servers;
 
+/// Longer than any step takes.
+const PATIENCE: &str = "20";
+
 /// A set-up: the emulator, and what the program gets.
 struct SetUp {
     emulator: Emulator,
@@ -21,6 +24,8 @@ struct SetUp {
     faults: Vec<&'static str>,
     /// What lives as long.
     kept: Vec<Box<dyn Any>>,
+    /// How many seconds each step may take: not many where it takes all of them.
+    patience: &'static str,
 }
 
 impl SetUp {
@@ -28,7 +33,7 @@ impl SetUp {
     fn principal() -> Self {
         let emulator = emulator();
         let environment = emulator.environment();
-        Self { emulator, environment, faults: Vec::new(), kept: Vec::new() }
+        Self { emulator, environment, faults: Vec::new(), kept: Vec::new(), patience: PATIENCE }
     }
 
     /// With a managed identity, by the metadata service: TLS is at the server alone.
@@ -40,14 +45,14 @@ impl SetUp {
         let emulator = emulator_with(Options { chain, ..Options::default() });
         let mut environment = emulator.managed_environment();
         environment.retain(|(name, _)| !name.starts_with("IDENTITY_"));
-        Self { emulator, environment, faults: Vec::new(), kept: Vec::new() }
+        Self { emulator, environment, faults: Vec::new(), kept: Vec::new(), patience: PATIENCE }
     }
 
     /// With a managed identity of an app.
     fn app() -> Self {
         let emulator = emulator();
         let environment = emulator.managed_environment();
-        Self { emulator, environment, faults: Vec::new(), kept: Vec::new() }
+        Self { emulator, environment, faults: Vec::new(), kept: Vec::new(), patience: PATIENCE }
     }
 
     fn without(mut self, name: &str) -> Self {
@@ -75,18 +80,16 @@ impl SetUp {
     fn of(kind: Kind) -> Self {
         let emulator = emulator();
         let environment = emulator.environment_of(kind);
-        Self { emulator, environment, faults: Vec::new(), kept: Vec::new() }
+        Self { emulator, environment, faults: Vec::new(), kept: Vec::new(), patience: PATIENCE }
     }
 
-    /// How long each step may take: not long where it takes all of it.
-    fn timeout(&self) -> &'static str {
-        let waits = |fault: &&str| fault.contains("hang");
-        if self.faults.iter().any(waits) || !self.kept.is_empty() { "2" } else { "20" }
+    fn patience(self, patience: &'static str) -> Self {
+        Self { patience, ..self }
     }
 
     fn fault(mut self, fault: &'static str) -> Self {
         self.faults.push(fault);
-        self
+        if fault.contains("hang") { self.patience("4") } else { self }
     }
 
     /// With a metadata service that gives this document.
@@ -161,14 +164,44 @@ fn silent_port() -> SetUp {
     let (port, sockets) = servers::full();
     let mut set_up = SetUp::imds().set("REDIS_HOSTNAME", "127.0.0.1").set("REDIS_PORT", port);
     set_up.kept.push(Box::new(sockets));
-    set_up
+    set_up.patience("4")
 }
 
-fn dead_node() -> SetUp {
-    let slots = "*2\r\n*3\r\n:0\r\n:8191\r\n*2\r\n_\r\n:0\r\n\
-        *3\r\n:8192\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:1\r\n";
-    SetUp::imds().set("REDIS_PORT", servers::cluster(slots.to_owned()))
+/// A cluster of which one node is at this port.
+fn with_node(port: u16) -> SetUp {
+    let slots = format!(
+        "*2\r\n*3\r\n:0\r\n:8191\r\n*2\r\n_\r\n:0\r\n\
+        *3\r\n:8192\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n"
+    );
+    SetUp::imds().set("REDIS_PORT", servers::cluster(slots))
 }
+
+/// A cluster that doesn't name its nodes, and redirects to one that is gone.
+fn moved() -> SetUp {
+    let port = servers::redis(|command| match command.split(' ').next() {
+        Some("CLUSTER") => Some("-NOPERM no\r\n".into()),
+        Some("GET") => Some("-MOVED 1 127.0.0.1:1\r\n".into()),
+        _ => None,
+    });
+    SetUp::imds().set("REDIS_PORT", port).patience("4")
+}
+
+/// A proxy that has one answer.
+fn proxied(status: u16) -> SetUp {
+    let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
+    let proxy = format!("http://me:hush@127.0.0.1:{}", servers::plain(answer));
+    SetUp::principal().set("HTTPS_PROXY", proxy)
+}
+
+/// An identity binding that trusts another authority than its proxy's.
+fn other_authorities() -> SetUp {
+    let set_up = SetUp::of(Kind::IdentityBinding);
+    let file = set_up.emulator.root_file();
+    set_up.set("AZURE_KUBERNETES_CA_FILE", file.display())
+}
+
+/// What a node says that has several identities.
+const SEVERAL: &str = r#"token#* status 400 body {"error":"invalid_request","error_description":"Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"}"#;
 
 #[rustfmt::skip] // A table.
 fn cases() -> Vec<Case> {
@@ -195,18 +228,35 @@ fn cases() -> Vec<Case> {
         case!("a laptop: no metadata service", SetUp::imds().set("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1"), "endpoint", 4, "there is no instance metadata service here", "az ad sp create-for-rbac"),
         case!("a metadata service that says nothing", SetUp::imds().fault("token#* hang"), "endpoint", 4, "there is no instance metadata service here", "az ad sp create-for-rbac"),
         case!("a metadata service that is asked too often", SetUp::imds().fault("token#* status 429 retry-after 7"), "token", 4, "too often, by all processes of this machine", ""),
+        case!("a metadata service that is updated", SetUp::imds().fault("token#* status 410"), "token", 4, "failing or being updated", ""),
+        case!("an Entra that fails and says for how long", SetUp::principal().fault("token#* status 503 retry-after 7"), "token", 4, "failing or being updated", ""),
+        case!("a pod without the variables of workload identity", SetUp::imds().set("KUBERNETES_SERVICE_HOST", "10.0.0.1").set("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1"), "endpoint", 4, "AZURE_FEDERATED_TOKEN_FILE is not set in this pod", ""),
+        case!("a pod that is asked for as its node", SetUp::imds().set("KUBERNETES_SERVICE_HOST", "10.0.0.1").fault("auth#* wrongpass"), "login", 6, "the managed identity of its node", ""),
+        case!("a pod of a node with several identities", SetUp::imds().set("KUBERNETES_SERVICE_HOST", "10.0.0.1").fault(SEVERAL), "token", 4, "AZURE_FEDERATED_TOKEN_FILE is not set in this pod", ""),
+        case!("a proxy that wants a login", proxied(407), "endpoint", 4, "wants a login", ""),
+        case!("a proxy that forbids it", proxied(403), "endpoint", 4, "doesn't let this machine reach https://localhost:", ""),
+        case!("a proxy that isn't there", SetUp::principal().set("HTTPS_PROXY", "http://me:hush@127.0.0.1:1"), "endpoint", 4, "through the proxy 127.0.0.1:1", "AzureActiveDirectory"),
         case!("a token endpoint behind a closed firewall", SetUp::principal().set("AZURE_AUTHORITY_HOST", "https://127.0.0.1:1"), "endpoint", 4, "can't reach https://127.0.0.1:1", "--destination-address-prefixes AzureActiveDirectory"),
         case!("a firewall that inspects TLS", other_root(SetUp::principal()), "endpoint", 4, "certificate of the token endpoint is issued by an authority that this machine doesn't trust", "ca-certificates"),
         case!("an image without ca-certificates", SetUp::principal().set("SSL_CERT_FILE", "/nowhere"), "endpoint", 4, "no roots to trust", "ca-certificates"),
-        case!("a federated token without its file", SetUp::workload(None), "token", 4, "AZURE_FEDERATED_TOKEN_FILE names can't be read", ""),
+        case!("a federated token without its file", SetUp::workload(None), "token", 4, "workload identity is not set up for this pod", ""),
         case!("a federated token of another service account", SetUp::workload(Some("eyJ.e30.other")), "token", 4, "No federated credential of the application matches", "az ad app federated-credential list --id {client}"),
+        case!("a federated token that this user may not read", SetUp::workload(None).set("AZURE_FEDERATED_TOKEN_FILE", "/"), "token", 4, "this user may not read it, or it is a folder", ""),
+        case!("a federated token that is not replaced", SetUp::workload(Some(&unsigned("api://AzureADTokenExchange"))).fault("token#* refuse invalid_client 700024 401"), "token", 4, "is not valid now (it ends at 2100-01-01T00:00:00Z): the file is not replaced", ""),
+        case!("a federated token of another cluster", SetUp::workload(Some(&unsigned("api://AzureADTokenExchange"))).fault("token#* refuse invalid_client 700211 401"), "token", 4, "another issuer, or is not replicated yet. The token says: issuer none, subject none, audience api://AzureADTokenExchange.", "az ad app federated-credential list --id {client}"),
+        case!("an identity binding without its authorities", SetUp::of(Kind::IdentityBinding).set("AZURE_KUBERNETES_CA_FILE", "/nowhere"), "token", 4, "AZURE_KUBERNETES_CA_FILE names can't be read", ""),
+        case!("an identity binding with other authorities", other_authorities(), "endpoint", 4, "not signed by an authority in AZURE_KUBERNETES_CA_FILE", ""),
+        case!("an identity binding whose proxy is gone", SetUp::of(Kind::IdentityBinding).set("AZURE_KUBERNETES_TOKEN_PROXY", "https://127.0.0.1:1"), "endpoint", 4, "https://127.0.0.1:1, which AZURE_KUBERNETES_TOKEN_PROXY names", ""),
+        case!("a Service Fabric with another certificate", SetUp::of(Kind::ServiceFabric).set("IDENTITY_SERVER_THUMBPRINT", "A9".repeat(20)), "token", 4, "not that of IDENTITY_SERVER_THUMBPRINT", ""),
+        case!("a Service Fabric that refuses", SetUp::of(Kind::ServiceFabric).set("IDENTITY_HEADER", "hush"), "token", 4, "refuses the request, for the reason that it gives", ""),
+        case!("an agent of Azure Arc that names another file", SetUp::of(Kind::Arc).fault("challenge#* www-authenticate Basic realm=/etc/passwd"), "token", 4, "may not read the key files of Azure Arc's agent", ""),
         case!("a client id in Cloud Shell", SetUp::of(Kind::CloudShell).set("AZURE_CLIENT_ID", "aaaaaaaa-0000-4000-8000-000000000001"), "environment", 3, "one identity only", ""),
         case!("a certificate without its file", SetUp::of(Kind::Certificate).set("AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere.pem"), "token", 4, "AZURE_CLIENT_CERTIFICATE_PATH names can't be used", "az ad app credential reset --id {client} --create-cert"),
-        case!("a certificate of another application", other_certificate(), "token", 4, "The certificate is none of this application's", "az ad app credential list --id {client} --cert"),
+        case!("a certificate of another application", other_certificate(), "token", 4, "This application has no such certificate", "az ad app credential list --id {client} --cert"),
         case!("an agent of Azure Arc that doesn't run", SetUp::of(Kind::Arc).set("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token"), "endpoint", 4, "the agent of Azure Arc doesn't run", ""),
-        case!("a developer without the Azure CLI", SetUp::imds().set("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential"), "token", 4, "who is signed in to a developer's tool", "az login"),
+        case!("a developer without the Azure CLI", SetUp::imds().set("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential"), "token", 4, "isn't installed here", "az login"),
         case!("a captive portal", SetUp::principal().fault("token#* garbage"), "token", 4, "a proxy or a captive portal", "AzureActiveDirectory"),
-        case!("an answer without a token", SetUp::imds().metadata(r#"{"access_token":42}"#, NOW), "token", 4, "gives no token of Microsoft Entra ID", "az cloud show"),
+        case!("an answer without a token", SetUp::imds().metadata(r#"{"access_token":42}"#, NOW), "token", 4, "does not answer as Microsoft Entra ID does", "az cloud show"),
         case!("a token for another service", SetUp::imds().metadata(&json!({ "access_token": unsigned("https://management.azure.com"), "expires_in": "3599" }).to_string(), &date_in(0)), "token", 4, "for another service", "--scope https://redis.azure.com/.default"),
         case!("a wrong clock", wrong_clock(), "clock", 3, "clock is wrong", "timedatectl set-ntp true"),
         // The way to the server.
@@ -214,8 +264,9 @@ fn cases() -> Vec<Case> {
         case!("a wrong port", SetUp::principal().set("REDIS_PORT", 1), "tcp", 5, "Azure Managed Redis listens at 10000", "--query port"),
         case!("a port where nothing answers", silent_port(), "tcp", 5, "nothing comes back", "az network nsg rule create"),
         case!("a server that is down", { let set_up = SetUp::principal(); set_up.emulator.down(Duration::from_secs(60)); set_up }, "tcp", 5, "Nobody listens at port", "--query port"),
-        case!("a server without TLS", SetUp::imds().set("REDIS_PORT", servers::plain("-ERR unknown command\r\n")), "tls", 5, "doesn't speak TLS", "--client-protocol Encrypted"),
-        case!("a server that is silent", SetUp::imds().fault("connect#* hang"), "tls", 5, "ends TLS before it begins", "--query resourceState"),
+        case!("a server without TLS", SetUp::imds().set("REDIS_PORT", servers::plain("-ERR unknown command\r\n")), "tls", 5, "doesn't speak TLS", "az redisenterprise database show --cluster-name localhost --resource-group <resource-group> --query clientProtocol"),
+        case!("a server with another TLS", SetUp::imds().set("REDIS_PORT", servers::plain(*b"\x15\x03\x03\x00\x02\x02\x28")), "tls", 5, "in no version or form that this program accepts", "--query minimumTlsVersion"),
+        case!("a server that is silent", SetUp::imds().fault("connect#* hang"), "tls", 5, "closes the connection during the TLS handshake", "--query resourceState"),
         case!("a server with too many clients", SetUp::imds().fault("connect#* error ERR max number of clients reached"), "tls", 5, "too many connections", "--query resourceState"),
         case!("a certificate of an unknown authority", other_root(SetUp::imds()), "tls", 5, "authority that this machine doesn't trust", "ca-certificates"),
         case!("a certificate for another name", SetUp::imds_with(Chain::Flawed(Flaw::OtherName)), "tls", 5, "The certificate is not for localhost", "--cluster-name localhost"),
@@ -230,7 +281,13 @@ fn cases() -> Vec<Case> {
         case!("a server that falls silent", SetUp::principal().fault("cmd#2 hang"), "read", 7, "fell silent", "--query resourceState"),
         case!("an access policy for other keys", SetUp::principal().fault("cmd#2 error NOPERM No permissions to access a key"), "read", 1, "doesn't let it read this key (doctor --prefix tries others)", "access-policy-assignment update"),
         case!("a database that is full", SetUp::principal().fault("cmd#3 error OOM command not allowed when used memory > 'maxmemory'."), "write", 1, "The database is full", "az redisenterprise update"),
-        case!("a cluster with a node that is gone", dead_node(), "nodes", 5, "OSS cluster policy", "--destination-port-ranges 10000 8500-8599"),
+        case!("a server that falls silent after it was written to", SetUp::principal().fault("cmd#4 hang"), "read", 7, "fell silent", "--query resourceState"),
+        case!("a cluster that is down", SetUp::principal().fault("cmd#1 error CLUSTERDOWN The cluster is down"), "cluster", 1, "starting, in maintenance", "--query resourceState"),
+        case!("a cluster without nodes", SetUp::imds().set("REDIS_PORT", servers::cluster("*0\r\n".into())), "cluster", 1, "starting, in maintenance", "--query resourceState"),
+        case!("a node that refuses the login", with_node(servers::redis(|_| Some("-WRONGPASS no\r\n".into()))), "nodes", 6, "no access policy assignment of this cache", "access-policy-assignment create"),
+        case!("a node with too many clients", with_node(servers::redis(|_| Some("-ERR max number of clients reached\r\n".into()))), "nodes", 6, "as many connections", "--sku <larger-size>"),
+        case!("a key at a node that is gone", moved(), "nodes", 5, "OSS cluster policy", "--destination-port-ranges 10000 8500-8599"),
+        case!("a cluster with a node that is gone", with_node(1), "nodes", 5, "OSS cluster policy", "--destination-port-ranges 10000 8500-8599"),
     ]
 }
 
@@ -258,7 +315,7 @@ fn check(turn: usize) {
             assert!(ran.err.is_empty() && !ran.out.contains("hush"), "{broken}: {ran:?}");
             ran.keeps_secrets_of(&set_up.emulator)
         };
-        let json = run(&["doctor", "--json", "--timeout", set_up.timeout()]).json();
+        let json = run(&["doctor", "--json", "--timeout", set_up.patience]).json();
         let problem = &json["problem"];
         let said = |name: &str| problem[name].as_str().unwrap_or_default();
         assert_eq!(said("step"), step, "{broken}: {json}");
@@ -267,7 +324,7 @@ fn check(turn: usize) {
         assert_eq!(said("command").is_empty(), command.is_empty(), "{broken}: {json}");
         assert!(!said("saw").is_empty() && json["healthy"] == false, "{broken}: {json}");
         // A person reads the same.
-        let shown = run(&["doctor", "--timeout", set_up.timeout()]).out;
+        let shown = run(&["doctor", "--timeout", set_up.patience]).out;
         assert!(shown.contains(&format!("FAIL  {step}")), "{broken}: {shown}");
         let words: Vec<&str> =
             shown.split([' ', '\n', '\\']).filter(|word| !word.is_empty()).collect();

@@ -26,14 +26,27 @@ fn arguments_take_the_place_of_variables() {
 }
 
 #[test]
+fn a_login_that_may_not_ping_is_a_login() {
+    let emulator = emulator();
+    let program = Program::of(&emulator);
+    emulator
+        .arm("cmd#* error NOPERM User me has no permissions to run the 'ping' command")
+        .unwrap();
+    let ran = program.run(&["ping"]).exits(0);
+    assert!(ran.out.starts_with("logged in, PING isn't allowed"), "{ran:?}");
+    let json = program.run(&["ping", "--json"]).exits(0).json();
+    assert!(json["reply"].is_null() && json["login_ms"].is_number(), "{json}");
+}
+
+#[test]
 fn the_exit_code_says_what_failed() {
     let emulator = emulator();
     let program = Program::of(&emulator);
     for (fault, args, code, said) in [
         ("cmd#1 error ERR no", &["ping"][..], 1, "ERR no"),
         ("auth#1 wrongpass", &["ping"], 6, "WRONGPASS"),
-        ("cmd#1 hang", &["ping", "--timeout", "1"], 7, "timed out"),
-        ("token#1 refuse invalid_client 7000215 401", &["token"], 4, "7000215"),
+        ("cmd#1 hang", &["ping", "--timeout", "5"], 7, "timed out"),
+        ("token#* refuse invalid_client 7000215 401", &["token"], 4, "7000215"),
     ] {
         emulator.reset();
         emulator.arm(fault).unwrap();
@@ -41,7 +54,7 @@ fn the_exit_code_says_what_failed() {
         assert!(ran.err.contains(said), "{ran:?}");
     }
     emulator.reset();
-    let ran = program.run(&["ping", "--port", "1", "--timeout", "1"]).exits(5);
+    let ran = program.run(&["ping", "--port", "1", "--timeout", "5"]).exits(5);
     assert!(ran.err.contains("refused"), "{ran:?}");
     program.run(&["ping", "--no-such"]).exits(2);
     Program::with(Vec::new()).run(&["ping"]).exits(3);

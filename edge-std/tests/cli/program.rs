@@ -27,7 +27,7 @@ pub(crate) type Environment = Vec<(&'static str, String)>;
 /// The program, before it runs.
 pub(crate) struct Program {
     environment: Environment,
-    input: String,
+    input: Vec<u8>,
 }
 
 /// What came of it.
@@ -46,13 +46,12 @@ impl Program {
 
     /// With these variables and no other.
     pub(crate) fn with(environment: Environment) -> Self {
-        Self { environment, input: String::new() }
+        Self { environment, input: Vec::new() }
     }
 
     /// With this standard input.
-    pub(crate) fn input(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.input);
-        self
+    pub(crate) fn input(self, text: impl Into<Vec<u8>>) -> Self {
+        Self { input: text.into(), ..self }
     }
 
     /// Runs it, to its end.
@@ -60,9 +59,17 @@ impl Program {
         self.start(args).end()
     }
 
-    /// Lets it run.
-    pub(crate) fn start(&self, args: &[&str]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_redis-entraid"))
+    /// Runs it while nobody reads what it prints.
+    pub(crate) fn run_unread(&self, args: &[&str]) -> Ran {
+        let mut child = self.spawn(args);
+        drop((child.stdout.take(), child.stdin.take()));
+        let err = reader(child.stderr.take().expect("it has an output for errors"));
+        let out = thread::spawn(String::new);
+        Running { child, out, err }.end()
+    }
+
+    fn spawn(&self, args: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_redis-entraid"))
             .args(args)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (*name, value)))
@@ -70,10 +77,15 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program starts");
+            .expect("the program starts")
+    }
+
+    /// Lets it run.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let mut child = self.spawn(args);
         let mut input = child.stdin.take().expect("it has an input");
         // It may not want to read it.
-        let _ = input.write_all(self.input.as_bytes());
+        let _ = input.write_all(&self.input);
         drop(input);
         let out = reader(child.stdout.take().expect("it has an output"));
         let err = reader(child.stderr.take().expect("it has an output for errors"));
@@ -134,11 +146,12 @@ impl Ran {
     #[track_caller]
     pub(crate) fn keeps_secrets_of(self, emulator: &Emulator) -> Self {
         let entra = emulator.entra();
-        let fixed =
-            [&entra.secret, &entra.identity_header, &entra.federated_token()].map(String::clone);
-        let tokens = emulator.tokens().into_iter().filter_map(|token| {
-            // A part of a token is as bad: its signature is what nobody else can make.
-            token.rsplit_once('.').map(|(_, signature)| signature.to_owned())
+        let federated = entra.federated_token();
+        let fixed = [&entra.secret, &entra.identity_header, &entra.msi_secret, &federated];
+        let fixed = fixed.map(String::clone);
+        let tokens = emulator.tokens().into_iter().map(|token| {
+            // A part of a token is as bad: its signature is what nobody else can make. An opaque one has none.
+            token.rsplit_once('.').map(|(_, signature)| signature.to_owned()).unwrap_or(token)
         });
         for secret in tokens.chain(fixed) {
             for shown in [&self.out, &self.err] {

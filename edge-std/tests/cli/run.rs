@@ -57,3 +57,39 @@ fn lines_of_the_standard_input_are_commands_of_one_connection() {
     assert_eq!(lines[0], json!("a b"));
     assert_eq!(lines[1]["error"]["kind"], "server");
 }
+
+#[test]
+fn a_line_may_be_of_any_bytes() {
+    let emulator = emulator();
+    let lines = b"SET key \xff\xfe\nSTRLEN key\n";
+    let ran = Program::of(&emulator).input(lines).run(&["run"]).exits(0);
+    assert_eq!(ran.out, "OK\n2\n");
+}
+
+#[test]
+fn text_and_json_exit_alike() {
+    let emulator = emulator();
+    let program = Program::of(&emulator);
+    for (error, code) in [("NOAUTH Authentication required.", 6), ("ERR no", 1)] {
+        for args in [&["run", "GET", "key"][..], &["run", "--json", "GET", "key"]] {
+            emulator.reset();
+            emulator.arm(&format!("cmd#* error {error}")).unwrap();
+            program.run(args).exits(code);
+        }
+    }
+}
+
+#[test]
+fn where_nobody_reads_the_output_it_ends_quietly_and_a_failure_stays_one() {
+    let emulator = emulator();
+    let program = Program::of(&emulator);
+    for (args, code) in [
+        (&["run", "GET", "key"][..], 0),
+        (&["doctor"], 0),
+        (&["token", "--json"], 0),
+        (&["doctor", "--port", "1"], 5),
+    ] {
+        let ran = program.run_unread(args).exits(code);
+        assert_eq!(ran.err, "");
+    }
+}

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use amr_emulator::Emulator;
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 
 use crate::program::emulator;
 
@@ -27,7 +27,17 @@ struct Terminal {
 
 impl Terminal {
     fn start(emulator: &Emulator, args: &[&str], variable: (&str, &str)) -> Self {
-        let pair = openpty(None, None).unwrap();
+        Self::start_with(emulator, args, variable, None)
+    }
+
+    /// The same on a terminal of this size.
+    fn start_with(
+        emulator: &Emulator,
+        args: &[&str],
+        variable: (&str, &str),
+        size: Option<Winsize>,
+    ) -> Self {
+        let pair = openpty(&size, None).unwrap();
         let end = || Stdio::from(pair.slave.try_clone().unwrap());
         let program = Command::new(env!("CARGO_BIN_EXE_redis-entraid"))
             .args(args)
@@ -132,7 +142,7 @@ fn there_are_colours_on_a_terminal_unless_they_are_unwanted() {
 #[test]
 fn watch_draws_in_place_and_leaves_the_events_and_the_summary() {
     let emulator = emulator();
-    let args = ["watch", "--for", "3", "--every", "0.5"];
+    let args = ["watch", "--for", "8", "--every", "0.5"];
     let shown = Terminal::start(&emulator, &args, ("LANG", "C")).ends("in all");
     // Four lines, each time.
     let drawings: Vec<&str> = shown.split("\x1b[4A\x1b[J").collect();
@@ -144,4 +154,40 @@ fn watch_draws_in_place_and_leaves_the_events_and_the_summary() {
     }
     assert_eq!(drawing.matches("\r\n").count(), 4, "{drawing:?}");
     assert_eq!(shown.matches("logged in with token 1").count(), 1, "{shown:?}");
+}
+
+#[test]
+fn what_watch_draws_is_no_wider_than_the_terminal_and_a_dumb_one_gets_lines() {
+    let emulator = emulator();
+    let args = ["watch", "--for", "6", "--every", "0.5"];
+    let size = Winsize { ws_row: 20, ws_col: 40, ws_xpixel: 0, ws_ypixel: 0 };
+    let shown = Terminal::start_with(&emulator, &args, ("LANG", "C"), Some(size)).ends("in all");
+    let drawings: Vec<&str> = shown.split("\x1b[4A\x1b[J").collect();
+    let drawing = drawings[drawings.len() - 2];
+    let widths: Vec<usize> = drawing.lines().map(|line| line.chars().count()).collect();
+    assert!(widths.len() == 4 && widths.iter().all(|width| *width < 40), "{drawing:?}");
+    assert!(widths.contains(&39), "{drawing:?}");
+    let shown = Terminal::start(&emulator, &args, ("TERM", "dumb")).ends("in all");
+    assert!(!shown.contains('\x1b') && shown.contains(" ms  token 1 ["), "{shown:?}");
+}
+
+#[test]
+fn a_line_is_kept_before_its_command_is_done() {
+    let emulator = emulator();
+    let history = emulator.root_file().with_file_name("history");
+    let args = ["run", "--history", history.to_str().unwrap()];
+    emulator.arm("cmd#2 hang").unwrap();
+    let mut terminal = Terminal::start(&emulator, &args, ("LANG", "C"));
+    terminal.shows("> ");
+    terminal.types("SET key value\r", "\r\nOK\r\n");
+    terminal.keys.write_all(b"GET key\r").unwrap();
+    let begun = Instant::now();
+    while emulator.counts().commands < 2 {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", terminal.shown);
+        thread::sleep(Duration::from_millis(5));
+    }
+    terminal.program.kill().unwrap();
+    terminal.program.wait().unwrap();
+    let kept = std::fs::read_to_string(&history).unwrap();
+    assert!(kept.contains("SET key value") && kept.contains("GET key"), "{kept}");
 }

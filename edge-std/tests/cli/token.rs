@@ -44,6 +44,15 @@ fn the_token_is_shown_only_if_asked_for() {
 }
 
 #[test]
+fn an_opaque_token_is_not_shown_either() {
+    let emulator = emulator();
+    emulator.arm("token#* opaque").unwrap();
+    let ran = Program::of(&emulator).run(&["token"]).keeps_secrets_of(&emulator);
+    // It doesn't say whose it is, so that nobody can log in with it.
+    ran.exits(4);
+}
+
+#[test]
 fn it_needs_no_server() {
     let emulator = emulator();
     let mut environment = emulator.environment();

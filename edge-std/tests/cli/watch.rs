@@ -49,7 +49,7 @@ fn a_reconnect_and_why_are_shown() {
     let emulator = emulator();
     let program = Program::of(&emulator);
     let lines = std::thread::scope(|scope| {
-        let ran = scope.spawn(|| program.run(&["watch", "--for", "4", "--every", "0.2", "--json"]));
+        let ran = scope.spawn(|| program.run(&["watch", "--for", "8", "--every", "0.2", "--json"]));
         let begun = std::time::Instant::now();
         while emulator.counts().commands == 0 && begun.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(5));
@@ -65,10 +65,10 @@ fn a_reconnect_and_why_are_shown() {
 fn where_there_is_no_connection_in_the_end_it_exits_as_ping_does() {
     let emulator = emulator();
     let program = Program::of(&emulator);
-    let ran = program.run(&["watch", "--for", "1", "--port", "1"]).exits(5);
+    let ran = program.run(&["watch", "--for", "5", "--port", "1"]).exits(5);
     assert!(ran.out.contains("can't connect") && ran.err.contains("refused"), "{ran:?}");
     emulator.arm("auth#* wrongpass").unwrap();
-    let ran = program.run(&["watch", "--for", "1", "--json"]).exits(6);
+    let ran = program.run(&["watch", "--for", "5", "--json"]).exits(6);
     let lines = ran.keeps_secrets_of(&emulator).json_lines();
     assert!(count(&lines, "rejected") >= 1, "{lines:?}");
     assert_eq!(lines.last().unwrap()["error"]["kind"], "login");

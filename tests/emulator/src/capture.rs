@@ -10,6 +10,9 @@ use crate::http::message::fields;
 /// So many requests are kept, the newest.
 const KEPT: usize = 1_000;
 
+/// What a form is called.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Names and values, in their order.
 pub(crate) type Fields = Vec<(String, String)>;
 
@@ -29,9 +32,13 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// The fields of the body as a form, decoded, in their order.
+    /// The fields of the body, decoded, in their order, if the head says that it is a form.
     pub fn form(&self) -> Vec<(String, String)> {
-        fields(&self.body)
+        let kind = self.header("content-type").and_then(|kind| kind.split(';').next());
+        match kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM)) {
+            true => fields(&self.body),
+            false => Vec::new(),
+        }
     }
 
     /// The field `name` of the query.

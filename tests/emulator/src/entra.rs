@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Shared;
 use crate::capture::{Captured, find};
 use crate::http::message::{Answer, Reaction};
-use crate::token::{Issuer, REDIS_APP, RESOURCE, now, random_hex};
+use crate::token::{Issuer, RESOURCE, is_redis, now, random_hex};
 pub use assertion::Certificate;
 use assertion::{Expected, names_a_certificate};
 pub(crate) use grants::Granted;
@@ -202,18 +202,19 @@ pub(crate) fn client_credentials(shared: &Shared, request: &Captured, base: &str
         if matches!(tenant, "common" | "consumers") {
             return Err(refusal(400, "invalid_request", 9_001_023));
         }
-        if tenant != entra.tenant {
+        if !tenant.eq_ignore_ascii_case(&entra.tenant) {
             return Err(refusal(400, "invalid_request", 90_002));
+        }
+        if find(&form, "grant_type").is_none() {
+            return Err(refusal(400, "invalid_request", 900_144));
         }
         if field("grant_type") != "client_credentials" {
             return Err(refusal(400, "unsupported_grant_type", 70_003));
         }
-        if field("client_id") != entra.principal.client_id {
+        if !field("client_id").eq_ignore_ascii_case(&entra.principal.client_id) {
             return Err(refusal(400, "unauthorized_client", 700_016));
         }
-        let known = field("scope")
-            .strip_suffix("/.default")
-            .is_some_and(|resource| resource == RESOURCE || resource == REDIS_APP);
+        let known = field("scope").strip_suffix("/.default").is_some_and(is_redis);
         if !known {
             return Err(refusal(400, "invalid_scope", 70_011));
         }

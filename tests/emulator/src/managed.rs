@@ -9,7 +9,7 @@ use crate::capture::{Captured, find};
 use crate::entra::{Granted, Identity, grants::instead};
 use crate::faults::{Event, ExpiresOn, Fault};
 use crate::http::message::{Answer, Reaction};
-use crate::token::{RESOURCE, now};
+use crate::token::{is_redis, now};
 
 /// Which field names the user-assigned identity, and by which of its ids.
 type Selectors = &'static [(&'static str, fn(&Identity) -> Option<&str>)];
@@ -107,8 +107,7 @@ impl Endpoint {
             if !selected && !granted.ignores_selector {
                 return Err((self.refuse)(Refusal::NotFound));
             }
-            let resource = find(fields, "resource").map(|name| name.trim_end_matches('/'));
-            if resource != Some(RESOURCE) {
+            if !find(fields, "resource").is_some_and(is_redis) {
                 return Err((self.refuse)(Refusal::Resource));
             }
             Ok(answer(granted, identity))
@@ -126,10 +125,11 @@ impl Endpoint {
                 || self.also.contains(&name)
                 || self.selectors.iter().any(|(selector, _)| *selector == name)
         };
-        let sound = fields.iter().all(|(name, _)| known(name));
         let user = &shared.entra.user_assigned;
-        let asked = self.selectors.iter().find_map(|(name, id)| Some((find(fields, name)?, id)));
-        match asked {
+        let asked = self.selectors.iter().filter_map(|(name, id)| Some((find(fields, name)?, id)));
+        let mut asked = asked.collect::<Vec<_>>();
+        let sound = fields.iter().all(|(name, _)| known(name)) && asked.len() <= 1;
+        match asked.pop() {
             None => (&shared.entra.system_assigned, sound),
             Some((asked, id)) => {
                 let assigned = id(user).is_some_and(|id| asked.eq_ignore_ascii_case(id));
@@ -160,7 +160,7 @@ fn imds_document(granted: &Granted, resource: Option<&str>) -> Value {
 /// Answers the instance metadata service's `GET`.
 pub(crate) fn imds(shared: &Shared, request: &Captured) -> Reaction {
     const IMDS: Endpoint = Endpoint {
-        api_versions: &["2018-02-01"],
+        api_versions: &["2018-02-01", "2019-08-01"],
         selectors: &[
             ("client_id", CLIENT_ID),
             ("object_id", OBJECT_ID),
@@ -249,7 +249,7 @@ pub(crate) fn cloud_shell(shared: &Shared, request: &Captured) -> Reaction {
 /// Answers Azure Arc's `GET`: the first time with the name of a file, whose content the second one has.
 pub(crate) fn arc(shared: &Shared, request: &Captured) -> Reaction {
     const ARC: Endpoint = Endpoint {
-        api_versions: &["2020-06-01", "2019-11-01"],
+        api_versions: &["2021-02-01", "2020-06-01", "2019-11-01"],
         selectors: &[],
         also: &[],
         refuse: Refusal::imds,

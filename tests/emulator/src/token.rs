@@ -18,6 +18,11 @@ pub(crate) const REDIS_APP: &str = "acca5fbb-b7e4-4009-81f1-37e38fd66d78";
 /// The same by name.
 pub(crate) const RESOURCE: &str = "https://redis.azure.com";
 
+/// Whether `name` is the service's: by its URL, or by its application id.
+pub(crate) fn is_redis(name: &str) -> bool {
+    name.trim_end_matches('/') == RESOURCE || name.eq_ignore_ascii_case(REDIS_APP)
+}
+
 /// Makes and checks tokens.
 #[derive(Debug)]
 pub(crate) struct Issuer {

@@ -23,9 +23,10 @@ Exit codes:
 /// Log in to Azure Managed Redis with Microsoft Entra ID, and learn what is wrong where that fails.
 ///
 /// Server and identity come from the environment: REDIS_HOSTNAME and REDIS_PORT, or REDIS_ENDPOINT;
-/// AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, or those of workload identity or of a managed
-/// identity. Secrets are taken from there only, and
-/// not shown.
+/// AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH, or the variables of
+/// workload identity, of a managed identity (App Service, Container Apps, Azure Arc, Service Fabric, Machine
+/// Learning) or of Cloud Shell; or AZURE_TOKEN_CREDENTIALS, for who is signed in to a developer's tool. Without
+/// them, it is the managed identity of the machine. Secrets are taken from there only, and not shown.
 #[derive(Debug, Parser)]
 #[command(name = "redis-entraid", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
@@ -52,7 +53,7 @@ pub(crate) struct Target {
     /// The application id of the identity, instead of AZURE_CLIENT_ID
     #[arg(long, global = true, value_name = "GUID")]
     pub(crate) client_id: Option<String>,
-    /// What the token and the login may take, and each step of doctor
+    /// Limit for token and login together; for each step in doctor
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
@@ -101,9 +102,12 @@ pub(crate) struct Run {
 /// See [`Command::Doctor`].
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// What the key begins with that is written and deleted again
+    /// Prefix of the test key
     #[arg(long, value_name = "TEXT", default_value = "redis-entraid-doctor:")]
     pub(crate) prefix: String,
+    /// Write nothing: for an identity that only reads
+    #[arg(long)]
+    pub(crate) read_only: bool,
 }
 
 /// See [`Command::Watch`].

@@ -1,5 +1,7 @@
 //! What a token says of itself, for a person. Nothing is verified: only the server can do that.
 
+use core::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis_entraid::entraid_core::jwt::Claims;
@@ -39,6 +41,48 @@ impl Shown {
     }
 }
 
+/// What a federated token says of itself: none of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Federated {
+    /// `iss`, who has made it.
+    issuer: String,
+    /// `sub`, for whom.
+    subject: String,
+    /// `aud`, what it may be shown to.
+    audience: String,
+    /// `exp`, when it ends.
+    pub(crate) ends: Option<UnixTime>,
+}
+
+impl Federated {
+    /// Reads the claims of `token`, if it is a JWT.
+    pub(crate) fn read(token: &str) -> Option<Self> {
+        let claims = payload(token.trim())?;
+        let text = |name: &str| {
+            let values = match claims.get(name) {
+                Some(Value::Array(values)) => values.as_slice(),
+                Some(value) => std::slice::from_ref(value),
+                None => &[],
+            };
+            let texts: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+            if texts.is_empty() { "none".to_owned() } else { texts.join(" and ") }
+        };
+        Some(Self {
+            issuer: text("iss"),
+            subject: text("sub"),
+            audience: text("aud"),
+            ends: claims.get("exp").and_then(Value::as_u64).map(UnixTime),
+        })
+    }
+}
+
+impl fmt::Display for Federated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, subject, audience, .. } = self;
+        write!(f, "issuer {issuer}, subject {subject}, audience {audience}")
+    }
+}
+
 fn payload(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
@@ -64,5 +108,17 @@ mod tests {
         }
         let opaque = Shown::of(&AccessToken::new("opaque").user("me"));
         assert_eq!((opaque.oid.as_deref(), opaque.app), (Some("me"), None));
+    }
+
+    #[test]
+    fn a_federated_token_says_who_has_made_it_for_whom() {
+        for (aud, shown) in [(r#""a""#, "a"), (r#"["a","b"]"#, "a and b"), ("7", "none")] {
+            let claims = format!(r#"{{"iss":"https://i","sub":"s:n","aud":{aud},"exp":7}}"#);
+            let read = Federated::read(&format!("e30.{}.x\n", URL_SAFE_NO_PAD.encode(claims)));
+            let read = read.unwrap();
+            let text = format!("issuer https://i, subject s:n, audience {shown}");
+            assert_eq!((read.to_string(), read.ends), (text, Some(UnixTime(7))));
+        }
+        assert_eq!(Federated::read("opaque"), None);
     }
 }

@@ -4,7 +4,9 @@
 mod az;
 mod database;
 mod diagnosis;
+mod machine;
 mod problem;
+mod report;
 mod steps;
 mod tls;
 
@@ -14,57 +16,46 @@ use crate::arguments::{Doctor, Target};
 use crate::failure::Failure;
 use crate::output::{Output, Tone, wrapped};
 use diagnosis::{Diagnosis, diagnose};
-use problem::{Known, Problem, Step};
-
-/// As wide as what is printed below the steps.
-const WIDTH: usize = 88;
+use problem::{Known, Problem};
+use report::{Report, WIDTH};
 
 /// Checks the steps, and prints what comes of them.
 pub(crate) async fn run(target: &Target, options: &Doctor, output: &Output) -> Result<(), Failure> {
     let mut known = Known::default();
-    let mut steps = Vec::new();
-    let mut printed = Ok(());
-    let checked = steps::check(target, options, &mut known, &mut |step, saw| {
-        if output.json {
-            steps.push(json!({ "step": step.name(), "ok": true, "saw": saw }));
-        } else if printed.is_ok() {
-            printed = line(output, step, true, &saw);
-        }
-    })
-    .await;
-    printed?;
+    let mut report = Report::new(output);
+    let checked = steps::check(target, options, &mut known, &mut report).await;
     let found = checked.as_ref().err().map(|problem| (problem, diagnose(problem, &known)));
-    if output.json {
-        if let Some((problem, _)) = &found {
-            let (step, saw) = (problem.step().name(), problem.to_string());
-            steps.push(json!({ "step": step, "ok": false, "saw": saw }));
-        }
-        let problem = found.as_ref().map(|(problem, diagnosis)| as_json(problem, diagnosis));
-        let healthy = problem.is_none();
-        let Known { host, port, .. } = &known;
-        output.line(json!({
-            "host": host, "port": port, "healthy": healthy, "steps": steps, "problem": problem,
-        }))?;
-    } else if let Some((problem, diagnosis)) = &found {
-        line(output, problem.step(), false, &problem.to_string())?;
-        print(output, diagnosis)?;
+    // A wrong clock was shown where it was seen.
+    if let Some((problem, _)) = found.as_ref().filter(|(it, _)| !matches!(it, Problem::Clock(_))) {
+        report.bad(problem.step(), &problem.to_string());
     }
+    let printed =
+        end(report, &known, found.as_ref().map(|(it, diagnosis)| (*it, diagnosis)), output);
     match found {
+        // That nobody reads it makes nothing well.
         Some((problem, _)) => Err(Failure::Said(problem.exit())),
-        None => Ok(()),
+        None => Ok(printed?),
     }
 }
 
-fn line(output: &Output, step: Step, is_good: bool, saw: &str) -> std::io::Result<()> {
-    let mark =
-        if is_good { output.paint(Tone::Good, "ok  ") } else { output.paint(Tone::Bad, "FAIL") };
-    let mut lines = wrapped(saw, WIDTH).into_iter();
-    let first = lines.next().unwrap_or_default();
-    output.line(format_args!("{mark}  {:<11}  {first}", step.name()))?;
-    for more in lines {
-        output.line(format_args!("{:19}{more}", ""))?;
+fn end(
+    report: Report<'_>,
+    known: &Known,
+    found: Option<(&Problem, &Diagnosis)>,
+    output: &Output,
+) -> std::io::Result<()> {
+    let steps = report.end()?;
+    if output.json {
+        let host = Some(&known.host).filter(|host| !host.is_empty());
+        let port = Some(known.port).filter(|port| *port != 0);
+        let problem = found.map(|(problem, diagnosis)| as_json(problem, diagnosis));
+        let healthy = problem.is_none();
+        output.line(json!({
+            "host": host, "port": port, "healthy": healthy, "steps": steps, "problem": problem,
+        }))
+    } else {
+        found.map_or(Ok(()), |(_, diagnosis)| print(output, diagnosis))
     }
-    Ok(())
 }
 
 fn print(output: &Output, diagnosis: &Diagnosis) -> std::io::Result<()> {

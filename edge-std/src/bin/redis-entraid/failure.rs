@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use redis_entraid::Error;
 use redis_entraid::error::{ConfigError, ErrorKind};
 
+use crate::words::Unbalanced;
+
 /// The number that the program exits with. `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -50,9 +52,9 @@ impl From<Exit> for ExitCode {
 /// Why the program ends without success.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The arguments can't be used.
+    /// A line can't be read as words.
     #[error("{0}")]
-    Usage(&'static str),
+    Words(#[from] Unbalanced),
     /// The client says why.
     #[error("{0}")]
     Client(#[from] Error),
@@ -68,10 +70,17 @@ impl Failure {
     /// What the program exits with.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Io(_) => Exit::Usage,
+            Self::Words(_) | Self::Io(_) => Exit::Usage,
             Self::Client(error) => of(error),
             Self::Said(exit) => *exit,
         }
+    }
+}
+
+impl Failure {
+    /// Whether who reads the output has gone: there is nobody to tell, and nothing is wrong.
+    pub(crate) fn is_unread(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 

@@ -26,16 +26,28 @@ use arguments::{Arguments, Command};
 use clap::Parser;
 use failure::Failure;
 use output::Output;
+use tokio::runtime::Builder;
 
-// Its own thread works on while a prompt waits for a line.
-#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    let Err(failure) = dispatch(&arguments, &output).await else { return ExitCode::SUCCESS };
-    // Who reads the output may have gone: there is nobody left to tell.
-    let _ = output.failure(&failure);
-    failure.exit().into()
+    // Its own thread works on while a prompt waits for a line.
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let done = runtime.map_err(Failure::Io).and_then(|runtime| {
+        let done = runtime.block_on(dispatch(&arguments, &output));
+        // A thread may wait for DNS or for a file: nobody needs what comes of it.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_unread() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody may read it.
+            let _ = output.failure(&failure);
+            failure.exit().into()
+        }
+    }
 }
 
 async fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), Failure> {

@@ -14,6 +14,8 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     /// The output is a terminal.
     pub(crate) terminal: bool,
+    /// It may be drawn over: a terminal that can do that.
+    pub(crate) drawn: bool,
     /// It may have colours.
     colour: bool,
 }
@@ -35,7 +37,8 @@ impl Output {
         let terminal = stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Self { json, terminal, colour: terminal && !no_colour && !dumb }
+        let drawn = terminal && !dumb;
+        Self { json, terminal, drawn: drawn && !json, colour: drawn && !no_colour }
     }
 
     /// Prints a line.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use redis_entraid::args;
+use redis_entraid::{Error, args};
 use serde_json::json;
 
 use crate::arguments::Target;
@@ -19,9 +19,14 @@ pub(crate) async fn run(target: &Target, output: &Output) -> Result<(), Failure>
     let mut redis = setup.client(target).connect().await?;
     let login = begun.elapsed();
     let sent = Instant::now();
-    let reply = redis.command_within(target.timeout, args!["PING"]).await?;
+    let answered = redis.command_within(target.timeout, args!["PING"]).await;
     let round_trip = sent.elapsed();
-    let reply = reply.str().map_err(redis_entraid::Error::from)?.to_owned();
+    let reply = match answered {
+        Ok(reply) => Some(reply.str().map_err(Error::from)?.to_owned()),
+        // That is an answer, too, and the login is good.
+        Err(Error::Server(error)) if error.code == "NOPERM" => None,
+        Err(error) => return Err(error.into()),
+    };
     let protocol = redis.health().connection.map(|connection| connection.protocol.to_string());
     let protocol = protocol.unwrap_or_default();
     redis.close().await;
@@ -36,6 +41,7 @@ pub(crate) async fn run(target: &Target, output: &Output) -> Result<(), Failure>
         }))?);
     }
     let (login, round_trip) = (millis(login), millis(round_trip));
+    let reply = reply.as_deref().unwrap_or("logged in, PING isn't allowed: an answer");
     Ok(output.line(format_args!(
         "{reply} from {host}:{port} in {round_trip} (token and login {login}, {protocol})"
     ))?)

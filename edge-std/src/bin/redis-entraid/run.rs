@@ -10,9 +10,9 @@ use rustyline::error::ReadlineError;
 use crate::arguments::{Run, Target};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::reply;
 use crate::setup::Setup;
 use crate::words::{is_secret, split};
-use crate::{reply, words};
 
 /// Runs the command of the arguments, or commands line by line.
 pub(crate) async fn run(target: &Target, options: &Run, output: &Output) -> Result<(), Failure> {
@@ -49,11 +49,15 @@ impl Session {
         let args: Vec<Arg<'_>> = command.iter().map(|word| Arg::from(word.as_ref())).collect();
         let value = match self.redis.command(&args).await {
             Ok(value) => value,
-            Err(Error::Server(error)) if !self.output.json => {
-                self.output.line(format_args!("(error) {error}"))?;
-                return Err(Failure::Said(Exit::Server));
+            Err(error) => {
+                let failure = Failure::from(error);
+                if let (Failure::Client(Error::Server(said)), false) = (&failure, self.output.json)
+                {
+                    self.output.line(format_args!("(error) {said}"))?;
+                    return Err(Failure::Said(failure.exit()));
+                }
+                return Err(failure);
             }
-            Err(error) => return Err(error.into()),
         };
         if self.output.json {
             self.output.line(reply::as_json(&value))?;
@@ -69,25 +73,29 @@ impl Session {
     }
 
     /// Runs the command of a line. What it does wrong is printed, and is no reason to end.
-    async fn line(&mut self, line: &str) -> Result<(), Exit> {
+    /// Where nobody reads the output, it is.
+    async fn line(&mut self, line: &[u8]) -> Result<Result<(), Exit>, Failure> {
         let failure = match split(line) {
-            Ok(words) if words.is_empty() => return Ok(()),
+            Ok(words) if words.is_empty() => return Ok(Ok(())),
             Ok(words) => match self.execute(&words).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Ok(())),
                 Err(failure) => failure,
             },
-            Err(words::Unbalanced) => Failure::Usage("unbalanced quotes"),
+            Err(unbalanced) => unbalanced.into(),
         };
-        // It is said, or there is nobody to say it to.
-        let _ = self.output.failure(&failure);
-        Err(failure.exit())
+        if failure.is_unread() {
+            return Err(failure);
+        }
+        self.output.failure(&failure)?;
+        Ok(Err(failure.exit()))
     }
 
     /// Runs the lines of the standard input. Exits as its last failure does.
     async fn piped(mut self) -> Result<(), Failure> {
         let mut last = Ok(());
-        for line in stdin().lock().lines() {
-            if let Err(exit) = self.line(&line?).await {
+        // A value may be of any bytes.
+        for line in stdin().lock().split(b'\n') {
+            if let Err(exit) = self.line(&line?).await? {
                 last = Err(Failure::Said(exit));
             }
         }
@@ -112,13 +120,12 @@ impl Session {
             if ["exit", "quit"].iter().any(|end| line.trim().eq_ignore_ascii_case(end)) {
                 break;
             }
-            if !is_secret(&line) {
-                editor.add_history_entry(line.trim()).map_err(unusable)?;
+            if !is_secret(&line) && editor.add_history_entry(line.trim()).map_err(unusable)? {
+                // The command may be ended by Ctrl-C, and the program with it.
+                let kept = options.history.as_ref().map(|path| editor.append_history(path));
+                kept.transpose().map_err(unusable)?;
             }
-            let _ = self.line(&line).await;
-        }
-        if let Some(path) = &options.history {
-            editor.save_history(path).map_err(unusable)?;
+            let _ = self.line(line.as_bytes()).await?;
         }
         self.redis.close().await;
         Ok(())

@@ -5,7 +5,7 @@ use std::env::VarError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis_entraid::entraid_core::source::SourceError;
+use redis_entraid::entraid_core::source::{ErrorKind, SourceError};
 use redis_entraid::error::ConfigError;
 use redis_entraid::source::{AccessToken, AnySource, FetchError, Request, TokenSource};
 use redis_entraid::{Builder, Chosen, Client, Event, Identity};
@@ -89,7 +89,7 @@ impl Setup {
         Client::builder(host).port(port).source(self.source).start_timeout(target.timeout)
     }
 
-    /// Asks for one token.
+    /// Asks for one token: once, or twice where the first answer may not be the last word.
     pub(crate) async fn fetch(self, timeout: Duration) -> Result<Fetched, Arc<FetchError>> {
         let source = Watched { source: self.source, answer: Arc::default() };
         let answer = source.answer.clone();
@@ -99,16 +99,27 @@ impl Setup {
                 let _ = tell.send(*event);
             })
             .start();
-        let event = tokio::time::timeout(timeout, told.recv()).await;
+        let mut event = None;
+        let ends = tokio::time::Instant::now() + timeout;
+        // Of several machines that answer, one may not know yet what the others do.
+        for _ in 0..2 {
+            let Ok(next) = tokio::time::timeout_at(ends, told.recv()).await else { break };
+            event = next;
+            let is_again = matches!(&event, Some(Event::FetchFailed { error, .. })
+                if error.kind() == ErrorKind::Replication);
+            if !is_again {
+                break;
+            }
+        }
         let answer = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (event, answer) {
             (
-                Ok(Some(Event::Refreshed { expires_in, next_in, .. })),
+                Some(Event::Refreshed { expires_in, next_in, .. }),
                 Some(Answer { took, result: Ok(token) }),
             ) => Ok(Fetched { identity, token, took, expires_in, next_in }),
             (_, Some(Answer { result: Err(error), .. })) => Err(error),
             // There is a token, but none that can be used.
-            (Ok(Some(Event::FetchFailed { error, .. })), _) => Err(Arc::new(error.into())),
+            (Some(Event::FetchFailed { error, .. }), _) => Err(Arc::new(error.into())),
             _ => Err(Arc::new(SourceError::TimedOut.into())),
         }
     }
@@ -127,27 +138,39 @@ fn instead(target: &Target, name: &str) -> Option<Option<String>> {
 }
 
 fn token_endpoint(chosen: &Chosen, get: impl Fn(&'static str) -> Option<String>) -> String {
+    let get = |name| get(name).filter(|value| !value.is_empty());
+    let is_set = |name| get(name).is_some();
     let (name, usual) = match chosen {
         Chosen::AppService { .. } | Chosen::AzureArc | Chosen::ServiceFabric => {
             ("IDENTITY_ENDPOINT", "")
         }
         Chosen::MachineLearning { .. } | Chosen::CloudShell => ("MSI_ENDPOINT", ""),
-        Chosen::WorkloadIdentity { .. } if get("AZURE_KUBERNETES_TOKEN_PROXY").is_some() => {
+        Chosen::WorkloadIdentity { .. } if is_set("AZURE_KUBERNETES_TOKEN_PROXY") => {
             ("AZURE_KUBERNETES_TOKEN_PROXY", "")
         }
         Chosen::Developer { .. } => return "a developer's tool".to_owned(),
         Chosen::Imds { .. } => ("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254"),
         _ => ("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com"),
     };
-    origin(&get(name).filter(|value| !value.is_empty()).unwrap_or_else(|| usual.to_owned()))
+    origin(&get(name).unwrap_or_else(|| usual.to_owned()))
+}
+
+/// The value of a variable, unless it is empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The scheme, the name and the port of a URL: the rest may be secret.
 fn origin(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let (scheme, _) = url.split_once("://").unwrap_or(("https", url));
+    format!("{scheme}://{}", authority(url))
+}
+
+/// The name and the port of a URL, without the user.
+pub(crate) fn authority(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}")
+    authority.rsplit('@').next().unwrap_or_default()
 }
 
 /// A source whose last answer can be looked at.

@@ -54,7 +54,7 @@ pub(crate) async fn run(target: &Target, options: &Watch, output: &Output) -> Re
         },
         redis,
         output: *output,
-        screen: (output.terminal && !output.json).then(Screen::default),
+        screen: output.drawn.then(Screen::default),
     };
     let ended = watcher.watch(told, options.time).await;
     pings.abort();
@@ -198,9 +198,11 @@ impl Watcher {
     }
 
     fn draw(&mut self) -> std::io::Result<()> {
-        let lines = self.view.lines(&self.redis.health());
         match &mut self.screen {
-            Some(screen) => screen.draw(&lines, &self.output),
+            Some(screen) => {
+                let lines = self.view.lines(&self.redis.health());
+                screen.draw(&lines, &self.output)
+            }
             None => Ok(()),
         }
     }

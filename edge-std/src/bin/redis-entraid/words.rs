@@ -10,9 +10,9 @@ pub(crate) struct Unbalanced;
 
 /// Splits `line` at spaces. In double quotes `\n`, `\r`, `\t`, `\b`, `\a` and `\x00` are what they mean
 /// elsewhere; in single quotes all stands for itself, but for `\'`.
-pub(crate) fn split(line: &str) -> Result<Vec<Vec<u8>>, Unbalanced> {
+pub(crate) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
     let mut words = Vec::new();
-    let mut bytes = line.trim_ascii().as_bytes().iter().peekable();
+    let mut bytes = line.trim_ascii().iter().peekable();
     while let Some(first) = bytes.next_if(|byte| !byte.is_ascii_whitespace()) {
         words.push(word(*first, &mut bytes)?);
         while bytes.next_if(|byte| byte.is_ascii_whitespace()).is_some() {}
@@ -109,7 +109,7 @@ fn hex(bytes: &[u8], text: &mut String) {
 /// Whether a line may hold a password, so that it must not be kept.
 pub(crate) fn is_secret(line: &str) -> bool {
     let plain = line.split(|letter: char| !letter.is_ascii_alphanumeric()).map(str::to_owned);
-    let words = split(line).unwrap_or_default();
+    let words = split(line.as_bytes()).unwrap_or_default();
     let words = words.iter().map(|word| String::from_utf8_lossy(word).into_owned());
     let all: Vec<String> = plain.chain(words).map(|word| word.to_ascii_uppercase()).collect();
     let has = |word: &str| all.iter().any(|known| known == word);
@@ -124,7 +124,7 @@ mod tests {
 
     fn words(line: &str) -> Result<Vec<String>, Unbalanced> {
         let text = |word: Vec<u8>| String::from_utf8(word).unwrap();
-        split(line).map(|words| words.into_iter().map(text).collect())
+        split(line.as_bytes()).map(|words| words.into_iter().map(text).collect())
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(words(line).unwrap(), expected, "{line}");
         }
         for line in [r#"GET "a"#, r#"GET "a"b"#, "GET 'a", r#"GET "a\"#] {
-            assert_eq!(split(line), Err(Unbalanced), "{line}");
+            assert_eq!(split(line.as_bytes()), Err(Unbalanced), "{line}");
         }
     }
 
@@ -149,7 +149,7 @@ mod tests {
     fn what_is_shown_in_quotes_can_be_typed() {
         let all: Vec<u8> = (0..=255).collect();
         for bytes in [&all[..], b"", b"\x00\"\\'", "ä\u{85}\u{1f980}".as_bytes()] {
-            assert_eq!(split(&quote(bytes)).unwrap(), [bytes]);
+            assert_eq!(split(quote(bytes).as_bytes()).unwrap(), [bytes]);
         }
         assert_eq!(quote(b"a\n\x00\xff"), r#""a\n\x00\xff""#);
     }

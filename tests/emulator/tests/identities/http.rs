@@ -37,6 +37,9 @@ impl Reply {
     }
 }
 
+/// What a form says of itself.
+pub(crate) const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+
 pub(crate) fn get(url: &str, headers: &[&str]) -> Reply {
     let (stream, path) = plain(url);
     send(stream, "GET", &path, headers, "")
@@ -44,7 +47,7 @@ pub(crate) fn get(url: &str, headers: &[&str]) -> Reply {
 
 pub(crate) fn post(url: &str, headers: &[&str], form: &str) -> Reply {
     let (stream, path) = plain(url);
-    send(stream, "POST", &path, headers, form)
+    send(stream, "POST", &path, &[headers, &[FORM]].concat(), form)
 }
 
 fn plain(url: &str) -> (TcpStream, String) {

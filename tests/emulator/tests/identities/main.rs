@@ -13,12 +13,13 @@ use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{Reply, get, post, send};
+use http::{FORM, Reply, get, post, send};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
 const RESOURCE: &str = "resource=https%3A%2F%2Fredis.azure.com%2F";
+const REDIS_APP: &str = "acca5fbb-b7e4-4009-81f1-37e38fd66d78";
 const METADATA: &str = "Metadata: true";
 
 fn emulator() -> Emulator {
@@ -55,21 +56,32 @@ fn an_application_proves_itself_by_its_secret_and_by_its_certificate() {
     let entra = emulator.entra();
     let (authority, id) = (emulator.authority(), &entra.principal.client_id);
     let port = authority.rsplit(':').next().unwrap();
-    let ask = |proof: &str| {
-        let tls = http::trusting(port, "localhost", emulator.root_pem().as_bytes());
-        let scope = "https%3A%2F%2Fredis.azure.com%2F.default";
-        let form = format!("client_id={id}&grant_type=client_credentials&scope={scope}&{proof}");
-        send(tls.unwrap(), "POST", &format!("/{}/oauth2/v2.0/token", entra.tenant), &[], &form)
+    let post = |headers: &[&str], tenant: &str, form: &str| {
+        let tls = http::trusting(port, "localhost", emulator.root_pem().as_bytes()).unwrap();
+        send(tls, "POST", &format!("/{tenant}/oauth2/v2.0/token"), headers, form)
     };
+    let form = |id: &str, resource: &str, proof: &str| {
+        let scope = format!("{resource}%2F.default");
+        format!("client_id={id}&grant_type=client_credentials&scope={scope}&{proof}")
+    };
+    let url = "https%3A%2F%2Fredis.azure.com";
+    let ask = |proof: &str| post(&[FORM], &entra.tenant, &form(id, url, proof));
     let secret: String = entra.secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
-    assert_eq!(object_id(&ask(&format!("client_secret={secret}"))), entra.principal.object_id);
+    let secret = format!("client_secret={secret}");
+    assert_eq!(object_id(&ask(&secret)), entra.principal.object_id);
+    // A GUID has no case, and the service is known by its own, too.
+    let upper = form(&id.to_uppercase(), REDIS_APP, &secret);
+    let token = post(&[FORM], &entra.tenant.to_uppercase(), &upper);
+    assert_eq!(object_id(&token), entra.principal.object_id);
+    refused(&post(&[], &entra.tenant, &form(id, url, &secret)), 400, "AADSTS900144");
     refused(&ask("client_secret=other"), 401, "AADSTS7000215");
     let kind = "client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     let ask = |assertion: &str| ask(&format!("{kind}&client_assertion={assertion}"));
     let endpoint = format!("{authority}/{}/oauth2/v2.0/token", entra.tenant);
     let assertion = assertion(&emulator, &endpoint);
-    assert_eq!(object_id(&ask(&assertion)), entra.principal.object_id);
-    refused(&ask(&assertion), 401, "AADSTS50012");
+    for _ in 0..2 {
+        assert_eq!(object_id(&ask(&assertion)), entra.principal.object_id);
+    }
     refused(&ask(&assertion[..assertion.len() - 8]), 401, "AADSTS700027");
     let elsewhere = self::assertion(&emulator, "https://login.microsoftonline.com/");
     refused(&ask(&elsewhere), 401, "AADSTS50012");
@@ -113,6 +125,15 @@ fn imds_knows_an_identity_by_each_of_its_ids() {
     refused(&ask("", &[]), 400, "bad_request_102");
     refused(&ask("&client_id=nobody", &[METADATA]), 400, "Identity not found");
     refused(&ask("&mi_res_id=nobody", &[METADATA]), 400, "Identity not found");
+    let [client, object, _] = by_each_id(user, ["client_id", "object_id", "msi_res_id"]);
+    refused(&ask(&format!("{client}{object}"), &[METADATA]), 400, "Identity not found");
+    let newer = format!("{base}/metadata/identity/oauth2/token?api-version=2019-08-01");
+    for resource in [REDIS_APP.to_owned(), REDIS_APP.to_uppercase()] {
+        let token = get(&format!("{newer}&resource={resource}"), &[METADATA]);
+        assert_eq!(object_id(&token), entra.system_assigned.object_id);
+    }
+    let other = REDIS_APP.replace('a', "b");
+    refused(&get(&format!("{newer}&resource={other}"), &[METADATA]), 400, "invalid_resource");
 }
 
 fn by_each_id(user: &Identity, names: [&str; 3]) -> [String; 3] {
@@ -164,6 +185,10 @@ fn arc_gives_a_token_to_who_reads_its_file_and_once() {
         (file, format!("Authorization: Basic {key}"))
     };
     let ((file, first), (_, second), (_, third)) = (key(), key(), key());
+    let (_, newer) = key();
+    let url = format!("{endpoint}?api-version=2021-02-01&{RESOURCE}");
+    let token = get(&url, &[METADATA, &newer]);
+    assert_eq!(object_id(&token), emulator.entra().system_assigned.object_id);
     assert!(first != second && first.len() < 4096);
     let token = ask("", &[METADATA, &first]);
     assert_eq!(object_id(&token), emulator.entra().system_assigned.object_id);
@@ -199,6 +224,10 @@ fn cloud_shell_wants_a_form_with_nothing_but_the_resource() {
     assert_eq!(object_id(&token), emulator.entra().system_assigned.object_id);
     assert!(token.json()["expires_in"].is_string());
     refused(&post(&endpoint, &[], RESOURCE), 400, "Required metadata header");
+    let port = emulator.plain().rsplit(':').next().unwrap().to_owned();
+    let plain = std::net::TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+    let text = send(plain, "POST", "/cloudshell/token", &[METADATA], RESOURCE);
+    refused(&text, 400, r#"{"error":{"code""#);
     let selector = format!("{RESOURCE}&client_id={}", emulator.entra().user_assigned.client_id);
     refused(&post(&endpoint, &[METADATA], &selector), 400, r#"{"error":{"code""#);
     refused(&get(&format!("{endpoint}?{RESOURCE}"), &[METADATA]), 400, r#"{"error":{"code""#);
@@ -267,7 +296,7 @@ fn an_identity_binding_answers_as_entra_to_who_asks_for_its_name() {
     let ask = |token: &str| {
         let tls = http::trusting(port, emulator.binding_name(), &root).unwrap();
         let path = format!("/{path}/{}/oauth2/v2.0/token", entra.tenant);
-        send(tls, "POST", &path, &[], &form(token))
+        send(tls, "POST", &path, &[FORM], &form(token))
     };
     let old = std::fs::read_to_string(entra.federated_token_file()).unwrap();
     assert_eq!(object_id(&ask(&old)), entra.principal.object_id);

@@ -60,20 +60,27 @@ pub(crate) fn show(property: &str, known: &Known) -> Command {
     cache("show", known).with(format!("--query {property}")).with("--output tsv")
 }
 
-/// A command about its database.
-pub(crate) fn database(verb: &str, known: &Known) -> Command {
-    cache(&format!("database {verb}"), known)
+/// Asks for a property of its database: there is one, and these commands take no name of it.
+pub(crate) fn show_database(property: &str, known: &Known) -> Command {
+    cache("database show", known).with(format!("--query {property}")).with("--output tsv")
 }
 
-/// A command about who may log in.
+/// Lists who may log in.
+pub(crate) fn assignments(known: &Known) -> Command {
+    about_assignments("list", known)
+}
+
+/// A command about whether this identity may log in.
 pub(crate) fn assignment(verb: &str, known: &Known) -> Command {
     let object_id = known.object_id.as_deref().unwrap_or("<object-id>");
     // Older versions of the extension take no hyphens in it.
     let name = object_id.replace('-', "");
-    // The other commands about a database have no such option.
-    database(&format!("access-policy-assignment {verb}"), known)
+    about_assignments(verb, known).with(format!("--access-policy-assignment-name {name}"))
+}
+
+fn about_assignments(verb: &str, known: &Known) -> Command {
+    cache(&format!("database access-policy-assignment {verb}"), known)
         .with("--database-name default")
-        .with(format!("--access-policy-assignment-name {name}"))
 }
 
 /// Lets the identity log in, and do all.
@@ -124,8 +131,22 @@ mod tests {
             --resource-group <resource-group> --database-name default \
             --access-policy-assignment-name 111122 --access-policy-name default --object-id 1111-22"
         );
+        let list = assignments(&known).line();
+        assert!(list.ends_with(
+            "list --cluster-name orders --resource-group <resource-group> --database-name default"
+        ));
         let address = Known { host: "10.1.2.3".into(), ..Known::default() };
         assert!(show("hostName", &address).line().contains("--cluster-name <cache> "));
+    }
+
+    #[test]
+    fn a_command_about_the_database_itself_takes_no_name_of_it() {
+        let line = show_database("port", &Known { host: "orders.x".into(), ..Known::default() });
+        assert_eq!(
+            line.line(),
+            "az redisenterprise database show --cluster-name orders \
+            --resource-group <resource-group> --query port --output tsv"
+        );
     }
 
     #[test]

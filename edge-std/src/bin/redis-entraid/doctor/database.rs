@@ -1,30 +1,39 @@
 //! What is asked of the database, once logged in.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis_entraid::{Arg, Client, Error, Value, args};
 
 use super::problem::{Problem, Step};
-use super::steps::{Report, refused};
-use crate::time::millis;
+use super::report::Report;
+use super::steps::refused;
+use crate::arguments::Doctor;
+use crate::time::{millis, number};
 
-/// How long a key of ours lives that couldn't be deleted.
-const KEY_MILLIS: u32 = 10_000;
+/// How long a key of ours lives at least that couldn't be deleted.
+const KEY_LIFE: Duration = Duration::from_secs(10);
 
-/// Reads, writes and deletes a key that nobody else has.
+/// Reads a key that nobody else has; writes and deletes it, unless it is only to be read. Each command takes up
+/// to `limit`.
 pub(crate) async fn read_and_write(
     redis: &mut Client,
-    prefix: &str,
+    Doctor { prefix, read_only }: &Doctor,
+    limit: Duration,
     report: &mut Report<'_>,
 ) -> Result<(), Problem> {
-    let number = RandomState::new().build_hasher().finish();
-    let (key, value) = (format!("{prefix}{number:016x}"), format!("{number:x}"));
+    let chance = RandomState::new().build_hasher().finish();
+    let (key, value) = (format!("{prefix}{chance:016x}"), format!("{chance:x}"));
     let begun = Instant::now();
     ask(redis, "GET", Step::Read, args!["GET", &key]).await?;
-    report(Step::Read, format!("GET in {}", millis(begun.elapsed())));
+    report.good(Step::Read, &format!("GET in {}", millis(begun.elapsed())));
+    if *read_only {
+        return Ok(());
+    }
+    // It is still there when a slow SET is followed by a slow GET.
+    let life = i64::try_from(limit.saturating_mul(2).max(KEY_LIFE).as_millis()).unwrap_or(i64::MAX);
     let begun = Instant::now();
-    ask(redis, "SET", Step::Write, args!["SET", &key, &value, "PX", KEY_MILLIS]).await?;
+    ask(redis, "SET", Step::Write, args!["SET", &key, &value, "PX", life]).await?;
     let time = millis(begun.elapsed());
     let kept = ask(redis, "GET", Step::Read, args!["GET", &key]).await?;
     let is_kept = kept.str() == Ok(&*value);
@@ -32,7 +41,7 @@ pub(crate) async fn read_and_write(
     if !is_kept {
         return Err(Problem::Garbled);
     }
-    report(Step::Write, format!("SET in {time}; {key} is deleted again"));
+    report.good(Step::Write, &format!("SET in {time}; {key} is deleted again"));
     Ok(())
 }
 
@@ -55,23 +64,28 @@ pub(crate) async fn nodes(
     port: u16,
     report: &mut Report<'_>,
 ) -> Result<Vec<(String, u16)>, Problem> {
-    match redis.command(args!["CLUSTER", "SLOTS"]).await {
-        Ok(slots) => {
-            let nodes = listed(&slots, host, port);
-            report(Step::Cluster, format!("OSS policy, {} nodes", nodes.len()));
-            Ok(nodes)
-        }
+    let nodes = match redis.command(args!["CLUSTER", "SLOTS"]).await {
+        Ok(slots) => listed(&slots, host, port),
         Err(Error::Server(error)) if error.code == "NOPERM" => {
-            report(Step::Cluster, "not known: the access policy doesn't allow CLUSTER".into());
-            Ok(Vec::new())
+            report.good(Step::Cluster, "not known: the access policy doesn't allow CLUSTER");
+            return Ok(Vec::new());
         }
-        Err(Error::Server(_)) => {
-            let said = "Enterprise policy, or not clustered: CLUSTER is refused";
-            report(Step::Cluster, said.to_owned());
-            Ok(Vec::new())
+        // An unknown command, or cluster support that is off.
+        Err(Error::Server(error)) if error.code == "ERR" => {
+            report.good(Step::Cluster, "Enterprise policy, or not clustered: CLUSTER is refused");
+            return Ok(Vec::new());
         }
-        Err(error) => Err(refused(Step::Cluster, error)),
+        Err(Error::Server(error)) => {
+            let (command, step) = ("CLUSTER SLOTS", Step::Cluster);
+            return Err(Problem::Command { command, error, step });
+        }
+        Err(error) => return Err(refused(Step::Cluster, error)),
+    };
+    if nodes.is_empty() {
+        return Err(Problem::NoNodes);
     }
+    report.good(Step::Cluster, &format!("OSS policy, {}", number(nodes.len() as u64, "node")));
+    Ok(nodes)
 }
 
 /// The nodes in a reply to `CLUSTER SLOTS`. One without an address is the one that was asked.
@@ -103,14 +117,17 @@ pub(crate) async fn maintenance(
 ) -> Result<(), Problem> {
     // It is off unless somebody turns it on.
     let said = match redis.command(args!["CLIENT", "MAINT_NOTIFICATIONS", "OFF"]).await {
-        Ok(_) => "the server knows maintenance notifications",
+        Ok(_) => "the server knows maintenance notifications".to_owned(),
         Err(Error::Server(error)) if error.code == "NOPERM" => {
-            "not known: the access policy doesn't allow CLIENT"
+            "not known: the access policy doesn't allow CLIENT".to_owned()
         }
-        Err(Error::Server(_)) => "the server knows no maintenance notifications",
+        Err(Error::Server(error)) if error.message.to_ascii_lowercase().contains("unknown") => {
+            "the server knows no maintenance notifications".to_owned()
+        }
+        Err(Error::Server(error)) => format!("the server sends no notifications: {error}"),
         Err(error) => return Err(refused(Step::Maintenance, error)),
     };
-    report(Step::Maintenance, said.to_owned());
+    report.good(Step::Maintenance, &said);
     Ok(())
 }
 

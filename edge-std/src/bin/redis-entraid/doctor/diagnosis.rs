@@ -2,6 +2,7 @@
 
 mod identity;
 mod network;
+mod refusal;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ impl Diagnosis {
 pub(crate) fn diagnose(problem: &Problem, known: &Known) -> Diagnosis {
     match problem {
         Problem::Environment(error) => identity::environment(error, known),
+        Problem::Token { proxy: Some(status), .. } => identity::proxy(*status, known),
         Problem::Token { reason, tls, .. } => identity::token(reason, *tls, known),
         Problem::Audience(_) => identity::audience(),
         Problem::Tenant(tenant) => identity::tenant(tenant),
@@ -46,6 +48,10 @@ pub(crate) fn diagnose(problem: &Problem, known: &Known) -> Diagnosis {
         Problem::Command { error, step, .. } => server::command(error, *step, known),
         Problem::Lost(..) => server::lost(known),
         Problem::Garbled => server::garbled(known),
-        Problem::Node { .. } => server::node(),
+        Problem::NoNodes => server::unavailable(known),
+        Problem::Node { problem, .. } => match **problem {
+            Problem::Tcp(_) => server::node(),
+            ref problem => diagnose(problem, known),
+        },
     }
 }

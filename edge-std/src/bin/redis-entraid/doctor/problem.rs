@@ -1,13 +1,15 @@
 //! What can be seen to fail, from the environment to the nodes of a cluster.
 
 use core::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use redis_entraid::Chosen;
 use redis_entraid::entraid_core::source::{IoFailure, SourceError};
 use redis_entraid::error::{ConfigError, LoginError, ServerError};
 
+use super::machine::Machine;
 use super::tls::TlsProblem;
 use crate::failure::Exit;
 use crate::time::span;
@@ -81,6 +83,22 @@ pub(crate) struct Known {
     pub(crate) clock_ahead: Option<i64>,
     /// The server's addresses.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Where this runs.
+    pub(crate) machine: Machine,
+}
+
+impl Known {
+    /// Whether Entra itself answers requests for tokens, and nobody in between on this host or in its cluster.
+    pub(crate) const fn asks_entra(&self) -> bool {
+        matches!(
+            self.chosen,
+            Some(
+                Chosen::ServicePrincipal { .. }
+                    | Chosen::ClientCertificate { .. }
+                    | Chosen::WorkloadIdentity { .. }
+            )
+        ) && !self.machine.is_bound
+    }
 }
 
 /// What fails. Displays as what was seen.
@@ -94,6 +112,8 @@ pub(crate) enum Problem {
         reason: SourceError,
         /// What is wrong with the endpoint's TLS.
         tls: Option<TlsProblem>,
+        /// The status with which a proxy refuses to reach the endpoint.
+        proxy: Option<u16>,
         /// All that is known, in words.
         said: String,
     },
@@ -105,8 +125,8 @@ pub(crate) enum Problem {
     Clock(i64),
     /// The server's name has no address.
     Name(String),
-    /// No address accepts connections.
-    Tcp(Vec<(SocketAddr, TcpProblem)>),
+    /// No address accepts connections. It is empty where it is said already.
+    Tcp(Vec<(String, TcpProblem)>),
     /// The handshake fails.
     Tls(TlsProblem, String),
     /// The server refuses the login.
@@ -124,14 +144,14 @@ pub(crate) enum Problem {
     Lost(Step, String),
     /// What was written is not what is read.
     Garbled,
+    /// A cluster has no node.
+    NoNodes,
     /// A node can't be used.
     Node {
-        /// Its address and port.
-        address: String,
+        /// Which one.
+        which: String,
         /// Why.
-        said: String,
-        /// How many nodes there are.
-        count: usize,
+        problem: Box<Self>,
     },
 }
 
@@ -144,8 +164,24 @@ pub(crate) enum TcpProblem {
     Silent(Duration),
     /// This machine doesn't let the program connect.
     Denied,
+    /// This machine has no route there, the system says.
+    NoRoute(String),
     /// The system says this.
     Other(String),
+}
+
+impl TcpProblem {
+    /// What the system means by an error of this kind, with this text.
+    pub(crate) fn of(kind: ErrorKind, text: String) -> Self {
+        match kind {
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::PermissionDenied => Self::Denied,
+            ErrorKind::NetworkUnreachable
+            | ErrorKind::HostUnreachable
+            | ErrorKind::AddrNotAvailable => Self::NoRoute(text),
+            _ => Self::Other(text),
+        }
+    }
 }
 
 impl Problem {
@@ -153,6 +189,7 @@ impl Problem {
     pub(crate) const fn step(&self) -> Step {
         match self {
             Self::Environment(_) => Step::Environment,
+            Self::Token { proxy: Some(_), .. } => Step::Endpoint,
             Self::Token {
                 reason:
                     SourceError::TimedOut
@@ -167,18 +204,20 @@ impl Problem {
             Self::Login(_) => Step::Login,
             Self::Command { step, .. } | Self::Lost(step, _) => *step,
             Self::Garbled => Step::Write,
+            Self::NoNodes => Step::Cluster,
             Self::Node { .. } => Step::Nodes,
         }
     }
 
     /// What the program exits with.
-    pub(crate) const fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Environment(_) | Self::Clock(_) => Exit::Configuration,
             Self::Token { .. } | Self::Audience(_) | Self::Tenant(_) => Exit::Token,
-            Self::Name(_) | Self::Tcp(_) | Self::Tls(..) | Self::Node { .. } => Exit::Connection,
+            Self::Name(_) | Self::Tcp(_) | Self::Tls(..) => Exit::Connection,
             Self::Login(_) => Exit::Login,
-            Self::Command { .. } | Self::Garbled => Exit::Server,
+            Self::Command { .. } | Self::Garbled | Self::NoNodes => Exit::Server,
+            Self::Node { problem, .. } => problem.exit(),
             Self::Lost(..) => Exit::Lost,
         }
     }
@@ -199,7 +238,11 @@ impl fmt::Display for Problem {
             Self::Name(said) | Self::Tls(_, said) | Self::Lost(_, said) => f.write_str(said),
             Self::Tcp(attempts) => {
                 for (number, (address, problem)) in attempts.iter().enumerate() {
-                    write!(f, "{}{address}: {problem}", if number == 0 { "" } else { ", " })?;
+                    let (comma, colon) = (
+                        if number == 0 { "" } else { ", " },
+                        if address.is_empty() { "" } else { ": " },
+                    );
+                    write!(f, "{comma}{address}{colon}{problem}")?;
                 }
                 Ok(())
             }
@@ -213,7 +256,8 @@ impl fmt::Display for Problem {
             }
             Self::Command { command, error, .. } => write!(f, "{command} is answered with {error}"),
             Self::Garbled => f.write_str("GET doesn't return what SET has written"),
-            Self::Node { address, said, count } => write!(f, "{address}, one of {count}: {said}"),
+            Self::NoNodes => f.write_str("CLUSTER SLOTS names no node"),
+            Self::Node { which, problem } => write!(f, "{which}: {problem}"),
         }
     }
 }
@@ -224,7 +268,7 @@ impl fmt::Display for TcpProblem {
             Self::Refused => f.write_str("connection refused"),
             Self::Silent(time) => write!(f, "no answer within {:.0} s", time.as_secs_f64()),
             Self::Denied => f.write_str("permission denied"),
-            Self::Other(text) => f.write_str(text),
+            Self::NoRoute(text) | Self::Other(text) => f.write_str(text),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use redis_entraid::entraid_core::jwt::{Audience, Claims, Guid};
 use redis_entraid::entraid_core::source::{IoError, IoFailure, SourceError};
-use redis_entraid::entraid_core::transport::Endpoint;
+use redis_entraid::entraid_core::transport::{Endpoint, Progress, Stage};
+use redis_entraid::error::ConnectErrorKind;
 use redis_entraid::net::TlsTcp;
 use redis_entraid::source::FetchError;
 use redis_entraid::{Chosen, Client, Connect, Error, Event, Identity, http};
@@ -18,18 +19,20 @@ use tokio::time::timeout;
 
 use super::database;
 use super::diagnosis::{CLOCK_LIMIT, is_private};
+use super::machine::Machine;
 use super::problem::{Known, Problem, Step, TcpProblem};
+use super::report::Report;
 use super::tls::TlsProblem;
 use crate::arguments::{Doctor, Target};
 use crate::claims::Shown;
 use crate::setup::{Fetched, Setup};
-use crate::time::{millis, moment, span};
+use crate::time::{millis, moment, number, span};
+
+/// So many nodes are dialed at a time: the service limits how many connections come anew.
+const AT_ONCE: usize = 4;
 
 /// The first step that failed, if one did.
 pub(crate) type Checked = Result<(), Problem>;
-
-/// Is told what each step that works has shown.
-pub(crate) type Report<'r> = dyn FnMut(Step, String) + Send + 'r;
 
 /// Checks step by step, and notes in `known` what a diagnosis needs.
 pub(crate) async fn check(
@@ -38,26 +41,26 @@ pub(crate) async fn check(
     known: &mut Known,
     report: &mut Report<'_>,
 ) -> Checked {
-    if let Some(host) = &target.host {
-        known.host.clone_from(host);
-    }
     let setup = Setup::read(target).map_err(Problem::Environment)?;
     let place = setup.place.clone();
+    // What isn't the name of a server may have a key in it.
     known.host.clone_from(&place.host);
     known.port = place.port;
     known.endpoint.clone_from(&place.endpoint);
-    report(Step::Environment, format!("{}:{}, {}", place.host, place.port, place.chosen));
+    let said = format!("{}:{}, {}", place.host, place.port, place.chosen);
+    report.good(Step::Environment, &said);
+    known.machine = Machine::look(&place.chosen, target.timeout).await;
     known.chosen = Some(place.chosen);
 
     let fetched = setup.fetch(target.timeout).await.map_err(|error| no_token(&error))?;
-    report(Step::Endpoint, format!("{} in {}", known.endpoint, millis(fetched.took)));
-    report(Step::Token, token(&fetched, known)?);
-    clock(&fetched, known, report)?;
+    report.good(Step::Endpoint, &format!("{} in {}", known.endpoint, millis(fetched.took)));
+    report.good(Step::Token, &token(&fetched, known)?);
+    let clock = clock(&fetched, known, report);
 
     let addresses = resolve(target, known).await?;
-    report(Step::Name, summary(&known.addresses));
-    report(Step::Tcp, tcp(addresses, target.timeout).await.map_err(Problem::Tcp)?);
-    report(Step::Tls, tls(target, known).await?);
+    report.good(Step::Name, &summary(&known.addresses));
+    report.good(Step::Tcp, &tcp(addresses, target.timeout).await.map_err(Problem::Tcp)?);
+    report.good(Step::Tls, &tls(target, known).await?);
 
     let begun = Instant::now();
     let mut redis = connect(target, known, &fetched.identity, None)
@@ -66,15 +69,17 @@ pub(crate) async fn check(
     let protocol = redis.health().connection.map(|connection| connection.protocol.to_string());
     let protocol = protocol.unwrap_or_default();
     let object_id = known.object_id.as_deref().unwrap_or_default();
-    report(Step::Login, format!("{object_id} in {}, {protocol}", millis(begun.elapsed())));
+    let took = millis(begun.elapsed());
+    report.good(Step::Login, &format!("{object_id} in {took}, {protocol}"));
 
     // Before a key, which may be at a node that can't be reached.
     let nodes = database::nodes(&mut redis, &known.host, known.port, report).await?;
     all_answer(target, known, &fetched.identity, nodes, report).await?;
-    database::read_and_write(&mut redis, &options.prefix, report).await?;
+    database::read_and_write(&mut redis, options, target.timeout, report).await?;
     database::maintenance(&mut redis, report).await?;
     redis.close().await;
-    Ok(())
+    // All else works yet; it won't when a token or a certificate is near its end.
+    clock
 }
 
 fn no_token(error: &FetchError) -> Problem {
@@ -86,13 +91,21 @@ fn no_token(error: &FetchError) -> Problem {
             IoFailure::NotFound | IoFailure::File => io.to_string(),
             failure => format!("{failure}: {io}"),
         };
-        let reason = SourceError::Io(failure);
-        return Problem::Token { reason, tls: TlsProblem::of(io), said };
+        let proxy = match io {
+            http::Error::Proxy(status) => Some(*status),
+            _ => None,
+        };
+        let reason = match failure {
+            // Of a certificate that is known by its thumbprint, the source knows more.
+            IoFailure::Tls => error.reason(),
+            _ => SourceError::Io(failure),
+        };
+        return Problem::Token { reason, tls: TlsProblem::of(io), proxy, said };
     }
     let (reason, said) = (error.reason(), error.to_string());
     // The rest of its text is advice, and a better one follows.
     let advice = reason.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
-    Problem::Token { reason, tls: None, said: said.replacen(&advice, "", 1) }
+    Problem::Token { reason, tls: None, proxy: None, said: said.replacen(&advice, "", 1) }
 }
 
 /// Whose token it is, and for what.
@@ -125,18 +138,29 @@ fn token(fetched: &Fetched, known: &mut Known) -> Result<String, Problem> {
     Ok(format!("for {audience}, object id {object_id}, tenant {tenant}, ends in {lives}{ends}"))
 }
 
-/// Compares this machine's clock with that of the endpoint.
+/// Compares this machine's clock with that of the endpoint. A wrong one doesn't end all: what else is wrong is
+/// looked for, too.
 fn clock(fetched: &Fetched, known: &mut Known, report: &mut Report<'_>) -> Checked {
+    // What answers on this machine has the same clock.
+    let is_elsewhere = known.asks_entra() || matches!(known.chosen, Some(Chosen::Imds { .. }));
+    if !is_elsewhere {
+        report.good(Step::Clock, "not compared: no other machine gives the token out");
+        return Ok(());
+    }
     known.clock_ahead = fetched.identity.health().clock_skew;
     match known.clock_ahead {
-        Some(ahead) if ahead.abs() > CLOCK_LIMIT => return Err(Problem::Clock(ahead)),
+        Some(ahead) if ahead.abs() > CLOCK_LIMIT => {
+            let problem = Problem::Clock(ahead);
+            report.bad(Step::Clock, &problem.to_string());
+            return Err(problem);
+        }
         // It is told in whole seconds.
-        Some(-1..=1) => report(Step::Clock, "the token endpoint's".to_owned()),
+        Some(-1..=1) => report.good(Step::Clock, "the token endpoint's"),
         Some(ahead) => {
             let side = if ahead > 0 { "ahead of" } else { "behind" };
-            report(Step::Clock, format!("{} s {side} the token endpoint's", ahead.abs()));
+            report.good(Step::Clock, &format!("{} s {side} the token endpoint's", ahead.abs()));
         }
-        None => report(Step::Clock, "not compared: the token endpoint doesn't say the time".into()),
+        None => report.good(Step::Clock, "not compared: the token endpoint doesn't say the time"),
     }
     Ok(())
 }
@@ -171,18 +195,14 @@ fn summary(addresses: &[IpAddr]) -> String {
 async fn tcp(
     addresses: Vec<SocketAddr>,
     limit: Duration,
-) -> Result<String, Vec<(SocketAddr, TcpProblem)>> {
+) -> Result<String, Vec<(String, TcpProblem)>> {
     let mut attempts = JoinSet::new();
     for address in addresses {
         attempts.spawn(async move {
             let begun = Instant::now();
             let problem = match timeout(limit, TcpStream::connect(address)).await {
                 Ok(Ok(_)) => return (address, Ok(begun.elapsed())),
-                Ok(Err(error)) => match error.kind() {
-                    std::io::ErrorKind::ConnectionRefused => TcpProblem::Refused,
-                    std::io::ErrorKind::PermissionDenied => TcpProblem::Denied,
-                    _ => TcpProblem::Other(error.to_string()),
-                },
+                Ok(Err(error)) => TcpProblem::of(error.kind(), error.to_string()),
                 Err(_) => TcpProblem::Silent(limit),
             };
             (address, Err(problem))
@@ -192,7 +212,7 @@ async fn tcp(
     for (address, result) in attempts.join_all().await {
         match result {
             Ok(time) => reached.push(format!("{address} in {}", millis(time))),
-            Err(problem) => missed.push((address, problem)),
+            Err(problem) => missed.push((address.to_string(), problem)),
         }
     }
     if reached.is_empty() {
@@ -206,25 +226,48 @@ async fn tcp(
 async fn dial(
     target: &Target,
     endpoint: Endpoint<'_>,
-) -> Result<<TlsTcp as Connect>::Stream, (TlsProblem, String)> {
-    match timeout(target.timeout, TlsTcp::default().connect(endpoint)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => {
-            let problem = TlsProblem::of(&error).unwrap_or(TlsProblem::Closed);
-            Err((problem, error.source().map(ToString::to_string).unwrap_or_default()))
+) -> Result<<TlsTcp as Connect>::Stream, Problem> {
+    let (progress, begun) = (Progress::new(), Instant::now());
+    let endpoint = endpoint.with_progress(&progress);
+    let error = match timeout(target.timeout, TlsTcp::default().connect(endpoint)).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let unanswered = endpoint.unanswered(begun.elapsed());
+    let said = match &error {
+        Some(error) => error.source().map(ToString::to_string).unwrap_or_default(),
+        None => unanswered.to_string(),
+    };
+    let address = endpoint.address;
+    Err(match unanswered.stage {
+        Stage::Name => Problem::Name(format!("{address}: {said}")),
+        Stage::Tcp => {
+            let problem = match &error {
+                Some(error) => TcpProblem::of(kind_of(error), said),
+                None => TcpProblem::Silent(target.timeout),
+            };
+            Problem::Tcp(vec![(String::new(), problem)])
         }
-        Err(_) => {
-            let limit = target.timeout.as_secs_f64();
-            let said = format!("no answer to the TLS handshake within {limit} s");
-            Err((TlsProblem::Silent, said))
+        _ => {
+            let problem = match &error {
+                Some(error) => TlsProblem::of(error).unwrap_or(TlsProblem::Closed),
+                None => TlsProblem::Silent,
+            };
+            Problem::Tls(problem, said)
         }
-    }
+    })
+}
+
+/// What the system says of a connection.
+fn kind_of(error: &redis_entraid::error::ConnectError) -> std::io::ErrorKind {
+    let cause = error.source().and_then(|error| error.downcast_ref::<std::io::Error>());
+    cause.map_or(std::io::ErrorKind::Other, std::io::Error::kind)
 }
 
 /// Does a handshake, and reads the names in the server's certificate.
 async fn tls(target: &Target, known: &Known) -> Result<String, Problem> {
-    let dialed = dial(target, Endpoint::new(&known.host, known.port)).await;
-    let stream = dialed.map_err(|(problem, said)| Problem::Tls(problem, said))?;
+    let stream = dial(target, Endpoint::new(&known.host, known.port)).await?;
     let (_, session) = stream.get_ref();
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
@@ -278,6 +321,26 @@ pub(crate) fn refused(step: Step, error: Error) -> Problem {
         Error::Login(error) => Problem::Login(error),
         Error::Server(error) => Problem::Command { command: "the command", error, step },
         Error::Unavailable { cause: Some(cause) } => refused(step, *cause),
+        Error::Token(error) => no_token(&error),
+        Error::Connect(error) => {
+            let said = error.source().map(ToString::to_string).unwrap_or_default();
+            let problem = match error.kind() {
+                ConnectErrorKind::Name => Problem::Name(said),
+                ConnectErrorKind::Tls => {
+                    let problem = TlsProblem::of(&*error).unwrap_or(TlsProblem::BadCertificate);
+                    Problem::Tls(problem, said)
+                }
+                _ => Problem::Tcp(vec![(String::new(), TcpProblem::of(kind_of(&error), said))]),
+            };
+            match step {
+                Step::Login => problem,
+                // The server itself was reached before.
+                _ => Problem::Node {
+                    which: "the node that has the key".to_owned(),
+                    problem: Box::new(problem),
+                },
+            }
+        }
         error => Problem::Lost(step, error.to_string()),
     }
 }
@@ -294,32 +357,44 @@ async fn all_answer(
         return Ok(());
     }
     let count = nodes.len();
-    let mut logins = JoinSet::new();
-    for node in nodes {
-        let (target, known, identity) = (target.clone(), known.clone(), identity.clone());
-        logins.spawn(async move {
-            let answers = answers(&target, &known, &identity, &node).await;
-            (format!("{}:{}", node.0, node.1), answers)
-        });
+    let (mut logins, mut waiting) = (JoinSet::new(), nodes.into_iter());
+    loop {
+        while logins.len() < AT_ONCE
+            && let Some(node) = waiting.next()
+        {
+            let (target, known, identity) = (target.clone(), known.clone(), identity.clone());
+            logins.spawn(async move {
+                let accepted = accepts(&target, &known, &identity, &node).await;
+                (format!("{}:{}", node.0, node.1), accepted)
+            });
+        }
+        let Some(done) = logins.join_next().await else { break };
+        // It neither panics nor is aborted.
+        let Ok((address, accepted)) = done else { continue };
+        accepted.map_err(|problem| Problem::Node {
+            which: format!("{address}, one of {}", number(count as u64, "node")),
+            problem: Box::new(problem),
+        })?;
     }
-    for (address, answers) in logins.join_all().await {
-        answers.map_err(|said| Problem::Node { address, said, count })?;
-    }
-    report(Step::Nodes, format!("all {count} accept the login"));
+    let accept = match count {
+        1 => "the one node accepts the login".to_owned(),
+        all => format!("all {all} nodes accept the login"),
+    };
+    report.good(Step::Nodes, &accept);
     Ok(())
 }
 
 /// Logs in to a node.
-async fn answers(
+async fn accepts(
     target: &Target,
     known: &Known,
     identity: &Identity,
     node: &(String, u16),
-) -> Result<(), String> {
+) -> Checked {
     // A client would dial again and again.
     let endpoint = Endpoint::new(&known.host, known.port).redirected(&node.0, node.1);
-    drop(dial(target, endpoint).await.map_err(|(_, said)| said)?);
+    drop(dial(target, endpoint).await?);
     let connected = connect(target, known, identity, Some(node)).await;
-    connected.map_err(|error| error.to_string())?.close().await;
+    connected.map_err(|error| refused(Step::Login, error))?.close().await;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use rustls::CertificateError as Bad;
-use rustls::Error as Rustls;
+use rustls::{AlertDescription as Alert, Error as Rustls};
 
 /// Why a handshake fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum TlsProblem {
     BadCertificate,
     /// What answers doesn't speak TLS.
     NotTls,
+    /// What answers speaks TLS in no way that this program does.
+    NoCommonTls,
     /// The server ends the connection.
     Closed,
     /// The server ends the handshake with an alert.
@@ -75,11 +77,41 @@ impl TlsProblem {
                 Bad::UnknownIssuer => Self::UnknownIssuer,
                 _ => Self::BadCertificate,
             },
+            Rustls::AlertReceived(
+                Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity,
+            )
+            | Rustls::PeerIncompatible(_)
+            | Rustls::PeerMisbehaved(_)
+            | Rustls::DecryptError => Self::NoCommonTls,
             Rustls::AlertReceived(_) => Self::Alert,
             Rustls::InvalidMessage(_)
             | Rustls::InappropriateMessage { .. }
             | Rustls::InappropriateHandshakeMessage { .. } => Self::NotTls,
             _ => Self::BadCertificate,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{PeerIncompatible, PeerMisbehaved};
+
+    use super::*;
+
+    #[test]
+    fn tls_that_is_not_ours_is_neither_a_bad_certificate_nor_too_many_connections() {
+        for error in [
+            Rustls::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+            Rustls::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite),
+            Rustls::DecryptError,
+            Rustls::AlertReceived(Alert::HandshakeFailure),
+            Rustls::AlertReceived(Alert::ProtocolVersion),
+        ] {
+            let wrapped = io::Error::new(ErrorKind::InvalidData, error.clone());
+            assert_eq!(TlsProblem::of(&wrapped), Some(TlsProblem::NoCommonTls), "{error}");
+        }
+        let other = Rustls::AlertReceived(Alert::UnrecognisedName);
+        let wrapped = io::Error::new(ErrorKind::InvalidData, other);
+        assert_eq!(TlsProblem::of(&wrapped), Some(TlsProblem::Alert));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use redis_entraid::entraid_core::manager::{Generation, TokenHealth};
 use redis_entraid::{Event, Health};
+use rustyline::DefaultEditor;
 
 use super::round_trips::{RoundTrips, Spread};
 use crate::output::Output;
@@ -14,8 +15,8 @@ use crate::time::{millis, number, span};
 /// The columns of the bar.
 const BAR: usize = 32;
 
-/// The columns of all.
-const WIDTH: usize = 79;
+/// The columns of a terminal that doesn't say how many it has.
+const COLUMNS: usize = 80;
 
 /// What was seen so far.
 pub(crate) struct View {
@@ -50,13 +51,12 @@ impl View {
         };
         let count = number(count, "ping");
         let counts = format!("{}, {count}, {failed} without a reply", summary(health));
-        let lines = [
+        vec![
             format!("{}  {state}, {}", self.server, span(self.begun.elapsed())),
             self.token(health),
             format!("ping {pings}"),
             counts,
-        ];
-        lines.into_iter().map(|line| line.chars().take(WIDTH).collect()).collect()
+        ]
     }
 
     /// The token's life, in a line.
@@ -121,17 +121,20 @@ pub(crate) const fn mark(event: &Event) -> &'static str {
 }
 
 /// Lines on a terminal that are drawn in place of each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Screen {
     drawn: usize,
+    /// Knows the terminal.
+    editor: Option<DefaultEditor>,
 }
 
 impl Screen {
-    /// Draws `lines` in place of the last ones.
+    /// Draws `lines` in place of the last ones, cut where the terminal would wrap them.
     pub(crate) fn draw(&mut self, lines: &[String], output: &Output) -> Result<()> {
         let mut text = self.erasing();
+        let width = self.columns().saturating_sub(1);
         for line in lines {
-            text.push_str(line);
+            text.extend(line.chars().take(width));
             text.push('\n');
         }
         self.drawn = lines.len();
@@ -143,6 +146,15 @@ impl Screen {
         let text = self.erasing();
         self.drawn = 0;
         output.raw(text.as_bytes())
+    }
+
+    /// How many columns the terminal has now.
+    fn columns(&mut self) -> usize {
+        if self.editor.is_none() {
+            self.editor = DefaultEditor::new().ok();
+        }
+        let size = self.editor.as_mut().and_then(DefaultEditor::dimensions);
+        size.map_or(COLUMNS, |(columns, _)| columns.into())
     }
 
     /// Moves to the first of the lines, and clears what follows.

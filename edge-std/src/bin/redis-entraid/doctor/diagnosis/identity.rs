@@ -1,18 +1,14 @@
-//! What is wrong with the variables, or with the token.
+//! What is wrong on this machine, so that there is no token: variables, files, tools, and the way to the endpoint.
 
 use redis_entraid::Chosen;
-use redis_entraid::entraid_core::source::{self, ErrorKind, IoFailure, OAuthError, SourceError};
+use redis_entraid::entraid_core::source::{self, IoFailure, SourceError};
 use redis_entraid::entraid_core::token::TokenError;
 use redis_entraid::error::ConfigError;
 
-use super::{Diagnosis, network};
+use super::{Diagnosis, network, refusal};
 use crate::doctor::az::{Command, allow, show};
 use crate::doctor::problem::Known;
 use crate::doctor::tls::TlsProblem;
-use crate::time::span;
-
-/// The application id of the service, in every tenant.
-const REDIS_APP: &str = "acca5fbb-b7e4-4009-81f1-37e38fd66d78";
 
 pub(super) fn environment(error: &ConfigError, known: &Known) -> Diagnosis {
     match error {
@@ -66,7 +62,8 @@ fn missing(name: &str) -> Diagnosis {
         "IDENTITY_HEADER" => Diagnosis::new(
             "App Service and Container Apps set IDENTITY_ENDPOINT and IDENTITY_HEADER together; one of \
             them was lost on the way to this process.",
-            "Hand both on: sudo, su and shells of their own drop them. A restart sets them anew:",
+            "Hand both on: sudo, su and shells of their own drop them. A restart sets them anew (in \
+            Container Apps: az containerapp revision restart):",
         )
         .run(restart()),
         "AZURE_TENANT_ID" => tenant_id(
@@ -89,32 +86,30 @@ fn missing(name: &str) -> Diagnosis {
 
 /// Why there is no token.
 pub(super) fn token(reason: &SourceError, tls: Option<TlsProblem>, known: &Known) -> Diagnosis {
-    let is_own = matches!(
-        reason,
-        SourceError::Other { .. } | SourceError::Config(_) | SourceError::Io(IoFailure::NotFound)
-    );
-    if let (true, Some(diagnosis)) = (is_own, own(known)) {
+    if let Some(diagnosis) = own(reason, known) {
         return diagnosis;
     }
     match reason {
         SourceError::Io(IoFailure::Tls) => {
-            let tls = tls.unwrap_or(TlsProblem::BadCertificate);
-            network::endpoint_tls(tls, known)
+            network::endpoint_tls(tls.unwrap_or(TlsProblem::BadCertificate), known)
         }
+        SourceError::Io(IoFailure::Request | IoFailure::Unsupported) => Diagnosis::new(
+            format!(
+                "The request for a token can't be made as {}, or a proxy in HTTPS_PROXY, asks for it.",
+                variable(known)
+            ),
+            "Correct the variable: endpoints of Entra ID are https URLs, and proxies are http or https URLs.",
+        ),
+        SourceError::Io(IoFailure::TooLarge(_)) => Diagnosis::new(
+            format!("What {} answers, or a file of the identity, is larger than any token.", known.endpoint),
+            format!("Check {}, and the files that the variables of the identity name.", variable(known)),
+        ),
         SourceError::Io(IoFailure::NotFound | IoFailure::File) => Diagnosis::new(
-            "The file that AZURE_FEDERATED_TOKEN_FILE names can't be read: workload identity is not \
-            set up for this pod.",
-            "Give the pod the label azure.workload.identity/use: \"true\" and a service account with the \
-            annotation azure.workload.identity/client-id, and start it anew.",
+            "A file of the identity can't be read.",
+            "Let the user of this process read it.",
         ),
         SourceError::Io(_) | SourceError::TimedOut => unreachable(known),
-        SourceError::Refused { kind: ErrorKind::Throttled(wait), code: None | Some(90_055), .. } => {
-            throttled(*wait, known)
-        }
-        SourceError::Refused { code: Some(code), .. } => {
-            entra(*code, known).unwrap_or_else(|| refused(reason, known))
-        }
-        SourceError::Refused { .. } => refused(reason, known),
+        SourceError::Refused { .. } => refusal::refused(reason, known),
         SourceError::WebPage => Diagnosis::new(
             format!("A web page came instead of a token: a proxy or a captive portal answers for {}.", known.endpoint),
             "Let this machine reach the endpoint without that, or through another proxy, which HTTPS_PROXY \
@@ -123,7 +118,7 @@ pub(super) fn token(reason: &SourceError, tls: Option<TlsProblem>, known: &Known
         .run(allow_entra()),
         SourceError::Token(TokenError::Expired) => network::clock(),
         _ => Diagnosis::new(
-            format!("What answers at {} gives no token of Microsoft Entra ID.", known.endpoint),
+            format!("What is at {} does not answer as Microsoft Entra ID does.", known.endpoint),
             format!(
                 "Check {}, and what is between this machine and the endpoint. This is what the endpoint \
                 of this cloud is called:",
@@ -134,10 +129,12 @@ pub(super) fn token(reason: &SourceError, tls: Option<TlsProblem>, known: &Known
     }
 }
 
-/// What is wrong on this machine, before anything is asked for: with files, tools and their users.
-fn own(known: &Known) -> Option<Diagnosis> {
-    Some(match known.chosen {
-        Some(Chosen::ClientCertificate { .. }) => Diagnosis::new(
+/// What is wrong before anything is asked for: with files, tools and their users.
+fn own(reason: &SourceError, known: &Known) -> Option<Diagnosis> {
+    let is_file = matches!(reason, SourceError::Io(IoFailure::NotFound | IoFailure::File));
+    let is_own = is_file || matches!(reason, SourceError::Other { .. } | SourceError::Config(_));
+    Some(match known.chosen.as_ref()? {
+        Chosen::ClientCertificate { .. } if is_own => Diagnosis::new(
             "The file that AZURE_CLIENT_CERTIFICATE_PATH names can't be used.",
             "Name a PEM or PFX file with the application's certificate and its RSA key, which this user may \
             read. This makes one, in the home folder; the other certificates stay valid:",
@@ -148,22 +145,110 @@ fn own(known: &Known) -> Option<Diagnosis> {
                 .with("--create-cert")
                 .with("--append"),
         ),
-        Some(Chosen::AzureArc) => Diagnosis::new(
+        Chosen::WorkloadIdentity { .. } if is_own => federated(reason, known)?,
+        Chosen::AzureArc if is_own => Diagnosis::new(
             "This user may not read the key files of Azure Arc's agent, or another program answers in the \
             agent's place.",
             "Add the user to the group himds (sudo usermod -aG himds <user>), and start the process anew.",
         ),
-        Some(Chosen::Developer { .. }) => Diagnosis::new(
-            "AZURE_TOKEN_CREDENTIALS asks for the person who is signed in to a developer's tool; nobody is, or \
-            the tool isn't installed here.",
-            "Sign in:",
-        )
-        .run(Command::new("az login")),
+        Chosen::ServiceFabric if matches!(reason, SourceError::Other { .. }) => Diagnosis::new(
+            "The certificate at IDENTITY_ENDPOINT is not that of IDENTITY_SERVER_THUMBPRINT: the variables are \
+            of an earlier start, or another program answers there.",
+            "Restart the application, which gets new variables then; never keep them.",
+        ),
+        Chosen::Developer { .. } if is_own || *reason == SourceError::TimedOut => developer(reason),
         _ => return None,
     })
 }
 
-fn unreachable(known: &Known) -> Diagnosis {
+/// Who is signed in to a developer's tool.
+fn developer(reason: &SourceError) -> Diagnosis {
+    let login = match reason {
+        // The tool's own, in quotes of code.
+        SourceError::Config(source::ConfigError::Missing(login)) => login.trim_matches('`'),
+        _ => "az login",
+    };
+    match reason {
+        SourceError::TimedOut => Diagnosis::new(
+            "The developer's tool that AZURE_TOKEN_CREDENTIALS names says nothing in time: it starts slowly, or \
+            waits for somebody.",
+            "Give it more time (--timeout 60), and see whether it is signed in:",
+        ),
+        SourceError::Io(IoFailure::File) => Diagnosis::new(
+            "The developer's tool that AZURE_TOKEN_CREDENTIALS names is there, and can't be run by this user.",
+            "Make it executable, or install it anew; and then sign in:",
+        ),
+        SourceError::Io(IoFailure::NotFound) => Diagnosis::new(
+            "AZURE_TOKEN_CREDENTIALS asks for the person who is signed in to a developer's tool, and the tool \
+            isn't installed here, or not in PATH.",
+            "Install it, and sign in (az login, Connect-AzAccount or azd auth login):",
+        ),
+        _ => Diagnosis::new(
+            "AZURE_TOKEN_CREDENTIALS asks for the person who is signed in to a developer's tool, and nobody is.",
+            "Sign in:",
+        ),
+    }
+    .run(Command::new(login))
+}
+
+/// What is wrong with the files of workload identity.
+fn federated(reason: &SourceError, known: &Known) -> Option<Diagnosis> {
+    Some(match reason {
+        SourceError::Io(_) if known.machine.hides_authorities => Diagnosis::new(
+            "The file that AZURE_KUBERNETES_CA_FILE names can't be read: the identity binding's volume is not \
+            mounted, or this user may not read it.",
+            "Leave the variable and the volume as the webhook sets them, let the user or the fsGroup of the pod \
+            read the file, and start the pod anew.",
+        ),
+        SourceError::Other { .. } if known.machine.is_bound => Diagnosis::new(
+            "AZURE_KUBERNETES_CA_FILE or AZURE_KUBERNETES_CA_DATA has no certificates of authorities.",
+            "Leave the variable and the volume as the webhook sets them, and start the pod anew.",
+        ),
+        SourceError::Io(IoFailure::NotFound) => Diagnosis::new(
+            "The file that AZURE_FEDERATED_TOKEN_FILE names isn't there: workload identity is not set up for this \
+            pod.",
+            "Give the pod the label azure.workload.identity/use: \"true\" and a service account with the \
+            annotation azure.workload.identity/client-id, and start it anew.",
+        ),
+        SourceError::Io(_) => Diagnosis::new(
+            "The file that AZURE_FEDERATED_TOKEN_FILE names is there, and this user may not read it, or it is a \
+            folder.",
+            "Run the container as a user who may: set the pod's securityContext.fsGroup to a group of that \
+            user.",
+        ),
+        _ => return None,
+    })
+}
+
+/// Variables that the host sets, and this process didn't get: so another identity is asked for than is meant.
+pub(super) fn unset(known: &Known) -> Option<Diagnosis> {
+    if !matches!(known.chosen, Some(Chosen::Imds { .. })) {
+        return None;
+    }
+    if known.machine.is_pod {
+        return Some(Diagnosis::new(
+            "AZURE_FEDERATED_TOKEN_FILE is not set in this pod, so the managed identity of its node is asked \
+            for, in place of the pod's workload identity.",
+            "Give the pod the label azure.workload.identity/use: \"true\" and a service account with the \
+            annotation azure.workload.identity/client-id, and start it anew: the webhook of workload identity \
+            sets the variables.",
+        ));
+    }
+    known.machine.has_arc.then(|| {
+        Diagnosis::new(
+            "This machine has the agent of Azure Arc, and this process didn't get the agent's variables \
+            IDENTITY_ENDPOINT and IMDS_ENDPOINT: so it asks the metadata service that machines in Azure have.",
+            "Set IDENTITY_ENDPOINT to http://127.0.0.1:40342/metadata/identity/oauth2/token and IMDS_ENDPOINT \
+            to http://127.0.0.1:40342.",
+        )
+    })
+}
+
+/// Nothing comes from the endpoint.
+pub(super) fn unreachable(known: &Known) -> Diagnosis {
+    if let Some(diagnosis) = unset(known) {
+        return diagnosis;
+    }
     match known.chosen {
         Some(Chosen::AzureArc) => Diagnosis::new(
             "Nothing answers at IDENTITY_ENDPOINT: the agent of Azure Arc doesn't run on this machine.",
@@ -176,7 +261,7 @@ fn unreachable(known: &Known) -> Diagnosis {
             )
         }
         Some(Chosen::Imds { .. }) => Diagnosis::new(
-            "No variable of another identity is set, so this is to be a managed identity; but there is no \
+            "No variable of another identity is set, so a managed identity is used; but there is no \
             instance metadata service here. The machine is not in Azure, or a firewall, a network policy \
             or a proxy keeps this process from 169.254.169.254.",
             "In Azure, open the way. Elsewhere, set AZURE_CLIENT_ID, AZURE_TENANT_ID and \
@@ -185,181 +270,62 @@ fn unreachable(known: &Known) -> Diagnosis {
         .run(Command::new("az ad sp create-for-rbac").with("--name <name>")),
         Some(Chosen::AppService { .. }) => Diagnosis::new(
             "Nothing answers at IDENTITY_ENDPOINT: it is that of another container or of an earlier start, \
-            or the app has no identity yet.",
-            "Run this inside the app. A restart sets the variables anew:",
+            or the app has no identity yet. In Container Apps, what answers there starts a few seconds after \
+            the app.",
+            "Wait for half a minute, and run this inside the app. A restart sets the variables anew (in \
+            Container Apps: az containerapp revision restart):",
         )
         .run(restart()),
-        _ => Diagnosis::new(
+        _ if known.machine.is_bound => Diagnosis::new(
             format!(
-                "This machine can't reach {}: its name isn't resolved, or a firewall, a network security \
-                group or a route is in the way.",
+                "Nothing answers at {}, which AZURE_KUBERNETES_TOKEN_PROXY names: a network policy or a mesh \
+                keeps this pod from it, or identity bindings are off in this cluster.",
                 known.endpoint
             ),
-            "Allow HTTPS to Microsoft Entra ID:",
-        )
+            "Let the pod reach it, and leave the variable as the webhook sets it.",
+        ),
+        _ => match &known.machine.proxy {
+            Some(proxy) if known.asks_entra() => Diagnosis::new(
+                format!(
+                    "This machine can't reach {} through the proxy {proxy}, which HTTPS_PROXY or ALL_PROXY \
+                    names: the proxy doesn't answer, or has no way there.",
+                    known.endpoint
+                ),
+                "Correct the variable or the proxy; or name the endpoint in NO_PROXY, and allow HTTPS to it:",
+            ),
+            _ => Diagnosis::new(
+                format!(
+                    "This machine can't reach {}: its name isn't resolved, or a firewall, a network \
+                    security group or a route is in the way.",
+                    known.endpoint
+                ),
+                "Allow HTTPS to Microsoft Entra ID:",
+            ),
+        }
         .run(allow_entra()),
     }
 }
 
-fn throttled(wait: Option<std::time::Duration>, known: &Known) -> Diagnosis {
-    let wait = wait.map_or_else(|| "a minute".to_owned(), span);
-    let asked = match known.chosen {
-        Some(Chosen::Imds { .. } | Chosen::AppService { .. }) => {
-            "by all processes of this machine together"
-        }
-        _ => "by this application, or by the whole tenant",
-    };
-    Diagnosis::new(
-        format!("The endpoint is asked for tokens too often, {asked}."),
-        format!(
-            "Wait for {wait}. Then look for what asks: a process needs one token an hour, so share one \
-            client among its tasks instead of making one for each request."
+/// A proxy answers with `status` when it is asked to reach the endpoint.
+pub(super) fn proxy(status: u16, known: &Known) -> Diagnosis {
+    let proxy = known.machine.proxy.as_deref().unwrap_or("that HTTPS_PROXY names");
+    let endpoint = &known.endpoint;
+    match status {
+        407 => Diagnosis::new(
+            format!("The proxy {proxy} wants a login, and HTTPS_PROXY has none, or another one."),
+            "Set HTTPS_PROXY to http://<user>:<password>@<proxy>, with special characters as %40 and so on; or \
+            name the endpoint in NO_PROXY, if it can be reached without.",
         ),
-    )
-}
-
-/// What the codes of Entra mean.
-fn entra(code: u32, known: &Known) -> Option<Diagnosis> {
-    let application = application(known);
-    Some(match code {
-        7_000_215 => Diagnosis::new(
-            "AZURE_CLIENT_SECRET is not a secret of this application: it is the secret's id instead of its \
-            value, was cut or quoted on the way, or was replaced.",
-            "Set the value, or make a new secret (it may take a minute until it is known); the others stay \
-            valid:",
-        )
-        .run(secret(application)),
-        7_000_222 => Diagnosis::new(
-            "The client secret has expired.",
-            "Make a new one; the others stay valid:",
-        )
-        .run(secret(application)),
-        700_016 => Diagnosis::new(
-            "AZURE_CLIENT_ID is no application of this tenant: it is an object id, or of another tenant.",
-            "This shows whether the tenant knows it:",
-        )
-        .run(Command::new("az ad sp show").with(format!("--id {application}"))),
-        7_000_112 => Diagnosis::new("The application is disabled in this tenant.", "Enable it:").run(
-            Command::new("az ad sp update")
-                .with(format!("--id {application}"))
-                .with("--set accountEnabled=true"),
-        ),
-        90_002 => tenant_id(
-            "AZURE_TENANT_ID is no tenant of this cloud.",
-            "Correct it, or AZURE_AUTHORITY_HOST if the tenant is in another cloud. This shows the tenant \
-            of the subscription:",
-        ),
-        90_038 | 900_382 | 900_432 => authority(
-            "The tenant is in another cloud.",
-            "Set AZURE_AUTHORITY_HOST to what this shows, signed in to that cloud:",
-        ),
-        9_001_023 => tenant_id(
-            "AZURE_TENANT_ID is `common` or `consumers`; a service principal has one tenant.",
-            "Set it to the tenant's id. This shows that of the subscription:",
-        ),
-        700_213 | 70_021 => Diagnosis::new(
-            "No federated credential of the application matches the token of this service account: issuer, \
-            namespace or name differ, or it is not replicated yet.",
-            "Compare them with what this lists (for a managed identity: az identity federated-credential \
-            list):",
-        )
-        .run(Command::new("az ad app federated-credential list").with(format!("--id {application}"))),
-        500_011 | 650_057 => Diagnosis::new(
-            "The tenant has no service principal of Azure Managed Redis, for which the token is.",
-            "Add Microsoft's to the tenant:",
-        )
-        .run(Command::new("az ad sp create").with(format!("--id {REDIS_APP}"))),
-        500_133 | 700_024 => network::clock(),
-        700_027 | 50_012 => Diagnosis::new(
-            "The certificate is none of this application's: it was never registered, has expired, or was \
-            replaced.",
-            "Compare its thumbprint with what this lists:",
-        )
-        .run(
-            Command::new("az ad app credential list")
-                .with(format!("--id {application}"))
-                .with("--cert"),
-        ),
-        53_003 => Diagnosis::new(
-            "A conditional access policy blocks this application here.",
-            "Ask who manages the tenant to let the application in from this network.",
-        ),
-        _ => return None,
-    })
-}
-
-/// An answer without a code of Entra's, or with one that isn't known.
-fn refused(reason: &SourceError, known: &Known) -> Diagnosis {
-    let SourceError::Refused { status, error, kind, .. } = reason else {
-        return unreachable(known);
-    };
-    match (&known.chosen, error) {
-        (_, OAuthError::SeveralIdentities) => Diagnosis::new(
-            "Several user-assigned identities are assigned to this machine, and AZURE_CLIENT_ID names none.",
-            "Set AZURE_CLIENT_ID to the client id of one of them:",
-        )
-        .run(
-            Command::new("az identity list")
-                .with("--query \"[].{name:name, client:clientId}\"")
-                .with("--output table"),
-        ),
-        _ if *kind == ErrorKind::Transient => Diagnosis::new(
-            format!("{} is failing or being updated.", known.endpoint),
-            "Wait a minute and try again: a client does so by itself, and keeps a token that it has.",
-        ),
-        (Some(Chosen::Imds { client_id }), _) if *status == 400 => {
-            let (whose, identity) = which(client_id.as_deref());
-            let command = Command::new("az vm identity assign")
-                .with("--resource-group <resource-group>")
-                .with("--name <vm>");
-            let command = if client_id.is_some() { command.with(identity) } else { command };
-            Diagnosis::new(
-                format!("{whose} is not assigned to this machine."),
-                "Assign it (for a scale set, which AKS nodes are in: az vmss identity assign):",
-            )
-            .run(command)
-        }
-        (Some(Chosen::AppService { .. }), _) if *status == 401 || *status == 403 => Diagnosis::new(
-            "IDENTITY_HEADER is not the one that this app's endpoint expects: it is of an earlier start, or \
-            of another app.",
-            "Hand it on as it is; never keep it. A restart sets it anew:",
-        )
-        .run(restart()),
-        (Some(Chosen::AppService { client_id }), _) if *status < 429 => {
-            let (whose, identity) = which(client_id.as_deref());
-            let command = Command::new("az webapp identity assign")
-                .with("--resource-group <resource-group>")
-                .with("--name <app>");
-            let command = if client_id.is_some() { command.with(identity) } else { command };
-            Diagnosis::new(
-                format!("{whose} is not assigned to this app."),
-                "Assign it (in Container Apps: az containerapp identity assign):",
-            )
-            .run(command)
-        }
-        // Not one of the service's own: a proxy's, or that of Docker Desktop.
-        (Some(Chosen::Imds { .. }), _) if matches!(status, 401 | 403 | 405 | 407) => {
-            unreachable(known)
-        }
-        (Some(Chosen::Imds { .. } | Chosen::AppService { .. }), _) => Diagnosis::new(
-            "The endpoint refuses the request, for the reason that it gives.",
-            "Correct that. If it gives none, see whether a proxy answers in its place.",
+        500.. => Diagnosis::new(
+            format!("The proxy {proxy} can't reach {endpoint}."),
+            "Look at the proxy: its DNS, and what it may connect to. Or name the endpoint in NO_PROXY, if it \
+            can be reached without.",
         ),
         _ => Diagnosis::new(
-            "Entra ID refuses the request, for the reason that it gives.",
-            "Look the code up at https://login.microsoftonline.com/error, and check the application:",
-        )
-        .run(Command::new("az ad sp show").with(format!("--id {}", application(known)))),
-    }
-}
-
-fn which(client_id: Option<&str>) -> (String, &'static str) {
-    match client_id {
-        Some(id) => (
-            format!("The user-assigned identity with the client id {id}"),
-            "--identities <resource-id-of-the-identity>",
+            format!("The proxy {proxy} doesn't let this machine reach {endpoint}."),
+            "Ask who runs the proxy to allow CONNECT to this name at port 443; or name the endpoint in \
+            NO_PROXY, if it can be reached without.",
         ),
-        None => ("A system-assigned identity".to_owned(), ""),
     }
 }
 
@@ -377,31 +343,33 @@ pub(super) fn audience() -> Diagnosis {
 }
 
 pub(super) fn tenant(tenant: &str) -> Diagnosis {
-    Diagnosis::new(
+    tenant_id(
         format!("The endpoint gives tokens of the tenant {tenant}, not of AZURE_TENANT_ID."),
         "Set AZURE_TENANT_ID to the tenant of the cache's subscription:",
     )
-    .run(Command::new("az account show").with("--query tenantId").with("--output tsv"))
 }
 
-fn tenant_id(cause: &str, advice: &str) -> Diagnosis {
+pub(super) fn tenant_id(cause: impl Into<String>, advice: &str) -> Diagnosis {
     Diagnosis::new(cause, advice)
         .run(Command::new("az account show").with("--query tenantId").with("--output tsv"))
 }
 
-fn authority(cause: &str, advice: &str) -> Diagnosis {
+pub(super) fn authority(cause: &str, advice: &str) -> Diagnosis {
     Diagnosis::new(cause, advice).run(cloud())
 }
 
-fn cloud() -> Command {
+/// Shows what the endpoint of Entra ID is called in this cloud.
+pub(super) fn cloud() -> Command {
     Command::new("az cloud show").with("--query endpoints.activeDirectory").with("--output tsv")
 }
 
-fn secret(application: &str) -> Command {
+/// Makes a client secret.
+pub(super) fn secret(application: &str) -> Command {
     Command::new("az ad app credential reset").with(format!("--id {application}")).with("--append")
 }
 
-fn restart() -> Command {
+/// Restarts an app, which sets its variables anew.
+pub(super) fn restart() -> Command {
     Command::new("az webapp restart").with("--resource-group <resource-group>").with("--name <app>")
 }
 
@@ -410,7 +378,7 @@ fn allow_entra() -> Command {
 }
 
 /// The application id of the identity.
-fn application(known: &Known) -> &str {
+pub(super) fn application(known: &Known) -> &str {
     match &known.chosen {
         Some(
             Chosen::ServicePrincipal { client_id, .. }
@@ -434,6 +402,7 @@ fn variable(known: &Known) -> &'static str {
         }
         Some(Chosen::MachineLearning { .. } | Chosen::CloudShell) => "MSI_ENDPOINT",
         Some(Chosen::Imds { .. }) => "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        _ if known.machine.is_bound => "AZURE_KUBERNETES_TOKEN_PROXY",
         _ => "AZURE_AUTHORITY_HOST",
     }
 }

@@ -1,14 +1,14 @@
 //! What is wrong between this machine and a server: names, routes, certificates, clocks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use super::Diagnosis;
-use crate::doctor::az::{Command, allow, cache, database, show};
+use super::{Diagnosis, identity};
+use crate::doctor::az::{Command, allow, show, show_database};
 use crate::doctor::problem::{Known, TcpProblem};
 use crate::doctor::tls::TlsProblem;
 
 /// The port of Azure Managed Redis, and the range of its nodes'.
-const PORTS: &str = "10000 8500-8599";
+pub(super) const PORTS: &str = "10000 8500-8599";
 
 /// A clock that is further off is what is wrong with a certificate.
 pub(crate) const CLOCK_LIMIT: i64 = 300;
@@ -16,7 +16,8 @@ pub(crate) const CLOCK_LIMIT: i64 = 300;
 pub(super) fn clock() -> Diagnosis {
     Diagnosis::new(
         "This machine's clock is wrong. Certificates and tokens are checked by it.",
-        "Set it by the network, and look why that didn't happen (a VM that slept, no way to a time server):",
+        "Set it by the network (that of a container, on its host), and look why that didn't happen: a VM that \
+        slept, or no way to a time server:",
     )
     .run(Command::new("sudo timedatectl set-ntp true"))
 }
@@ -52,21 +53,27 @@ fn other_name(known: &Known) -> Option<Diagnosis> {
     Some(Diagnosis::new(cause, advice).run(show("hostName", known)))
 }
 
-pub(super) fn tcp(attempts: &[(SocketAddr, TcpProblem)], known: &Known) -> Diagnosis {
+pub(super) fn tcp(attempts: &[(String, TcpProblem)], known: &Known) -> Diagnosis {
     let any = |what: fn(&TcpProblem) -> bool| attempts.iter().any(|(_, problem)| what(problem));
     let port = known.port;
     if let Some(other) = other_name(known) {
         return other;
     }
     if any(|problem| *problem == TcpProblem::Refused) {
-        let cause = if port == 10_000 {
-            "Nobody listens at port 10000: the database is being made, updated or was deleted."
-                .to_owned()
+        return if port == 10_000 {
+            Diagnosis::new(
+                "Nobody listens at port 10000: the database is being made, updated or was deleted, or the name \
+                leads to another server.",
+                "Wait for a minute, and look at the state of the cache:",
+            )
+            .run(show("resourceState", known))
         } else {
-            format!("Nobody listens at port {port}; Azure Managed Redis listens at 10000.")
+            Diagnosis::new(
+                format!("Nobody listens at port {port}; Azure Managed Redis listens at 10000."),
+                "Set REDIS_PORT to what this shows:",
+            )
+            .run(show_database("port", known))
         };
-        return Diagnosis::new(cause, "Set REDIS_PORT to what this shows:")
-            .run(database("show", known).with("--query port").with("--output tsv"));
     }
     if any(|problem| *problem == TcpProblem::Denied) {
         return Diagnosis::new(
@@ -74,23 +81,43 @@ pub(super) fn tcp(attempts: &[(SocketAddr, TcpProblem)], known: &Known) -> Diagn
             "Allow it to connect from here.",
         );
     }
+    if any(|problem| matches!(problem, TcpProblem::Silent(_))) {
+        return silent(known);
+    }
+    if any(|problem| matches!(problem, TcpProblem::NoRoute(_))) {
+        return Diagnosis::new(
+            "This machine has no route there: it has no network of this kind (IPv6, say), a VPN or a gateway is \
+            down, or a firewall turns connections away.",
+            "Connect the machine to a network from which the address can be reached (ip route get <address> \
+            shows its way).",
+        );
+    }
+    Diagnosis::new(
+        "This machine can't connect, for the reason that it gives.",
+        "Correct that: it was not the server that refused.",
+    )
+}
+
+/// Nothing comes back from the server's address.
+fn silent(known: &Known) -> Diagnosis {
     if known.addresses.iter().all(is_private) {
-        Diagnosis::new(
-            "The addresses are private, and nothing comes back: this network isn't (peered with) that of \
-            the private endpoint, or a network security group or a firewall drops what goes there.",
+        return Diagnosis::new(
+            "The addresses are private, and nothing comes back: this network is neither the private endpoint's \
+            nor peered with it, or a pod's network policy, a network security group or a firewall drops what \
+            goes there.",
             "Run this in that network, or allow the ports of Azure Managed Redis:",
         )
-        .run(allow("AllowRedis", "VirtualNetwork", PORTS))
-    } else {
-        Diagnosis::new(
-            format!(
-                "Nothing comes back: public network access is disabled, or a firewall drops what goes to \
-                port {port}."
-            ),
-            "Use a private endpoint, or enable public access:",
-        )
-        .run(cache("update", known).with("--public-network-access Enabled"))
+        .run(allow("AllowRedis", "VirtualNetwork", PORTS));
     }
+    let port = known.port;
+    Diagnosis::new(
+        format!(
+            "Nothing comes back: a rule for what goes out from here (a pod's network policy, a network security \
+            group, a firewall) drops what goes to port {port}, or the cache's public network access is disabled."
+        ),
+        "Allow the ports 10000 and 8500 to 8599 on the way out. If this shows Disabled, use the private endpoint:",
+    )
+    .run(show("publicNetworkAccess", known))
 }
 
 /// Whether it is of a private network.
@@ -120,14 +147,29 @@ pub(super) fn tls(problem: TlsProblem, known: &Known) -> Diagnosis {
             .run(show("hostName", known))
         }),
         TlsProblem::NotTls => Diagnosis::new(
-            "What answers at this port doesn't speak TLS: it is another server, or the database takes \
-            plain text, with which no login by Entra ID is possible.",
-            "Check the host and the port, or let the database speak TLS:",
+            "What answers at this port doesn't speak TLS: host or port are of another server, or the database \
+            takes plain text, with which no login by Entra ID is possible.",
+            "Check the host and the port. This shows what the database takes; to change it from Plaintext to \
+            Encrypted cuts off all clients that use plain text:",
         )
-        .run(database("update", known).with("--client-protocol Encrypted")),
-        TlsProblem::Closed | TlsProblem::Alert | TlsProblem::Silent => Diagnosis::new(
-            "The server, or a firewall before it, ends TLS before it begins: the database has too many \
-            connections or is being updated, or the firewall doesn't let TLS pass.",
+        .run(show_database("clientProtocol", known)),
+        TlsProblem::NoCommonTls => Diagnosis::new(
+            "What answers at this port speaks TLS, and in no version or form that this program accepts: it is \
+            another server, or a firewall in between that is old.",
+            "Check the host and the port, and let the firewall pass TLS 1.2 and 1.3 as they are. This shows the \
+            version that the cache asks for:",
+        )
+        .run(show("minimumTlsVersion", known)),
+        TlsProblem::Alert => Diagnosis::new(
+            "What answers at this port turns the TLS handshake down: it is another server, or a firewall in \
+            between doesn't let this name pass.",
+            "Check the host and the port, and that no firewall inspects TLS:",
+        )
+        .run(show("hostName", known)),
+        TlsProblem::Closed | TlsProblem::Silent => Diagnosis::new(
+            "The server, or a firewall before it, closes the connection during the TLS handshake, or says \
+            nothing: the database has too many connections or is being updated, or the firewall doesn't let \
+            TLS pass.",
             "Try again in a minute. If it stays so, look at the state of the cache, and at its metric of \
             connected clients:",
         )
@@ -144,19 +186,37 @@ pub(super) fn tls(problem: TlsProblem, known: &Known) -> Diagnosis {
 
 /// What is wrong with the TLS of the endpoint where tokens are asked for.
 pub(super) fn endpoint_tls(problem: TlsProblem, known: &Known) -> Diagnosis {
+    if known.machine.is_bound {
+        return binding_tls(problem, known);
+    }
     let whose = "The certificate of the token endpoint";
     certificate(problem, known, whose).unwrap_or_else(|| {
         Diagnosis::new(
-            format!("What answers for {} is not Microsoft Entra ID.", known.endpoint),
+            format!("What is at {} does not answer as Microsoft Entra ID does.", known.endpoint),
             "Unset AZURE_AUTHORITY_HOST in the public cloud, and elsewhere set it to what this shows; and \
             let no firewall inspect the way there:",
         )
-        .run(
-            Command::new("az cloud show")
-                .with("--query endpoints.activeDirectory")
-                .with("--output tsv"),
-        )
+        .run(identity::cloud())
     })
+}
+
+/// What is wrong with the TLS of an identity binding's proxy, which has a name and authorities of its own.
+fn binding_tls(problem: TlsProblem, known: &Known) -> Diagnosis {
+    let cause = match problem {
+        TlsProblem::UnknownIssuer | TlsProblem::Incomplete => {
+            "is not signed by an authority in AZURE_KUBERNETES_CA_FILE or AZURE_KUBERNETES_CA_DATA"
+        }
+        TlsProblem::OtherName => "is not for the name in AZURE_KUBERNETES_SNI_NAME",
+        _ => "can't be checked, or the proxy refuses the name in AZURE_KUBERNETES_SNI_NAME",
+    };
+    Diagnosis::new(
+        format!(
+            "The certificate at {}, the proxy of the identity binding, {cause}.",
+            known.endpoint
+        ),
+        "Leave the variables and the volume as the webhook sets them, and start the pod anew. If it stays so, \
+        see whether a mesh or a firewall answers in the proxy's place.",
+    )
 }
 
 /// What a certificate's dates and its issuer say.
@@ -168,7 +228,7 @@ fn certificate(problem: TlsProblem, known: &Known, whose: &str) -> Option<Diagno
                 "{whose} is not valid at the time of this machine: its clock is wrong, or something in \
                 between shows a certificate of its own."
             ),
-            "Compare the clock with another one, and set it by the network:",
+            "Compare the clock with another one, and set it by the network (that of a container, on its host):",
         )
         .run(Command::new("sudo timedatectl set-ntp true")),
         TlsProblem::Expired | TlsProblem::NotYetValid => Diagnosis::new(
@@ -184,7 +244,8 @@ fn certificate(problem: TlsProblem, known: &Known, whose: &str) -> Option<Diagno
                 "{whose} is issued by an authority that this machine doesn't trust: its roots are missing \
                 or old (DigiCert Global Root G2 is needed), or a firewall inspects TLS."
             ),
-            "Install the roots, in the container's image too; or let the firewall pass this name:",
+            "Install the roots, in the container's image too (in Alpine: apk add ca-certificates); or let the \
+            firewall pass this name:",
         )
         .run(Command::new("apt-get install --reinstall ca-certificates")),
         TlsProblem::Incomplete => Diagnosis::new(
@@ -197,7 +258,7 @@ fn certificate(problem: TlsProblem, known: &Known, whose: &str) -> Option<Diagno
         TlsProblem::NoRoots => Diagnosis::new(
             "This machine has no roots to trust: the image has no ca-certificates, or SSL_CERT_FILE names \
             another file.",
-            "Install them, in the container's image too:",
+            "Install them, in the container's image too (in Alpine: apk add ca-certificates):",
         )
         .run(Command::new("apt-get install ca-certificates")),
         _ => return None,

@@ -2,14 +2,18 @@
 
 use redis_entraid::error::{LoginError, ServerError};
 
-use super::Diagnosis;
-use crate::doctor::az::{allow, assign, assignment, cache, database, show};
+use super::{Diagnosis, identity, network};
+use crate::doctor::az::{allow, assign, assignment, assignments, cache, show};
 use crate::doctor::problem::{Known, Step};
 
 pub(super) fn login(error: LoginError, known: &Known) -> Diagnosis {
+    // A policy for the identity of a node would let all its pods in.
+    if let (LoginError::WrongPass, Some(diagnosis)) = (error, identity::unset(known)) {
+        return diagnosis;
+    }
     let object_id = known.object_id.as_deref().unwrap_or("of the token");
     match error {
-        LoginError::WrongAudience => super::identity::audience(),
+        LoginError::WrongAudience => identity::audience(),
         LoginError::WrongPass => Diagnosis::new(
             format!("Most likely, no access policy assignment of this cache is for the object id {object_id}."),
             "Assign a policy to it (of an application, this is the object id of its service principal, \
@@ -37,7 +41,7 @@ pub(super) fn login(error: LoginError, known: &Known) -> Diagnosis {
             not enabled there.",
             "See who is assigned to the database:",
         )
-        .run(database("access-policy-assignment list", known).with("--database-name default")),
+        .run(assignments(known)),
     }
 }
 
@@ -70,7 +74,7 @@ pub(super) fn command(error: &ServerError, step: Step, known: &Known) -> Diagnos
             "The server has forgotten the login: the assignment was deleted, or a failover is under way.",
             "Try again in a minute. If it stays so, see who is assigned to the database:",
         )
-        .run(database("access-policy-assignment list", known).with("--database-name default")),
+        .run(assignments(known)),
         _ => Diagnosis::new(
             "The server can't do it, for the reason that it gives.",
             "Look at the state of the cache:",
@@ -79,7 +83,7 @@ pub(super) fn command(error: &ServerError, step: Step, known: &Known) -> Diagnos
     }
 }
 
-fn unavailable(known: &Known) -> Diagnosis {
+pub(super) fn unavailable(known: &Known) -> Diagnosis {
     Diagnosis::new(
         "The server is starting, in maintenance, or in a failover.",
         "Wait for a minute: a client waits by itself. If it stays so, look at the state of the cache:",
@@ -110,5 +114,5 @@ pub(super) fn node() -> Diagnosis {
         and this one can't be used: a firewall lets only port 10000 pass, or the node is being replaced.",
         "Allow all ports of Azure Managed Redis. If they are, try again in a minute:",
     )
-    .run(allow("AllowRedis", "<address-of-the-cache>", "10000 8500-8599"))
+    .run(allow("AllowRedis", "<address-of-the-cache>", network::PORTS))
 }
