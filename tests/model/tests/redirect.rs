@@ -50,7 +50,7 @@ fn transaction(wire: &mut Wire, commands: &[&[&str]]) -> (&'static str, String) 
     let route = routes.reduce(|all, one| all.and(one)).expect("there are commands");
     let mut attempts = Attempts::transaction(route, BY);
     let text = text.collect::<Vec<_>>().join(" ");
-    if values.clone().last().expect("EXEC has a reply").error().is_none() {
+    if values.clone().next_back().expect("EXEC has a reply").error().is_none() {
         return ("done", text);
     }
     let policy = RedirectPolicy::default();
