@@ -23,7 +23,7 @@ mod table;
 mod words;
 
 pub use keys::{Keys, keys};
-pub use map::{Change, MapError, Primary, PrimaryId, SlotMap, SlotRange, Updated};
+pub use map::{Change, MapError, Moved, Primary, PrimaryId, SlotMap, SlotRange, Updated};
 pub use policy::Policy;
 pub use redirect::{Attempts, Next, RedirectPolicy, To};
 pub use route::{Merge, Route, route};

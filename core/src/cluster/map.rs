@@ -57,6 +57,36 @@ impl Change<'_> {
     }
 }
 
+/// What a redirection is to a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use]
+pub enum Moved {
+    /// What the map says already. Another command was sent before the map knew.
+    Known(PrimaryId),
+    /// News, which the map has now.
+    News(PrimaryId),
+    /// News that the map can't hold, so it stays as it is. The redirection is right all the same: follow
+    /// it.
+    NotTaken(MapError),
+}
+
+impl Moved {
+    /// Whether the map was wrong, and has to be asked for: note it by
+    /// [`MapSchedule::moved`](super::MapSchedule::moved).
+    pub const fn is_news(&self) -> bool {
+        !matches!(self, Self::Known(_))
+    }
+
+    /// The primary that the redirection names. `None` if the map can't hold it.
+    pub const fn primary(&self) -> Option<PrimaryId> {
+        match self {
+            Self::Known(id) | Self::News(id) => Some(*id),
+            Self::NotTaken(_) => None,
+        }
+    }
+}
+
 /// What came of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -80,6 +110,8 @@ pub enum MapError {
         /// Its last slot.
         last: i64,
     },
+    /// The reply has more ranges than a cluster has slots.
+    TooManyRanges,
     /// No slot has a primary. A node says so that isn't part of a cluster any more: ask another one.
     Empty,
     /// The lent memory is too small.
@@ -105,6 +137,9 @@ impl fmt::Display for MapError {
             Self::Type(error) => error.fmt(f),
             Self::Slots { first, last } => {
                 write!(f, "slots {first} to {last} are not in 0 to {}", Slot::COUNT - 1)
+            }
+            Self::TooManyRanges => {
+                write!(f, "there are more ranges than slots, which are {}", Slot::COUNT)
             }
             Self::Empty => f.write_str("no slot has a primary, ask another node"),
             Self::TooSmall(error) => error.fmt(f),
@@ -140,6 +175,14 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
         self.primaries.0.room().get(id.index()).filter(|primary| primary.port() > 0)
     }
 
+    /// The primary for a command that any of them can execute: the one whose turn it is. Count
+    /// `turn` up, so that the commands spread. `None` if the map is empty.
+    pub fn any(&self, turn: usize) -> Option<PrimaryId> {
+        let mut ids = self.primaries.iter().map(|(id, _)| id);
+        let count = ids.clone().count();
+        ids.nth(turn.checked_rem(count)?)
+    }
+
     /// All primaries.
     pub fn primaries(&self) -> impl Iterator<Item = (PrimaryId, &Primary)> + Clone {
         self.primaries.iter()
@@ -172,6 +215,9 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
         let (mut count, mut skipped) = (0, 0);
         for entry in entries(reply, here) {
             let primary = entry?.primary;
+            if count + skipped == Slot::COUNT.into() {
+                return Err(MapError::TooManyRanges);
+            }
             // Before anything changes: what is placed below can then only lack memory.
             if let Some(Address { host, .. }) = primary
                 && host.len() > Primary::HOST
@@ -227,18 +273,25 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
         }
         for address in addresses() {
             if self.primaries.find(address).is_none() {
-                self.primaries.add(address, Mark::New)?;
+                self.primaries.add(Primary::of(address, Mark::New)?)?;
             }
         }
         Ok(())
     }
 
-    /// Takes in what a `MOVED` says that came from the host `here`, until the next update. Returns
-    /// whether it is news: then the map is to be asked for again.
-    ///
-    /// # Errors
-    /// [`MapError`]. The map stays as it is.
-    pub fn moved(&mut self, to: &Node<'_>, here: &str) -> Result<bool, MapError> {
+    /// Takes in what a `MOVED` says that came from the host `here`, until the next update. `told` hears
+    /// what has changed, as in an [update](Self::update): there may be a new primary, which gets the place
+    /// of one that has no slots left if no other place is free.
+    pub fn moved(&mut self, to: &Node<'_>, here: &str, mut told: impl FnMut(Change<'_>)) -> Moved {
+        self.take_moved(to, here, &mut told).unwrap_or_else(Moved::NotTaken)
+    }
+
+    fn take_moved(
+        &mut self,
+        to: &Node<'_>,
+        here: &str,
+        told: &mut dyn FnMut(Change<'_>),
+    ) -> Result<Moved, MapError> {
         if Slot::new(to.slot).is_none() {
             return Err(MapError::Slots { first: to.slot.into(), last: to.slot.into() });
         }
@@ -249,19 +302,49 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
         if let (Some(range), Some(known)) = (range, known)
             && range.primary == known.0
         {
-            return Ok(false);
+            return Ok(Moved::Known(known));
         }
         // The slot's own range, and what lies behind it of the one that it was in.
         self.reserve(self.ranges.len() + 2)?;
         let id = match known {
             Some(known) => known,
-            None => self.primaries.add(address, Mark::Seen)?,
+            None => self.place_moved(address, to.slot, told)?,
         };
         self.ranges.paint(SlotRange { first: to.slot, last: to.slot, primary: id.0 });
         if let Some(behind) = range.filter(|range| range.last > to.slot) {
             self.ranges.paint(SlotRange { first: to.slot + 1, ..behind });
         }
-        Ok(true)
+        Ok(Moved::News(id))
+    }
+
+    /// Gives a new primary, which gets this slot, a place.
+    fn place_moved(
+        &mut self,
+        address: Address<'_>,
+        slot: u16,
+        told: &mut dyn FnMut(Change<'_>),
+    ) -> Result<PrimaryId, MapError> {
+        let new = Primary::of(address, Mark::Seen)?;
+        let Self { ranges, primaries } = self;
+        // Before memory grows: else each redirection could leave a primary behind.
+        let idle = |id: PrimaryId| {
+            let others = |range: &&SlotRange| (range.first, range.last) != (slot, slot);
+            !ranges.get().iter().filter(others).any(|range| range.primary == id.0)
+        };
+        let idle = match primaries.has_free() {
+            true => None,
+            false => primaries.iter().find(|(id, _)| idle(*id)),
+        };
+        let id = match idle {
+            Some((id, gone)) => {
+                told(Change::Gone(id, gone));
+                primaries.put(id, new);
+                id
+            }
+            None => primaries.add(new)?,
+        };
+        told(Change::New(id, &new));
+        Ok(id)
     }
 
     /// Makes room for so many ranges.

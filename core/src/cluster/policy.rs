@@ -14,26 +14,25 @@ use crate::resp::{Value, ValueKind};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Policy {
-    /// Not found yet.
+    /// Not found yet. Use the connection to the seed, and follow redirections.
     #[default]
     Unknown,
     /// One server has all keys.
     Single,
-    /// One endpoint has all keys as far as a client may see. Azure's Enterprise policy blocks `CLUSTER`, and
-    /// so do access rules.
+    /// One endpoint has all keys, as far as a client sees: Azure's Enterprise policy, which blocks `CLUSTER`.
     Enterprise,
     /// Each node has the keys of its slots: the Redis Cluster API, Azure's OSS policy.
     Oss,
 }
 
 impl Policy {
-    /// What a reply to `CLUSTER SLOTS` says. [`Policy::Unknown`] is for an error that will pass, as
-    /// `LOADING`.
+    /// What a reply to `CLUSTER SLOTS` says. [`Policy::Unknown`] is for an error that says nothing of it:
+    /// one that will pass, as `LOADING`, or `NOPERM`, which is about the user.
     pub fn of(reply: Value<'_>) -> Self {
         let disabled = b"ERR This instance has cluster support disabled";
         match reply.error() {
             Some(error) if error.text().starts_with(disabled) => Self::Single,
-            Some(error) if matches!(error.code(), "ERR" | "NOPERM") => Self::Enterprise,
+            Some(error) if error.code() == "ERR" => Self::Enterprise,
             Some(_) => Self::Unknown,
             None if matches!(reply.kind(), ValueKind::Array | ValueKind::Set) => Self::Oss,
             None => Self::Unknown,
@@ -56,7 +55,7 @@ mod tests {
                 Policy::Enterprise,
             ),
             ("-ERR unknown subcommand 'SLOTS'\r\n", Policy::Enterprise),
-            ("-NOPERM this user has no permissions\r\n", Policy::Enterprise),
+            ("-NOPERM this user has no permissions\r\n", Policy::Unknown),
             ("-LOADING Redis is loading the dataset in memory\r\n", Policy::Unknown),
             ("-NOAUTH Authentication required.\r\n", Policy::Unknown),
             ("-CLUSTERDOWN The cluster is down\r\n", Policy::Unknown),

@@ -26,8 +26,8 @@ pub enum Route {
     AnyPrimary,
     /// All primaries, whose replies become one.
     AllPrimaries(Merge),
-    /// One node that the caller chooses, since it is about that node alone: the cursor of a `SCAN`, for
-    /// one.
+    /// One node that the caller chooses, since it is about that node alone: the cursor of a `SCAN`, or of an
+    /// `FT.AGGREGATE`, for one.
     OneNode,
     /// None: its keys are in several slots. [`Route::CROSS_SLOT`] is what a server would answer.
     CrossSlot,
@@ -133,7 +133,11 @@ mod tests {
             (args!["script", "load", "x"], Route::AllPrimaries(Merge::EachOk)),
             (args!["SCAN", 0], Route::OneNode),
             (args!["MIGRATE", "h", 1, "a", 0, 9], Route::Refused),
-            (args!["FT.SEARCH", "i", "a"], Route::Unknown),
+            (args!["FT.SEARCH", "i", "a"], Route::AnyPrimary),
+            (args!["FT.CURSOR", "READ", "i", 7], Route::OneNode),
+            (args!["TS.QUERYINDEX", "a=b"], Route::AnyPrimary),
+            (args!["TS.MADD", "a", 1, 2, "{a}b", 3, 4], A),
+            (args!["A.NEW.WORD", "i", "a"], Route::Unknown),
         ] {
             assert_eq!(route(args), expected, "{args:?}");
         }

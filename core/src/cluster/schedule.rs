@@ -84,7 +84,7 @@ pub enum AskMap {
 
 /// Schedules the requests for the map of a cluster.
 ///
-/// Once there was a reply, whose policy isn't [`Policy::Oss`], nothing is asked any more before a
+/// Once the seed has replied, and its policy isn't [`Policy::Oss`], nothing is asked any more before a
 /// `MOVED` comes or the connection to the seed is [new](Self::seed_is_new).
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -98,6 +98,8 @@ pub struct MapSchedule {
     last: Whom,
     /// The primary that was asked last.
     primary: Option<PrimaryId>,
+    /// What a redirection said of the map of the one who answered last.
+    news: Option<News>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +114,17 @@ enum State {
     },
     Asking {
         since: Instant,
+        /// The connection to the seed is newer than the request.
+        seed_is_new: bool,
     },
+}
+
+/// It is wrong.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+struct News {
+    /// The primary that the redirection named, which knows it.
+    by: Option<PrimaryId>,
 }
 
 impl MapSchedule {
@@ -128,6 +140,7 @@ impl MapSchedule {
             failures: 0,
             last: Whom::Seed,
             primary: None,
+            news: None,
         }
     }
 
@@ -136,18 +149,25 @@ impl MapSchedule {
         self.found
     }
 
-    /// Returns what to do. `in_use` says whether commands were routed by the map since it was asked for;
-    /// when that changes, so may the answer. `primaries` are those of the map.
+    /// Returns what to do. `in_use` says whether a command came since the map was asked for, or one waits
+    /// for the map; when that changes, so may the answer. `primaries` are those of the map.
     ///
-    /// The one who answered last is asked, after a failure another one, then the seed, and so on in turn: a
-    /// node that was replaced is gone for good, and then all may be.
+    /// Who is asked:
+    /// - after a `MOVED` that was news, the primary that it names: the one who answered last may be the
+    ///   one who doesn't know;
+    /// - else the one who answered last;
+    /// - after a failure another primary, then the seed, and so on in turn: a node that was replaced is gone
+    ///   for good, and then all may be.
+    ///
+    /// A client that isn't used asks at its start, and when the connection to its seed is new; it doesn't ask
+    /// again after a failure.
     pub fn poll(
         &mut self,
         now: Instant,
         in_use: bool,
         primaries: impl Iterator<Item = PrimaryId> + Clone,
     ) -> AskMap {
-        if let State::Asking { since } = self.state {
+        if let State::Asking { since, .. } = self.state {
             let until = since.plus(self.policy.timeout);
             if now < until {
                 return AskMap::Wait { until };
@@ -168,9 +188,15 @@ impl MapSchedule {
     }
 
     fn whom(&self, mut primaries: impl Iterator<Item = PrimaryId> + Clone) -> Whom {
+        let named = self.news.and_then(|news| news.by);
+        let named = named.filter(|id| Whom::Primary(*id) != self.last);
+        if let Some(id) = named.and_then(|named| primaries.clone().find(|id| *id == named)) {
+            return Whom::Primary(id);
+        }
+        let is_wrong = self.failures == 0 && self.news.is_some();
         let found = match (self.failures, self.last) {
-            (0, Whom::Primary(last)) => primaries.find(|id| *id == last),
-            (failures, last) if failures % 2 == 1 => {
+            (0, Whom::Primary(last)) if !is_wrong => primaries.find(|id| *id == last),
+            (failures, last) if failures % 2 == 1 || is_wrong => {
                 let behind = primaries.clone().filter(|id| Some(*id) > self.primary).min();
                 behind.or_else(|| primaries.min()).filter(|id| Whom::Primary(*id) != last)
             }
@@ -181,217 +207,87 @@ impl MapSchedule {
 
     /// Notes that `CLUSTER SLOTS` was sent.
     pub fn asked(&mut self, now: Instant, whom: Whom) {
-        (self.state, self.last) = (State::Asking { since: now }, whom);
+        self.state = State::Asking { since: now, seed_is_new: false };
+        (self.last, self.news) = (whom, None);
         if let Whom::Primary(id) = whom {
             self.primary = Some(id);
         }
     }
 
     /// Notes that there was a reply, and what [`Policy::of`] says of it. If it is a map that can't be taken,
-    /// note a [failure](Self::failed) instead.
+    /// note a [failure](Self::failed) instead. Changes nothing unless the map was asked for.
+    ///
+    /// Only the seed says that there is no cluster. A node that says so has left it, which is a failure.
     pub fn answered(&mut self, now: Instant, policy: Policy) {
-        if policy == Policy::Unknown {
-            return self.failed(now);
+        let State::Asking { since, seed_is_new } = self.state else { return };
+        match (policy, self.last) {
+            (Policy::Oss, _) | (Policy::Single | Policy::Enterprise, Whom::Seed) => {}
+            _ => return self.failed(now),
         }
-        (self.found, self.failures) = (policy, 0);
+        let earliest = since.plus(self.policy.floor);
+        self.failures = 0;
+        if seed_is_new {
+            return self.ask_seed(earliest);
+        }
+        self.found = policy;
         let interval = self.jitter.earlier(millis(self.policy.interval), self.policy.jitter);
         let old = match policy {
             Policy::Oss => now.after(interval),
             _ => Instant::FAR_FUTURE,
         };
-        let earliest = self.earliest(now);
         self.state = State::Waiting { due: Instant::FAR_FUTURE, old, earliest };
     }
 
     /// Notes that there was no reply, or none that is of use. A request that takes too long fails by
-    /// itself.
+    /// itself. Changes nothing unless the map was asked for.
     pub fn failed(&mut self, now: Instant) {
+        let State::Asking { since, seed_is_new } = self.state else { return };
+        let earliest = since.plus(self.policy.floor);
+        if seed_is_new {
+            return self.ask_seed(earliest);
+        }
         self.failures = self.failures.saturating_add(1);
         let wait = self.policy.backoff.delay_millis(self.failures);
-        let due = now.after(self.jitter.around_millis(wait, self.policy.jitter));
-        let earliest = self.earliest(now).max(due);
-        self.state = State::Waiting { due, old: Instant::FAR_FUTURE, earliest };
+        let old = now.after(self.jitter.around_millis(wait, self.policy.jitter));
+        self.state = State::Waiting { due: Instant::FAR_FUTURE, old, earliest: earliest.max(old) };
     }
 
-    /// When the next request may be sent, by the floor.
-    fn earliest(&self, now: Instant) -> Instant {
-        match self.state {
-            State::Asking { since } => since.plus(self.policy.floor),
-            State::Waiting { earliest, .. } => earliest.max(now),
-        }
-    }
-
-    /// Notes a `MOVED` that was news to the map, or another sign that it is wrong. Any number of them make one
-    /// request. One that comes while the map is asked for makes none: if the map is wrong still, there
-    /// will be another one.
-    pub fn moved(&mut self, now: Instant) {
-        self.found = Policy::Oss;
+    /// Notes a `MOVED` that was [news](super::Moved::is_news) to the map and the primary that it
+    /// [names](super::Moved::primary), or another sign that the map is wrong, which names none. Any number of
+    /// them make one request. One that comes while the map is asked for makes none: if the map is wrong
+    /// still, there will be another one.
+    pub fn moved(&mut self, now: Instant, to: Option<PrimaryId>) {
         let spread = millis(self.policy.spread);
         let wait = self.jitter.earlier(spread, Ratio::percent(100));
+        if to.is_some() {
+            self.found = Policy::Oss;
+        }
         if let State::Waiting { due, .. } = &mut self.state {
             *due = (*due).min(now.after(wait));
+            let by = to.or_else(|| self.news.and_then(|news| news.by));
+            self.news = Some(News { by });
         }
     }
 
     /// Notes that the connection to the seed is new, which is asked next: after a failover, the map may
-    /// be wrong, and the policy may be another one.
+    /// be wrong, and the policy may be another one. If the map is being asked for, the seed is asked
+    /// after that.
     pub fn seed_is_new(&mut self, now: Instant) {
-        (self.found, self.failures, self.last) = (Policy::Unknown, 0, Whom::Seed);
-        if let State::Waiting { due, earliest, .. } = &mut self.state {
-            *due = now;
-            *earliest = (*earliest).min(now.plus(self.policy.floor));
+        match &mut self.state {
+            State::Asking { seed_is_new, .. } => *seed_is_new = true,
+            State::Waiting { earliest, .. } => {
+                let earliest = (*earliest).min(now.plus(self.policy.floor));
+                self.ask_seed(earliest);
+            }
         }
+    }
+
+    fn ask_seed(&mut self, earliest: Instant) {
+        (self.found, self.failures, self.last) = (Policy::Unknown, 0, Whom::Seed);
+        self.news = None;
+        self.state = State::Waiting { due: earliest, old: earliest, earliest };
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::vec::Vec;
-
-    const IDS: [PrimaryId; 3] = [PrimaryId(0), PrimaryId(4), PrimaryId(5)];
-
-    fn at(millis: u64) -> Instant {
-        Instant::from_millis(millis)
-    }
-
-    fn schedule() -> MapSchedule {
-        MapSchedule::new(MapPolicy::default(), Jitter::none())
-    }
-
-    fn poll(schedule: &mut MapSchedule, millis: u64, in_use: bool) -> AskMap {
-        schedule.poll(at(millis), in_use, IDS.into_iter())
-    }
-
-    /// Asks, and gets a map.
-    fn ask(schedule: &mut MapSchedule, millis: u64) -> Whom {
-        let AskMap::Now { whom } = poll(schedule, millis, true) else { panic!("it waits") };
-        schedule.asked(at(millis), whom);
-        schedule.answered(at(millis), Policy::Oss);
-        whom
-    }
-
-    const fn wait(millis: u64) -> AskMap {
-        AskMap::Wait { until: Instant::from_millis(millis) }
-    }
-
-    #[test]
-    fn a_map_in_use_is_asked_for_every_interval_and_one_not_in_use_never() {
-        let mut schedule = schedule();
-        assert_eq!(ask(&mut schedule, 5), Whom::Seed);
-        assert_eq!(poll(&mut schedule, 60_004, true), wait(60_005));
-        assert_eq!(
-            poll(&mut schedule, 1 << 40, false),
-            AskMap::Wait { until: Instant::FAR_FUTURE }
-        );
-        assert_eq!(ask(&mut schedule, 60_005), Whom::Seed);
-    }
-
-    #[test]
-    fn a_storm_of_redirections_makes_one_request() {
-        let mut schedule = MapSchedule::new(MapPolicy::default(), Jitter::new(3));
-        ask(&mut schedule, 0);
-        let mut asked = Vec::new();
-        for millis in 0..10_000 {
-            if (2_000..2_500).contains(&millis) {
-                schedule.moved(at(millis));
-            }
-            if let AskMap::Now { whom } = poll(&mut schedule, millis, true) {
-                asked.push(millis);
-                schedule.asked(at(millis), whom);
-            }
-            if asked.last().is_some_and(|asked| asked + 600 == millis) {
-                schedule.answered(at(millis), Policy::Oss);
-            }
-        }
-        assert_eq!(asked.len(), 1, "{asked:?}");
-        assert!((2_000..2_100).contains(&asked[0]), "{asked:?}");
-    }
-
-    #[test]
-    fn redirections_that_go_on_make_a_request_each_floor() {
-        let mut schedule = schedule();
-        ask(&mut schedule, 0);
-        let mut asked = 0;
-        for millis in 0..10_000 {
-            schedule.moved(at(millis));
-            if let AskMap::Now { whom } = poll(&mut schedule, millis, true) {
-                asked += 1;
-                schedule.asked(at(millis), whom);
-                schedule.answered(at(millis), Policy::Oss);
-            }
-        }
-        assert_eq!(asked, 9);
-    }
-
-    #[test]
-    fn who_answered_last_is_asked_then_another_one_then_the_seed() {
-        let mut schedule = schedule();
-        let (mut now, mut whom) = (0, Vec::new());
-        for _ in 0..8 {
-            let AskMap::Now { whom: asked } = poll(&mut schedule, now, true) else {
-                panic!("it waits at {now}")
-            };
-            whom.push(asked);
-            schedule.asked(at(now), asked);
-            schedule.failed(at(now));
-            let AskMap::Wait { until } = poll(&mut schedule, now, true) else { panic!("at once") };
-            now = until.as_millis();
-        }
-        let [a, b, c] = IDS.map(Whom::Primary);
-        let seed = Whom::Seed;
-        assert_eq!(whom, [seed, a, seed, b, seed, c, seed, a]);
-        assert_eq!(now, 1_000 + 2_000 + 4_000 + 8_000 + 16_000 + 3 * 30_000);
-        schedule.asked(at(now), b);
-        schedule.answered(at(now), Policy::Oss);
-        assert_eq!(ask(&mut schedule, now + 60_000), b, "it has answered");
-        assert_eq!(schedule.whom([IDS[0]].into_iter()), seed, "it is gone");
-        schedule.failed(at(now + 60_000));
-        assert_eq!(schedule.whom(IDS.into_iter()), c);
-        assert_eq!(schedule.whom([IDS[1]].into_iter()), seed, "there is no other one");
-    }
-
-    #[test]
-    fn a_request_that_takes_too_long_has_failed() {
-        let mut schedule = schedule();
-        schedule.asked(at(0), Whom::Seed);
-        assert_eq!(poll(&mut schedule, 4_999, true), wait(5_000));
-        assert_eq!(poll(&mut schedule, 5_000, true), wait(6_000));
-        assert_eq!(poll(&mut schedule, 6_000, true), AskMap::Now { whom: Whom::Primary(IDS[0]) });
-        // A redirection doesn't shorten the wait.
-        schedule.asked(at(6_000), Whom::Seed);
-        schedule.failed(at(6_000));
-        schedule.moved(at(6_000));
-        assert_eq!(poll(&mut schedule, 6_000, true), wait(8_000));
-    }
-
-    #[test]
-    fn without_a_cluster_nothing_is_asked_before_a_redirection_or_another_seed() {
-        for policy in [Policy::Single, Policy::Enterprise] {
-            let mut schedule = schedule();
-            schedule.asked(at(0), Whom::Seed);
-            schedule.answered(at(10), policy);
-            assert_eq!(
-                (schedule.found(), poll(&mut schedule, 1 << 40, true)),
-                (policy, AskMap::Wait { until: Instant::FAR_FUTURE })
-            );
-            schedule.moved(at(5_000));
-            assert_eq!(schedule.found(), Policy::Oss);
-            assert_eq!(poll(&mut schedule, 5_000, true), wait(5_100));
-            schedule.asked(at(5_100), Whom::Primary(IDS[1]));
-            schedule.answered(at(5_100), policy);
-            schedule.seed_is_new(at(5_200));
-            assert_eq!(schedule.found(), Policy::Unknown);
-            assert_eq!(poll(&mut schedule, 5_200, false), wait(6_100));
-            assert_eq!(poll(&mut schedule, 6_100, false), AskMap::Now { whom: Whom::Seed });
-        }
-    }
-
-    #[test]
-    fn an_error_that_passes_is_a_failure() {
-        let mut schedule = schedule();
-        schedule.asked(at(0), Whom::Seed);
-        schedule.answered(at(0), Policy::Unknown);
-        assert_eq!(poll(&mut schedule, 0, true), wait(1_000));
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
 //! What is known about commands: where their keys are, or which nodes they are for.
 //!
 //! Source: `COMMAND INFO` of redis-server 7.0 and 8.2 (key specifications, `request_policy` and
-//! `response_policy`); `tests/model/tests/keys.rs` compares each row with it. JSON and time series have
-//! words of a module, which [Redis's documentation](https://redis.io/docs/latest/commands/) describes.
+//! `response_policy`); `tests/model/tests/keys.rs` compares each row with it. JSON, search, time series and
+//! probabilistic structures have words of a module, which [Redis's
+//! documentation](https://redis.io/docs/latest/commands/) describes. Those that find keys by an index or by
+//! labels have no keys: the node that gets them asks the others.
 
 use super::route::Merge;
 
@@ -71,7 +73,15 @@ const ROWS: [(Shape, &str); 30] = [
          JSON.CLEAR JSON.DEL JSON.FORGET JSON.GET JSON.MERGE JSON.NUMINCRBY JSON.NUMMULTBY \
          JSON.OBJKEYS JSON.OBJLEN JSON.RESP JSON.SET JSON.STRAPPEND JSON.STRLEN JSON.TOGGLE \
          JSON.TYPE TS.ADD TS.ALTER TS.CREATE TS.DECRBY TS.DEL TS.GET TS.INCRBY TS.INFO TS.RANGE \
-         TS.REVRANGE",
+         TS.REVRANGE \
+         BF.ADD BF.CARD BF.DEBUG BF.EXISTS BF.INFO BF.INSERT BF.LOADCHUNK BF.MADD BF.MEXISTS \
+         BF.RESERVE BF.SCANDUMP CF.ADD CF.ADDNX CF.COMPACT CF.COUNT CF.DEBUG CF.DEL CF.EXISTS \
+         CF.INFO CF.INSERT CF.INSERTNX CF.LOADCHUNK CF.MEXISTS CF.RESERVE CF.SCANDUMP CMS.INCRBY \
+         CMS.INFO CMS.INITBYDIM CMS.INITBYPROB CMS.QUERY TOPK.ADD TOPK.COUNT TOPK.INCRBY \
+         TOPK.INFO TOPK.LIST TOPK.QUERY TOPK.RESERVE TDIGEST.ADD TDIGEST.BYRANK \
+         TDIGEST.BYREVRANK TDIGEST.CDF TDIGEST.CREATE TDIGEST.INFO TDIGEST.MAX TDIGEST.MIN \
+         TDIGEST.QUANTILE TDIGEST.RANK TDIGEST.RESET TDIGEST.REVRANK TDIGEST.TRIMMED_MEAN \
+         FT.SUGADD FT.SUGDEL FT.SUGGET FT.SUGLEN",
     ),
     (
         PAIR,
@@ -92,7 +102,7 @@ const ROWS: [(Shape, &str); 30] = [
     (Range { first: 2, last: -1, step: 1 }, "BITOP"),
     (
         one(2),
-        "DEBUG|OBJECT MEMORY|USAGE OBJECT|ENCODING OBJECT|FREQ OBJECT|IDLETIME OBJECT|REFCOUNT \
+        "DEBUG|OBJECT JSON.DEBUG|MEMORY MEMORY|USAGE OBJECT|ENCODING OBJECT|FREQ OBJECT|IDLETIME OBJECT|REFCOUNT \
          XGROUP|CREATE XGROUP|CREATECONSUMER XGROUP|DELCONSUMER XGROUP|DESTROY XGROUP|SETID \
          XINFO|CONSUMERS XINFO|GROUPS XINFO|STREAM",
     ),
@@ -102,7 +112,7 @@ const ROWS: [(Shape, &str); 30] = [
         "BLMPOP BZMPOP EVAL EVALSHA EVALSHA_RO EVAL_RO FCALL FCALL_RO",
     ),
     (Counted { number: 1, step: 2 }, "MSETEX"),
-    (CountedInto, "ZDIFFSTORE ZINTERSTORE ZUNIONSTORE"),
+    (CountedInto, "CMS.MERGE TDIGEST.MERGE ZDIFFSTORE ZINTERSTORE ZUNIONSTORE"),
     (Streams { from: 1 }, "XREAD"),
     (Streams { from: 4 }, "XREADGROUP"),
     (Sort, "SORT"),
@@ -110,13 +120,17 @@ const ROWS: [(Shape, &str); 30] = [
     (Radius { from: 6 }, "GEORADIUS"),
     (
         Container,
-        "ACL CLIENT CLUSTER COMMAND CONFIG DEBUG FUNCTION LATENCY MEMORY OBJECT PUBSUB SCRIPT \
+        "ACL CLIENT CLUSTER COMMAND CONFIG DEBUG FUNCTION JSON.DEBUG LATENCY MEMORY OBJECT PUBSUB SCRIPT \
          SLOWLOG XGROUP XINFO",
     ),
     (
         Keyless,
         "AUTH DISCARD ECHO EXEC HELLO INFO LASTSAVE LOLWUT MULTI PING PSUBSCRIBE PUBLISH \
-         PUNSUBSCRIBE QUIT RANDOMKEY RESET ROLE SELECT SUBSCRIBE TIME UNSUBSCRIBE UNWATCH",
+         PUNSUBSCRIBE QUIT RANDOMKEY RESET ROLE SELECT SUBSCRIBE TIME UNSUBSCRIBE UNWATCH \
+         FT._LIST FT.AGGREGATE FT.ALIASADD FT.ALIASDEL FT.ALIASUPDATE FT.ALTER FT.CONFIG FT.CREATE \
+         FT.DICTADD FT.DICTDEL FT.DICTDUMP FT.DROPINDEX FT.EXPLAIN FT.EXPLAINCLI FT.HYBRID \
+         FT.INFO FT.PROFILE FT.SEARCH FT.SPELLCHECK FT.SYNDUMP FT.SYNUPDATE FT.TAGVALS TS.MGET \
+         TS.MRANGE TS.MREVRANGE TS.QUERYINDEX TS.QUERYLABELS",
     ),
     (All(Merge::Sum), "DBSIZE SLOWLOG|LEN"),
     (All(Merge::Least), "WAIT WAITAOF"),
@@ -129,7 +143,8 @@ const ROWS: [(Shape, &str); 30] = [
          FUNCTION|DELETE FUNCTION|FLUSH FUNCTION|LOAD FUNCTION|RESTORE SCRIPT|FLUSH SCRIPT|LOAD \
          SLOWLOG|RESET",
     ),
-    (OneNode, "ASKING READONLY READWRITE SCAN"),
+    // A cursor is known where it was made.
+    (OneNode, "ASKING FT.CURSOR READONLY READWRITE SCAN"),
     (Refused, "MIGRATE"),
 ];
 

@@ -4,7 +4,8 @@ use crate::command::EncodedCommand;
 use crate::number::unsigned;
 use crate::resp::Arg;
 
-/// The words of a command in order, its name first: from arguments, or from an encoded command.
+/// The words of a command in order, its name first: from arguments, from slices of bytes, or from an
+/// encoded command.
 ///
 /// ```
 /// use redis_entraid_core::args;
@@ -14,6 +15,7 @@ use crate::resp::Arg;
 /// let mut memory = [0; 64];
 /// let command = EncodedCommand::encode(args!["GET", "foo"], &mut memory).unwrap();
 /// assert!(Words::from(command).eq(args!["GET", "foo"].iter().copied()));
+/// assert!(Words::from(&[&b"GET"[..], b"foo"][..]).eq(Words::from(command)));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Words<'a>(Form<'a>);
@@ -21,6 +23,7 @@ pub struct Words<'a>(Form<'a>);
 #[derive(Clone)]
 enum Form<'a> {
     Args(&'a [Arg<'a>]),
+    Slices(&'a [&'a [u8]]),
     /// Bulk strings, as many as `left` says.
     Encoded {
         left: usize,
@@ -33,6 +36,7 @@ impl core::fmt::Debug for Form<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Args(args) => write!(f, "{} words", args.len()),
+            Self::Slices(slices) => write!(f, "{} words", slices.len()),
             Self::Encoded { left, .. } => write!(f, "{left} words"),
         }
     }
@@ -41,6 +45,12 @@ impl core::fmt::Debug for Form<'_> {
 impl<'a> From<&'a [Arg<'a>]> for Words<'a> {
     fn from(args: &'a [Arg<'a>]) -> Self {
         Self(Form::Args(args))
+    }
+}
+
+impl<'a> From<&'a [&'a [u8]]> for Words<'a> {
+    fn from(words: &'a [&'a [u8]]) -> Self {
+        Self(Form::Slices(words))
     }
 }
 
@@ -65,6 +75,11 @@ impl<'a> Iterator for Words<'a> {
                 *args = rest;
                 Some(*first)
             }
+            Form::Slices(slices) => {
+                let (first, rest) = slices.split_first()?;
+                *slices = rest;
+                Some(Arg::Bytes(first))
+            }
             Form::Encoded { left, rest } => {
                 *left = left.checked_sub(1)?;
                 let (len, behind) = line(rest, b'$')?;
@@ -78,6 +93,7 @@ impl<'a> Iterator for Words<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
             Form::Args(args) => (args.len(), Some(args.len())),
+            Form::Slices(slices) => (slices.len(), Some(slices.len())),
             Form::Encoded { left, .. } => (0, Some(*left)),
         }
     }
@@ -113,6 +129,10 @@ mod tests {
         let expected = args!["SET", "", "a\r\n$1\r\n", "-7"];
         assert!(words.eq(expected.iter().copied()));
         assert!(Words::from(args).eq(args.iter().copied()));
+        let slices = [&b"SET"[..], b"", b"a\r\n$1\r\n", b"-7"];
+        let words = Words::from(&slices[..]);
+        assert_eq!(words.left(), 4);
+        assert!(words.eq(expected.iter().copied()));
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub fn check(data: &[u8]) {
     look(EncodedCommand::from_parts(CommandClass::Plain, data), data.len());
     let args: Vec<Arg<'_>> = data.split(|&byte| byte == b' ').map(Arg::from).collect();
     look(&*args, args.len());
+    let slices: Vec<&[u8]> = data.split(|&byte| byte == b' ').collect();
+    look(&*slices, slices.len());
     let mut encoded = Vec::new();
     encode(&args, &mut |piece| encoded.extend_from_slice(piece));
     let command = EncodedCommand::from_parts(CommandClass::Plain, &encoded);

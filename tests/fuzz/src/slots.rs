@@ -1,6 +1,8 @@
 //! Replies to `CLUSTER SLOTS`, one after the other, and a map that is kept.
 
-use redis_entraid_core::cluster::{Change, Policy, Primary, PrimaryId, Slot, SlotMap, SlotRange};
+use redis_entraid_core::cluster::{
+    Change, MapError, Moved, Policy, Primary, PrimaryId, Slot, SlotMap, SlotRange,
+};
 use redis_entraid_core::resp::{Framer, Node, Value};
 
 type Map<'m> = SlotMap<&'m mut [SlotRange], &'m mut [Primary]>;
@@ -32,19 +34,7 @@ type Known = Vec<(PrimaryId, String)>;
 
 fn update(map: &mut Map<'_>, known: &mut Known, reply: Value<'_>) {
     let (before, mut changed, mut was_new) = (shown(map), known.clone(), false);
-    let updated = map.update(reply, "here", |change| match change {
-        Change::Gone(id, primary) => {
-            assert!(!was_new, "what is gone comes first");
-            let gone = changed.iter().position(|one| *one == (id, format!("{primary:?}")));
-            changed.remove(gone.expect("it was there"));
-        }
-        Change::New(id, primary) => {
-            was_new = true;
-            assert!(changed.iter().all(|(other, _)| *other != id), "its place was free");
-            changed.push((id, format!("{primary:?}")));
-        }
-        _ => unreachable!("there is no other change"),
-    });
+    let updated = map.update(reply, "here", |change| note(&mut changed, &mut was_new, change));
     if let Err(error) = updated {
         let _ = error.to_string();
         assert_eq!((shown(map), &changed), (before, &*known), "an error changes something");
@@ -89,24 +79,50 @@ fn entry(item: Value<'_>) -> (i64, i64, Option<String>) {
     (items[0].int().expect("a slot"), items[1].int().expect("a slot"), primary)
 }
 
+/// Takes a change in.
+fn note(known: &mut Known, was_new: &mut bool, change: Change<'_>) {
+    match change {
+        Change::Gone(id, primary) => {
+            assert!(!*was_new, "what is gone comes first");
+            let gone = known.iter().position(|one| *one == (id, format!("{primary:?}")));
+            known.remove(gone.expect("it was there"));
+        }
+        Change::New(id, primary) => {
+            *was_new = true;
+            assert!(known.iter().all(|(other, _)| *other != id), "its place was free");
+            known.push((id, format!("{primary:?}")));
+        }
+        _ => unreachable!("there is no other change"),
+    }
+}
+
 fn moved(map: &mut Map<'_>, known: &mut Known, slot: u8, port: u8, host: &[u8]) {
-    let before = shown(map);
     let slot = u16::from(slot) * 67;
+    let (before, mut was_new) = (beside(map, slot), false);
     let address = std::str::from_utf8(host).unwrap_or_default().trim_end();
-    let address = if address.is_empty() { "here" } else { address };
     let port = u16::from(port) + 1;
-    match map.moved(&Node { slot, address, port }, "here") {
-        Err(_) | Ok(false) => assert_eq!(shown(map), before),
-        Ok(true) => {
+    let node = Node { slot, address, port };
+    let moved = map.moved(&node, "here", |change| note(known, &mut was_new, change));
+    let address = if address.is_empty() { "here" } else { address };
+    match moved {
+        Moved::Known(id) => {
             assert_eq!(at(map, slot), Some(format!("{address}:{port}")));
+            assert_eq!(beside(map, slot), before);
+            assert_eq!(map.primary_of(Slot::new(slot).expect("a slot")), Some(id));
+        }
+        Moved::NotTaken(error) => {
+            let too_small = matches!(error, MapError::TooSmall(_));
+            assert!(too_small || Slot::new(slot).is_none(), "{error}");
+            assert_eq!(beside(map, slot), before);
+        }
+        Moved::News(id) => {
+            assert_eq!(at(map, slot), Some(format!("{address}:{port}")));
+            assert_eq!(map.primary_of(Slot::new(slot).expect("a slot")), Some(id));
             // No other slot has changed.
-            let changed = shown(map);
-            let all = (0..Slot::COUNT).zip(changed.1.iter().zip(&before.1));
-            all.for_each(|(at, (new, old))| assert!(at == slot || new == old, "slot {at}"));
+            let mut changed = beside(map, slot).into_iter().zip(before);
+            assert!(changed.all(|(new, old)| new == old || new.0 == slot));
         }
     }
-    let new = map.primaries().find(|(id, _)| known.iter().all(|(known, _)| known != id));
-    known.extend(new.map(|(id, primary)| (id, format!("{primary:?}"))));
     agree(map, known);
 }
 
@@ -114,7 +130,7 @@ fn moved(map: &mut Map<'_>, known: &mut Known, slot: u8, port: u8, host: &[u8]) 
 fn agree(map: &Map<'_>, known: &Known) {
     let mut known = known.clone();
     known.sort();
-    assert_eq!(shown(map).0, known);
+    assert_eq!(primaries(map), known);
     let mut names: Vec<_> = known.iter().map(|(_, name)| name).collect();
     names.sort();
     names.dedup();
@@ -126,8 +142,20 @@ fn at(map: &Map<'_>, slot: u16) -> Option<String> {
     Some(format!("{:?}", map.primary(id).expect("a slot's primary is there")))
 }
 
+/// Who has the slots around this one, and some of the others: all of them take a while.
+fn beside(map: &Map<'_>, slot: u16) -> Vec<(u16, Option<PrimaryId>)> {
+    let some = (0..Slot::COUNT).step_by(67).flat_map(|at| [at, at + 1]);
+    let slots = some.chain(slot.saturating_sub(2)..slot + 3);
+    let primary = |at| Some((at, map.primary_of(Slot::new(at)?)));
+    slots.filter_map(primary).collect()
+}
+
 /// The primaries, and the one of each slot.
 fn shown(map: &Map<'_>) -> (Known, Vec<Option<PrimaryId>>) {
     let slots = (0..Slot::COUNT).filter_map(Slot::new).map(|slot| map.primary_of(slot));
-    (map.primaries().map(|(id, primary)| (id, format!("{primary:?}"))).collect(), slots.collect())
+    (primaries(map), slots.collect())
+}
+
+fn primaries(map: &Map<'_>) -> Known {
+    map.primaries().map(|(id, primary)| (id, format!("{primary:?}"))).collect()
 }

@@ -30,19 +30,39 @@ proptest! {
     }
 
     #[test]
-    fn a_slot_map_is_what_the_last_reply_says(
+    fn a_slot_map_is_what_the_last_reply_and_the_redirections_since_say(
         memory in any::<u8>(),
-        replies in prop::collection::vec(prop::collection::vec((0..16_384_u32, 0..9_000_u32, 0..8_u8), 0..12), 1..4),
+        steps in prop::collection::vec((
+            prop::collection::vec((0..16_384_u32, 0..9_000_u32, 0..8_u8), 0..12),
+            prop::collection::vec((any::<u8>(), any::<u8>(), 0..9_u8), 0..6),
+        ), 1..4),
     ) {
+        // The longest host that fits, and one that doesn't.
+        let host = |node: u8| match node {
+            0 => "x".repeat(60),
+            1 => "x".repeat(61),
+            node => format!("n{node}"),
+        };
         let mut story = vec![memory];
-        for ranges in replies {
+        for (ranges, redirections) in steps {
             story.extend(format!("*{}\r\n", ranges.len()).bytes());
             for (first, len, node) in ranges {
                 // Some ranges end beyond the last slot, and some ports are 0.
                 let (last, port) = (first + len % 4_000, u32::from(node % 7));
-                let node = format!("*2\r\n$2\r\nn{node}\r\n:{port}\r\n");
+                // Most replies have no host that is too long.
+                let host = host(if node == 1 && len % 4 > 0 { 2 } else { node });
+                let node = format!("*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len());
                 let last = if len > 200 { last.min(16_383) } else { last };
                 story.extend(format!("*3\r\n:{first}\r\n:{last}\r\n{node}").bytes());
+            }
+            for (slot, port, node) in redirections {
+                // What a line can't hold.
+                let byte = |byte| if matches!(byte, b'\r' | b'\n') { 0 } else { byte };
+                // To a primary of the map, or to another one.
+                let port = if port % 2 > 0 { (node % 7).saturating_sub(1) } else { port };
+                story.extend([b'+', byte(slot), byte(port)]);
+                story.extend(host(node).bytes());
+                story.extend(*b"\r\n");
             }
         }
         fuzz::slots::check(&story);

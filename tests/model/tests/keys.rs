@@ -1,5 +1,7 @@
-//! Where the keys of commands are, and which nodes commands are for, beside what real servers say of
-//! each of their commands: `COMMAND GETKEYS` for arguments drawn at random, and `COMMAND`.
+//! The keys of commands and their nodes, as the core says and as real servers say. Two tests:
+//! - Keys: each command of a server gets random arguments, and `COMMAND GETKEYS` has to find the same keys.
+//! - Nodes: `COMMAND` gives each command's `request_policy` and `response_policy`, which have to be its
+//!   [`Route`].
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,12 +11,12 @@ use redis_entraid_core::cluster::{Merge, Route, keys, route};
 use redis_entraid_core::policy::Jitter;
 use redis_entraid_core::resp::{Arg, Value};
 
-/// What the servers know and we don't: for administrators, and for a server's own use.
+/// Commands that the core doesn't know: for administrators, or what servers send to each other.
 const UNKNOWN: &str = "BGREWRITEAOF BGSAVE FAILOVER MODULE MONITOR PFDEBUG PFSELFTEST PSYNC REPLCONF \
     REPLICAOF RESTORE-ASKING SAVE SHUTDOWN SLAVEOF SWAPDB SYNC";
 
-/// For all nodes by their words, and for any by ours: they say something about one server, or about
-/// one connection.
+/// Commands that go to all nodes by the server's `request_policy`, and to one by the core: they are about
+/// one server or one connection, and the replies of several couldn't be told apart.
 const ONE_IS_ENOUGH: &str = "CLIENT CLUSTER INFO LATENCY|DOCTOR LATENCY|GRAPH LATENCY|HISTOGRAM LATENCY|HISTORY \
     LATENCY|LATEST LATENCY|RESET MEMORY|DOCTOR MEMORY|MALLOC-STATS MEMORY|PURGE MEMORY|STATS PING \
     RANDOMKEY SLOWLOG|GET FUNCTION|STATS";
@@ -22,12 +24,13 @@ const ONE_IS_ENOUGH: &str = "CLIENT CLUSTER INFO LATENCY|DOCTOR LATENCY|GRAPH LA
 /// A command as the server describes it.
 struct Described {
     name: String,
-    /// At least so many words.
+    /// The least number of words, its name being one.
     arity: usize,
-    /// Where its first key is; 0 for none, or for one that has no fixed place.
+    /// The index of its first key. 0 if it has none, or if the index depends on the arguments.
     first_key: i64,
-    /// What it says of nodes and replies.
+    /// Its tips, as `request_policy:all_shards`.
     tips: Vec<String>,
+    /// The index of its keys depends on the arguments.
     movable: bool,
 }
 
@@ -50,7 +53,8 @@ fn described(command: Value<'_>, into: &mut Vec<Described>) {
     container.into_iter().for_each(|command| described(command, into));
 }
 
-/// The words of a command, drawn: its own, others, numbers, and what a keyword could be.
+/// A command with random arguments. A quarter of them are numbers and keywords, which may decide where
+/// the keys are. With every third seed there are none of these.
 fn draw(command: &Described, seed: u64) -> Vec<String> {
     const MEANING: [&str; 12] =
         ["1", "2", "3", "0", "STORE", "STOREDIST", "streams", "BY", "GET", "LIMIT", "ALPHA", "-1"];
@@ -59,7 +63,6 @@ fn draw(command: &Described, seed: u64) -> Vec<String> {
     let len = command.arity.max(words.len()) + (random(0) % 6) as usize;
     for at in words.len()..len {
         let random = random(at as u64);
-        // Often enough none of them means anything else.
         let meaning = random.is_multiple_of(4) && !seed.is_multiple_of(3);
         words.push(match meaning {
             true => MEANING[(random / 4) as usize % MEANING.len()].to_owned(),
@@ -69,7 +72,7 @@ fn draw(command: &Described, seed: u64) -> Vec<String> {
     words
 }
 
-/// What the server says, unless it is an error.
+/// The keys that the server finds. `None` if it refuses the arguments.
 fn asked(wire: &mut Wire, words: &[String]) -> Option<Vec<String>> {
     let whole: Vec<&str> =
         ["COMMAND", "GETKEYS"].into_iter().chain(words.iter().map(String::as_str)).collect();
@@ -79,6 +82,7 @@ fn asked(wire: &mut Wire, words: &[String]) -> Option<Vec<String>> {
     reply.error().is_none().then(|| reply.items().map(text).collect())
 }
 
+/// The keys that the core finds. `None` if it doesn't know the command.
 fn ours(words: &[String]) -> Option<Vec<String>> {
     let args: Vec<Arg<'_>> = words.iter().map(Arg::from).collect();
     let text = |key: Arg<'_>| match key {
@@ -88,7 +92,7 @@ fn ours(words: &[String]) -> Option<Vec<String>> {
     keys(&*args).map(|keys| keys.map(|(_, key)| text(key)).collect())
 }
 
-/// The servers that have key specifications and policies: those from 7.0 on.
+/// Starts the servers from 7.0 on: older ones have no key specifications and no policies.
 fn start() -> Vec<Real> {
     let start = |program: &PathBuf| Real::start(program, false).expect("it starts");
     programs().iter().map(start).filter(|real| real.dialect().shards).collect()
@@ -125,7 +129,7 @@ fn keys_are_where_real_servers_say() {
                     && both_stores("STORE")
                     && both_stores("STOREDIST")
                 {
-                    // Versions differ, and no server executes it.
+                    // With both words, servers of several versions find different keys. None executes it.
                     continue;
                 }
                 let Some(mut theirs) = asked(real.admin(), &words) else { continue };

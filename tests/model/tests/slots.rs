@@ -3,7 +3,7 @@
 use model::real::{Real, SLOT, Wire, programs};
 use model::script::Slot as Place;
 use redis_entraid_core::cluster::{
-    MapError, Policy, Primary, Route, Slot, SlotMap, SlotRange, route,
+    Change, MapError, Moved, Policy, Primary, Route, Slot, SlotMap, SlotRange, route,
 };
 use redis_entraid_core::resp::{Arg, Redirect, Value};
 
@@ -42,8 +42,16 @@ fn the_map_is_what_a_cluster_says_before_and_after_a_slot_has_moved() {
             let refused = real.admin().call(&["GET", "{b}"]).expect("an answer");
             let error = Value::new(&refused).expect("a reply").error().expect("an error");
             let Some(Redirect::Moved(node)) = error.redirect() else { panic!("{error}") };
-            assert_eq!(map.moved(&node, ""), Ok(true), "{}", real.name());
+            let mut new = None;
+            let moved = map.moved(&node, "", |change| {
+                assert!(change.is_new() && new.is_none(), "{change:?}");
+                if let Change::New(id, primary) = change {
+                    new = Some((id, *primary));
+                }
+            });
             let second = *owner(&map, slot);
+            let id = map.primary_of(slot).expect("it has a primary");
+            assert_eq!((moved, new), (Moved::News(id), Some((id, second))), "{}", real.name());
             assert_ne!(first, second);
             assert_eq!(update(&mut map, real.admin()), (0, 0), "the redirection was right");
             assert_eq!(*owner(&map, slot), second);

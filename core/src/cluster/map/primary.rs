@@ -72,7 +72,7 @@ impl Primary {
         self.port
     }
 
-    fn of(address: Address<'_>, mark: Mark) -> Result<Self, CapacityError> {
+    pub(super) fn of(address: Address<'_>, mark: Mark) -> Result<Self, CapacityError> {
         let Address { host, port } = address;
         let mut primary = Self { mark, port, len: host.len() as u8, ..Self::default() };
         let Some(room) = primary.host.get_mut(..host.len()) else {
@@ -118,23 +118,28 @@ impl<P: Storage<Primary>> Primaries<P> {
         self.0.room_mut().get_mut(id.index())
     }
 
+    /// Whether there is a place that nobody has, without more memory.
+    pub(super) fn has_free(&self) -> bool {
+        self.0.room().iter().any(|primary| primary.port == 0)
+    }
+
     /// Puts a new one into a free place.
-    pub(super) fn add(
-        &mut self,
-        address: Address<'_>,
-        mark: Mark,
-    ) -> Result<PrimaryId, CapacityError> {
-        let primary = Primary::of(address, mark)?;
+    pub(super) fn add(&mut self, primary: Primary) -> Result<PrimaryId, CapacityError> {
         let room = self.0.room();
         let free = room.iter().position(|primary| primary.port == 0).unwrap_or(room.len());
         let id = u16::try_from(free).map(PrimaryId);
         let (true, Ok(id)) = (self.0.reserve(free + 1), id) else {
             return Err(self.too_small(free + 1));
         };
+        self.put(id, primary);
+        Ok(id)
+    }
+
+    /// Puts one into this place.
+    pub(super) fn put(&mut self, id: PrimaryId, primary: Primary) {
         if let Some(place) = self.get_mut(id) {
             *place = primary;
         }
-        Ok(id)
     }
 
     pub(super) fn too_small(&self, needed: usize) -> CapacityError {

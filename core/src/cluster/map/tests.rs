@@ -28,12 +28,16 @@ where
 {
     let mut changes = Vec::new();
     let updated = map.update(Value::new(reply.as_bytes()).unwrap(), "here", |change| {
-        changes.push(match change {
-            Change::Gone(id, primary) => format!("-{}={primary:?}", id.index()),
-            Change::New(id, primary) => format!("+{}={primary:?}", id.index()),
-        });
+        changes.push(written(change));
     })?;
     Ok((updated, changes))
+}
+
+fn written(change: Change<'_>) -> String {
+    match change {
+        Change::Gone(id, primary) => format!("-{}={primary:?}", id.index()),
+        Change::New(id, primary) => format!("+{}={primary:?}", id.index()),
+    }
 }
 
 /// Who serves the slots at and beside the borders of ranges.
@@ -227,40 +231,107 @@ fn two_hundred_primaries_fit_where_memory_grows() {
     assert_eq!(map.primary_of(Slot::new(16_000).unwrap()), None);
 }
 
+/// What a `MOVED` is to the map, and the changes.
+fn moved<R, P>(map: &mut SlotMap<R, P>, slot: u16, address: &str, port: u16) -> (Moved, Vec<String>)
+where
+    R: Storage<SlotRange>,
+    P: Storage<Primary>,
+{
+    let mut changes = Vec::new();
+    let told = |change: Change<'_>| changes.push(written(change));
+    let moved = map.moved(&Node { slot, address, port }, "here", told);
+    (moved, changes)
+}
+
 #[test]
 fn a_redirection_counts_until_the_next_update() {
     let mut map = map();
     let slots = reply(&[(0, 99, node("a", 1)), (100, 199, node("b", 2))]);
     update(&mut map, &slots).unwrap();
-    let to = |slot, address, port| Node { slot, address, port };
-    assert_eq!(map.moved(&to(50, "a", 1), ""), Ok(false));
-    assert_eq!(map.moved(&to(50, "b", 2), ""), Ok(true));
-    assert_eq!(map.moved(&to(51, "b", 2), ""), Ok(true));
-    assert_eq!(map.moved(&to(51, "b", 2), ""), Ok(false));
+    let [a, b, new] = [0, 1, 2].map(PrimaryId);
+    assert_eq!(moved(&mut map, 50, "a", 1), (Moved::Known(a), [].into()));
+    assert_eq!(moved(&mut map, 50, "b", 2), (Moved::News(b), [].into()));
+    assert_eq!(moved(&mut map, 51, "b", 2), (Moved::News(b), [].into()));
+    assert_eq!(moved(&mut map, 51, "b", 2), (Moved::Known(b), [].into()));
     assert_eq!(shown(&map), "0-49 a:1, 50-51 b:2, 52-99 a:1, 100-199 b:2");
-    assert_eq!(map.moved(&to(0, "", 3), "new"), Ok(true));
-    assert_eq!(map.moved(&to(16_383, "new", 3), ""), Ok(true));
-    assert_eq!(of(&map, 0).as_deref(), Some("new:3"));
-    assert_eq!(of(&map, 16_383).as_deref(), Some("new:3"));
-    assert!(matches!(map.moved(&to(16_384, "a", 1), ""), Err(MapError::Slots { .. })));
+    assert_eq!(moved(&mut map, 0, "", 3), (Moved::News(new), ["+2=here:3".to_string()].into()));
+    assert_eq!(moved(&mut map, 16_383, "here", 3), (Moved::News(new), [].into()));
+    assert_eq!(of(&map, 0).as_deref(), Some("here:3"));
+    assert_eq!(of(&map, 16_383).as_deref(), Some("here:3"));
+    let no_slot = MapError::Slots { first: 16_384, last: 16_384 };
+    assert_eq!(moved(&mut map, 16_384, "a", 1), (Moved::NotTaken(no_slot), [].into()));
     let (_, changes) = update(&mut map, &slots).unwrap();
-    assert_eq!(changes, ["-2=new:3"]);
+    assert_eq!(changes, ["-2=here:3"]);
     assert_eq!(shown(&map), "0-99 a:1, 100-199 b:2");
 }
 
 #[test]
-fn a_redirection_that_does_not_fit_changes_nothing() {
-    let mut map = SlotMap::new([SlotRange::default(); 3], [Primary::default(); 1]);
-    update(&mut map, &reply(&[(0, 99, node("a", 1))])).unwrap();
-    let error = map.moved(&Node { slot: 5, address: "b", port: 1 }, "").unwrap_err();
-    let full = CapacityError::new(Buffer::SlotMap, 128, 64);
-    assert_eq!((error, shown(&map)), (MapError::TooSmall(full), "0-99 a:1".into()));
-    let mut map = SlotMap::new([SlotRange::default(); 2], [Primary::default(); 2]);
-    update(&mut map, &reply(&[(0, 99, node("a", 1))])).unwrap();
-    let error = map.moved(&Node { slot: 5, address: "b", port: 1 }, "").unwrap_err();
-    let full = CapacityError::new(Buffer::SlotMap, 18, 12);
-    assert_eq!((error, shown(&map)), (MapError::TooSmall(full), "0-99 a:1".into()));
-    assert_eq!(map.primaries().count(), 1);
+fn a_redirection_that_does_not_fit_changes_nothing_and_is_news() {
+    let mut one = SlotMap::new([SlotRange::default(); 3], [Primary::default(); 1]);
+    let mut two = SlotMap::new([SlotRange::default(); 2], [Primary::default(); 2]);
+    let slots = reply(&[(0, 99, node("a", 1))]);
+    update(&mut one, &slots).unwrap();
+    update(&mut two, &slots).unwrap();
+    let long = "x".repeat(61);
+    for ((moved, changes), needed, capacity) in [
+        (moved(&mut one, 5, "b", 1), 128, 64),
+        (moved(&mut one, 5, &long, 1), 61, 60),
+        (moved(&mut two, 5, "b", 1), 18, 12),
+    ] {
+        let full = CapacityError::new(Buffer::SlotMap, needed, capacity);
+        assert_eq!(moved, Moved::NotTaken(MapError::TooSmall(full)));
+        assert!(moved.is_news() && moved.primary().is_none() && changes.is_empty());
+    }
+    assert_eq!((shown(&one), shown(&two)), ("0-99 a:1".into(), "0-99 a:1".into()));
+    assert_eq!((one.primaries().count(), two.primaries().count()), (1, 1));
+}
+
+#[test]
+fn a_redirection_in_full_memory_takes_the_place_of_a_primary_without_slots() {
+    let mut full = SlotMap::new([SlotRange::default(); 8], [Primary::default(); 2]);
+    let mut grows = SlotMap::new([SlotRange::default(); 8], Grows::new(0, 400));
+    let slots = reply(&[(0, 99, node("a", 1))]);
+    update(&mut full, &slots).unwrap();
+    update(&mut grows, &slots).unwrap();
+    let mut story = |slot, address| {
+        let both = (moved(&mut full, slot, address, 1), moved(&mut grows, slot, address, 1));
+        assert_eq!(both.0, both.1);
+        both.0
+    };
+    let id = PrimaryId(1);
+    assert_eq!(story(5, "b"), (Moved::News(id), ["+1=b:1".to_string()].into()));
+    // Its only slot is the one that goes elsewhere.
+    let changes = ["-1=b:1", "+1=c:1"].map(String::from).to_vec();
+    assert_eq!(story(5, "c"), (Moved::News(id), changes));
+    assert_eq!(story(5, "a"), (Moved::News(PrimaryId(0)), [].into()));
+    let changes = ["-1=c:1", "+1=d:1"].map(String::from).to_vec();
+    assert_eq!(story(7, "d"), (Moved::News(id), changes));
+    assert_eq!((shown(&full), shown(&grows)), {
+        let shown = "0-6 a:1, 7-7 d:1, 8-99 a:1".to_string();
+        (shown.clone(), shown)
+    });
+}
+
+#[test]
+fn commands_for_any_primary_take_turns() {
+    let mut map = map();
+    assert_eq!(map.any(0), None);
+    update(&mut map, &reply(&[(0, 9, node("a", 1)), (10, 19, node("b", 2))])).unwrap();
+    update(&mut map, &reply(&[(0, 9, node("b", 2)), (10, 19, node("c", 3))])).unwrap();
+    let turns = [0, 1, 2, 3, usize::MAX].map(|turn| map.any(turn).unwrap().index());
+    assert_eq!(turns, [1, 2, 1, 2, 2]);
+}
+
+#[test]
+fn more_ranges_than_slots_are_no_map() {
+    let ranges = |count: i64| {
+        let range = |at: i64| (at % 16_384, at % 16_384, node("a", 1));
+        reply(&(0..count).map(range).collect::<Vec<_>>())
+    };
+    let mut map = SlotMap::new(Grows::new(0, 20_000), [Primary::default(); 1]);
+    update(&mut map, &ranges(16_384)).unwrap();
+    assert_eq!(update(&mut map, &ranges(16_385)), Err(MapError::TooManyRanges));
+    assert_eq!(shown(&map), "0-16383 a:1");
 }
 
 #[test]

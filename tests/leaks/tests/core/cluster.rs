@@ -5,7 +5,7 @@ use redis_entraid_core::args;
 use redis_entraid_core::cluster::*;
 use redis_entraid_core::command::CommandClass;
 use redis_entraid_core::policy::Jitter;
-use redis_entraid_core::resp::Value;
+use redis_entraid_core::resp::{Node, Value};
 use redis_entraid_core::time::Instant;
 
 pub(crate) fn cluster(shown: &mut Shown) {
@@ -17,7 +17,8 @@ pub(crate) fn cluster(shown: &mut Shown) {
     shown.value(&Merge::Sum);
     shown.value(&Policy::default());
     shown.value(&RedirectPolicy::default());
-    let mut attempts = Attempts::new(CommandClass::Plain, now);
+    let command = args!["GET", "key"];
+    let mut attempts = Attempts::new(command, CommandClass::Plain, route(command), now);
     shown.value(&attempts);
     let reply = Value::new(b"-TRYAGAIN x\r\n").unwrap();
     let policy = RedirectPolicy::default();
@@ -33,6 +34,8 @@ pub(crate) fn cluster(shown: &mut Shown) {
     let updated = map.update(Value::new(reply).unwrap(), "", |change| shown.value(&change));
     shown.value(&updated.unwrap());
     shown.value(&map);
+    let node = Node { slot: 7, address: "a", port: 1 };
+    shown.value(&map.moved(&node, "", |_| ()));
     let (id, primary) = map.primaries().next().unwrap();
     shown.value(&id);
     shown.value(primary);

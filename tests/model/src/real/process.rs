@@ -144,7 +144,7 @@ impl Process {
     }
 
     /// The names of the node and of the other one.
-    pub(super) fn ids(&self) -> (&str, &str) {
+    pub fn ids(&self) -> (&str, &str) {
         (&self.ids.0, &self.ids.1)
     }
 }
