@@ -102,8 +102,6 @@ struct Session<'s> {
     backend: Backend,
     /// Whether the client has heard all.
     answered: AtomicBool,
-    /// Whether it has asked for RESP3.
-    resp3: AtomicBool,
     /// When the login ends, in seconds since 1970; 0 before there is one.
     ends: watch::Sender<u64>,
 }
@@ -150,8 +148,8 @@ async fn client(
     let (from_store, to_store) = split(store);
     let (ends, expiry) = watch::channel(0);
     let (expected, to_come) = mpsc::unbounded_channel();
-    let (answered, resp3) = (AtomicBool::new(true), AtomicBool::new(false));
-    let session = Session { shared, port, swapped, backend, answered, resp3, ends };
+    let answered = AtomicBool::new(true);
+    let session = Session { shared, port, swapped, backend, answered, ends };
     let (near, far) = tokio::io::duplex(1 << 16);
     let answers = async {
         // What was said before an end is heard.

@@ -5,7 +5,8 @@
 //! bindings by HTTPS with certificates of their own), and a Redis port by TLS - and puts a real
 //! `redis-server` behind the last. The front demands `AUTH oid token`, checks the token as the
 //! service does, and closes a connection when its token ends. [`faults`] go wrong on command, and
-//! [`Emulator::requests`] has what clients have sent.
+//! [`Emulator::requests`] has what clients have sent. [`Options::cluster`] puts a cluster of real
+//! servers there instead, whose slots move and whose nodes come and go: see [`Cluster`].
 
 mod amr;
 mod backend;

@@ -1,7 +1,6 @@
 //! What the store replies, on its way to the client.
 
 use std::io::Result;
-use std::sync::atomic::Ordering;
 
 use redis_entraid_core::pubsub::Notice;
 use redis_entraid_core::resp::{Framer, Value};
@@ -36,6 +35,8 @@ pub(super) struct Reply {
     pub(super) names: Option<Names>,
     /// What is odd about that.
     pub(super) oddity: Option<Oddity>,
+    /// Whether the client has asked for RESP3 before.
+    pub(super) resp3: bool,
 }
 
 /// What is expected, in order.
@@ -109,14 +110,14 @@ pub(super) async fn pass(
                 out.extend(reply);
                 continue;
             }
-            let Reply { fault, login, ours, names, oddity } = queue.reply();
-            if let Some(expires_on) = login {
+            let mut expected = queue.reply();
+            if let Some(expires_on) = expected.login {
                 logged_in(session, reply, expires_on);
             }
-            let ours = ours.filter(|_| is_done(reply));
-            let ours = ours.or_else(|| rewritten(session, names, oddity, reply));
+            let ours = expected.ours.take().filter(|_| is_done(reply));
+            let ours = ours.or_else(|| rewritten(session, &expected, reply));
             let reply = ours.as_deref().unwrap_or(reply);
-            match fault {
+            match expected.fault {
                 Some(Fault::CutAfter(bytes)) => {
                     out.extend(&reply[..reply.len().min(bytes)]);
                     output.write_all(&out).await?;
@@ -135,7 +136,7 @@ pub(super) async fn pass(
                     out.extend(reply);
                 }
                 _ => {
-                    count(session, names, reply);
+                    count(session, expected.names, reply);
                     out.extend(reply);
                 }
             }
@@ -166,15 +167,10 @@ fn logged_in(session: &Session<'_>, reply: &[u8], expires_on: u64) {
 }
 
 /// The reply of a server in a cluster as its front says it. `None` if that is the same.
-fn rewritten(
-    session: &Session<'_>,
-    names: Option<Names>,
-    oddity: Option<Oddity>,
-    reply: &[u8],
-) -> Option<Vec<u8>> {
+fn rewritten(session: &Session<'_>, expected: &Reply, reply: &[u8]) -> Option<Vec<u8>> {
     let servers = session.shared.stores.cluster()?;
     let front = |port| servers.front(port);
-    let resp3 = session.resp3.load(Ordering::Relaxed);
+    let Reply { names, oddity, resp3, .. } = *expected;
     redirection(reply, front).or_else(|| names?.rewrite(reply, front, oddity, resp3))
 }
 

@@ -26,6 +26,7 @@ pub(super) async fn pass(
     let mut framed = 0;
     // What a server says that has forgotten who this is.
     let mut forgotten = false;
+    let mut resp3 = false;
     loop {
         let mut start = 0;
         let mut out = Vec::new();
@@ -41,12 +42,13 @@ pub(super) async fn pass(
                 Ok(command) => command.items().filter_map(|word| word.bytes().ok()).collect(),
                 Err(_) => Vec::new(),
             };
-            let mut reply = Reply { names: Names::of(&words), ..Reply::default() };
-            let mut subscription = subscription(&words);
-            if let [name, b"3", ..] = words[..] {
-                let says_hello = name.eq_ignore_ascii_case(b"HELLO");
-                session.resp3.fetch_or(says_hello, Ordering::Relaxed);
+            if let [name, version @ (b"2" | b"3"), ..] = words[..]
+                && name.eq_ignore_ascii_case(b"HELLO")
+            {
+                resp3 = version == b"3";
             }
+            let mut reply = Reply { names: Names::of(&words), resp3, ..Reply::default() };
+            let mut subscription = subscription(&words);
             let fault = match credentials(&words) {
                 Some(at) => {
                     store.write_all(&out).await?;
@@ -79,7 +81,6 @@ pub(super) async fn pass(
                     if let Some(Fault::Odd(oddity)) = &fault {
                         reply.oddity = Some(*oddity);
                     }
-                    let resp3 = session.resp3.load(Ordering::Relaxed);
                     reply.ours = shared.rules.reply(&words, reply.oddity, resp3);
                     match (&fault, &refused) {
                         // The store would confirm it.

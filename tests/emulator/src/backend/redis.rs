@@ -138,25 +138,31 @@ impl Redis {
         Ok(replies.pop().unwrap_or_default())
     }
 
-    /// Sends commands in one go.
+    /// Sends commands, a few hundred in one go.
     ///
     /// # Errors
     /// What the server says against the first one that it refuses.
     pub(crate) async fn ask_all(&self, commands: &[Vec<&[u8]>]) -> Result<Vec<Vec<u8>>> {
-        let mut admin = self.admin.lock().await;
-        // Taken out, so that one that is dropped halfway isn't used again.
-        let mut stream = match admin.take() {
-            Some(stream) => stream,
-            None => {
-                let mut stream = UnixStream::connect(self.socket()).await?;
-                let login = vec![&b"AUTH"[..], self.settings.password.as_bytes()];
-                exchange(&mut stream, &[login]).await?;
-                stream
-            }
-        };
-        let replies = exchange(&mut stream, commands).await?;
-        *admin = Some(stream);
+        let mut replies = Vec::new();
+        for flight in commands.chunks(256) {
+            // For each anew, so that a login comes in between.
+            let mut admin = self.admin.lock().await;
+            // Taken out, so that one that is dropped halfway isn't used again.
+            let mut stream = match admin.take() {
+                Some(stream) => stream,
+                None => self.log_in().await?,
+            };
+            replies.extend(exchange(&mut stream, flight).await?);
+            *admin = Some(stream);
+        }
         Ok(replies)
+    }
+
+    async fn log_in(&self) -> Result<UnixStream> {
+        let mut stream = UnixStream::connect(self.socket()).await?;
+        let login = vec![&b"AUTH"[..], self.settings.password.as_bytes()];
+        exchange(&mut stream, &[login]).await?;
+        Ok(stream)
     }
 }
 

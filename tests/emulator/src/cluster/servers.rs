@@ -35,15 +35,22 @@ impl Servers {
     /// Starts servers and makes them a cluster.
     ///
     /// # Errors
-    /// There is no `redis-server`, or the servers don't agree.
+    /// There is no `redis-server`, no primary is asked for, or the servers don't agree.
     pub(crate) async fn start(
         store: &Store,
         options: ClusterOptions,
         folder: &Path,
     ) -> Result<Self> {
         let program = store.program().ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "a cluster needs a redis-server: install one")
+            let why =
+                "a cluster needs a redis-server, which the built-in store is none: install one";
+            Error::new(ErrorKind::NotFound, why)
         })?;
+        let primaries = options.primaries;
+        if primaries == 0 {
+            let why = "a cluster has one primary or more: raise their number";
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
         let servers = Self {
             program,
             folder: folder.to_owned(),
@@ -52,7 +59,6 @@ impl Servers {
             nodes: RwLock::default(),
             next: AtomicUsize::new(0),
         };
-        let primaries = options.primaries.max(1);
         let nodes = servers.launch(primaries * (1 + usize::from(options.replicas))).await?;
         *servers.nodes.write().expect("nobody panics with it") = nodes;
         servers.form(primaries).await?;

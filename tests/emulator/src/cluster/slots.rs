@@ -98,7 +98,9 @@ impl Ranges {
         let is = |other| oddity == Some(other);
         match (oddity, self.0.as_mut_slice()) {
             (Some(Oddity::PortZero), [first, ..]) => first.port = 0,
-            (Some(Oddity::Overlap), [first, second, ..]) => second.first = first.last - 99,
+            (Some(Oddity::Overlap), [first, second, ..]) => {
+                second.first = first.first.max(first.last - 99);
+            }
             (Some(Oddity::Hole), [.., _]) => drop(self.0.pop()),
             (Some(Oddity::NoSlots), _) => self.0.clear(),
             _ => {}

@@ -9,7 +9,7 @@ mod ports;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Chain, Cluster, ClusterOptions, Emulator, Options};
+use amr_emulator::{Chain, Cluster, ClusterOptions, Emulator, Options, Store};
 use client::{Client, Reply};
 
 /// Runs a test that must end within a minute.
@@ -216,5 +216,45 @@ fn certificates_have_the_name_of_the_endpoint_and_no_address() {
         assert!(stranger.call(&["GET", "foo"]).text().starts_with("NOAUTH"));
         let (user, _) = emulator.entra().login();
         assert!(stranger.call(&["AUTH", &user, "x"]).text().starts_with("WRONGPASS"));
+    });
+}
+
+#[test]
+fn a_cluster_needs_a_redis_server_and_a_primary() {
+    within_a_minute(|| {
+        let why = |store, primaries| {
+            let cluster = Some(ClusterOptions { primaries, ..ClusterOptions::default() });
+            let options = Options { cluster, store, chain: Chain::Ec, ..Options::default() };
+            Emulator::start(&options).err().unwrap().to_string()
+        };
+        assert!(why(Store::Builtin, 3).contains("needs a redis-server"));
+        assert!(why(Store::Any, 0).contains("one primary or more"));
+    });
+}
+
+/// Processes that run in a folder, or below it.
+#[cfg(target_os = "linux")]
+fn processes(folder: &std::path::Path) -> usize {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let folders = all.filter_map(|process| std::fs::read_link(process.path().join("cwd")).ok());
+    folders.filter(|cwd| cwd.starts_with(folder)).count()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_server_outlives_a_test_that_panics() {
+    within_a_minute(|| {
+        let (found, folder) = mpsc::channel();
+        let panicked = std::thread::spawn(move || {
+            let emulator = three();
+            let folder = emulator.root_file().parent().unwrap().to_owned();
+            assert_eq!(processes(&folder), 3);
+            found.send(folder).unwrap();
+            panic!("as a test does that fails");
+        });
+        let folder = folder.recv().unwrap();
+        assert!(panicked.join().is_err());
+        assert_eq!(processes(&folder), 0);
+        assert!(!folder.exists());
     });
 }
