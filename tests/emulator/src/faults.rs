@@ -27,6 +27,7 @@
 //! connect#1 swapped localhost            the slots are elsewhere, it says, at this name and the same port
 //! connect#1 leaf-only                    the first TLS handshake there has no more than the leaf
 //! https#1 leaf-only                      the same for the token service
+//! slots#1 null-host                      what is odd about the first reply to CLUSTER SLOTS
 //! connect#* error ERR max number of clients reached
 //! ```
 
@@ -34,6 +35,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
+
+pub use crate::cluster::slots::Oddity;
 
 /// What can be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,16 +53,19 @@ pub enum Event {
     Auth,
     /// Any other command, but for `CLIENT SETINFO` and `CLIENT SETNAME`.
     Command,
+    /// A `CLUSTER SLOTS`, which is a command too.
+    Slots,
 }
 
 impl Event {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Https, "https"),
         (Self::Token, "token"),
         (Self::Challenge, "challenge"),
         (Self::Connect, "connect"),
         (Self::Auth, "auth"),
         (Self::Command, "cmd"),
+        (Self::Slots, "slots"),
     ];
 }
 
@@ -146,6 +152,8 @@ pub enum Fault {
     Swapped(String),
     /// The certificates between the leaf and the root are left out.
     LeafOnly,
+    /// The reply to `CLUSTER SLOTS` is odd.
+    Odd(Oddity),
 }
 
 /// The forms in which `expires_on` was seen.
@@ -298,6 +306,7 @@ fn parse(line: &str) -> Option<(Event, Which, Fault)> {
         ["www-authenticate", ..] => Fault::WwwAuthenticate(behind(what, "www-authenticate")?),
         ["key-size", bytes] => Fault::KeySize(bytes.parse().ok()?),
         ["error", ..] => Fault::Error(behind(what, "error")?),
+        [name] => Fault::Odd(Oddity::named(name)?),
         _ => return None,
     };
     Some((event, which, fault))
@@ -350,6 +359,7 @@ mod tests {
             "cmd#1 cut-after x",
             "connect#1 lag",
             "token#1 expires-on tomorrow",
+            "slots#1 upside-down",
             "token#1 status 400 body",
         ] {
             assert!(faults.arm(bad).is_err(), "{bad}");

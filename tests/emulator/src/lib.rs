@@ -5,7 +5,8 @@
 //! bindings by HTTPS with certificates of their own), and a Redis port by TLS - and puts a real
 //! `redis-server` behind the last. The front demands `AUTH oid token`, checks the token as the
 //! service does, and closes a connection when its token ends. [`faults`] go wrong on command, and
-//! [`Emulator::requests`] has what clients have sent.
+//! [`Emulator::requests`] has what clients have sent. [`Options::cluster`] puts a cluster of real
+//! servers there instead, whose slots move and whose nodes come and go: see [`Cluster`].
 
 mod amr;
 mod backend;
@@ -28,16 +29,18 @@ use std::time::Duration;
 
 pub use backend::Store;
 pub use capture::Captured;
-pub use counters::Counts;
+pub use cluster::{Cluster, ClusterOptions, Migration, Primary};
+pub use counters::{Counts, Login, LoginKind, NodeCounts};
 pub use entra::{Certificate, Entra, Identity};
 pub use environment::Kind;
 pub use pki::{Chain, Flaw, Pki};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use backend::Backend;
+use backend::{Backend, Stores};
 use capture::Capture;
-use cluster::Nodes;
+use cluster::rules::Rules;
+use cluster::servers::Servers;
 use counters::Counters;
 use faults::{BadFault, Faults};
 use http::Service;
@@ -55,6 +58,10 @@ pub struct Options {
     pub store: Store,
     /// How the keys are divided.
     pub policy: Policy,
+    /// How many ports [`Policy::Oss`] divides the slots among: two or more.
+    pub ports: usize,
+    /// A cluster of real servers, which the store has to be then, instead of one: with the OSS policy.
+    pub cluster: Option<ClusterOptions>,
     /// How long each reply is on its way.
     pub latency: Duration,
     /// Where Azure Arc's keys are written, when somebody asks for one. Clients accept no other folder
@@ -66,7 +73,8 @@ impl Default for Options {
     fn default() -> Self {
         let (chain, store, policy) = (Chain::default(), Store::default(), Policy::default());
         let arc_folder = managed::arc::FOLDER.into();
-        Self { life: 3600, chain, store, policy, latency: Duration::ZERO, arc_folder }
+        let latency = Duration::ZERO;
+        Self { life: 3600, chain, store, policy, ports: 2, cluster: None, latency, arc_folder }
     }
 }
 
@@ -76,19 +84,20 @@ pub enum Policy {
     /// One port for all keys.
     #[default]
     Enterprise,
-    /// Two ports, with half of the slots each, that redirect to each other by address.
+    /// Two ports ([or more](Options::ports)) that share the slots of one store. They redirect to each
+    /// other by address, and answer `CLUSTER SLOTS` and `CLUSTER KEYSLOT`.
     Oss,
 }
 
 struct Shared {
     entra: Entra,
     pki: Pki,
-    backend: Backend,
+    stores: Stores,
     faults: Faults,
     counters: Counters,
     capture: Capture,
     keys: Keys,
-    nodes: Nodes,
+    rules: Rules,
     latency: Duration,
     /// Each change cuts all connections to the Redis port.
     cuts: watch::Sender<u64>,
@@ -154,21 +163,29 @@ impl Emulator {
         let entra = Entra::new(options.life, &folder.0)?;
         std::fs::write(folder.0.join("certificate.pem"), &entra.certificate.pem)?;
         std::fs::write(folder.0.join("binding-ca.pem"), &named.root_pem)?;
-        let second = match options.policy {
-            Policy::Enterprise => None,
-            Policy::Oss => Some(listen()?),
+        let more: Vec<TcpListener> = match (options.cluster, options.policy) {
+            (None, Policy::Oss) => {
+                (1..options.ports.max(2)).map(|_| listen()).collect::<Result<_>>()?
+            }
+            _ => Vec::new(),
         };
-        let second_port = second.as_ref().map(port).transpose()?;
-        let nodes = Nodes(second_port.map_or(Vec::new(), |second| vec![redis_port, second]));
+        let mut ports = more.iter().map(port).collect::<Result<Vec<_>>>()?;
+        if !ports.is_empty() {
+            ports.insert(0, redis_port);
+        }
+        let rules = match options.cluster {
+            Some(cluster) => Rules::Servers { asking: cluster.asking },
+            None => Rules::Ports(ports),
+        };
         let shared = Arc::new(Shared {
             entra,
             pki,
-            backend: runtime.block_on(Backend::start(&options.store, &folder.0))?,
+            stores: runtime.block_on(Stores::start(options, &folder.0))?,
             faults: Faults::default(),
             counters: Counters::default(),
             capture: Capture::default(),
             keys: Keys::new(options.arc_folder.clone()),
-            nodes,
+            rules,
             latency: options.latency,
             cuts: watch::Sender::new(0),
             down: watch::Sender::new(false),
@@ -179,10 +196,16 @@ impl Emulator {
         runtime.spawn(http::serve_tls(shared.clone(), fabric, pinned.config, Service::Fabric));
         runtime.spawn(http::serve_authority(shared.clone(), authority, base));
         runtime.spawn(http::serve_plain(shared.clone(), plain));
-        runtime.spawn(amr::serve(shared.clone(), redis, true));
-        runtime.spawn(amr::serve(shared.clone(), redis_plain, false));
-        if let Some(second) = second {
-            runtime.spawn(amr::serve(shared.clone(), second, true));
+        let serve = |listener, tls, node| {
+            runtime.spawn(amr::serve(shared.clone(), amr::Port { listener, tls, node }));
+        };
+        serve(redis, true, None);
+        serve(redis_plain, false, None);
+        more.into_iter().for_each(|listener| serve(listener, true, None));
+        for node in shared.stores.cluster().map(Servers::nodes).unwrap_or_default() {
+            if let Some(listener) = node.listener() {
+                serve(listener, true, Some(node));
+            }
         }
         Ok(Self {
             shared,
@@ -222,7 +245,8 @@ impl Emulator {
         self.folder.0.join("ca.pem")
     }
 
-    /// The port of the emulated Redis, at `localhost`.
+    /// The port of the emulated Redis, at `localhost`. Of a cluster it is the endpoint, which leads to
+    /// any primary.
     pub fn redis_port(&self) -> u16 {
         self.redis_port
     }
@@ -245,7 +269,7 @@ impl Emulator {
 
     /// What keeps the keys.
     pub fn store(&self) -> &'static str {
-        self.shared.backend.name()
+        self.shared.stores.name()
     }
 
     /// Arms a [fault](faults).
@@ -289,12 +313,13 @@ impl Emulator {
         }
     }
 
-    /// Kills the `redis-server` and starts it anew, empty. The small store has no such thing.
+    /// Kills the `redis-server` and starts it anew, empty. The small store has no such thing, nor has a
+    /// cluster.
     ///
     /// # Errors
     /// If it doesn't start again.
     pub fn restart(&self) -> Result<()> {
-        let Backend::Redis(redis) = &self.shared.backend else { return Ok(()) };
+        let Stores::One(Backend::Redis(redis)) = &self.shared.stores else { return Ok(()) };
         match &self.runtime {
             Some(runtime) => apart(|| runtime.block_on(redis.restart())),
             None => Ok(()),
@@ -305,6 +330,11 @@ impl Emulator {
     pub fn counts(&self) -> Counts {
         self.shared.counters.get()
     }
+
+    /// What was served so far at one port of the Redis side.
+    pub fn counts_at(&self, port: u16) -> NodeCounts {
+        self.shared.counters.of(port)
+    }
 }
 
 impl Drop for Emulator {
@@ -314,9 +344,7 @@ impl Drop for Emulator {
             runtime.shutdown_background();
         }
         // A task may still hold it for a moment.
-        if let Backend::Redis(redis) = &self.shared.backend {
-            redis.kill();
-        }
+        self.shared.stores.kill();
     }
 }
 

@@ -6,25 +6,35 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use amr_emulator::{Chain, Emulator, Kind, Options, Policy, Store};
+use amr_emulator::{Chain, ClusterOptions, Emulator, Kind, Options, Policy, Store};
 
 const USAGE: &str = "\
 amr-emulator [--life SECONDS] [--chain rsa|ec|FLAW] [--store redis|builtin|PATH]
-             [--policy enterprise|oss] [--latency MILLISECONDS] [--arm FAULT]...
-             [--identity NAME]
+             [--policy enterprise|oss] [--ports N] [--cluster N] [--replicas R]
+             [--latency MILLISECONDS] [--arm FAULT]... [--identity NAME]
 
 Entra ID and Azure Managed Redis on loopback. Prints what to export, then serves until its
 standard input ends. Faults are lines like `token#2 status 503 retry-after 7`; more can be sent
 to $AMR_EMULATOR_CONTROL/arm; $AMR_EMULATOR_CONTROL/counters tells what was served, and
 $AMR_EMULATOR_CONTROL/requests which requests came. An identity is the one that the variables lead to:
 secret, certificate, workload-identity, identity-binding, imds, app-service, arc, cloud-shell,
-machine-learning, service-fabric. A flaw is what is wrong with a certificate: expired, not-yet-valid, other-name, other-root,
+machine-learning, service-fabric.
+
+With the policy oss, two ports or N share the slots of one store, which never move. A cluster is
+N primaries of the real redis-server with R replicas each (0, if nothing is said), and a port
+before each; $REDIS_PORT is the endpoint, which leads to any of them. Of three primaries or more,
+one that is killed is replaced by its replica after two or three seconds. It is open-source
+Redis: where Redis Enterprise, which the service runs, does the same in another way, this shows
+Redis' way. Commands that the service doesn't know are refused, ASKING excepted: slots move by it.
+
+A flaw is what is wrong with a certificate: expired, not-yet-valid, other-name, other-root,
 leaf-as-authority, no-constraints, path-length, name-constraint, client-only.";
 
 fn main() -> ExitCode {
     let mut options = Options::default();
     let mut faults = Vec::new();
     let mut kind = Kind::Secret;
+    let (mut primaries, mut replicas) = (None, None);
     let mut args = std::env::args().skip(1);
     while let Some(flag) = args.next() {
         let value = args.next().unwrap_or_default();
@@ -43,6 +53,13 @@ fn main() -> ExitCode {
             ("--store", path) if !path.is_empty() => options.store = Store::Redis(path.into()),
             ("--policy", "enterprise") => options.policy = Policy::Enterprise,
             ("--policy", "oss") => options.policy = Policy::Oss,
+            ("--ports", count) if count.parse().is_ok_and(|count: usize| count >= 2) => {
+                options.ports = count.parse().unwrap_or(options.ports);
+            }
+            ("--cluster", count) if count.parse().is_ok_and(|count: usize| count >= 1) => {
+                primaries = count.parse().ok();
+            }
+            ("--replicas", count) if count.parse::<u8>().is_ok() => replicas = count.parse().ok(),
             ("--identity", name) if Kind::named(name).is_some() => {
                 kind = Kind::named(name).unwrap_or(kind);
             }
@@ -53,6 +70,17 @@ fn main() -> ExitCode {
             }
         }
     }
+    options.cluster = match (primaries, replicas) {
+        (None, None) => None,
+        (Some(primaries), replicas) => {
+            let replicas = replicas.unwrap_or_default();
+            Some(ClusterOptions { primaries, replicas, ..ClusterOptions::default() })
+        }
+        (None, Some(_)) => {
+            eprintln!("amr-emulator: replicas are of a cluster's primaries: add --cluster N");
+            return ExitCode::from(2);
+        }
+    };
     let emulator = match Emulator::start(&options) {
         Ok(emulator) => emulator,
         Err(error) => {
@@ -67,6 +95,10 @@ fn main() -> ExitCode {
         }
     }
     println!("# keys are kept by {}", emulator.store());
+    if let Some(cluster) = emulator.cluster() {
+        let ports = cluster.nodes().iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        println!("# nodes at 127.0.0.1: {ports}");
+    }
     for (name, value) in emulator.environment_of(kind) {
         println!("export {name}='{value}'");
     }
