@@ -24,7 +24,7 @@ use super::dialed::Dialed;
 use super::error::{Cause, Error};
 use super::lock::Lock;
 use redis_entraid_core::command::CommandRefused;
-use redis_entraid_core::connection::{CloseReason, Config, Lost};
+use redis_entraid_core::connection::{CloseReason, Config, Lost, Outcome};
 use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::Endpoint;
@@ -43,6 +43,10 @@ pub struct CommandQueue<L> {
     state: L,
     /// Another connection is asked for.
     handover: AtomicBool,
+    /// Its client has found that there is a cluster.
+    is_cluster: AtomicBool,
+    /// A connection has ended.
+    has_ended: AtomicBool,
 }
 
 impl<L> fmt::Debug for CommandQueue<L> {
@@ -67,7 +71,8 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
     }
 
     pub(super) fn with(limits: Limits) -> Self {
-        Self { state: L::new(QueueState::new(limits)), handover: AtomicBool::new(false) }
+        let [handover, is_cluster, has_ended] = [false; 3].map(AtomicBool::new);
+        Self { state: L::new(QueueState::new(limits)), handover, is_cluster, has_ended }
     }
 
     fn lock(&self) -> L::Guard<'_> {
@@ -77,9 +82,10 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
     // The side of the handles.
 
     /// Takes a slot for a new handle. More handles than a connection can have get [`NOWHERE`].
-    pub(super) fn enter(&self) -> u32 {
+    /// The driver goes on for it if it `counts`.
+    pub(super) fn enter(&self, counts: bool) -> u32 {
         let mut state = self.lock();
-        state.handles += 1;
+        state.handles += usize::from(counts);
         state.free.pop().unwrap_or_else(|| match u32::try_from(state.slots.len()) {
             Ok(slot) if slot < MAX_SLOTS => {
                 if slot == 0 {
@@ -98,25 +104,24 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
         self.lock().over.is_none()
     }
 
+    /// Whether commands have other places to go.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.is_cluster.load(Ordering::Relaxed)
+    }
+
+    /// There is a cluster, or none.
+    pub(super) fn set_cluster(&self, is_cluster: bool) {
+        self.is_cluster.store(is_cluster, Ordering::Relaxed);
+    }
+
     /// The longest that a command may block at the server.
     pub(super) fn max_block(&self) -> Duration {
         self.lock().limits.max_block
     }
 
-    /// From being queued to the reply, unless something else is said.
-    pub(super) fn timeout(&self) -> Duration {
-        let limits = self.lock().limits;
-        limits.queue.saturating_add(limits.reply)
-    }
-
     /// What commands may take, unless something else is said.
     pub(super) fn limits(&self) -> Limits {
         self.lock().limits
-    }
-
-    /// The number of the connection that there is now, or will be next.
-    pub(super) fn connection(&self) -> u32 {
-        self.lock().renewal.connection()
     }
 
     /// Whether the connection has taken no command yet, if there is one.
@@ -147,8 +152,8 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
     }
 
     /// Gives the slot of a handle back.
-    pub(super) fn leave(&self, slot: u32) {
-        self.change(|state| state.leave(slot));
+    pub(super) fn leave(&self, slot: u32, counts: bool) {
+        self.change(|state| state.leave(slot, counts));
     }
 
     /// The caller of the batch has gone.
@@ -187,7 +192,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
             return Err(Error::Closed);
         }
         let before = state.session;
-        let commands = batch.commands.iter();
+        let commands = batch.commands().iter();
         let after = commands.fold(before, |open, (class, _)| Open::after(open, slot, *class));
         if before.is_some_and(|open| open.slot != slot)
             || (before.is_none() && after.is_some() && state.handles > 1)
@@ -203,7 +208,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
             // What was to be executed together, or on a condition, isn't any more.
             return Err(Error::StateLost);
         }
-        place.begin(batch.commands.len(), before.is_some());
+        place.begin(batch.commands().len(), before.is_some());
         *session = after;
         let ticket = Ticket { slot, batch: place.batch, index: 0 };
         queue.push(now, *limits, ticket, batch, (by, wait));
@@ -261,7 +266,7 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
     fn attend(state: &mut QueueState, cx: &Context<'_>) -> Result<(), Ended> {
         set_waker(&mut state.driver, cx);
         state.tidy();
-        if state.handles == 0 || state.is_closed() {
+        if state.handles == 0 && !state.is_kept || state.is_closed() {
             state.over = Some(Box::new(Error::Closed));
             return Err(Ended::NotNeeded);
         }
@@ -319,6 +324,18 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
         self.change(|state| state.closing = true);
     }
 
+    /// Whether its driver goes on also while there are no handles.
+    pub(super) fn keep(&self, is_kept: bool) {
+        self.change(|state| state.is_kept = is_kept);
+    }
+
+    /// The node is gone: what was not sent is to go elsewhere, and what was is waited for.
+    pub(super) fn retire(&self) {
+        let mut wakers = Vec::new();
+        self.refuse(&mut wakers, || Failure::Lost(Lost::new(Outcome::NotSent, None)));
+        self.close();
+    }
+
     /// Asks for another connection in the place of the one that there is.
     pub(super) fn hand_over(&self) {
         self.handover.store(true, Ordering::Relaxed);
@@ -341,7 +358,17 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
 
     /// Notes that there is no connection any more.
     pub(super) fn disconnected(&self, reason: CloseReason, wakers: &mut Vec<Waker>) {
+        self.has_ended.store(true, Ordering::Relaxed);
         self.woken(wakers, |state, wakers| state.disconnected(reason, wakers));
+    }
+
+    /// Whether a connection has ended since the last call.
+    pub(super) fn take_ended(&self) -> bool {
+        let has_ended = self.has_ended.load(Ordering::Relaxed);
+        if has_ended {
+            self.has_ended.store(false, Ordering::Relaxed);
+        }
+        has_ended
     }
 
     /// Changes what handles may wait for, and then wakes those.

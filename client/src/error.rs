@@ -118,7 +118,9 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Lost { outcome, .. } => *outcome,
-            Self::Server(error) if error.code == "NOAUTH" || error.redirect().is_some() => {
+            Self::Server(error)
+                if matches!(&*error.code, "NOAUTH" | "CROSSSLOT") || error.redirect().is_some() =>
+            {
                 Outcome::NotSent
             }
             Self::Server(_) | Self::ReplyTooLarge(_) | Self::Type(_) | Self::Unconfirmed => {

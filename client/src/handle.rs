@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::command_queue::{
@@ -14,13 +15,15 @@ use super::error::{Error, ServerError};
 use super::lock::Lock;
 use redis_entraid_core::command::{CommandClass, CommandRefused, Slices, TimeText, newest};
 use redis_entraid_core::connection::{Lost, Outcome};
-use redis_entraid_core::resp::{Arg, Redirect, Value};
+use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Clock, Instant};
 
 /// One task's access to a connection.
 pub struct Handle<L: Lock<QueueState>> {
     queue: Arc<CommandQueue<L>>,
     slot: u32,
+    /// The connection is kept for it.
+    counts: bool,
     batch: Batch,
     replies: Replies,
     /// Until when what is sent may wait for a connection, if not as long as usual.
@@ -30,8 +33,18 @@ pub struct Handle<L: Lock<QueueState>> {
 impl<L: Lock<QueueState>> Handle<L> {
     /// Creates the first handle of a connection.
     pub fn new(queue: Arc<CommandQueue<L>>) -> Self {
-        let slot = queue.enter();
-        Self { queue, slot, batch: Batch::default(), replies: Replies::default(), wait: None }
+        Self::entered(queue, true)
+    }
+
+    /// Creates one that the connection is not kept for.
+    pub(super) fn beside(queue: Arc<CommandQueue<L>>) -> Self {
+        Self::entered(queue, false)
+    }
+
+    fn entered(queue: Arc<CommandQueue<L>>, counts: bool) -> Self {
+        let slot = queue.enter(counts);
+        let (batch, replies) = Default::default();
+        Self { queue, slot, counts, batch, replies, wait: None }
     }
 
     /// Creates another handle of the same connection.
@@ -42,6 +55,21 @@ impl<L: Lock<QueueState>> Handle<L> {
     /// Where it meets what drives the connection.
     pub(super) const fn queue(&self) -> &Arc<CommandQueue<L>> {
         &self.queue
+    }
+
+    /// What is sent next, or was sent last.
+    pub(super) const fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// What is sent next.
+    pub(super) const fn batch_mut(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// The replies to what was sent last.
+    pub(super) const fn last_replies(&mut self) -> &mut Replies {
+        &mut self.replies
     }
 
     /// What is sent from now on waits for a connection until then, if that isn't over.
@@ -149,6 +177,23 @@ impl<L: Lock<QueueState>> Handle<L> {
         Ok(true)
     }
 
+    /// Executes a command behind an `ASKING`. Its reply is number 1. One that blocks is not sliced: see
+    /// [`CommandRefused::Blocking`].
+    ///
+    /// # Errors
+    /// [`Error`] if it was not sent.
+    pub(super) async fn execute_asking(
+        &mut self,
+        clock: &impl Clock,
+        limit: Option<Duration>,
+        args: &[Arg<'_>],
+    ) -> Result<(), Error> {
+        self.batch.clear();
+        self.batch.push(&[Arg::from("ASKING")])?;
+        self.batch.push(args)?;
+        self.send(clock, limit).await
+    }
+
     /// Executes commands one behind the other. All of them together have `limit`, or else each what
     /// the configuration says, from when its turn comes.
     ///
@@ -170,47 +215,75 @@ impl<L: Lock<QueueState>> Handle<L> {
         self.send(clock, limit).await
     }
 
-    /// Sends the batch, and once more what the server didn't execute for want of a login: in order,
-    /// and behind the next login.
+    /// Sends the batch, and waits for the replies.
     async fn send(&mut self, clock: &impl Clock, limit: Option<Duration>) -> Result<(), Error> {
         let by = limit.map(|limit| clock.now().plus(limit));
-        let mut kept: Option<(Replies, usize)> = None;
-        loop {
-            let sent = self.exchanged(clock.now(), by).await;
-            if let Some((mut before, first)) = kept {
-                // Who was never heard again says less than the server did.
-                if sent.is_ok() && !self.is_unheard() {
-                    before.truncate(first);
-                    before.append(&self.replies);
-                }
-                self.replies = before;
-                break;
-            }
-            match Repeat::of(&self.batch, &self.replies, sent?.session) {
-                None => break,
-                Some(Repeat::From(first)) => {
-                    kept = Some((core::mem::take(&mut self.replies), first));
-                    self.batch.skip(first);
-                }
-                Some(Repeat::Lost(first)) => {
-                    let all = self.replies.len();
-                    self.queue.lose_session(self.slot, first < all);
-                    self.replies.truncate(first);
-                    (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
-                    break;
-                }
-            }
-        }
+        self.send_batch(clock, by).await?;
         // Its memory may be freed while it is unused.
         self.batch.clear();
         Ok(())
     }
 
+    /// The same, and keeps the batch.
+    pub(super) async fn send_batch(
+        &mut self,
+        clock: &impl Clock,
+        by: Option<Instant>,
+    ) -> Result<(), Error> {
+        let sent = self.exchanged(clock.now(), by).await?;
+        self.repeat(clock, by, sent).await;
+        Ok(())
+    }
+
+    /// Sends once more what the server didn't execute for want of a login: in order, and behind the next
+    /// login.
+    pub(super) async fn repeat(&mut self, clock: &impl Clock, by: Option<Instant>, sent: Sent) {
+        match Repeat::of(&self.batch, &self.replies, sent.session) {
+            None => {}
+            Some(Repeat::From(first)) => {
+                let mut before = core::mem::take(&mut self.replies);
+                self.batch.skip(first);
+                let again = self.exchanged(clock.now(), by).await;
+                // Who was never heard again says less than the server did.
+                if again.is_ok() && !self.is_unheard() {
+                    before.truncate(first);
+                    before.append(&self.replies);
+                }
+                self.replies = before;
+            }
+            Some(Repeat::Lost(first)) => {
+                let all = self.replies.len();
+                self.queue.lose_session(self.slot, first < all);
+                self.replies.truncate(first);
+                (first..all).for_each(|_| self.replies.fail(Failure::StateLost));
+            }
+        }
+    }
+
+    /// Queues the batch, until `by` if that is said. Its replies are [polled](Self::poll_replies) for, or it is
+    /// [withdrawn](Self::withdraw).
+    ///
+    /// # Errors
+    /// [`Error`] if it can't be sent.
+    pub(super) fn submit(&self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
+        let wait = self.wait.filter(|wait| now < *wait);
+        self.queue.send(self.slot, now, (by, wait), &self.batch)
+    }
+
+    /// Ready when all replies to what was submitted are there.
+    pub(super) fn poll_replies(&mut self, cx: &Context<'_>, sent: Sent) -> Poll<()> {
+        self.queue.poll_replies(cx, sent.ticket, &mut self.replies)
+    }
+
+    /// Nobody waits for what was submitted.
+    pub(super) fn withdraw(&self, sent: Sent) {
+        self.queue.withdraw(sent.ticket);
+    }
+
     /// Queues the batch, and waits for its replies.
     async fn exchanged(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
-        let Self { queue, slot, batch, replies, wait } = self;
-        let wait = wait.filter(|wait| now < *wait);
-        let sent = queue.send(*slot, now, (by, wait), batch)?;
+        let sent = self.submit(now, by)?;
+        let Self { queue, batch, replies, .. } = self;
         let mut waiting = Waiting { queue, batch, ticket: Some(sent.ticket) };
         poll_fn(|cx| queue.poll_replies(cx, sent.ticket, replies)).await;
         waiting.ticket = None;
@@ -233,19 +306,17 @@ impl<L: Lock<QueueState>> Handle<L> {
     /// # Errors
     /// [`Error`] if there is none, or if it is one of the server's.
     pub fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
-        let value = match self.replies.get(at) {
-            Ok(raw) => Value::framed(raw),
-            Err(failure) => return Err(failure.map_or(Error::Closed, |it| it.clone().into())),
-        };
-        match value.error() {
-            Some(error) => Err(Error::Server(error.into())),
-            None => Ok(value),
-        }
+        self.replies.pick(at)
     }
 
-    /// Where the reply number `at` says to go instead, if it does.
-    pub(super) fn redirect(&self, at: usize) -> Option<Redirect<'_>> {
-        Value::framed(self.replies.get(at).ok()?).error()?.redirect()
+    /// The bytes of the reply number `at` to the last commands, or why there are none, if there is a reason.
+    pub(super) fn raw(&self, at: usize) -> Result<&[u8], Option<&Failure>> {
+        self.replies.get(at)
+    }
+
+    /// The reply number `at` to the last commands as it came, be it an error.
+    pub(super) fn reply(&self, at: usize) -> Option<Value<'_>> {
+        self.replies.get(at).ok().map(Value::framed)
     }
 
     /// The connection that the last reply came from leads to the wrong server: another one is to be
@@ -294,7 +365,7 @@ impl<L: Lock<QueueState>> Drop for Waiting<'_, L> {
 
 impl<L: Lock<QueueState>> Drop for Handle<L> {
     fn drop(&mut self) {
-        self.queue.leave(self.slot);
+        self.queue.leave(self.slot, self.counts);
     }
 }
 

@@ -30,10 +30,11 @@ mod growable;
 mod handle;
 mod local;
 mod lock;
-mod nodes;
 #[cfg(feature = "pem")]
 mod pem;
 mod recent;
+mod router;
+mod routing_handle;
 mod subscriptions;
 mod workload;
 
@@ -55,9 +56,10 @@ pub use growable::Growable;
 pub use handle::Handle;
 pub use local::{EventHook, LocalClient, PushHook, Settings, Subscriber, WeakClient};
 pub use lock::Lock;
-pub use nodes::{NodeAddress, Nodes, RedirectingHandle};
 #[cfg(feature = "pem")]
 pub use pem::roots_from_pem;
+pub use router::{NodeAddress, Router, RouterHost, request_map};
+pub use routing_handle::RoutingHandle;
 pub use subscriptions::{
     Delivery, Message, Reader, SubscriberConnection, SubscriptionHub, SubscriptionState,
 };

@@ -34,7 +34,7 @@ pub use weak_client::WeakClient;
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::{CommandQueue, ConnectionStatus, Handle, Health, QueueState, RedirectingHandle};
+use super::{CommandQueue, ConnectionStatus, Handle, Health, QueueState, RoutingHandle};
 use redis_entraid_core::manager::{Pull, TokenHealth, TokenManager};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::source::TokenSource;
@@ -44,7 +44,7 @@ use redis_entraid_core::transport::Connector;
 /// A client on one thread: a handle on a connection that its driver keeps open and logged in.
 /// Clones share the connection, and those to other nodes of a cluster.
 pub struct LocalClient<T> {
-    handle: RedirectingHandle<RefCell<QueueState>>,
+    handle: RoutingHandle<RefCell<QueueState>>,
     shared: Rc<Shared<T>>,
     nodes: Rc<Nodes>,
 }
@@ -70,7 +70,7 @@ impl<T: Timer + 'static> LocalClient<T> {
         // Handles are the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
         let queue = Arc::new(CommandQueue::new(&config, queue_timeout));
-        let handle = RedirectingHandle::new(Handle::new(queue.clone()));
+        let handle = RoutingHandle::new(Handle::new(queue.clone()));
         let nodes = Rc::new(Nodes::new(queue.clone()));
         // Made here: the driver may be dropped before it is polled.
         let ends = Ends { queue, shared: shared.clone(), nodes: Some(nodes.clone()) };
@@ -141,9 +141,8 @@ impl<T: Timer + 'static> LocalClient<T> {
     async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let shared = &*self.shared;
         let slice = || shared.identity.tokens.peek(TokenManager::slice);
-        let follows = shared.identity.place.follow_moved;
-        let visit = follows.then_some(|node: &_| self.nodes.handle(node));
-        let executed = self.handle.execute(&shared.identity.timer, slice, limit, args, visit);
+        let nodes = Some(&*self.nodes).filter(|_| shared.identity.place.follow_moved);
+        let executed = self.handle.execute(&shared.identity.timer, slice, limit, args, nodes);
         {
             // Pinned here: a future that is handed over has its room twice.
             let executed = pin!(executed);
@@ -186,7 +185,8 @@ impl<T: Timer + 'static> LocalClient<T> {
         let shared = &*self.shared;
         {
             let timer = &shared.identity.timer;
-            let executed = pin!(self.handle.execute_all(timer, limit, commands));
+            let nodes = Some(&*self.nodes).filter(|_| shared.identity.place.follow_moved);
+            let executed = pin!(self.handle.execute_all(timer, limit, commands, nodes));
             shared.in_time(executed).await?;
         }
         Ok(self.handle.replies())

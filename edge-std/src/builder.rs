@@ -16,7 +16,7 @@ use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::Clock;
 use redis_entraid_core::transport::PORT;
 
-use crate::client::{Client, CommandQueue, Handle, PushHook, RedirectingHandle};
+use crate::client::{Client, CommandQueue, Handle, PushHook, RoutingHandle};
 use crate::clock::TokioClock;
 use crate::connect::Connect;
 use crate::engine::{Dialer, Engine};
@@ -311,15 +311,16 @@ impl<C: Connect> Builder<C> {
         let nodes = {
             let (dialer, status) = (dialer.clone(), status.clone());
             let runtime = tokio::runtime::Handle::current();
+            let own = status.clone();
             let start = Box::new(move |node: &NodeAddress, queue| {
-                let status = status.at(node.address.clone(), node.port);
+                let status = own.at(node.address.clone(), node.port);
                 // Nodes come and go: one is only dialed for a command.
                 let supervisor = dialer.supervisor().on_demand();
-                runtime.spawn(commands(dialer.clone(), status, supervisor, queue))
+                Box::pin(commands(dialer.clone(), status, supervisor, queue)) as _
             });
-            Nodes::new(queue.clone(), start)
+            Nodes::new(queue.clone(), status.clone(), runtime, start)
         };
-        let client = Client::new(RedirectingHandle::new(handle), status.clone(), nodes);
+        let client = Client::new(RoutingHandle::new(handle), status.clone(), nodes);
         let supervisor = dialer.supervisor();
         tokio::spawn(commands(dialer, status, supervisor, queue));
         Ok(client)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis_entraid_client as core;
-use redis_entraid_client::Health;
+use redis_entraid_client::{Health, NodeAddress};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Clock, Instant};
 
@@ -21,8 +21,8 @@ pub(crate) type CommandQueue = core::CommandQueue<Mutex<core::QueueState>>;
 /// A handle of this host.
 pub(crate) type Handle = core::Handle<Mutex<core::QueueState>>;
 
-/// A handle of this host that goes where redirections send its commands.
-pub(crate) type RedirectingHandle = core::RedirectingHandle<Mutex<core::QueueState>>;
+/// A handle of this host whose commands go to the nodes of a cluster.
+pub(crate) type RoutingHandle = core::RoutingHandle<Mutex<core::QueueState>>;
 
 /// Is told what a server sends unasked.
 pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
@@ -45,17 +45,13 @@ pub(crate) type PushHook = Arc<dyn Fn(Value<'_>) + Send + Sync>;
 /// # Ok(()) }
 /// ```
 pub struct Client {
-    handle: RedirectingHandle,
+    handle: RoutingHandle,
     status: Arc<Status>,
-    nodes: Arc<Nodes>,
+    nodes: Nodes,
 }
 
 impl Client {
-    pub(crate) const fn new(
-        handle: RedirectingHandle,
-        status: Arc<Status>,
-        nodes: Arc<Nodes>,
-    ) -> Self {
+    pub(crate) const fn new(handle: RoutingHandle, status: Arc<Status>, nodes: Nodes) -> Self {
         Self { handle, status, nodes }
     }
 
@@ -67,8 +63,11 @@ impl Client {
     /// Sends a command and waits for its reply, which is kept until the next one.
     ///
     /// A command that blocks for long, as `BLPOP`, is sent in slices, so that a login gets its
-    /// turn; commands of other handles wait meanwhile, so give it a client of its own. Where a
-    /// cluster answers `MOVED`, the command is sent to the node that it names.
+    /// turn; commands of other handles wait meanwhile, so give it a client of its own.
+    ///
+    /// In a cluster, it goes to the node that has its key. One without keys goes where the client connects.
+    /// If its keys are in several slots, it is refused with `CROSSSLOT` and not sent. What a node refuses by `MOVED`,
+    /// `ASK`, `TRYAGAIN`, `CLUSTERDOWN` or `LOADING` is sent again, as long as the time limit allows.
     ///
     /// # Errors
     /// [`Error`], also if the server reports one. [`Error::outcome`] says whether the command may
@@ -105,8 +104,7 @@ impl Client {
     async fn run(&mut self, limit: Option<Duration>, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
         let Self { handle, status, nodes } = self;
         let slice = || status.identity.manager().slice();
-        let visit = Some(|node: &_| nodes.handle(node));
-        handle.execute(&TokioClock, slice, limit, args, visit).await?;
+        handle.execute(&TokioClock, slice, limit, args, Some(nodes)).await?;
         handle.pick(0)
     }
 
@@ -116,6 +114,10 @@ impl Client {
     /// A transaction goes like this as a whole, from `MULTI` to `EXEC`. It can also be sent
     /// command by command, and keys be watched, but only through a client without clones: what
     /// others send would become a part of it.
+    ///
+    /// In a cluster, each command goes to the node that has its key, side by side; two commands with one key are
+    /// executed in order. A transaction goes where its keys are, which are in one slot. Sent command by command, it
+    /// begins with the `WATCH` of a key, which leads there.
     ///
     /// # Errors
     /// [`Error`] if nothing could be sent. What becomes of each command, [`Pipeline`] says.
@@ -156,8 +158,48 @@ impl Client {
     where
         I: Iterator<Item = &'c [Arg<'c>]>,
     {
-        self.handle.execute_all(&TokioClock, limit, commands).await?;
+        let Self { handle, nodes, .. } = self;
+        handle.execute_all(&TokioClock, limit, commands, Some(nodes)).await?;
         Ok(Pipeline { handle: &self.handle, next: 0 })
+    }
+
+    /// Sends a command to every primary of a cluster, side by side, and waits for all replies: one for each, in the
+    /// order of [`primaries`](Self::primaries). Without a cluster there is one. `DBSIZE`, `FLUSHALL`, `KEYS`,
+    /// `SCRIPT LOAD` and the like are about one node alone when they are sent by [`command`](Self::command).
+    ///
+    /// # Errors
+    /// [`Error`] if nothing could be sent. What becomes of each, [`Pipeline`] says.
+    ///
+    /// # Cancel safety
+    /// As that of [`command`](Self::command).
+    pub async fn command_on_all(&mut self, args: &[Arg<'_>]) -> Result<Pipeline<'_>, Error> {
+        let Self { handle, nodes, .. } = self;
+        handle.execute_on_all(&TokioClock, None, args, nodes).await?;
+        Ok(Pipeline { handle: &self.handle, next: 0 })
+    }
+
+    /// The primaries of the cluster, for [`command_on`](Self::command_on). None if there is no cluster, or one that
+    /// shows none, as Azure Managed Redis with its Enterprise policy.
+    pub async fn primaries(&self) -> Vec<NodeAddress> {
+        self.handle.primaries(&TokioClock, &self.nodes).await
+    }
+
+    /// Sends a command to one primary, whose keys alone it is about: `SCAN`, for one. It is not redirected.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command); and [`Error::Unavailable`] if the cluster has no such primary any more.
+    ///
+    /// # Cancel safety
+    /// As that of [`command`](Self::command).
+    pub async fn command_on(
+        &mut self,
+        primary: &NodeAddress,
+        args: &[Arg<'_>],
+    ) -> Result<Value<'_>, Error> {
+        let Self { handle, status, nodes } = self;
+        let slice = || status.identity.manager().slice();
+        handle.execute_on(&TokioClock, slice, None, args, (primary, nodes)).await?;
+        handle.pick(0)
     }
 
     /// Closes the client and all of its clones: takes no more commands, and waits until those that were
@@ -210,7 +252,7 @@ impl fmt::Debug for Client {
 /// The replies to a pipeline, in order.
 #[derive(Debug)]
 pub struct Pipeline<'r> {
-    handle: &'r RedirectingHandle,
+    handle: &'r RoutingHandle,
     next: usize,
 }
 

@@ -32,7 +32,7 @@ pub use error::Error;
 pub use identity::{Identity, IdentityBuilder};
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use redis_entraid_client::{Chosen, DeveloperTool};
-pub use redis_entraid_client::{Delivery, Health, Message};
+pub use redis_entraid_client::{Delivery, Health, Message, NodeAddress};
 /// The core that this host drives. It has a name of its own, so that a glob import
 /// keeps the language's `core`:
 ///

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::recent::clear;
 use redis_entraid_core::command::{CommandClass, CommandRefused, classify};
 use redis_entraid_core::connection::{Lost, ReplyTooLarge};
-use redis_entraid_core::resp::{Arg, encode, encoded_len};
+use redis_entraid_core::resp::{Arg, Value, encode, encoded_len};
 use redis_entraid_core::storage::Recent;
 use redis_entraid_core::storage::{Buffer, CapacityError};
 
@@ -53,14 +53,17 @@ impl Ticket {
 /// Commands that are sent together, encoded.
 #[derive(Debug, Default)]
 pub(in super::super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) commands: Vec<(CommandClass, usize)>,
+    bytes: Vec<u8>,
+    commands: Vec<(CommandClass, usize)>,
+    /// So many commands, and their bytes, are not sent again.
+    done: (usize, usize),
     recent: Recent,
 }
 
 impl Batch {
     pub(in super::super) fn clear(&mut self) {
-        let Self { bytes, commands, recent } = self;
+        let Self { bytes, commands, done, recent } = self;
+        *done = (0, 0);
         recent.used(commands.len(), bytes.len().max(size_of_val(&**commands)));
         clear(*recent, bytes);
         clear(*recent, commands);
@@ -89,9 +92,48 @@ impl Batch {
         Ok(class)
     }
 
-    /// Drops the first `count` commands.
+    /// Takes a command of another one: its bytes there begin at `start`.
+    pub(in super::super) fn push_from(&mut self, other: &Self, at: usize, start: usize) {
+        let Some(command) = other.commands.get(at) else { return };
+        self.bytes.extend_from_slice(other.command(at, start));
+        self.commands.push(*command);
+    }
+
+    /// The bytes of the command number `at`, which begin at `start`.
+    pub(in super::super) fn command(&self, at: usize, start: usize) -> &[u8] {
+        let len = self.commands.get(at).map_or(0, |(_, len)| *len);
+        self.bytes.get(start..start + len).unwrap_or_default()
+    }
+
+    /// How many bytes there are.
+    pub(in super::super) const fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many commands there are.
+    pub(in super::super) const fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// The classes of all commands, and how long each is.
+    pub(in super::super) fn all(&self) -> &[(CommandClass, usize)] {
+        &self.commands
+    }
+
+    /// Those that are to be sent: their classes, and how long each is.
+    pub(super) fn commands(&self) -> &[(CommandClass, usize)] {
+        self.commands.get(self.done.0..).unwrap_or_default()
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.done.1..).unwrap_or_default()
+    }
+
+    /// Doesn't send the first `count` commands again.
     pub(in super::super) fn skip(&mut self, count: usize) {
-        self.bytes.drain(..self.commands.drain(..count).map(|(_, len)| len).sum::<usize>());
+        let bytes = self.commands().iter().take(count).map(|(_, len)| len).sum::<usize>();
+        self.done = (self.done.0 + count, self.done.1 + bytes);
     }
 }
 
@@ -108,6 +150,17 @@ pub(in super::super) enum Failure {
     ReplyTooLarge(ReplyTooLarge),
     TooLarge(CapacityError),
     Refused(CommandRefused),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refused) => Self::Refused(refused),
+            Error::StateLost => Self::StateLost,
+            Error::TooLarge(error) => Self::TooLarge(error),
+            error => Self::Unavailable(Some(error)),
+        }
+    }
 }
 
 impl From<Failure> for Error {
@@ -143,7 +196,7 @@ pub(in super::super) struct Replies {
 }
 
 impl Replies {
-    pub(super) fn clear(&mut self) {
+    pub(in super::super) fn clear(&mut self) {
         let Self { bytes, ends, failures, recent } = self;
         let most = bytes.len().max(size_of_val(&**ends)).max(size_of_val(&**failures));
         recent.used(ends.len(), most);
@@ -173,6 +226,21 @@ impl Replies {
         ends.get(at).and_then(|end| bytes.get(start..*end)).ok_or(None)
     }
 
+    /// The reply number `at`.
+    ///
+    /// # Errors
+    /// [`Error`] if there is none, or if it is one of the server's.
+    pub(in super::super) fn pick(&self, at: usize) -> Result<Value<'_>, Error> {
+        let value = match self.get(at) {
+            Ok(raw) => Value::framed(raw),
+            Err(failure) => return Err(failure.map_or(Error::Closed, |it| it.clone().into())),
+        };
+        match value.error() {
+            Some(error) => Err(Error::Server(error.into())),
+            None => Ok(value),
+        }
+    }
+
     /// Keeps the first `count`.
     pub(in super::super) fn truncate(&mut self, count: usize) {
         self.ends.truncate(count);
@@ -190,7 +258,7 @@ impl Replies {
         }
     }
 
-    pub(super) fn reply(&mut self, raw: &[u8]) {
+    pub(in super::super) fn reply(&mut self, raw: &[u8]) {
         self.bytes.extend_from_slice(raw);
         self.ends.push(self.bytes.len());
     }

@@ -24,7 +24,7 @@ pub(in super::super) struct Limits {
     /// The longest that one may block at the server.
     pub(super) max_block: Duration,
     /// The seed for jitter.
-    pub(super) seed: u64,
+    pub(in super::super) seed: u64,
 }
 
 impl Limits {
@@ -108,8 +108,8 @@ impl Queue {
         self.wanted = now.plus(limits.queue);
         let (by, is_limited) = (by.or(wait).unwrap_or(self.wanted), by.is_some());
         let mut start = self.gone + self.bytes.len() as u64;
-        self.bytes.extend_from_slice(&batch.bytes);
-        self.entries.extend((0..).zip(&batch.commands).map(|(index, &(class, len))| {
+        self.bytes.extend_from_slice(batch.bytes());
+        self.entries.extend((0..).zip(batch.commands()).map(|(index, &(class, len))| {
             let ticket = Ticket { index, ..first };
             let queued = Queued { ticket, class, by, is_limited, start, len };
             start += len as u64;
@@ -117,7 +117,7 @@ impl Queue {
         }));
         self.due = self.due.min(by);
         let room = self.bytes.len().max(self.entries.len() * size_of::<Queued>());
-        self.recent.used(batch.commands.len(), room);
+        self.recent.used(batch.commands().len(), room);
     }
 
     /// The next command, its bytes, and until when its reply is waited for.

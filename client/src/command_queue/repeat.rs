@@ -59,7 +59,7 @@ impl Repeat {
         })?;
         // What is open before it, and where its transaction began.
         let (mut open, mut multi) = (session, None);
-        let classes = || batch.commands.iter().map(|(class, _)| *class).enumerate();
+        let classes = || batch.commands().iter().map(|(class, _)| *class).enumerate();
         for (at, class) in classes().take(refused) {
             match class {
                 CommandClass::Multi => multi = Some(at),
@@ -88,7 +88,7 @@ impl Repeat {
             }
         }
         // A transaction without its end isn't whole, but where nothing of it has come in.
-        let is_torn = begun.is_some() && batch.commands.len() > first + 1;
+        let is_torn = begun.is_some() && batch.commands().len() > first + 1;
         Some(if open.is_some() || is_torn { Self::Lost(first) } else { Self::From(first) })
     }
 }

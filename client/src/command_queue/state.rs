@@ -25,6 +25,8 @@ pub struct QueueState {
     pub(super) slots: Vec<Slot>,
     pub(super) free: Vec<u32>,
     pub(super) handles: usize,
+    /// The driver goes on without handles.
+    pub(super) is_kept: bool,
     /// What will be open when all that is queued has been executed.
     pub(super) session: Option<Open>,
     /// What is open on the connection, by what it was given.
@@ -61,6 +63,7 @@ impl QueueState {
             slots,
             free,
             handles,
+            is_kept: false,
             session,
             held,
             withdrawn,
@@ -104,8 +107,8 @@ impl QueueState {
     }
 
     /// A handle has gone.
-    pub(super) fn leave(&mut self, number: u32) {
-        self.handles -= 1;
+    pub(super) fn leave(&mut self, number: u32, counts: bool) {
+        self.handles -= usize::from(counts);
         let Some(slot) = self.slots.get_mut(number as usize) else { return };
         self.withdrawn += slot.missing();
         slot.vacate();
@@ -349,12 +352,16 @@ impl QueueState {
         let held = self.held.open();
         let queue = &mut self.queue;
         let begun = queue.begun();
-        let rest = queue.take(|_, queued| begun == Some(queued.ticket.batch()));
+        let mut rest = queue.take(|_, queued| begun == Some(queued.ticket.batch()));
         let relying = queue.take(|_, queued| held.is_some_and(|it| it.slot == queued.ticket.slot));
         queue.disconnected();
         self.renewal.disconnected();
         self.held = Held::Nothing;
         let lost = self.lost(Lost::new(Outcome::NotSent, Some(reason)));
+        if self.is_kept {
+            // A node: another one may have the slots by now.
+            rest.extend(self.queue.take(|_, _| true));
+        }
         self.fail(&rest, &lost, wakers);
         self.fail(&relying, &Failure::StateLost, wakers);
         let torn = held.map(|open| open.slot).or(rest.first().map(|queued| queued.ticket.slot));

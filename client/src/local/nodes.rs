@@ -1,10 +1,10 @@
-//! The nodes that redirections have led to, and what drives their connections.
+//! The nodes of a cluster, and what drives their connections.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Poll, Waker};
@@ -13,7 +13,7 @@ use super::identity::Identity;
 use super::supervise::{Ends, commands};
 use crate::command_queue::set_waker;
 use crate::error::Error;
-use crate::{CommandQueue, Handle, NodeAddress, QueueState, nodes, wake};
+use crate::{CommandQueue, NodeAddress, QueueState, Router, RouterHost, request_map, wake};
 use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
 
@@ -22,24 +22,18 @@ type New = (NodeAddress, Arc<CommandQueue<RefCell<QueueState>>>);
 
 /// See the [module](self).
 pub(super) struct Nodes {
-    known: RefCell<nodes::Nodes<RefCell<QueueState>>>,
+    router: RefCell<Router<RefCell<QueueState>>>,
     /// Those whose connections are not driven yet.
     new: RefCell<Vec<New>>,
+    /// The map is to be asked for.
+    requested: Cell<bool>,
     driver: RefCell<Option<Waker>>,
 }
 
 impl Nodes {
     pub(super) fn new(home: Arc<CommandQueue<RefCell<QueueState>>>) -> Self {
-        let (new, driver) = Default::default();
-        Self { known: RefCell::new(nodes::Nodes::new(home)), new, driver }
-    }
-
-    /// A handle on the connection to `node`.
-    pub(super) fn handle(&self, node: &NodeAddress) -> Handle<RefCell<QueueState>> {
-        nodes::Nodes::handle(&self.known, node, |queue| {
-            self.new.borrow_mut().push((node.clone(), queue));
-            wake(self.driver.take());
-        })
+        let (new, requested, driver) = Default::default();
+        Self { router: RefCell::new(Router::new(home)), new, requested, driver }
     }
 
     /// Drives the connections to them beside the client's `own`, until that ends and they have answered
@@ -51,13 +45,21 @@ impl Nodes {
         connector: &K,
     ) {
         let mut open: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        // It is rare, and would make all other drivers larger.
+        let mut request: Option<Pin<Box<dyn Future<Output = ()> + '_>>> = None;
         let mut is_closing = false;
         poll_fn(|cx| {
             if !is_closing && own.as_mut().poll(cx).is_ready() {
                 is_closing = true;
-                nodes::Nodes::close(&self.known);
+                Router::close(&self.router);
             }
             set_waker(&mut self.driver.borrow_mut(), cx);
+            if self.requested.take() {
+                request = Some(Box::pin(request_map(self, &identity.timer)));
+            }
+            if request.as_mut().is_some_and(|request| request.as_mut().poll(cx).is_ready()) {
+                request = None;
+            }
             for new in self.new.take() {
                 open.push(Box::pin(keep(identity, connector.clone(), new)));
             }
@@ -69,10 +71,28 @@ impl Nodes {
 
     /// Records why nothing will drive them any more.
     pub(super) fn end(&self, error: &Error) {
-        nodes::Nodes::close(&self.known);
+        Router::close(&self.router);
         for (_, queue) in self.new.take() {
             queue.end(error);
         }
+    }
+}
+
+impl RouterHost<RefCell<QueueState>> for Nodes {
+    type Router = RefCell<Router<RefCell<QueueState>>>;
+
+    fn router(&self) -> &Self::Router {
+        &self.router
+    }
+
+    fn start(&self, node: &NodeAddress, queue: Arc<CommandQueue<RefCell<QueueState>>>) {
+        self.new.borrow_mut().push((node.clone(), queue));
+        wake(self.driver.take());
+    }
+
+    fn request_map(&self) {
+        self.requested.set(true);
+        wake(self.driver.take());
     }
 }
 

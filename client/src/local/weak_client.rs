@@ -8,7 +8,7 @@ use core::fmt;
 use super::LocalClient;
 use super::nodes::Nodes;
 use super::shared::Shared;
-use crate::{CommandQueue, Handle, QueueState, RedirectingHandle};
+use crate::{CommandQueue, Handle, QueueState, RoutingHandle};
 
 /// Makes [`LocalClient`]s of one connection: see [`LocalClient::downgrade`].
 pub struct WeakClient<T> {
@@ -20,7 +20,7 @@ pub struct WeakClient<T> {
 impl<T> WeakClient<T> {
     /// A client like the others. When the driver has ended, all that it does fails.
     pub fn enter(&self) -> LocalClient<T> {
-        let handle = RedirectingHandle::new(Handle::new(self.queue.clone()));
+        let handle = RoutingHandle::new(Handle::new(self.queue.clone()));
         LocalClient { handle, shared: self.shared.clone(), nodes: self.nodes.clone() }
     }
 

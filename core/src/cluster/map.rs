@@ -188,6 +188,22 @@ impl<R: Storage<SlotRange>, P: Storage<Primary>> SlotMap<R, P> {
         self.primaries.iter()
     }
 
+    /// The primary at `host` and `port`, as a reply or a redirection names it.
+    pub fn find(&self, host: &str, port: u16) -> Option<PrimaryId> {
+        self.primaries.find(Address { host, port })
+    }
+
+    /// Takes in a node that an `ASK` names, which serves no slot yet, until the next update.
+    ///
+    /// # Errors
+    /// [`MapError::TooSmall`].
+    pub fn learn(&mut self, host: &str, port: u16) -> Result<PrimaryId, MapError> {
+        match self.find(host, port) {
+            Some(known) => Ok(known),
+            None => Ok(self.primaries.add(Primary::of(Address { host, port }, Mark::Seen)?)?),
+        }
+    }
+
     /// Takes in the reply to `CLUSTER SLOTS` that came from the host `here`; no text stands for what the
     /// client itself dials. Nodes whose host is null, empty or `?` are there. `told` hears what has changed:
     /// first which primaries are gone, then which are new.

@@ -58,7 +58,7 @@ fn each_has_its_own_time_to_start() {
         broker.sleep(Duration::from_secs(7200)).await;
         let (subscriber, listening) = client.subscriber(broker.clone());
         let started = async { subscriber.logged_in().await.unwrap() };
-        either(started, listening).await;
+        Box::pin(either(started, listening)).await;
         assert_eq!(subscriber.status().connects(), 1);
     };
     broker.run(using, vec![Box::pin(driver)]);

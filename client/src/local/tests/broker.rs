@@ -9,6 +9,7 @@ use std::string::String;
 use std::vec;
 
 use super::apart::{Task, apart};
+use super::cluster::Cluster;
 use super::*;
 use crate::reach;
 use crate::world::{Never, wake};
@@ -28,6 +29,7 @@ pub(super) type Rule = fn(u32, &str) -> Option<&'static str>;
 #[derive(Default)]
 pub(super) struct Wire {
     number: u32,
+    port: u16,
     input: RefCell<Vec<u8>>,
     output: RefCell<VecDeque<u8>>,
     resp3: Cell<bool>,
@@ -100,6 +102,8 @@ pub(super) struct Broker {
     /// The addresses that were reached.
     reached: Rc<RefCell<Vec<String>>>,
     pub(super) rule: Rc<Cell<Rule>>,
+    /// What it is a part of, if it is.
+    pub(super) cluster: Rc<RefCell<Option<Cluster>>>,
     wires: Rc<RefCell<Vec<Rc<Wire>>>>,
     /// The number of the connection, and each command.
     log: Rc<RefCell<Vec<(u32, String)>>>,
@@ -108,7 +112,7 @@ pub(super) struct Broker {
 impl Broker {
     pub(super) fn new(rule: Rule) -> Self {
         let (world, wires, log, far, lag, dial, dials, dialed) = Default::default();
-        let (holes, deaf, reached) = Default::default();
+        let (holes, deaf, reached, cluster) = Default::default();
         let (rule, resolved) = (Rc::new(Cell::new(rule)), Rc::new(RefCell::new(vec![RESOLVED])));
         Self {
             world,
@@ -122,6 +126,7 @@ impl Broker {
             deaf,
             reached,
             rule,
+            cluster,
             wires,
             log,
         }
@@ -186,6 +191,20 @@ impl Broker {
 
     pub(super) fn open(&self) -> usize {
         self.wires.borrow().iter().filter(|wire| !wire.closed.get()).count()
+    }
+
+    /// Cuts all connections to `port`.
+    pub(super) fn cut_port(&self, port: u16) {
+        self.wires.borrow().iter().filter(|wire| wire.port == port).for_each(|wire| wire.close());
+    }
+
+    /// The ports of open connections.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let wires = self.wires.borrow();
+        let mut ports: Vec<_> =
+            wires.iter().filter(|wire| !wire.closed.get()).map(|wire| wire.port).collect();
+        ports.sort_unstable();
+        ports
     }
 
     /// The connections on which `command` came.
@@ -270,7 +289,7 @@ impl Write for Half<'_> {
             return Ok(bytes.len());
         }
         wire.input.borrow_mut().extend_from_slice(bytes);
-        loop {
+        while !wire.closed.get() {
             let mut input = wire.input.borrow_mut();
             let Some(framed) = Framer::new().feed(&input).ok().filter(|framed| framed.complete)
             else {
@@ -282,7 +301,14 @@ impl Write for Half<'_> {
             input.drain(..framed.used);
             drop(input);
             let said = words.join(" ");
+            let of_cluster = self
+                .0
+                .cluster
+                .borrow_mut()
+                .as_mut()
+                .and_then(|cluster| cluster.answer((wire.number, wire.port), &words));
             match self.0.rule.get()(wire.number, &said) {
+                None if of_cluster.is_some() => wire.say(&of_cluster.unwrap_or_default()),
                 Some("cut") => wire.close(),
                 Some("deaf") => wire.deaf.set(true),
                 Some(answer) => wire.say(answer),
@@ -290,6 +316,7 @@ impl Write for Half<'_> {
             }
             self.0.log.borrow_mut().push((wire.number, said));
         }
+        Ok(bytes.len())
     }
 
     async fn flush(&mut self) -> Result<(), Never> {
@@ -327,7 +354,7 @@ impl Connector for Broker {
             return pending().await;
         };
         let number = u32::try_from(self.wires.borrow().len()).unwrap();
-        let wire = Rc::new(Wire { number, ..Wire::default() });
+        let wire = Rc::new(Wire { number, port, ..Wire::default() });
         wire.deaf.set(is_one(&self.deaf, &ip));
         self.reached.borrow_mut().push(ip);
         self.wires.borrow_mut().push(wire.clone());

@@ -8,7 +8,7 @@ use leaks::Shown;
 use redis_entraid_client::{
     Cause, CommandDispatcher, CommandQueue, CommandWorkload, ConfigError, ConnectError,
     ConnectionStatus, Delivery, Ended, Environment, Error, FetchError, Handle, LocalClient,
-    NodeAddress, Nodes, QueueState, Reader, RedirectingHandle, Reporter, ServerError, Settings,
+    NodeAddress, QueueState, Reader, Reporter, Router, RoutingHandle, ServerError, Settings,
     SubscriberConnection, SubscriberWorkload, SubscriptionHub, SubscriptionState, reach,
 };
 use redis_entraid_core::connection::{CloseReason, Config, Output};
@@ -49,10 +49,8 @@ pub(super) fn clients(shown: &mut Shown) {
     shown.value(&QueueState::default());
     shown.value(&Handle::new(queue.clone()));
     let node = NodeAddress { address: Some("10.0.0.1".into()), port: 8500 };
-    let nodes = Mutex::new(Nodes::<Mutex<QueueState>>::new(queue.clone()));
-    shown.value(&RedirectingHandle::new(Nodes::handle(&nodes, &node, drop)));
-    shown.value(&RedirectingHandle::new(Handle::new(queue.clone())));
-    shown.value(&*nodes.lock().unwrap());
+    shown.value(&RoutingHandle::new(Handle::new(queue.clone())));
+    shown.value(&Router::new(queue.clone()));
     shown.value(&node);
     let mut desk = CommandDispatcher::new(queue.clone());
     shown.value(&desk);

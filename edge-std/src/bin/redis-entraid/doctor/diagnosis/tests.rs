@@ -1,7 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use redis_entraid::{Chosen, DeveloperTool};
 use redis_entraid::entraid_core::json::JsonError;
 use redis_entraid::entraid_core::source::{
     ConfigError as SourceConfig, ErrorKind, IoFailure, OAuthError, SourceError,
@@ -9,6 +8,7 @@ use redis_entraid::entraid_core::source::{
 use redis_entraid::entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid::entraid_core::token::TokenError;
 use redis_entraid::error::{ConfigError, LoginError, ServerError};
+use redis_entraid::{Chosen, DeveloperTool};
 
 use super::*;
 use crate::claims::Federated;

@@ -1,0 +1,344 @@
+//! The nodes of a cluster, and which has which slots.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{New, NodeAddress, Place, Todo};
+use crate::command_queue::{CommandQueue, QueueState};
+use crate::growable::Growable;
+use crate::lock::Lock;
+use redis_entraid_core::cluster::{
+    AskMap, Change, MapPolicy, MapSchedule, Policy, Primary, PrimaryId, Slot, SlotMap, SlotRange,
+    Whom,
+};
+use redis_entraid_core::policy::Jitter;
+use redis_entraid_core::resp::{Node, Value};
+use redis_entraid_core::time::Instant;
+
+/// So many primaries are kept that have no slots left: their connections serve again if slots come back.
+const ROOM: usize = 16;
+
+/// No cluster has more primaries: ten times what Azure Managed Redis has.
+const MAX_PRIMARIES: usize = 2_000;
+
+/// How long one node may take to say where the slots are, before another one is asked.
+pub(super) const REQUEST: Duration = Duration::from_secs(1);
+
+/// The least time from one request for the map to the next.
+const FLOOR: Duration = Duration::from_millis(500);
+
+/// So long a request for the map waits for its turn. Later than that, the next command makes another one: an idle
+/// client asks nobody.
+const SOON: Duration = Duration::from_secs(40);
+
+/// See the [module](self).
+pub(super) struct Cluster<L: Lock<QueueState>> {
+    map: SlotMap<Growable<SlotRange>, Growable<Primary>>,
+    schedule: MapSchedule,
+    /// By their places in the map.
+    nodes: Vec<Option<Connection<L>>>,
+    /// How many connections there were.
+    made: u32,
+    has_map: bool,
+    is_requested: bool,
+    /// Commands have come since the map was asked for.
+    in_use: bool,
+}
+
+/// A node that commands were sent to.
+struct Connection<L: Lock<QueueState>> {
+    queue: Arc<CommandQueue<L>>,
+    number: u32,
+    /// It is the client's own.
+    is_home: bool,
+}
+
+/// What the request for the map does next.
+pub(super) enum Request<L: Lock<QueueState>> {
+    /// Waits.
+    Wait(Instant),
+    /// Asks this node.
+    Ask(Whom, Arc<CommandQueue<L>>),
+    /// Ends.
+    Done,
+}
+
+impl<L: Lock<QueueState>> Cluster<L> {
+    pub(super) fn new(seed: u64) -> Self {
+        let policy = MapPolicy { timeout: REQUEST, floor: FLOOR, ..MapPolicy::default() };
+        let ranges = Growable::new(0, Slot::COUNT.into());
+        Self {
+            map: SlotMap::new(ranges, Growable::new(ROOM, MAX_PRIMARIES)),
+            schedule: MapSchedule::new(policy, Jitter::new(seed)),
+            nodes: Vec::new(),
+            made: 0,
+            has_map: false,
+            is_requested: false,
+            in_use: false,
+        }
+    }
+
+    /// The map is to be asked for.
+    pub(super) const fn is_wanted(&mut self) {
+        self.in_use = true;
+    }
+
+    pub(super) const fn has_map(&self) -> bool {
+        self.has_map
+    }
+
+    pub(super) fn primaries(&self) -> impl Iterator<Item = (u16, NodeAddress)> {
+        self.map.primaries().map(|(id, primary)| (id.index() as u16, address(primary)))
+    }
+
+    /// The connections that are no other's.
+    pub(super) fn queues(&self) -> impl Iterator<Item = &Arc<CommandQueue<L>>> {
+        let own = self.nodes.iter().flatten().filter(|connection| !connection.is_home);
+        own.map(|connection| &connection.queue)
+    }
+
+    pub(super) fn queue(&self, index: u16) -> Option<Arc<CommandQueue<L>>> {
+        let connection = self.nodes.get(usize::from(index))?.as_ref()?;
+        Some(connection.queue.clone())
+    }
+
+    pub(super) fn place(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        home: &Arc<CommandQueue<L>>,
+    ) -> (Place, Todo<L>) {
+        self.in_use = true;
+        if home.take_ended() {
+            // There may have been a failover.
+            self.schedule.seed_is_new(now);
+        }
+        let request = self.is_due(now);
+        let Some(id) = self.map.primary_of(slot) else {
+            return (Place::Home, Todo { request, ..Todo::nothing() });
+        };
+        let (place, start) = self.enter(id, home);
+        (place, Todo { start, request, gone: Vec::new() })
+    }
+
+    pub(super) fn primary(
+        &mut self,
+        node: &NodeAddress,
+        home: &Arc<CommandQueue<L>>,
+    ) -> (Option<Place>, Todo<L>) {
+        let id = self.map.find(node.address.as_deref().unwrap_or_default(), node.port);
+        let Some(id) = id else { return (None, Todo::nothing()) };
+        let (place, start) = self.enter(id, home);
+        (Some(place), Todo { start, ..Todo::nothing() })
+    }
+
+    /// The connection to a primary of the map, which may have to be made.
+    fn enter(&mut self, id: PrimaryId, home: &Arc<CommandQueue<L>>) -> (Place, Option<New<L>>) {
+        let index = id.index();
+        let place = |connection: &Connection<L>| match connection.is_home {
+            true => Place::Home,
+            false => Place::Node { index: index as u16, number: connection.number },
+        };
+        let Some(primary) = self.map.primary(id) else { return (Place::Home, None) };
+        let known = self.nodes.get(index).and_then(Option::as_ref);
+        let leads = |queue: &CommandQueue<L>, own| {
+            let host = Some(primary.host()).filter(|host| !host.is_empty());
+            queue.is_at(host, primary.port(), own)
+        };
+        if let Some(known) = known
+            && (!known.is_home || leads(home, true))
+        {
+            return (place(known), None);
+        }
+        self.made = self.made.wrapping_add(1);
+        let number = self.made;
+        // One server may be known by its name, and be called by its address.
+        let same = || {
+            let others = self.nodes.iter().flatten().filter(|other| !other.is_home);
+            others.map(|other| &other.queue).find(|queue| leads(queue, false))
+        };
+        let (connection, start) = if leads(home, true) {
+            (Connection { queue: home.clone(), number, is_home: true }, None)
+        } else if let Some(queue) = same() {
+            (Connection { queue: queue.clone(), number, is_home: false }, None)
+        } else {
+            let queue = Arc::new(CommandQueue::with(home.limits()));
+            queue.keep(true);
+            let start = Some((address(primary), queue.clone()));
+            (Connection { queue, number, is_home: false }, start)
+        };
+        let place = place(&connection);
+        if self.nodes.len() <= index {
+            self.nodes.resize_with(index + 1, || None);
+        }
+        if let Some(node) = self.nodes.get_mut(index) {
+            *node = Some(connection);
+        }
+        (place, start)
+    }
+
+    pub(super) fn redirected(
+        &mut self,
+        now: Instant,
+        from: Place,
+        node: &Node<'_>,
+        is_moved: bool,
+        home: &Arc<CommandQueue<L>>,
+    ) -> (Option<Place>, Todo<L>) {
+        self.in_use = true;
+        let said = match from {
+            Place::Home => None,
+            Place::Node { index, .. } => {
+                let mut all = self.map.primaries();
+                all.find(|(id, _)| id.index() == usize::from(index)).map(|(_, primary)| *primary)
+            }
+        };
+        let here = said.as_ref().map_or("", Primary::host);
+        let host = if node.address.is_empty() { here } else { node.address };
+        let mut gone = Vec::new();
+        let id = if is_moved {
+            let Self { map, nodes, .. } = &mut *self;
+            let moved = map.moved(node, here, |change| is_gone(nodes, change, &mut gone));
+            if moved.is_news() {
+                self.schedule.moved(now, moved.primary());
+            }
+            moved.primary()
+        } else {
+            self.map.learn(host, node.port).ok()
+        };
+        let request = self.is_due(now);
+        let gone = self.unshared(gone);
+        let Some(id) = id else { return (None, Todo { start: None, request, gone }) };
+        let (place, start) = self.enter(id, home);
+        (Some(place), Todo { start, request, gone })
+    }
+
+    pub(super) fn suspect(&mut self, now: Instant) -> Todo<L> {
+        self.in_use = true;
+        self.schedule.moved(now, None);
+        Todo { request: self.is_due(now), ..Todo::nothing() }
+    }
+
+    pub(super) fn forget(&mut self, index: u16, number: u32) {
+        if let Some(node) = self.nodes.get_mut(usize::from(index))
+            && node.as_ref().is_some_and(|connection| connection.number == number)
+        {
+            *node = None;
+        }
+    }
+
+    /// Whether the map is to be asked for, and nobody does so.
+    fn is_due(&mut self, now: Instant) -> bool {
+        if self.is_requested {
+            return false;
+        }
+        let all = self.map.primaries().map(|(id, _)| id);
+        // What a failure or a `MOVED` makes wait is waited for by who asks.
+        self.is_requested = match self.schedule.poll(now, true, all) {
+            AskMap::Now { .. } => true,
+            AskMap::Wait { until } => until < now.plus(SOON),
+        };
+        self.is_requested
+    }
+
+    /// What the request for the map does next.
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        home: &Arc<CommandQueue<L>>,
+    ) -> (Request<L>, Option<New<L>>) {
+        // One that can't be reached would hold the others up.
+        let is_there = |id: &PrimaryId| {
+            let node = self.nodes.get(id.index()).and_then(Option::as_ref);
+            node.is_some_and(|connection| !connection.queue.is_untried())
+        };
+        let there = self.map.primaries().map(|(id, _)| id).filter(is_there);
+        let whom = match self.schedule.poll(now, self.in_use, there) {
+            AskMap::Now { whom } if self.in_use => whom,
+            AskMap::Wait { until } if self.in_use && until < now.plus(SOON) => {
+                return (Request::Wait(until), None);
+            }
+            _ => {
+                self.is_requested = false;
+                return (Request::Done, None);
+            }
+        };
+        let (queue, start) = match whom {
+            Whom::Seed => (home.clone(), None),
+            Whom::Primary(id) => {
+                let (_, start) = self.enter(id, home);
+                (self.queue(id.index() as u16).unwrap_or_else(|| home.clone()), start)
+            }
+        };
+        self.schedule.asked(now, whom);
+        self.in_use = false;
+        (Request::Ask(whom, queue), start)
+    }
+
+    /// Takes in the reply to the request, or that there is none. Returns the connections to nodes that are gone.
+    pub(super) fn replied(
+        &mut self,
+        now: Instant,
+        whom: Whom,
+        reply: Option<Value<'_>>,
+    ) -> Vec<Arc<CommandQueue<L>>> {
+        let Self { map, schedule, nodes, .. } = self;
+        let mut gone = Vec::new();
+        let asked = match whom {
+            Whom::Seed => None,
+            Whom::Primary(id) => map.primary(id).copied(),
+        };
+        let here = asked.as_ref().map_or("", Primary::host);
+        let told = |change: Change<'_>| is_gone(nodes, change, &mut gone);
+        match reply.map(|reply| (Policy::of(reply), map.update(reply, here, told))) {
+            Some((Policy::Oss, Ok(_))) => {
+                self.has_map = true;
+                schedule.answered(now, Policy::Oss);
+            }
+            Some((policy @ (Policy::Single | Policy::Enterprise), _)) => {
+                schedule.answered(now, policy);
+            }
+            _ => schedule.failed(now),
+        }
+        self.unshared(gone)
+    }
+
+    /// Those that are not kept for another node: one server may have had two names.
+    fn unshared(&self, mut gone: Vec<Arc<CommandQueue<L>>>) -> Vec<Arc<CommandQueue<L>>> {
+        gone.retain(|queue| !self.queues().any(|other| Arc::ptr_eq(other, queue)));
+        gone
+    }
+
+    /// The request was given up.
+    pub(super) const fn request_ended(&mut self) {
+        self.is_requested = false;
+    }
+}
+
+/// The connections end when no handle needs them.
+impl<L: Lock<QueueState>> Drop for Cluster<L> {
+    fn drop(&mut self) {
+        self.queues().for_each(|queue| queue.keep(false));
+    }
+}
+
+/// Takes out the connection to a node that is gone.
+fn is_gone<L: Lock<QueueState>>(
+    nodes: &mut [Option<Connection<L>>],
+    change: Change<'_>,
+    gone: &mut Vec<Arc<CommandQueue<L>>>,
+) {
+    if let Change::Gone(id, _) = change
+        && let Some(node) = nodes.get_mut(id.index())
+        && let Some(connection) = node.take()
+        && !connection.is_home
+    {
+        gone.push(connection.queue);
+    }
+}
+
+fn address(primary: &Primary) -> NodeAddress {
+    let address = Some(primary.host()).filter(|host| !host.is_empty()).map(Arc::from);
+    NodeAddress { address, port: primary.port() }
+}

@@ -1,0 +1,213 @@
+//! Where a command goes next that a node didn't execute.
+
+use super::{Last, RoutingHandle, suspect};
+use crate::command_queue::{Failure, QueueState};
+use crate::error::Error;
+use crate::lock::Lock;
+use crate::router::{Place, RouterHost};
+use redis_entraid_core::cluster::{Attempts, Next, RedirectPolicy, To};
+use redis_entraid_core::connection::Outcome;
+use redis_entraid_core::policy::Jitter;
+use redis_entraid_core::resp::{Arg, ErrorReply, Redirect, Value};
+use redis_entraid_core::time::Instant;
+
+/// Where a command goes, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Goal {
+    pub(super) place: Place,
+    /// Behind an `ASKING`.
+    pub(super) is_asking: bool,
+    /// When another connection has taken the place of the one that there is.
+    pub(super) renews: bool,
+}
+
+impl Goal {
+    pub(super) const fn at(place: Place) -> Self {
+        Self { place, is_asking: false, renews: false }
+    }
+}
+
+/// Where a refused command goes.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// There.
+    To(Goal),
+    /// Where the map says then.
+    Map,
+    /// To the connection that takes the place of this one, not before then.
+    Renewed(Instant),
+}
+
+/// How often a command was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Tries {
+    pub(super) attempts: Attempts,
+    /// It waits for a connection until then.
+    by: Instant,
+    policy: RedirectPolicy,
+    jitter: Jitter,
+}
+
+impl Tries {
+    /// Before the first one.
+    pub(super) fn new(attempts: Attempts, by: Instant, seed: u64) -> Self {
+        let policy = RedirectPolicy::default();
+        Self { attempts, by, policy, jitter: Jitter::new(seed) }
+    }
+
+    /// What becomes of a command that got `error`.
+    pub(super) fn refused<'a>(&mut self, now: Instant, error: &ErrorReply<'a>) -> Next<'a> {
+        let Self { attempts, policy, jitter, .. } = self;
+        attempts.refused(now, policy, jitter, error)
+    }
+
+    /// What becomes of a transaction.
+    pub(super) fn aborted<'a>(
+        &mut self,
+        now: Instant,
+        replies: impl Iterator<Item = Value<'a>>,
+    ) -> Next<'a> {
+        let Self { attempts, policy, jitter, .. } = self;
+        attempts.aborted(now, policy, jitter, replies)
+    }
+
+    /// What becomes of what was lost before it was sent.
+    pub(super) fn lost(&mut self, now: Instant) -> Next<'static> {
+        let Self { attempts, policy, jitter, .. } = self;
+        attempts.lost(now, policy, jitter, Outcome::NotSent)
+    }
+}
+
+/// Whether a reply may say that the command is to be sent again.
+pub(super) fn is_error(raw: &[u8]) -> bool {
+    matches!(raw.first(), Some(b'-' | b'!'))
+}
+
+/// What may be sent again: it wasn't sent, and the connection doesn't say that it never will be.
+pub(super) fn may_be_sent(failure: &Failure) -> bool {
+    match failure {
+        Failure::Lost(lost) | Failure::Broke(lost, _) => lost.outcome == Outcome::NotSent,
+        Failure::Unavailable(Some(Error::Closed)) => true,
+        _ => false,
+    }
+}
+
+impl<L: Lock<QueueState>> RoutingHandle<L> {
+    /// Whether the last reply is not the command's answer, or may not be.
+    pub(super) fn is_refused(&self) -> bool {
+        let Last::Handle(place, first) = self.last else { return false };
+        match self.at(place).raw(first) {
+            Ok(raw) => is_error(raw),
+            Err(failure) => place != Place::Home && failure.is_some_and(may_be_sent),
+        }
+    }
+
+    /// When and where a command goes whose last reply may not be its answer.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        host: &impl RouterHost<L>,
+        goal: Goal,
+        args: &[Arg<'_>],
+        tries: &mut Tries,
+    ) -> Option<(Instant, Goal)> {
+        let handle = self.at(goal.place);
+        let next = match handle.reply(usize::from(goal.is_asking)) {
+            Some(reply) => {
+                let error = reply.error()?;
+                if !self.concerns(&error) {
+                    return None;
+                }
+                tries.refused(now, &error)
+            }
+            None => tries.lost(now),
+        };
+        let (at, way) = self.way(now, host, goal, next, tries.by)?;
+        Some(match way {
+            Way::To(goal) => (at, goal),
+            Way::Map => (at, Goal::at(self.place(now, host, args)?)),
+            Way::Renewed(not_before) => {
+                (at.max(not_before), Goal { renews: true, ..Goal::at(goal.place) })
+            }
+        })
+    }
+
+    /// The same for one that couldn't be queued.
+    pub(super) fn next_after(
+        &mut self,
+        now: Instant,
+        host: &impl RouterHost<L>,
+        goal: Goal,
+        args: &[Arg<'_>],
+        error: &Error,
+        tries: &mut Tries,
+    ) -> Option<(Instant, Goal)> {
+        if !matches!(error, Error::Closed) {
+            return None;
+        }
+        host.router().lock().forget(goal.place);
+        let (at, _) = self.way(now, host, goal, tries.lost(now), tries.by)?;
+        Some((at, Goal::at(self.place(now, host, args)?)))
+    }
+
+    /// Whether an error is one of a cluster's: if none is known, only a redirection is.
+    pub(super) fn concerns(&self, error: &ErrorReply<'_>) -> bool {
+        self.home.queue().is_cluster()
+            || matches!(error.redirect(), Some(Redirect::Moved(_) | Redirect::Ask(_)))
+    }
+
+    /// Has the own connection made anew if the last reply says that another server is behind its address by now: for who
+    /// sends the command again.
+    pub(super) fn renew_home(&self, now: Instant) {
+        let all = 0..self.home.replies();
+        let moved = all.filter_map(|at| match self.home.reply(at)?.error()?.redirect()? {
+            Redirect::Moved(node) => Some(node),
+            _ => None,
+        });
+        let is_here = moved.into_iter().any(|node| {
+            let address = Some(node.address).filter(|address| !address.is_empty());
+            self.home.queue().is_at(address, node.port, true)
+        });
+        if is_here {
+            // If it is too early, there was one lately.
+            let _ = self.home.renew(now);
+        }
+    }
+
+    /// When and where a command goes that was refused at `goal`, by what is `next`. Nowhere if it isn't sent again, or
+    /// not before its time is over.
+    pub(super) fn way(
+        &self,
+        now: Instant,
+        host: &impl RouterHost<L>,
+        goal: Goal,
+        next: Next<'_>,
+        by: Instant,
+    ) -> Option<(Instant, Way)> {
+        let Next::Send { at, to } = next else { return None };
+        let redirected = |node, is_moved| {
+            let (place, todo) = host.router().lock().redirected(now, goal.place, node, is_moved);
+            todo.done(host);
+            place
+        };
+        let way = match to {
+            To::Moved(node) => match redirected(&node, true)? {
+                place if place == goal.place => match self.at(place).renew(now) {
+                    Ok(()) => Way::To(Goal::at(place)),
+                    Err(early) if early < by => Way::Renewed(early),
+                    Err(_) => return None,
+                },
+                place => Way::To(Goal::at(place)),
+            },
+            To::Asking(node) => {
+                Way::To(Goal { is_asking: true, ..Goal::at(redirected(&node, false)?) })
+            }
+            To::Same { asking } => Way::To(Goal { is_asking: asking, ..goal }),
+            To::Map => {
+                suspect(host, now);
+                Way::Map
+            }
+        };
+        Some((at, way))
+    }
+}
