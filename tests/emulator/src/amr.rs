@@ -63,6 +63,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, port: Port) -> Result<()> {
             continue;
         };
         cuts.mark_unchanged();
+        // Of a node that has gone by now, the store says so.
+        status.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let (shared, acceptor, mut cuts) = (shared.clone(), acceptor.clone(), cuts.clone());
         let mut status = status.clone();
         tokio::spawn(async move {

@@ -60,7 +60,8 @@ pub struct Options {
     pub policy: Policy,
     /// How many ports [`Policy::Oss`] divides the slots among: two or more.
     pub ports: usize,
-    /// A cluster of real servers, which the store has to be then, instead of one: with the OSS policy.
+    /// A cluster of real servers instead of one store: the OSS policy, whatever [`policy`](Self::policy)
+    /// says. The store has to be a `redis-server`.
     pub cluster: Option<ClusterOptions>,
     /// How long each reply is on its way.
     pub latency: Duration,

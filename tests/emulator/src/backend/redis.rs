@@ -79,13 +79,13 @@ impl Redis {
     pub(crate) async fn wait(&self) -> Result<()> {
         let patience = Instant::now() + Duration::from_secs(60);
         loop {
-            let Err(error) = self.ask(&["PING"]).await else { return Ok(()) };
             if let Some(status) = self.process.lock().expect("nobody panics with it").try_wait()? {
                 let log = std::fs::read_to_string(self.settings.folder.join("redis.log"));
                 let log = log.unwrap_or_default();
                 let last = log.lines().last().unwrap_or_default();
                 return Err(Error::other(format!("redis-server ended ({status}): {last}")));
             }
+            let Err(error) = self.ask(&["PING"]).await else { return Ok(()) };
             if Instant::now() > patience {
                 return Err(error);
             }

@@ -17,7 +17,6 @@ const KEYS: &[u8] = b"100";
 const PATIENCE: &[u8] = b"10000";
 
 /// Slots that are being moved. Until they are [finished](Self::finish), they stay so.
-#[derive(Clone)]
 #[must_use = "slots are moved when it is finished"]
 pub struct Migration<'e> {
     cluster: Cluster<'e>,

@@ -5,7 +5,7 @@ use std::net::TcpListener as Probe;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, LazyLock, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -253,10 +253,15 @@ pub(crate) async fn until(what: &str, is: impl AsyncFn() -> Result<bool>) -> Res
 /// A port that nobody uses, and whose cluster bus nobody uses: 10,000 above it, where servers of each
 /// version have it. Below those that systems give out by themselves.
 fn free_port() -> Result<u16> {
+    /// From a port by chance on, so that processes side by side try others; and each once, since a
+    /// server that was started a moment ago doesn't listen yet.
+    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| {
+        AtomicUsize::new(usize::from_str_radix(&random_hex()[..4], 16).unwrap_or_default())
+    });
     const PORTS: std::ops::Range<u16> = 11_000..22_700;
     for _ in 0..1000 {
-        let number = u16::from_str_radix(&random_hex()[..4], 16).unwrap_or_default();
-        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        let port = PORTS.clone().nth(NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len());
+        let port = port.unwrap_or(PORTS.start);
         let is_free = |port| Probe::bind(("127.0.0.1", port)).is_ok();
         if is_free(port) && is_free(port + 10_000) {
             return Ok(port);
