@@ -199,6 +199,12 @@ impl<L: Lock<QueueState>> Router<L> {
         cluster.redirected(now, place, node, is_moved, home)
     }
 
+    /// Whether a handle is in the middle of a transaction, or of a `WATCH`, on any connection.
+    pub(super) fn is_in_session(&self) -> bool {
+        let mut nodes = self.cluster.iter().flat_map(|cluster| cluster.queues());
+        self.home.is_in_session() || nodes.any(|queue| queue.is_in_session())
+    }
+
     /// Notes that the map may be wrong.
     pub(super) fn suspect(&mut self, now: Instant) -> Todo<L> {
         self.cluster.as_mut().map_or(Todo::nothing(), |cluster| cluster.suspect(now))

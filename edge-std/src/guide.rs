@@ -6,6 +6,9 @@ pub mod quickstart {}
 #[doc = include_str!("../guide/identities.md")]
 pub mod identities {}
 
+#[doc = include_str!("../guide/cluster.md")]
+pub mod cluster {}
+
 #[doc = include_str!("../guide/configuration.md")]
 pub mod configuration {}
 

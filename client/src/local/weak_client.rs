@@ -7,8 +7,9 @@ use core::fmt;
 
 use super::LocalClient;
 use super::nodes::Nodes;
+
 use super::shared::Shared;
-use crate::{CommandQueue, Handle, QueueState, RoutingHandle};
+use crate::{CommandQueue, Handle, QueueState, RouterHost, RoutingHandle};
 
 /// Makes [`LocalClient`]s of one connection: see [`LocalClient::downgrade`].
 pub struct WeakClient<T> {
@@ -26,7 +27,7 @@ impl<T> WeakClient<T> {
 
     /// Whether one of them is in the middle of a transaction, or of a `WATCH`.
     pub fn has_session(&self) -> bool {
-        self.queue.is_in_session()
+        self.nodes.router().borrow().is_in_session()
     }
 }
 

@@ -368,3 +368,16 @@ fn without_a_cluster_a_command_for_all_goes_home() {
         assert_eq!(broker.connects(), 1);
     });
 }
+
+#[test]
+fn a_session_at_a_node_is_one_of_the_client() {
+    known(&cluster(), async |mut client, broker| {
+        let weak = client.downgrade();
+        let key = key_at(broker, 8502);
+        client.command(args!["WATCH", &*key]).await.unwrap();
+        assert!(weak.has_session());
+        client.command(args!["UNWATCH"]).await.unwrap();
+        assert!(!weak.has_session());
+        assert_eq!(broker.heard("UNWATCH"), broker.heard(&format!("WATCH {key}")));
+    });
+}
