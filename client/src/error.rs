@@ -8,6 +8,7 @@ use core::error::Error as StdError;
 use core::fmt;
 
 use redis_entraid_core::auth::LoginError;
+use redis_entraid_core::cluster::Route;
 use redis_entraid_core::command::CommandRefused;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, ReplyTooLarge};
 use redis_entraid_core::resp::{ErrorReply, Redirect, TypeError};
@@ -56,6 +57,8 @@ pub enum Error {
     /// There is a connection, but the server did not confirm a subscription for as long as a command
     /// may take. The request stands, and takes effect when it is confirmed.
     Unconfirmed,
+    /// The keys of a command or of a transaction are in several slots of a cluster. Nothing was sent.
+    CrossSlot,
     /// The transaction that was open, or the `WATCH`, is gone: with its connection, with its login,
     /// or with a command of it that was withdrawn. This command was not executed; begin again.
     StateLost,
@@ -95,9 +98,11 @@ impl Error {
     /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Config(_) | Self::Refused(_) | Self::TooLarge(_) | Self::Type(_) => {
-                ErrorKind::Usage
-            }
+            Self::Config(_)
+            | Self::CrossSlot
+            | Self::Refused(_)
+            | Self::TooLarge(_)
+            | Self::Type(_) => ErrorKind::Usage,
             Self::Token(_) => ErrorKind::Token,
             Self::Connect(error) if error.kind() == ConnectErrorKind::Tls => ErrorKind::Tls,
             Self::Connect(_) => ErrorKind::Connect,
@@ -118,9 +123,7 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Lost { outcome, .. } => *outcome,
-            Self::Server(error)
-                if matches!(&*error.code, "NOAUTH" | "CROSSSLOT") || error.redirect().is_some() =>
-            {
+            Self::Server(error) if error.code == "NOAUTH" || error.redirect().is_some() => {
                 Outcome::NotSent
             }
             Self::Server(_) | Self::ReplyTooLarge(_) | Self::Type(_) | Self::Unconfirmed => {
@@ -134,6 +137,7 @@ impl Error {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Server(error) => Some(&error.code),
+            Self::CrossSlot => Some("CROSSSLOT"),
             Self::Login(LoginError::WrongPass) => Some("WRONGPASS"),
             Self::Login(LoginError::NoPerm) => Some("NOPERM"),
             Self::Login(LoginError::Denied) => Some("DENIED"),
@@ -171,6 +175,7 @@ impl fmt::Display for Error {
             Self::Unconfirmed => f.write_str(
                 "the server did not confirm the subscription in time; it is still wanted",
             ),
+            Self::CrossSlot => Route::CROSS_SLOT.fmt(f),
             Self::StateLost => f.write_str(
                 "the transaction or the WATCH is gone; the command was not executed, begin again",
             ),

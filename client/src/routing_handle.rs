@@ -19,7 +19,7 @@ use super::lock::Lock;
 use super::router::{Place, RouterHost, slot_of};
 use goal::{Goal, Tries};
 use pipeline::Rounds;
-use redis_entraid_core::cluster::{Attempts, Route, route};
+use redis_entraid_core::cluster::{Attempts, route};
 use redis_entraid_core::command::{CommandClass, classify};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Instant, Timer};
@@ -280,7 +280,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         match self.last {
             Last::Handle(place, first) => self.at(place).pick(at + first),
             Last::Rounds => self.rounds.pick(at),
-            Last::CrossSlot => Err(Error::Server(Route::CROSS_SLOT.into())),
+            Last::CrossSlot => Err(Error::CrossSlot),
         }
     }
 }

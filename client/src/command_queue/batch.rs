@@ -150,11 +150,13 @@ pub(in super::super) enum Failure {
     ReplyTooLarge(ReplyTooLarge),
     TooLarge(CapacityError),
     Refused(CommandRefused),
+    CrossSlot,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
+            Error::CrossSlot => Self::CrossSlot,
             Error::Refused(refused) => Self::Refused(refused),
             Error::StateLost => Self::StateLost,
             Error::TooLarge(error) => Self::TooLarge(error),
@@ -181,6 +183,7 @@ impl From<Failure> for Error {
             Failure::ReplyTooLarge(error) => Self::ReplyTooLarge(error),
             Failure::TooLarge(error) => Self::TooLarge(error),
             Failure::Refused(refused) => Self::Refused(refused),
+            Failure::CrossSlot => Self::CrossSlot,
         }
     }
 }

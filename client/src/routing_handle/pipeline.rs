@@ -59,9 +59,6 @@ impl Command {
     }
 }
 
-/// The replies of those that are refused here.
-const REFUSED: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
-
 impl Rounds {
     pub(super) const fn len(&self) -> usize {
         self.commands.len()
@@ -240,7 +237,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             let mut refused = self.rounds.spare.pop().unwrap_or_default();
             let number = self.rounds.replies.len();
             for (at, command) in self.rounds.commands.iter_mut().skip(first).enumerate() {
-                refused.reply(REFUSED);
+                refused.fail(Failure::CrossSlot);
                 command.reply = (number, at);
             }
             self.rounds.replies.push(refused);
