@@ -28,9 +28,9 @@ pub(super) const REQUEST: Duration = Duration::from_secs(1);
 /// The least time from one request for the map to the next.
 const FLOOR: Duration = Duration::from_millis(500);
 
-/// So long a request for the map waits for its turn. Later than that, the next command makes another one: an idle
-/// client asks nobody.
-const SOON: Duration = Duration::from_secs(40);
+/// So long a request for the map waits for its turn, longer than it takes after a `MOVED`, which doesn't wake one that
+/// waits. Later than that, the next command makes another one: an idle client asks nobody.
+const SOON: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 pub(super) struct Cluster<L: Lock<QueueState>> {

@@ -11,12 +11,14 @@ use redis_entraid_core::cluster::Slot;
 /// Slots and primaries, and what is kept there.
 #[derive(Default)]
 pub(super) struct Cluster {
-    /// The ranges of slots, and the ports of the primaries that have them.
+    /// The ranges of slots, and the ports of the primaries that have them. Of two that overlap, the last one counts.
     pub(super) ranges: Vec<(u16, u16, u16)>,
     /// A slot that is being moved, and where to.
     pub(super) moving: Option<(u16, u16)>,
     /// What every node says to a command with a key, for so many times.
     pub(super) refuses: (u32, &'static str),
+    /// Nobody is told the map, but this.
+    pub(super) says: Option<&'static str>,
     /// How often the map was asked for, on which port.
     pub(super) asked: Vec<u16>,
     values: BTreeMap<String, String>,
@@ -38,13 +40,19 @@ impl Cluster {
     }
 
     pub(super) fn owner(&self, slot: u16) -> u16 {
-        let range = self.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot));
+        let is_in = |(first, last, _): &&(u16, u16, u16)| (*first..=*last).contains(&slot);
+        let range = self.ranges.iter().rev().find(is_in);
         range.unwrap().2
     }
 
     /// Gives what the primary at `from` has to the one at `to`.
     pub(super) fn replace(&mut self, from: u16, to: u16) {
         self.ranges.iter_mut().filter(|range| range.2 == from).for_each(|range| range.2 = to);
+    }
+
+    /// Gives one slot to the primary at `to`.
+    pub(super) fn give(&mut self, slot: u16, to: u16) {
+        self.ranges.push((slot, slot, to));
     }
 
     /// What the node at `port` says on a connection of a number. The endpoint that all clients dial has no slots.
@@ -57,12 +65,13 @@ impl Cluster {
         match name {
             "CLUSTER" => {
                 self.asked.push(port);
-                return Some(self.slots());
+                return Some(self.says.map_or_else(|| self.slots(), String::from));
             }
             "ASKING" => {
                 self.asking.push(number);
                 return Some("+OK\r\n".into());
             }
+            "UNWATCH" => return Some("+OK\r\n".into()),
             "MULTI" => {
                 self.transactions.insert(number, Default::default());
                 return Some("+OK\r\n".into());
@@ -117,6 +126,7 @@ impl Cluster {
                 *value = (value.parse::<u32>().unwrap() + 1).to_string();
                 format!(":{value}\r\n")
             }
+            "BLPOP" if !self.values.contains_key(&words[1]) => "_\r\n".into(),
             "GET" => self.values.get(&words[1]).map_or("_\r\n".into(), |value| string(value)),
             _ => "+OK\r\n".into(),
         }

@@ -12,12 +12,12 @@ use super::*;
 use std::boxed::Box;
 use std::string::ToString;
 
-const PORTS: [u16; 3] = [8500, 8501, 8502];
+pub(super) const PORTS: [u16; 3] = [8500, 8501, 8502];
 
 /// Where clients connect to.
-const HOME: u16 = 10_000;
+pub(super) const HOME: u16 = 10_000;
 
-fn cluster() -> Broker {
+pub(super) fn cluster() -> Broker {
     let mut broker = Broker::new(|_, _| None);
     broker.far = Duration::from_millis(1);
     *broker.cluster.borrow_mut() = Some(Cluster::of(&PORTS));
@@ -25,7 +25,7 @@ fn cluster() -> Broker {
 }
 
 /// Runs `f` with a client that knows the map, and connections to all primaries.
-fn known(broker: &Broker, f: impl AsyncFnOnce(LocalClient<Calendar>, &Broker)) {
+pub(super) fn known(broker: &Broker, f: impl AsyncFnOnce(LocalClient<Calendar>, &Broker)) {
     with(broker, Broker::settings(false), async |mut client, broker| {
         for port in PORTS {
             let key = key_at(broker, port);
@@ -37,23 +37,23 @@ fn known(broker: &Broker, f: impl AsyncFnOnce(LocalClient<Calendar>, &Broker)) {
     });
 }
 
-fn key_at(broker: &Broker, port: u16) -> String {
+pub(super) fn key_at(broker: &Broker, port: u16) -> String {
     broker.cluster.borrow().as_ref().unwrap().key_at(port)
 }
 
-fn asked(broker: &Broker) -> Vec<u16> {
+pub(super) fn asked(broker: &Broker) -> Vec<u16> {
     broker.cluster.borrow().as_ref().unwrap().asked.clone()
 }
 
-fn change(broker: &Broker, change: impl FnOnce(&mut Cluster)) {
+pub(super) fn change(broker: &Broker, change: impl FnOnce(&mut Cluster)) {
     change(broker.cluster.borrow_mut().as_mut().unwrap());
 }
 
-fn keys(broker: &Broker, count: usize) -> Vec<String> {
+pub(super) fn keys(broker: &Broker, count: usize) -> Vec<String> {
     broker.cluster.borrow().as_ref().unwrap().keys(count)
 }
 
-async fn incr(client: &mut LocalClient<Calendar>, key: &str) -> Result<i64, Error> {
+pub(super) async fn incr(client: &mut LocalClient<Calendar>, key: &str) -> Result<i64, Error> {
     client.command(args!["INCR", key]).await.map(|reply| reply.int().unwrap())
 }
 
