@@ -206,11 +206,11 @@ impl<L: Lock<QueueState>> Handle<L> {
         commands: I,
     ) -> Result<(), Error>
     where
-        I: Iterator<Item = &'c [Arg<'c>]>,
+        I: Iterator<Item: AsRef<[Arg<'c>]>>,
     {
         self.batch.clear();
         for args in commands {
-            self.batch.push(args)?;
+            self.batch.push(args.as_ref())?;
         }
         self.send(clock, limit).await
     }

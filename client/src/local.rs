@@ -158,7 +158,7 @@ impl<T: Timer + 'static> LocalClient<T> {
     /// [`Error`] if nothing could be sent.
     pub async fn pipeline<'c, I>(&mut self, commands: I) -> Result<usize, Error>
     where
-        I: IntoIterator<Item = &'c [Arg<'c>]>,
+        I: IntoIterator<Item: AsRef<[Arg<'c>]>>,
     {
         self.run_all(None, commands.into_iter()).await
     }
@@ -173,14 +173,14 @@ impl<T: Timer + 'static> LocalClient<T> {
         commands: I,
     ) -> Result<usize, Error>
     where
-        I: IntoIterator<Item = &'c [Arg<'c>]>,
+        I: IntoIterator<Item: AsRef<[Arg<'c>]>>,
     {
         self.run_all(limit.into(), commands.into_iter()).await
     }
 
     async fn run_all<'c, I>(&mut self, limit: Option<Duration>, commands: I) -> Result<usize, Error>
     where
-        I: Iterator<Item = &'c [Arg<'c>]>,
+        I: Iterator<Item: AsRef<[Arg<'c>]>>,
     {
         let shared = &*self.shared;
         {

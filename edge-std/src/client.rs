@@ -111,6 +111,19 @@ impl Client {
     /// Sends commands one behind the other, without waiting in between, and waits for all
     /// replies.
     ///
+    /// ```no_run
+    /// # async fn example(mut redis: redis_entraid::Client, users: &[String]) -> Result<(), redis_entraid::Error> {
+    /// use redis_entraid::{Arg, args};
+    ///
+    /// redis.pipeline([args!["SET", "greeting", "hello"], args!["GET", "greeting"]]).await?;
+    /// // Commands that were made before.
+    /// let visits: Vec<[Arg<'_>; 2]> = users.iter().map(|user| ["INCR".into(), user.into()]).collect();
+    /// for count in redis.pipeline(&visits).await? {
+    ///     println!("{}", count?.int()?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// A transaction goes like this as a whole, from `MULTI` to `EXEC`. It can also be sent
     /// command by command, and keys be watched, but only through a client without clones: what
     /// others send would become a part of it.
@@ -127,7 +140,7 @@ impl Client {
     /// `EXEC` goes as a whole or not at all.
     pub async fn pipeline<'c, I>(&mut self, commands: I) -> Result<Pipeline<'_>, Error>
     where
-        I: IntoIterator<Item = &'c [Arg<'c>]>,
+        I: IntoIterator<Item: AsRef<[Arg<'c>]>>,
     {
         self.run_all(None, commands.into_iter()).await
     }
@@ -145,7 +158,7 @@ impl Client {
         commands: I,
     ) -> Result<Pipeline<'_>, Error>
     where
-        I: IntoIterator<Item = &'c [Arg<'c>]>,
+        I: IntoIterator<Item: AsRef<[Arg<'c>]>>,
     {
         self.run_all(limit.into(), commands.into_iter()).await
     }
@@ -156,7 +169,7 @@ impl Client {
         commands: I,
     ) -> Result<Pipeline<'_>, Error>
     where
-        I: Iterator<Item = &'c [Arg<'c>]>,
+        I: Iterator<Item: AsRef<[Arg<'c>]>>,
     {
         let Self { handle, nodes, .. } = self;
         handle.execute_all(&TokioClock, limit, commands, Some(nodes)).await?;

@@ -131,7 +131,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         host: Option<&impl RouterHost<L>>,
     ) -> Result<(), Error>
     where
-        I: Iterator<Item = &'c [Arg<'c>]>,
+        I: Iterator<Item: AsRef<[Arg<'c>]>>,
     {
         let begun = timer.now();
         let by = limit.map(|limit| begun.plus(limit));
@@ -150,7 +150,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         batch.clear();
         let mut opens = false;
         for args in commands {
-            let class = batch.push(args)?;
+            let class = batch.push(args.as_ref())?;
             opens |= matches!(class, CommandClass::Multi | CommandClass::Watch);
         }
         let sent = handle.send_batch(timer, by).await;
@@ -182,12 +182,13 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         &mut self,
         now: Instant,
         host: &impl RouterHost<L>,
-        commands: impl Iterator<Item = &'c [Arg<'c>]>,
+        commands: impl Iterator<Item: AsRef<[Arg<'c>]>>,
     ) -> Result<(), Error> {
         self.rounds.clear();
         // The route of the transaction that was begun, and its first command.
         let mut open: Option<(Route, usize)> = None;
         for args in commands {
+            let args = args.as_ref();
             let number = self.rounds.commands.len();
             let its = route(args);
             let (together, first) = match open {

@@ -47,8 +47,7 @@ pub(crate) async fn pipelines(number: usize, mut redis: Client, ledger: Ledger, 
         let since = Instant::now();
         let commands: Vec<_> =
             keys.iter().map(|key| [Arg::from("INCR"), Arg::from(&**key)]).collect();
-        let commands: Vec<&[Arg<'_>]> = commands.iter().map(|command| &command[..]).collect();
-        match redis.pipeline(commands).await {
+        match redis.pipeline(&commands).await {
             Ok(replies) => {
                 for (key, reply) in keys.iter().zip(replies) {
                     counters.answered(key, since, reply.and_then(|reply| Ok(reply.int()?)));
