@@ -152,7 +152,7 @@ pub(super) fn firmware() -> Result<Counts> {
 }
 
 fn build_examples() -> Result<bool> {
-    Ok(run(&mut cargo(&["build", "--package", "examples"]))?.built)
+    Ok(run(&mut cargo(&["build", "--package", "examples", "--package", "axum-service"]))?.built)
 }
 
 pub(super) fn demo() -> Result<Counts> {

@@ -2,6 +2,8 @@
 //!
 //! They are taken from where they were built, beside this test.
 
+mod axum_service;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -177,6 +179,6 @@ fn byo_loop() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
     assert!(lines.contains(&"\"v\"") && lines.contains(&"(int) 1"), "{text}");
-    let source = include_str!("../../../examples/byo-loop.rs");
+    let source = include_str!("../../../../examples/byo-loop.rs");
     assert!(source.lines().count() < 350, "it is meant to be short");
 }
