@@ -31,10 +31,10 @@ use redis_entraid_core::transport::Endpoint;
 
 pub use batch::MAX_COMMAND;
 use batch::MAX_SLOTS;
-pub(super) use batch::{Batch, Failure, Replies, Ticket};
+pub(super) use batch::{Batch, Failure, MAX_BATCH, Replies, Ticket};
 pub(super) use queue::Limits;
 pub(super) use repeat::Repeat;
-use session::Open;
+pub(super) use session::Open;
 use slot::Slot;
 pub use state::QueueState;
 
@@ -332,8 +332,11 @@ impl<L: Lock<QueueState>> CommandQueue<L> {
     /// The node is gone: what was not sent is to go elsewhere, and what was is waited for.
     pub(super) fn retire(&self) {
         let mut wakers = Vec::new();
-        self.refuse(&mut wakers, || Failure::Lost(Lost::new(Outcome::NotSent, None)));
-        self.close();
+        self.change(|state| {
+            state.closing = true;
+            state.refuse(&mut wakers, || Failure::Lost(Lost::new(Outcome::NotSent, None)));
+        });
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Asks for another connection in the place of the one that there is.

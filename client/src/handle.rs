@@ -26,7 +26,7 @@ pub struct Handle<L: Lock<QueueState>> {
     counts: bool,
     batch: Batch,
     replies: Replies,
-    /// Until when what is sent may wait for a connection, if not as long as usual.
+    /// Until when what is sent next may wait for a connection, if not as long as usual.
     wait: Option<Instant>,
 }
 
@@ -72,7 +72,7 @@ impl<L: Lock<QueueState>> Handle<L> {
         &mut self.replies
     }
 
-    /// What is sent from now on waits for a connection until then, if that isn't over.
+    /// What is sent next waits for a connection until then, if that isn't over.
     pub(super) const fn wait_until(&mut self, wait: Instant) {
         self.wait = Some(wait);
     }
@@ -265,8 +265,8 @@ impl<L: Lock<QueueState>> Handle<L> {
     ///
     /// # Errors
     /// [`Error`] if it can't be sent.
-    pub(super) fn submit(&self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
-        let wait = self.wait.filter(|wait| now < *wait);
+    pub(super) fn submit(&mut self, now: Instant, by: Option<Instant>) -> Result<Sent, Error> {
+        let wait = self.wait.take().filter(|wait| now < *wait);
         self.queue.send(self.slot, now, (by, wait), &self.batch)
     }
 

@@ -16,8 +16,8 @@ use super::command_queue::{CommandQueue, QueueState};
 use super::lock::Lock;
 use cluster::Cluster;
 pub use map_request::request_map;
-use redis_entraid_core::cluster::{Route, Slot};
-use redis_entraid_core::resp::Node;
+use redis_entraid_core::cluster::{Policy, Route, Slot, Whom};
+use redis_entraid_core::resp::{Node, Value};
 use redis_entraid_core::time::Instant;
 use redis_entraid_core::transport::Endpoint;
 
@@ -92,6 +92,18 @@ pub(super) enum Place {
     },
 }
 
+impl Place {
+    /// Whether it is another connection to what had or has the place of `other` in the map.
+    pub(super) fn is_instead_of(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Node { index, number }, Self::Node { index: its, number: other }) => {
+                index == its && number != other
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A connection that is to be kept: see [`RouterHost::start`].
 pub(super) type New<L> = (NodeAddress, Arc<CommandQueue<L>>);
 
@@ -157,29 +169,53 @@ impl<L: Lock<QueueState>> Router<L> {
         cluster.as_mut().map_or_else(none, |cluster| cluster.primary(node, home))
     }
 
-    /// Has [`request_map`] ask whether there is a cluster.
-    pub(super) fn begin(router: &impl Lock<Self>) {
-        let mut router = router.lock();
-        if !router.is_closed {
-            let seed = router.seed;
-            router.cluster.get_or_insert_with(|| Box::new(Cluster::new(seed))).is_wanted();
+    /// Takes in the reply to `CLUSTER SLOTS` of a node, or that there is none. Returns the connections to nodes that are
+    /// gone, and whether it was of use.
+    pub(super) fn told(
+        &mut self,
+        now: Instant,
+        whom: Whom,
+        reply: Option<Value<'_>>,
+    ) -> (Vec<Arc<CommandQueue<L>>>, bool) {
+        let Some(cluster) = &mut self.cluster else { return (Vec::new(), false) };
+        let had_map = cluster.has_map();
+        let (gone, policy) = cluster.replied(now, whom, reply);
+        let is_cluster = match policy {
+            Policy::Unknown => return (gone, false),
+            Policy::Oss => true,
+            // What says `MOVED` all the same, and hides its map, is one.
+            _ => !had_map && cluster.primaries().next().is_some(),
+        };
+        self.home.set_cluster(is_cluster);
+        if is_cluster {
+            return (gone, true);
         }
+        let cluster = self.cluster.take();
+        (cluster.iter().flat_map(|cluster| cluster.queues()).cloned().collect(), true)
     }
 
-    /// Forgets a cluster that has told nothing.
-    pub(super) fn end_without_map(router: &impl Lock<Self>) {
-        let mut router = router.lock();
-        let is_empty = |cluster: &Cluster<L>| cluster.primaries().next().is_none();
-        if router.cluster.as_ref().is_some_and(|cluster| is_empty(cluster)) {
-            router.cluster = None;
-        } else if router.cluster.is_some() {
-            router.home.set_cluster(true);
+    /// The same for a reply that nobody was asked for by [`request_map`].
+    pub(super) fn told_by_home(
+        &mut self,
+        now: Instant,
+        reply: Value<'_>,
+    ) -> (Vec<Arc<CommandQueue<L>>>, bool) {
+        if self.is_closed {
+            return (Vec::new(), false);
         }
+        let seed = self.seed;
+        self.cluster.get_or_insert_with(|| Box::new(Cluster::new(seed))).asked_home(now);
+        self.told(now, Whom::Seed, Some(reply))
     }
 
-    /// Where the connection is kept.
-    pub(super) fn queue(&self, index: u16) -> Option<Arc<CommandQueue<L>>> {
-        self.cluster.as_ref()?.queue(index)
+    /// The queue of a connection. One that takes no commands if there is no such connection any more.
+    pub(super) fn queue(&self, index: u16, number: u32) -> Arc<CommandQueue<L>> {
+        let queue = self.cluster.as_ref().and_then(|cluster| cluster.queue(index, Some(number)));
+        queue.unwrap_or_else(|| {
+            let gone = CommandQueue::with(self.home.limits());
+            gone.close();
+            Arc::new(gone)
+        })
     }
 
     /// Learns by a `MOVED` or an `ASK` that came from `place` where a node is. Nothing if that can't be kept.

@@ -90,8 +90,17 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         args: &[Arg<'_>],
         host: Option<&impl RouterHost<L>>,
     ) -> Result<(), Error> {
+        if let Last::Rounds = self.last {
+            self.rounds.clear();
+        }
         let begun = timer.now();
         let by = limit.map(|limit| begun.plus(limit));
+        let class = classify(args).unwrap_or_default();
+        // The time that it blocks comes on top, anew at each node.
+        let blocks = match class {
+            CommandClass::Blocking(time) => Some(time.unwrap_or(Duration::MAX)),
+            _ => None,
+        };
         let session = self.session();
         let mut goal = match (host, session) {
             (_, Some(place)) => Goal::at(place),
@@ -108,9 +117,17 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         };
         let mut kept = None;
         loop {
-            let left = by.map(|by| by.since(timer.now()));
-            let executed =
-                self.execute_at(goal, (begun, by), timer, &slice, left, args, host).await;
+            let now = timer.now();
+            let times = match blocks {
+                Some(_) => (now, limit.map(|limit| now.plus(limit))),
+                None => (begun, by),
+            };
+            let left = times.1.map(|by| by.since(now));
+            // Noted before it is sent: whoever drops the future has a session all the same.
+            if let CommandClass::Multi | CommandClass::Watch = class {
+                self.session = Some(goal.place);
+            }
+            let executed = self.execute_at(goal, times, timer, &slice, left, args, host).await;
             self.last = Last::Handle(goal.place, usize::from(goal.is_asking));
             let is_answer = match &executed {
                 Ok(true) => !self.is_refused(),
@@ -121,15 +138,14 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
                 if !is_answer && session.is_none() && executed.is_ok() {
                     self.renew_home(timer.now());
                 }
-                self.begins_session(args);
                 return executed.map(drop);
             };
             let now = timer.now();
             let tries = kept.get_or_insert_with(|| {
                 let limits = self.home.queue().limits();
                 let by = by.unwrap_or_else(|| begun.plus(limits.queue));
+                let by = blocks.map_or(by, |time| by.plus(time));
                 // A `WATCH` that is refused has watched nothing.
-                let class = classify(args).unwrap_or_default();
                 let class = if class == CommandClass::Watch { CommandClass::Plain } else { class };
                 Tries::new(Attempts::new(args, class, route(args), by), by, limits.seed)
             });
@@ -217,7 +233,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         Some(place)
     }
 
-    /// The handle at a place. One that isn't there any more is home.
+    /// The handle at a place. It takes no commands if there is no such connection any more.
     fn enter(&mut self, place: Place, host: Option<&impl RouterHost<L>>) -> &mut Handle<L> {
         let (Place::Node { index, number }, Some(host)) = (place, host) else {
             return &mut self.home;
@@ -226,12 +242,12 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         let is_there =
             |visit: &Option<Visit<L>>| visit.as_ref().is_some_and(|it| it.number == number);
         if !self.visits.get(at).is_some_and(is_there) {
-            let queue = host.router().lock().queue(index);
+            let queue = host.router().lock().queue(index, number);
             if self.visits.len() <= at {
                 self.visits.resize_with(at + 1, || None);
             }
             if let Some(visit) = self.visits.get_mut(at) {
-                *visit = queue.map(|queue| Visit { number, handle: Handle::new(queue) });
+                *visit = Some(Visit { number, handle: Handle::new(queue) });
             }
         }
         let Self { home, visits, .. } = self;
@@ -242,9 +258,25 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
     fn at(&self, place: Place) -> &Handle<L> {
         let visit = match place {
             Place::Home => None,
-            Place::Node { index, .. } => self.visits.get(usize::from(index)),
+            Place::Node { index, number } => {
+                let visit = self.visits.get(usize::from(index)).and_then(Option::as_ref);
+                visit.filter(|visit| visit.number == number)
+            }
         };
-        visit.and_then(Option::as_ref).map_or(&self.home, |visit| &visit.handle)
+        visit.map_or(&self.home, |visit| &visit.handle)
+    }
+
+    /// The same, to send something.
+    fn at_mut(&mut self, place: Place) -> &mut Handle<L> {
+        let Self { home, visits, .. } = self;
+        let visit = match place {
+            Place::Home => None,
+            Place::Node { index, number } => {
+                let visit = visits.get_mut(usize::from(index)).and_then(Option::as_mut);
+                visit.filter(|visit| visit.number == number)
+            }
+        };
+        visit.map_or(home, |visit| &mut visit.handle)
     }
 
     /// Where a transaction is open, or a `WATCH`.
@@ -252,15 +284,6 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         let place = self.session?;
         self.session = Some(place).filter(|place| self.at(*place).has_session());
         self.session
-    }
-
-    /// Notes where a transaction was begun, or a `WATCH`, by the last command.
-    fn begins_session(&mut self, args: &[Arg<'_>]) {
-        if let (Last::Handle(place, _), Ok(CommandClass::Multi | CommandClass::Watch)) =
-            (self.last, classify(args))
-        {
-            self.session = Some(place);
-        }
     }
 
     /// How many replies came to the last commands.

@@ -181,7 +181,8 @@ impl Client {
     /// `SCRIPT LOAD` and the like are about one node alone when they are sent by [`command`](Self::command).
     ///
     /// # Errors
-    /// [`Error`] if nothing could be sent. What becomes of each, [`Pipeline`] says.
+    /// [`Error`] if nothing could be sent, or if the server doesn't say which primaries there are: the user may need
+    /// permission for `CLUSTER SLOTS`. What becomes of each, [`Pipeline`] says.
     ///
     /// # Cancel safety
     /// As that of [`command`](Self::command).
@@ -193,7 +194,10 @@ impl Client {
 
     /// The primaries of the cluster, for [`command_on`](Self::command_on). None if there is no cluster, or one that
     /// shows none, as Azure Managed Redis with its Enterprise policy.
-    pub async fn primaries(&self) -> Vec<NodeAddress> {
+    ///
+    /// # Errors
+    /// [`Error`] if the server is asked, and doesn't say.
+    pub async fn primaries(&self) -> Result<Vec<NodeAddress>, Error> {
         self.handle.primaries(&TokioClock, &self.nodes).await
     }
 

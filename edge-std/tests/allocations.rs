@@ -7,7 +7,8 @@ mod counting;
 
 use std::time::Duration;
 
-use counting::{client, identity, server};
+use counting::{client, cluster, identity, server};
+use redis_entraid::entraid_core::resp::Arg;
 use redis_entraid::{Client, args};
 
 /// How many allocations this thread makes while `work` runs.
@@ -37,6 +38,36 @@ async fn a_command_costs_no_allocation() {
     assert_eq!(allocations(commands(200)).await, 0);
     // It would be noticed.
     assert!(allocations(async { drop(vec![0; 10]) }).await > 0);
+}
+
+#[tokio::test]
+async fn a_command_for_a_node_of_a_cluster_costs_no_allocation_and_a_pipeline_two() {
+    let identity = identity();
+    let mut client = client(&identity, cluster()).await;
+    let keys: Vec<String> = (0..100).map(|number| format!("k{number}")).collect();
+    let mut routed = async |times| {
+        for _ in 0..times {
+            for key in &keys {
+                assert_eq!(client.command(args!["GET", &**key]).await.unwrap().str(), Ok("hello"));
+            }
+        }
+    };
+    routed(3).await;
+    // The map is asked for meanwhile.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    routed(3).await;
+    assert_eq!(allocations(routed(20)).await, 0);
+    let commands: Vec<_> = keys.iter().map(|key| [Arg::from("GET"), Arg::from(&**key)]).collect();
+    let mut pipelines = async |times| {
+        for _ in 0..times {
+            let replies = client.pipeline(commands.iter().map(|command| &command[..])).await;
+            assert!(replies.unwrap().all(|reply| reply.unwrap().str() == Ok("hello")));
+        }
+    };
+    pipelines(50).await;
+    let made = allocations(pipelines(200)).await;
+    println!("a pipeline of 100 for three nodes: {} allocations", made as f64 / 200.0);
+    assert!(made <= 2 * 200, "{made}");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub(super) const MAX_BATCHES: u32 = 1 << 24;
 pub const MAX_COMMAND: usize = 512 << 20;
 
 /// How many commands can be sent together.
-pub(super) const MAX_BATCH: usize = 1 << 22;
+pub(in super::super) const MAX_BATCH: usize = 1 << 22;
 
 impl Ticket {
     /// As a tag of the core's.
@@ -81,15 +81,16 @@ impl Batch {
             return Err(Error::TooLarge(CapacityError::new(Buffer::Transmit, len, MAX_COMMAND)));
         }
         if self.commands.len() == MAX_BATCH {
-            return Err(Error::TooLarge(CapacityError::new(
-                Buffer::Ring,
-                MAX_BATCH + 1,
-                MAX_BATCH,
-            )));
+            return Err(Self::too_many());
         }
         encode(args, &mut |piece| self.bytes.extend_from_slice(piece));
         self.commands.push((class, len));
         Ok(class)
+    }
+
+    /// More than [`MAX_BATCH`] commands can't be sent together.
+    pub(in super::super) const fn too_many() -> Error {
+        Error::TooLarge(CapacityError::new(Buffer::Ring, MAX_BATCH + 1, MAX_BATCH))
     }
 
     /// Takes a command of another one: its bytes there begin at `start`.

@@ -15,7 +15,11 @@ pub(in super::super) struct Open {
 
 impl Open {
     /// What is open behind a command of `slot`, if something is.
-    pub(super) fn after(open: Option<Self>, slot: u32, class: CommandClass) -> Option<Self> {
+    pub(in super::super) fn after(
+        open: Option<Self>,
+        slot: u32,
+        class: CommandClass,
+    ) -> Option<Self> {
         let (multi, watch) = open.map_or((false, false), |open| (open.multi, open.watch));
         let (multi, watch) = match class {
             CommandClass::Multi => (true, watch),

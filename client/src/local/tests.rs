@@ -10,6 +10,8 @@ mod moved;
 mod moved_here;
 mod routing;
 mod routing_changes;
+mod routing_model;
+mod routing_sessions;
 mod subscriber;
 mod wire;
 mod withdrawal;

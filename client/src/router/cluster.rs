@@ -79,9 +79,9 @@ impl<L: Lock<QueueState>> Cluster<L> {
         }
     }
 
-    /// The map is to be asked for.
-    pub(super) const fn is_wanted(&mut self) {
-        self.in_use = true;
+    /// The client's own connection was asked for the map.
+    pub(super) fn asked_home(&mut self, now: Instant) {
+        self.schedule.asked(now, Whom::Seed);
     }
 
     pub(super) const fn has_map(&self) -> bool {
@@ -98,9 +98,11 @@ impl<L: Lock<QueueState>> Cluster<L> {
         own.map(|connection| &connection.queue)
     }
 
-    pub(super) fn queue(&self, index: u16) -> Option<Arc<CommandQueue<L>>> {
+    /// The queue of a connection, of this number if that is said.
+    pub(super) fn queue(&self, index: u16, number: Option<u32>) -> Option<Arc<CommandQueue<L>>> {
         let connection = self.nodes.get(usize::from(index))?.as_ref()?;
-        Some(connection.queue.clone())
+        let is_it = number.is_none_or(|number| number == connection.number);
+        is_it.then(|| connection.queue.clone())
     }
 
     pub(super) fn place(
@@ -268,7 +270,7 @@ impl<L: Lock<QueueState>> Cluster<L> {
             Whom::Seed => (home.clone(), None),
             Whom::Primary(id) => {
                 let (_, start) = self.enter(id, home);
-                (self.queue(id.index() as u16).unwrap_or_else(|| home.clone()), start)
+                (self.queue(id.index() as u16, None).unwrap_or_else(|| home.clone()), start)
             }
         };
         self.schedule.asked(now, whom);
@@ -276,13 +278,14 @@ impl<L: Lock<QueueState>> Cluster<L> {
         (Request::Ask(whom, queue), start)
     }
 
-    /// Takes in the reply to the request, or that there is none. Returns the connections to nodes that are gone.
+    /// Takes in the reply to the request, or that there is none. Returns the connections to nodes that are gone, and
+    /// what it says of the cluster: nothing if it is of no use.
     pub(super) fn replied(
         &mut self,
         now: Instant,
         whom: Whom,
         reply: Option<Value<'_>>,
-    ) -> Vec<Arc<CommandQueue<L>>> {
+    ) -> (Vec<Arc<CommandQueue<L>>>, Policy) {
         let Self { map, schedule, nodes, .. } = self;
         let mut gone = Vec::new();
         let asked = match whom {
@@ -291,17 +294,22 @@ impl<L: Lock<QueueState>> Cluster<L> {
         };
         let here = asked.as_ref().map_or("", Primary::host);
         let told = |change: Change<'_>| is_gone(nodes, change, &mut gone);
-        match reply.map(|reply| (Policy::of(reply), map.update(reply, here, told))) {
+        let said = match reply.map(|reply| (Policy::of(reply), map.update(reply, here, told))) {
             Some((Policy::Oss, Ok(_))) => {
                 self.has_map = true;
-                schedule.answered(now, Policy::Oss);
+                Policy::Oss
             }
-            Some((policy @ (Policy::Single | Policy::Enterprise), _)) => {
-                schedule.answered(now, policy);
+            // A node that says so has left the cluster.
+            Some((policy @ (Policy::Single | Policy::Enterprise), _)) if whom == Whom::Seed => {
+                policy
             }
-            _ => schedule.failed(now),
+            _ => Policy::Unknown,
+        };
+        match said {
+            Policy::Unknown => schedule.failed(now),
+            policy => schedule.answered(now, policy),
         }
-        self.unshared(gone)
+        (self.unshared(gone), said)
     }
 
     /// Those that are not kept for another node: one server may have had two names.

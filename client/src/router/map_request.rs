@@ -1,6 +1,5 @@
 //! Asks the nodes of a cluster for the map of its slots.
 
-use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use super::cluster::{REQUEST, Request};
@@ -41,10 +40,7 @@ pub async fn request_map<L: Lock<QueueState>>(host: impl RouterHost<L>, timer: i
         let slots = args!["CLUSTER", "SLOTS"];
         let asked = handle.execute(&timer, || REQUEST, Some(REQUEST), slots).await;
         let reply = if asked.is_ok() { handle.reply(0) } else { None };
-        let gone = match &mut host.router().lock().cluster {
-            Some(cluster) => cluster.replied(timer.now(), whom, reply),
-            None => Vec::new(),
-        };
+        let (gone, _) = host.router().lock().told(timer.now(), whom, reply);
         // It wakes tasks.
         gone.iter().for_each(|queue| queue.retire());
     }

@@ -83,6 +83,11 @@ pub(super) fn is_error(raw: &[u8]) -> bool {
     matches!(raw.first(), Some(b'-' | b'!'))
 }
 
+/// Whether a node of a cluster says by `error` that it hasn't executed a command, for a reason that may pass.
+pub(super) fn is_refusal(error: &ErrorReply<'_>) -> bool {
+    error.redirect().is_some() || matches!(error.code(), "LOADING" | "MASTERDOWN" | "READONLY")
+}
+
 /// What may be sent again: it wasn't sent, and the connection doesn't say that it never will be.
 pub(super) fn may_be_sent(failure: &Failure) -> bool {
     match failure {

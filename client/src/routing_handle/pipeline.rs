@@ -1,21 +1,24 @@
 //! Pipelines whose commands go to several nodes, side by side.
 
 use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::ops::Range;
 use core::task::Poll;
 use core::time::Duration;
 
-use super::goal::{Goal, Tries, Way, is_error, may_be_sent};
+use super::goal::{Goal, Tries, Way, is_error, is_refusal, may_be_sent};
 use super::{Last, PATIENCE, RoutingHandle, suspect};
-use crate::command_queue::{Batch, Failure, QueueState, Replies, Sent};
+use crate::command_queue::{Batch, Failure, MAX_BATCH, Open, QueueState, Replies, Sent};
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::recent::clear;
 use crate::router::{Place, RouterHost, slot_of};
-use redis_entraid_core::cluster::{Attempts, Route, route};
+use redis_entraid_core::cluster::{Attempts, Route, Slot, route};
 use redis_entraid_core::command::{CommandClass, EncodedCommand};
 use redis_entraid_core::resp::{Arg, Redirect, Value};
+use redis_entraid_core::storage::Recent;
 use redis_entraid_core::time::{Instant, Timer};
 
 /// A pipeline, and where its replies are.
@@ -32,16 +35,18 @@ pub(super) struct Rounds {
     places: Vec<Place>,
     /// A transaction that isn't whole, and commands that are sent again.
     aside: Batch,
+    recent: Recent,
 }
 
 /// A command of a pipeline.
 #[derive(Clone, Debug)]
 struct Command {
     class: CommandClass,
-    /// The number of the first command of its transaction, or its own.
+    /// The number of the first command of its unit: what lies between `WATCH` or `MULTI` and the end of that, or it
+    /// alone.
     unit: usize,
-    /// That of its transaction, or its own. Not known if there was no cluster when it was sent.
-    route: Option<Route>,
+    /// That of its unit.
+    route: Route,
     /// Where it was sent last.
     goal: Goal,
     /// Its number in what was sent there, and where its bytes begin.
@@ -55,7 +60,15 @@ struct Command {
 impl Command {
     const fn new(class: CommandClass, unit: usize, goal: Goal) -> Self {
         let nowhere = (0, 0);
-        Self { class, unit, route: None, goal, at: nowhere, reply: nowhere, attempts: None }
+        Self {
+            class,
+            unit,
+            route: Route::AnyPrimary,
+            goal,
+            at: nowhere,
+            reply: nowhere,
+            attempts: None,
+        }
     }
 }
 
@@ -71,13 +84,15 @@ impl Rounds {
     }
 
     pub(super) fn clear(&mut self) {
-        self.commands.clear();
-        self.current.clear();
-        self.places.clear();
-        self.aside.clear();
-        for mut replies in self.replies.drain(..) {
+        let Self { commands, replies, spare, current, places, aside, recent } = self;
+        recent.used(commands.len(), size_of_val(&**commands));
+        clear(*recent, commands);
+        clear(*recent, current);
+        places.clear();
+        aside.clear();
+        for mut replies in replies.drain(..) {
             replies.clear();
-            self.spare.push(replies);
+            spare.push(replies);
         }
     }
 
@@ -86,18 +101,37 @@ impl Rounds {
         self.replies.get(number).ok_or(None)?.get(at)
     }
 
-    /// The commands of the transaction that begins with the number `at`, or that one alone.
+    /// The commands of the unit that begins with the number `at`.
     fn unit(&self, at: usize) -> Range<usize> {
         let all = self.commands.get(at..).unwrap_or_default();
         at..at + all.iter().take_while(|command| command.unit == at).count()
     }
 
+    /// Whether nothing that was open before, or stays open, belongs to a unit: it means the same on another connection.
+    fn is_whole(&self, unit: &Range<usize>) -> bool {
+        let [first, last] = [Some(unit.start), unit.end.checked_sub(1)]
+            .map(|at| at.and_then(|at| self.commands.get(at)).map(|command| command.class));
+        unit.len() == 1 || (first, last) == (Some(CommandClass::Multi), Some(CommandClass::Exec))
+    }
+
+    /// The slots whose commands have to be executed in order, by the route of a unit; none is that of what has no key.
+    fn order(&self, unit: &Range<usize>) -> Option<Option<Slot>> {
+        match self.commands.get(unit.start)?.route {
+            Route::Unknown => None,
+            route => slot_of(route).ok(),
+        }
+    }
+
     /// What a unit waits for that may be sent again. Nothing if it has its answer.
     fn unanswered(&self, unit: Range<usize>) -> Option<Unanswered> {
         let last = unit.end.checked_sub(1)?;
+        // What waits at home has waited as long as it may.
+        let is_home = self.commands.get(last)?.goal.place == Place::Home;
         // If it was never sent, nothing of its transaction was executed.
         match self.raw(last) {
-            Err(failure) => failure.is_some_and(may_be_sent).then_some(Unanswered::Lost),
+            Err(failure) => {
+                (!is_home && failure.is_some_and(may_be_sent)).then_some(Unanswered::Lost)
+            }
             Ok(raw) if !is_error(raw) => None,
             Ok(_) => unit.into_iter().all(|at| self.raw(at).is_ok()).then_some(Unanswered::Refused),
         }
@@ -145,18 +179,18 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         }
         let place = session.unwrap_or(Place::Home);
         self.last = Last::Handle(place, 0);
-        let handle = self.enter(place, host);
-        let batch = handle.batch_mut();
+        let batch = self.at_mut(place).batch_mut();
         batch.clear();
         let mut opens = false;
         for args in commands {
             let class = batch.push(args.as_ref())?;
             opens |= matches!(class, CommandClass::Multi | CommandClass::Watch);
         }
-        let sent = handle.send_batch(timer, by).await;
         if opens {
+            // Noted before it is sent: whoever drops the future has a session all the same.
             self.session = Some(place);
         }
+        let sent = self.at_mut(place).send_batch(timer, by).await;
         let handle = self.at(place);
         let moved = |at| {
             let error =
@@ -170,7 +204,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             self.planned_at_home();
             return Box::pin(self.go_on(timer, (begun, by), host)).await;
         }
-        self.enter(place, host).batch_mut().clear();
+        self.at_mut(place).batch_mut().clear();
         if sent.is_ok() && host.is_none() && session.is_none() {
             self.renew_home(timer.now());
         }
@@ -185,14 +219,17 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         commands: impl Iterator<Item: AsRef<[Arg<'c>]>>,
     ) -> Result<(), Error> {
         self.rounds.clear();
-        // The route of the transaction that was begun, and its first command.
-        let mut open: Option<(Route, usize)> = None;
+        // The route of the unit that was begun, and its first command; and what is open in it.
+        let (mut unit, mut open) = (None, None);
         for args in commands {
             let args = args.as_ref();
             let number = self.rounds.commands.len();
+            if number == MAX_BATCH {
+                return Err(Batch::too_many());
+            }
             let its = route(args);
-            let (together, first) = match open {
-                Some((before, first)) => (before.and(its), first),
+            let (together, first) = match unit {
+                Some((before, first)) => (Route::and(before, its), first),
                 None => (its, number),
             };
             let start = self.rounds.aside.size();
@@ -200,18 +237,14 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             let at = (number - first, start);
             let its = Command { at, ..Command::new(class, first, Goal::at(Place::Home)) };
             self.rounds.commands.push(its);
-            open = Some((together, first));
-            let is_open = match class {
-                CommandClass::Multi => true,
-                CommandClass::Exec | CommandClass::Discard => false,
-                _ => first < number,
-            };
-            if !is_open {
+            unit = Some((together, first));
+            open = Open::after(open, 0, class);
+            if open.is_none() {
                 self.settle(now, host, together, first);
-                open = None;
+                unit = None;
             }
         }
-        if let Some((together, first)) = open {
+        if let Some((together, first)) = unit {
             self.settle(now, host, together, first);
         }
         Ok(())
@@ -249,7 +282,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         todo.done(host);
         for at in first..self.rounds.commands.len() {
             if let Some(command) = self.rounds.commands.get_mut(at) {
-                command.route = Some(route);
+                command.route = route;
                 let from = command.at;
                 self.send_from_aside(host, at, from, Goal::at(place));
             }
@@ -263,8 +296,13 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         host: &impl RouterHost<L>,
         number: usize,
         (at, start): (usize, usize),
-        goal: Goal,
+        mut goal: Goal,
     ) {
+        // The map may have changed since the first command was placed: what goes to the wrong node is redirected.
+        if let Some(place) = self.rounds.places.iter().find(|place| place.is_instead_of(goal.place))
+        {
+            goal.place = *place;
+        }
         let aside = core::mem::take(&mut self.rounds.aside);
         let is_new = !self.rounds.places.contains(&goal.place);
         let is_first = self.rounds.commands.get(number).is_some_and(|it| it.unit == number);
@@ -297,16 +335,23 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         self.rounds.clear();
         self.last = Last::Rounds;
         let Self { home, rounds, .. } = self;
-        let (mut start, mut open) = (0, None);
+        let (mut start, mut unit, mut open) = (0, 0, None);
         for (number, (class, len)) in home.batch().all().iter().copied().enumerate() {
-            let unit = *open.get_or_insert(number);
-            if class != CommandClass::Multi && unit == number
-                || matches!(class, CommandClass::Exec | CommandClass::Discard)
-            {
-                open = None;
+            if open.is_none() {
+                unit = number;
             }
+            open = Open::after(open, 0, class);
+            let its = route(EncodedCommand::from_parts(class, home.batch().command(number, start)));
             let (at, reply) = ((number, start), (0, number));
-            let its = Command { at, reply, ..Command::new(class, unit, Goal::at(Place::Home)) };
+            let its = Command {
+                at,
+                reply,
+                route: its,
+                ..Command::new(class, unit, Goal::at(Place::Home))
+            };
+            if let Some(first) = rounds.commands.get_mut(unit) {
+                first.route = first.route.and(its.route);
+            }
             rounds.commands.push(its);
             rounds.current.push(number);
             start += len;
@@ -342,17 +387,10 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
                 }
             }
         }
-        if flight.sent.is_empty()
-            && let [(Place::Home, error)] = &*failed
-        {
-            let error = error.clone();
-            drop(flight);
-            self.forget_batches();
-            return Err(error);
-        }
         flight.landed(timer, host).await;
         let landed = core::mem::take(&mut flight.sent);
         drop(flight);
+        let before = self.rounds.replies.len();
         for (place, sent, _) in landed {
             let handle = self.enter(place, Some(host));
             handle.repeat(timer, by, sent).await;
@@ -360,13 +398,18 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             let replies = core::mem::replace(self.enter(place, Some(host)).last_replies(), spare);
             self.replied(place, replies);
         }
+        let is_sent = self.rounds.replies.len() > before;
+        let mut result = Ok(());
         for (place, error) in failed {
+            if place == Place::Home && !is_sent && self.rounds.places.len() == 1 {
+                result = Err(error.clone());
+            }
             let mut replies = self.rounds.spare.pop().unwrap_or_default();
             let failure = Failure::from(error);
             (0..self.at(place).batch().len()).for_each(|_| replies.fail(failure.clone()));
             self.replied(place, replies);
         }
-        Ok(())
+        result
     }
 
     /// Notes where the replies are of what was sent to `place`.
@@ -387,7 +430,10 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         times: (Instant, Option<Instant>),
         host: &impl RouterHost<L>,
     ) -> Result<(), Error> {
-        self.round(timer, times, host).await?;
+        if let Err(error) = self.round(timer, times, host).await {
+            self.forget_batches();
+            return Err(error);
+        }
         self.go_on(timer, times, host).await
     }
 
@@ -424,26 +470,24 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         seed: u64,
     ) -> Option<(Vec<(usize, Option<Goal>)>, Instant)> {
         let (mut again, mut not_before) = (Vec::new(), now);
-        let mut number = 0;
         self.rounds.aside.clear();
-        while let Some(first) = self.rounds.current.get(number).copied() {
-            let unit = self.rounds.unit(first);
-            number += unit.len().max(1);
-            let Some(unanswered) = self.rounds.unanswered(unit.clone()) else { continue };
+        let mut goals = BTreeMap::new();
+        for unit in self.unanswered(host, now) {
+            let first = unit.start;
             let Some(command) = self.rounds.commands.get(first) else { continue };
             let goal = command.goal;
-            let attempts = command.attempts.unwrap_or_else(|| self.attempts(unit.clone(), by));
+            let attempts = command.attempts.unwrap_or_else(|| self.attempts(&unit, by));
             let mut tries = Tries::new(attempts, by, seed);
-            let next = match unanswered {
-                Unanswered::Lost => tries.lost(now),
-                Unanswered::Refused if unit.len() == 1 => {
+            let next = match self.rounds.unanswered(unit.clone()) {
+                Some(Unanswered::Lost) => tries.lost(now),
+                Some(Unanswered::Refused) if unit.len() == 1 => {
                     let error = self.rounds.values(unit.clone()).next().and_then(|it| it.error());
-                    match error.filter(|error| self.concerns(error)) {
+                    match error {
                         Some(error) => tries.refused(now, &error),
                         None => continue,
                     }
                 }
-                Unanswered::Refused => tries.aborted(now, self.rounds.values(unit.clone())),
+                _ => tries.aborted(now, self.rounds.values(unit.clone())),
             };
             let Some((at, way)) = self.way(now, host, goal, next, by) else { continue };
             if let Some(command) = self.rounds.commands.get_mut(first) {
@@ -458,6 +502,9 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
                     Some(Goal { renews: true, ..Goal::at(goal.place) })
                 }
             };
+            // All of a slot go the way of the first one, so that they stay in order.
+            let order = self.rounds.order(&unit);
+            let goal = order.map_or(goal, |order| *goals.entry(order).or_insert(goal));
             again.extend(unit.map(|number| (number, goal)));
         }
         if again.is_empty() {
@@ -474,23 +521,65 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         Some((again, not_before))
     }
 
-    /// Before the second attempt of a unit.
-    fn attempts(&self, mut unit: Range<usize>, by: Instant) -> Attempts {
-        let words = |command: &Command| {
-            let (number, start) = command.at;
-            let bytes = self.at(command.goal.place).batch().command(number, start);
-            EncodedCommand::from_parts(command.class, bytes)
-        };
-        let all = self.rounds.commands.get(unit.clone()).unwrap_or_default();
-        let mut routes = all.iter().map(|command| route(words(command)));
-        let known = all.first().and_then(|command| command.route);
-        let route = known
-            .or_else(|| routes.next().map(|first| routes.fold(first, Route::and)))
-            .unwrap_or(Route::AnyPrimary);
-        match (all.first(), unit.nth(1)) {
-            (Some(command), None) => Attempts::new(words(command), command.class, route, by),
-            _ => Attempts::transaction(route, by),
+    /// The units that may be sent again: no later command of the same slot has been executed, or may have been.
+    fn unanswered(&self, host: &impl RouterHost<L>, now: Instant) -> Vec<Range<usize>> {
+        let Rounds { commands, current, .. } = &self.rounds;
+        let (mut units, mut executed, mut left) = (Vec::new(), BTreeSet::new(), current.len());
+        if !current.iter().any(|at| self.rounds.unanswered(*at..at + 1).is_some()) {
+            return units;
         }
+        while let Some(last) = left.checked_sub(1).and_then(|at| current.get(at)) {
+            let unit = self.rounds.unit(commands.get(*last).map_or(*last, |command| command.unit));
+            left = left.saturating_sub(unit.len().max(1));
+            let order = self.rounds.order(&unit);
+            if !self.is_unexecuted(&unit) {
+                executed.extend(order);
+            } else if !self.rounds.is_whole(&unit) {
+                self.learn(host, now, unit);
+            } else if order.is_none_or(|order| !executed.contains(&order)) {
+                units.push(unit);
+            }
+        }
+        units.reverse();
+        units
+    }
+
+    /// Whether nothing of a unit was executed for a reason that may pass.
+    fn is_unexecuted(&self, unit: &Range<usize>) -> bool {
+        match self.rounds.unanswered(unit.clone()) {
+            None => false,
+            Some(Unanswered::Refused) if unit.len() == 1 => {
+                let error = self.rounds.values(unit.clone()).next().and_then(|it| it.error());
+                error.is_some_and(|error| self.concerns(&error) && is_refusal(&error))
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// What can't be sent again says all the same where its slot is.
+    fn learn(&self, host: &impl RouterHost<L>, now: Instant, unit: Range<usize>) {
+        let place = self.rounds.commands.get(unit.start).map(|command| command.goal.place);
+        let errors = self.rounds.values(unit).filter_map(|value| value.error()?.redirect());
+        for redirect in errors {
+            if let (Redirect::Moved(node), Some(place)) = (redirect, place) {
+                let (_, todo) = host.router().lock().redirected(now, place, &node, true);
+                todo.done(host);
+            }
+        }
+    }
+
+    /// Before the second attempt of a unit.
+    fn attempts(&self, unit: &Range<usize>, by: Instant) -> Attempts {
+        let Some(first) = self.rounds.commands.get(unit.start) else {
+            return Attempts::transaction(Route::AnyPrimary, by);
+        };
+        if unit.len() > 1 {
+            return Attempts::transaction(first.route, by);
+        }
+        let (number, start) = first.at;
+        let bytes = self.at(first.goal.place).batch().command(number, start);
+        let words = EncodedCommand::from_parts(first.class, bytes);
+        Attempts::new(words, first.class, first.route, by)
     }
 
     /// Gives the commands that are aside to the places where they go now.
@@ -501,7 +590,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             let Some(command) = self.rounds.commands.get(*number) else { continue };
             let (from, route) = (command.at, command.route);
             let goal = goal.unwrap_or_else(|| {
-                let slot = route.and_then(|route| slot_of(route).ok()).flatten();
+                let slot = slot_of(route).ok().flatten();
                 let (place, todo) = host.router().lock().place(now, slot);
                 todo.done(host);
                 Goal::at(place)
@@ -517,17 +606,8 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
     /// Their memory may be freed while it is unused.
     pub(super) fn forget_batches(&mut self) {
         while let Some(place) = self.rounds.places.pop() {
-            self.batch_at(place).clear();
+            self.at_mut(place).batch_mut().clear();
         }
-    }
-
-    fn batch_at(&mut self, place: Place) -> &mut Batch {
-        let visit = match place {
-            Place::Home => None,
-            Place::Node { index, .. } => self.visits.get_mut(usize::from(index)),
-        };
-        let handle = visit.and_then(Option::as_mut).map_or(&mut self.home, |it| &mut it.handle);
-        handle.batch_mut()
     }
 }
 

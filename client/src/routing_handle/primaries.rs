@@ -1,5 +1,6 @@
 //! Commands for all primaries, or for one that the caller chooses.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -7,34 +8,58 @@ use super::goal::Goal;
 use super::{Last, RoutingHandle};
 use crate::command_queue::QueueState;
 use crate::error::Error;
+use crate::handle::Handle;
 use crate::lock::Lock;
-use crate::router::{NodeAddress, Place, Router, RouterHost, request_map};
+use crate::router::{NodeAddress, Place, RouterHost};
+use redis_entraid_core::args;
+use redis_entraid_core::command::{CommandClass, classify};
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::time::Timer;
 
 impl<L: Lock<QueueState>> RoutingHandle<L> {
     /// The primaries of the cluster. None if there is no cluster, or one that shows none, as Azure's Enterprise policy.
     /// If nobody knows yet, the server is asked.
+    ///
+    /// # Errors
+    /// [`Error`] if the server didn't say.
     pub async fn primaries(
         &self,
         timer: &impl Timer,
         host: &impl RouterHost<L>,
-    ) -> Vec<NodeAddress> {
+    ) -> Result<Vec<NodeAddress>, Error> {
         let has_map = host.router().lock().has_map();
         if !has_map {
-            Router::begin(host.router());
-            request_map(host, timer).await;
-            Router::end_without_map(host.router());
+            // It is rare, and would make all others larger.
+            Box::pin(self.ask_home(timer, host)).await?;
         }
         let router = host.router().lock();
-        router.primaries().into_iter().map(|(_, node)| node).collect()
+        Ok(router.primaries().into_iter().map(|(_, node)| node).collect())
+    }
+
+    /// Asks the client's own connection where the slots are.
+    async fn ask_home(&self, timer: &impl Timer, host: &impl RouterHost<L>) -> Result<(), Error> {
+        let mut handle = Handle::beside(self.home.queue().clone());
+        let (slice, slots) = (|| Duration::ZERO, args!["CLUSTER", "SLOTS"]);
+        handle.execute(timer, slice, None, slots).await?;
+        let reply = handle.reply(0);
+        let (gone, is_told) = match reply {
+            Some(reply) => host.router().lock().told_by_home(timer.now(), reply),
+            None => (Vec::new(), false),
+        };
+        // It wakes tasks.
+        gone.iter().for_each(|queue| queue.retire());
+        match handle.pick(0) {
+            _ if is_told => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::Unavailable { cause: None }),
+        }
     }
 
     /// Executes a command at every primary, side by side: at home if there is no cluster. There is a reply for each.
     /// Nothing is redirected.
     ///
     /// # Errors
-    /// [`Error`] if nothing was sent.
+    /// [`Error`] if nothing was sent, or if the server doesn't say which primaries there are.
     pub async fn execute_on_all(
         &mut self,
         timer: &impl Timer,
@@ -42,11 +67,16 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         args: &[Arg<'_>],
         host: &impl RouterHost<L>,
     ) -> Result<(), Error> {
-        let nodes = self.primaries(timer, host).await;
+        let nodes = self.primaries(timer, host).await?;
         let begun = timer.now();
         let by = limit.map(|limit| begun.plus(limit));
-        let places = nodes.iter().filter_map(|node| self.place_of(host, node));
-        let mut places: Vec<_> = places.collect();
+        let mut places = Vec::new();
+        for place in nodes.iter().filter_map(|node| self.place_of(host, node)) {
+            // One server may have two names.
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
         if places.is_empty() {
             places.push(Place::Home);
         }
@@ -74,6 +104,9 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
     ) -> Result<(), Error> {
         let place = self.place_of(host, node).ok_or(Error::Unavailable { cause: None })?;
         self.last = Last::Handle(place, 0);
+        if let Ok(CommandClass::Multi | CommandClass::Watch) = classify(args) {
+            self.session = Some(place);
+        }
         self.enter(place, Some(host)).execute(timer, slice, limit, args).await
     }
 

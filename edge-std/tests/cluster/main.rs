@@ -134,7 +134,7 @@ async fn a_command_for_all_primaries_has_a_reply_of_each() {
     let sizes: Vec<_> = sizes.map(|size| size.unwrap().int().unwrap()).collect();
     assert_eq!((sizes.len(), sizes.iter().sum::<i64>()), (3, 60));
     let mut keys = 0;
-    for primary in redis.primaries().await {
+    for primary in redis.primaries().await.unwrap() {
         let all = redis.command_on(&primary, args!["SCAN", 0, "COUNT", 1000]).await.unwrap();
         keys += all.items().nth(1).unwrap().items().count();
     }

@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use redis_entraid::entraid_core::cluster::Slot;
 use redis_entraid::entraid_core::policy::RefreshPolicy;
 use redis_entraid::entraid_core::resp::{Framer, Value};
 use redis_entraid::net::PlainTcp;
@@ -70,15 +71,51 @@ pub(crate) const LARGE: usize = 32 << 20;
 pub(crate) fn server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || serve(stream.unwrap()));
-        }
-    });
+    listen(listener, &[]);
     port
 }
 
-fn serve(mut stream: TcpStream) {
+/// A server of a cluster, which has no slots itself. Three others have a third of them each.
+pub(crate) fn cluster() -> u16 {
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+    for listener in listeners {
+        listen(listener, &ports[1..]);
+    }
+    ports[0]
+}
+
+fn listen(listener: TcpListener, primaries: &[u16]) {
+    let primaries = primaries.to_vec();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let primaries = primaries.clone();
+            std::thread::spawn(move || serve(stream.unwrap(), &primaries));
+        }
+    });
+}
+
+/// What a server says that doesn't have the slot of `key`.
+fn moved(key: &str, own: u16, primaries: &[u16]) -> Option<String> {
+    let slot = Slot::of(key.as_bytes()).number();
+    let owner = *primaries.get(usize::from(slot / SHARE))?;
+    (owner != own).then(|| format!("-MOVED {slot} 127.0.0.1:{owner}\r\n"))
+}
+
+fn slots(primaries: &[u16]) -> String {
+    let mut text = format!("*{}\r\n", primaries.len());
+    for (first, port) in (0..).step_by(SHARE.into()).zip(primaries) {
+        let last = (first + SHARE - 1).min(Slot::COUNT - 1);
+        write!(text, "*3\r\n:{first}\r\n:{last}\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n").unwrap();
+    }
+    text
+}
+
+/// How many slots one of three primaries has, at most.
+const SHARE: u16 = Slot::COUNT.div_ceil(3);
+
+fn serve(mut stream: TcpStream, primaries: &[u16]) {
+    let own = stream.local_addr().unwrap().port();
     stream.set_nodelay(true).unwrap();
     let (mut input, mut room) = (Vec::new(), [0; 65536]);
     while let Ok(len @ 1..) = stream.read(&mut room) {
@@ -92,7 +129,12 @@ fn serve(mut stream: TcpStream) {
             used += framed.used;
             let mut words = command.items().map(|word| word.str().unwrap());
             let (name, key) = (words.next().unwrap(), words.next().unwrap_or_default());
+            let moved = if name == "GET" { moved(key, own, primaries) } else { None };
             match (name, key) {
+                ("CLUSTER", _) => replies.extend_from_slice(slots(primaries).as_bytes()),
+                _ if moved.is_some() => {
+                    replies.extend_from_slice(moved.unwrap_or_default().as_bytes())
+                }
                 ("HELLO", _) => replies.extend_from_slice(b"%1\r\n+proto\r\n:3\r\n"),
                 ("GET", "large") => {
                     write!(replies, "${LARGE}\r\n").unwrap();
