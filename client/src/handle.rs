@@ -177,6 +177,21 @@ impl<L: Lock<QueueState>> Handle<L> {
         Ok(true)
     }
 
+    /// Executes a command that doesn't block, within `limit`.
+    ///
+    /// # Errors
+    /// [`Error`] if it was not sent.
+    pub(super) async fn ask(
+        &mut self,
+        clock: &impl Clock,
+        limit: Duration,
+        args: &[Arg<'_>],
+    ) -> Result<(), Error> {
+        self.batch.clear();
+        self.batch.push(args)?;
+        self.send(clock, Some(limit)).await
+    }
+
     /// Executes a command behind an `ASKING`. Its reply is number 1. One that blocks is not sliced: see
     /// [`CommandRefused::Blocking`].
     ///
