@@ -90,9 +90,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         args: &[Arg<'_>],
         host: Option<&impl RouterHost<L>>,
     ) -> Result<(), Error> {
-        if let Last::Rounds = self.last {
-            self.rounds.clear();
-        }
+        self.rounds.rest();
         let begun = timer.now();
         let by = limit.map(|limit| begun.plus(limit));
         let class = classify(args).unwrap_or_default();
@@ -284,6 +282,12 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         let place = self.session?;
         self.session = Some(place).filter(|place| self.at(*place).has_session());
         self.session
+    }
+
+    /// For how many bytes there is memory for pipelines.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.rounds.room()
     }
 
     /// How many replies came to the last commands.

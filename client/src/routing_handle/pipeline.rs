@@ -36,6 +36,8 @@ pub(super) struct Rounds {
     /// A transaction that isn't whole, and commands that are sent again.
     aside: Batch,
     recent: Recent,
+    /// How many commands came since the last pipeline.
+    idle: u8,
 }
 
 /// A command of a pipeline.
@@ -72,6 +74,9 @@ impl Command {
     }
 }
 
+/// After so many commands that are no pipeline, no memory is kept for one.
+const IDLE: u8 = 16;
+
 impl Rounds {
     pub(super) const fn len(&self) -> usize {
         self.commands.len()
@@ -84,7 +89,8 @@ impl Rounds {
     }
 
     pub(super) fn clear(&mut self) {
-        let Self { commands, replies, spare, current, places, aside, recent } = self;
+        let Self { commands, replies, spare, current, places, aside, recent, idle } = self;
+        *idle = 0;
         recent.used(commands.len(), size_of_val(&**commands));
         clear(*recent, commands);
         clear(*recent, current);
@@ -94,6 +100,25 @@ impl Rounds {
             replies.clear();
             spare.push(replies);
         }
+    }
+
+    /// Another command came, which is no pipeline: after some, memory is given back.
+    pub(super) fn rest(&mut self) {
+        if self.idle == 0 {
+            self.clear();
+        }
+        self.idle += 1;
+        if self.idle == IDLE {
+            *self = Self::default();
+        }
+    }
+
+    /// For how many bytes there is memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        let all = self.replies.iter().chain(&self.spare);
+        self.commands.capacity() * size_of::<Command>()
+            + all.map(|replies| replies.bytes.capacity()).sum::<usize>()
     }
 
     fn raw(&self, at: usize) -> Result<&[u8], Option<&Failure>> {

@@ -145,7 +145,7 @@ where
             if now >= due && done != Some(due) {
                 let serves = supervised.supervisor.serving().is_some();
                 supervised.workload.expire(now, serves);
-                done = Some(due);
+                done = Some(due).filter(|due| supervised.workload.deadline() == *due);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::broker::Broker;
-use super::routing::{HOME, PORTS, asked, change, cluster, incr, key_at, known, slot_of};
+use super::routing::{HOME, PORTS, asked, change, cluster, incr, key_at, keys, known, slot_of};
 use super::*;
 use redis_entraid_core::drive::either;
 
@@ -190,5 +190,49 @@ fn a_client_that_goes_leaves_no_node() {
         drop(other);
         broker.sleep(Duration::from_secs(1)).await;
         assert_eq!(broker.ports(), [0_u16; 0]);
+    });
+}
+
+#[test]
+fn memory_for_a_large_pipeline_goes_back() {
+    known(&cluster(), async |mut client, broker| {
+        let large = "x".repeat(1 << 20);
+        let keys = keys(broker, 3);
+        for key in &keys {
+            client.command(args!["SET", &**key, &*large]).await.unwrap();
+        }
+        let all: Vec<_> = keys.iter().map(|key| [Arg::from("GET"), Arg::from(&**key)]).collect();
+        client.pipeline(all.iter().map(|it| &it[..])).await.unwrap();
+        assert!(client.handle.room() > 3 << 20);
+        for _ in 0..20 {
+            incr(&mut client, "n").await.unwrap();
+        }
+        assert!(client.handle.room() < 4 << 10, "{}", client.handle.room());
+    });
+}
+
+#[test]
+fn a_time_limit_holds_while_a_node_cannot_be_reached() {
+    known(&cluster(), async |mut client, broker| {
+        let key = key_at(broker, 8500);
+        broker.cut_port(8500);
+        broker.holes.borrow_mut().push("10.0.0.1");
+        broker.sleep(Duration::from_millis(5)).await;
+        for limit in [0, 1, 300, 700, 2100, 4900, 9000].map(Duration::from_millis) {
+            for is_pipeline in [false, true] {
+                let before = broker.world.now();
+                let incr = args!["INCR", &*key];
+                let error = match is_pipeline {
+                    false => client.command_within(limit, incr).await.map(drop),
+                    true => {
+                        client.pipeline_within(limit, [incr, incr]).await.unwrap();
+                        client.reply(1).map(drop)
+                    }
+                };
+                assert_eq!(error.unwrap_err().outcome(), Outcome::NotSent);
+                let took = broker.world.now().since(before);
+                assert!(took.abs_diff(limit) <= Duration::from_millis(2), "{took:?} of {limit:?}");
+            }
+        }
     });
 }
