@@ -1,5 +1,7 @@
 //! Configuration by variables, with the names that Azure's own tools use.
 
+#[cfg(feature = "file-sources")]
+mod arc;
 mod asked;
 mod chosen;
 #[cfg(feature = "native-sources")]
@@ -30,6 +32,10 @@ use redis_entraid_core::source::{
 /// Returns the value of a variable.
 type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 
+/// Returns whether there is a file at this path.
+#[cfg(feature = "file-sources")]
+type HasFile<'a> = &'a dyn Fn(&str) -> bool;
+
 /// What the variables say: which server, and which identity.
 ///
 /// | variable | meaning |
@@ -50,6 +56,7 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// | `IDENTITY_ENDPOINT`, `IMDS_ENDPOINT` | the managed identity of a server with Azure Arc |
 /// | `MSI_ENDPOINT`, `MSI_SECRET` | the managed identity of Azure Machine Learning |
 /// | `MSI_ENDPOINT` | the person in Azure Cloud Shell |
+/// | none, not even `AZURE_POD_IDENTITY_AUTHORITY_HOST`, where the agent of Azure Arc is installed: `/opt/azcmagent/bin/himds`, on Windows `%ProgramFiles%\AzureConnectedMachineAgent\himds.exe` | the managed identity of a server with Azure Arc, at the agent's usual endpoint |
 /// | * | the managed identity of the machine, asked for at the instance metadata service (at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set) |
 ///
 /// `AZURE_CLIENT_ID` selects the user-assigned managed identity with this client id. It is an error on Service
@@ -57,8 +64,9 @@ type Get<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 /// `DEFAULT_IDENTITY_CLIENT_ID` is meant if it isn't set.
 ///
 /// A variable that asks for an identity that is not supported is an error that names it, and never another
-/// identity: so are `AZURE_USERNAME` with `AZURE_PASSWORD`, `AZURE_CLIENT_SEND_CERTIFICATE_CHAIN`, and
-/// `IDENTITY_ENDPOINT` or `AZURE_KUBERNETES_TOKEN_PROXY` alone.
+/// identity; so is the agent of Azure Arc in Node and Deno. So are `AZURE_USERNAME` with `AZURE_PASSWORD`, `AZURE_CLIENT_SEND_CERTIFICATE_CHAIN`,
+/// `AZURE_CLIENT_CERTIFICATE_PASSWORD` in Node and Deno, and `IDENTITY_ENDPOINT` or `AZURE_KUBERNETES_TOKEN_PROXY`
+/// alone.
 /// `AZURE_TOKEN_CREDENTIALS` may be `prod`, or name the credential that these variables lead to:
 /// `EnvironmentCredential`, `WorkloadIdentityCredential` or `ManagedIdentityCredential`. On tokio with the
 /// feature `developer`, `AzureCliCredential`, `AzurePowerShellCredential` and `AzureDeveloperCliCredential` are

@@ -305,6 +305,12 @@ pub enum ConfigError {
         "{0} asks for something that is not supported: unset it, or set a token source in code"
     )]
     Unsupported(&'static str),
+    /// No variable asks for an identity, and that of Azure Arc, whose agent is installed here, isn't supported.
+    #[error(
+        "no variable of an identity is set, and this machine has the agent of Azure Arc, whose identity is not \
+        supported here: set the variables of another identity, or set a token source in code"
+    )]
+    ArcAgent,
     /// Only one of these two may be set.
     #[error("{0} and {1} are both set: unset one of them")]
     Both(&'static str, &'static str),

@@ -65,6 +65,10 @@ pub use subscriptions::{
 };
 pub use workload::{CommandWorkload, Reporter, SubscriberWorkload};
 
+/// The request memory that hosts lend to sources, in bytes. There is room for a federated token or an assertion of
+/// 16 KiB, and for a secret that its encoding makes as long; and for what else is in a request.
+pub const REQUEST_MEMORY: usize = 17 << 10;
+
 #[cfg(test)]
 #[path = "../../core/tests/drive/world.rs"]
 #[allow(dead_code)] // It has more than these tests need.

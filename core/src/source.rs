@@ -111,7 +111,7 @@ mod workload_identity;
 mod writer;
 
 pub use authority::{Authority, Cloud};
-pub use azure_arc::AzureArc;
+pub use azure_arc::{AZURE_ARC_ENDPOINT, AzureArc};
 pub use chain::Chain;
 pub use client_assertion::ClientAssertion;
 pub use client_certificate::ClientCertificate;

@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use std::env::VarError;
+use std::path::Path;
 
 #[cfg(feature = "developer")]
 use redis_entraid_client::DeveloperTool;
@@ -33,15 +34,19 @@ impl Client {
     pub fn from_variables(
         get: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Builder, ConfigError> {
-        let NativeEnvironment { host, port, source, chosen, .. } = NativeEnvironment::read(get)?;
+        let NativeEnvironment { host, port, source, chosen, .. } =
+            NativeEnvironment::read(get, has_file)?;
         #[cfg(feature = "log")]
         log::info!("identity: {chosen}");
         Ok(Self::builder(host).port(port).source(AnySource::try_from(source)?).with_chosen(chosen))
     }
 }
 
-/// Calls `read` with the process's variables.
-fn variables<T>(
+/// Calls `read` with the process's variables, for what reads [`NativeEnvironment`] itself.
+///
+/// # Errors
+/// [`ConfigError`] if a variable that `read` asks for is no Unicode, and those of `read`.
+pub fn variables<T>(
     read: impl FnOnce(&dyn Fn(&'static str) -> Option<String>) -> Result<T, ConfigError>,
 ) -> Result<T, ConfigError> {
     let odd = Cell::new(None);
@@ -56,6 +61,11 @@ fn variables<T>(
     };
     let read = read(&get);
     odd.get().map_or(read, |name| Err(ConfigError::Invalid(name)))
+}
+
+/// Returns whether there is a file at `path`, for what reads [`NativeEnvironment`] itself.
+pub fn has_file(path: &str) -> bool {
+    Path::new(path).exists()
 }
 
 impl AnySource {
@@ -76,7 +86,7 @@ impl AnySource {
     pub fn from_variables(
         get: impl Fn(&'static str) -> Option<String>,
     ) -> Result<(Self, Chosen), ConfigError> {
-        let (source, chosen) = NativeSource::read(get)?;
+        let (source, chosen) = NativeSource::read(get, has_file)?;
         Ok((Self::try_from(source)?, chosen))
     }
 }
@@ -142,7 +152,9 @@ impl TokenChain {
         let (name, chain) = (chosen.credential(), Self::new());
         let is_set = |name| get(name).is_some_and(|value: String| !value.is_empty());
         // What is asked for by a variable is that, and no other one.
-        if !matches!(chosen, Chosen::Imds { .. }) || is_set("AZURE_TOKEN_CREDENTIALS") {
+        let is_asked_for =
+            !matches!(chosen, Chosen::Imds { .. } | Chosen::AzureArc { by_variables: false });
+        if is_asked_for || is_set("AZURE_TOKEN_CREDENTIALS") {
             return Ok(chain.then(name, source));
         }
         let chain = match is_set("AZURE_POD_IDENTITY_AUTHORITY_HOST") {

@@ -9,7 +9,7 @@ mod clock;
 mod connect;
 mod engine;
 #[cfg(all(feature = "http", feature = "tls"))]
-mod env;
+pub mod env;
 pub mod error;
 #[cfg(feature = "http")]
 pub mod http;

@@ -65,8 +65,8 @@ pub use redis_entraid_client::FetchError;
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use redis_entraid_client::ProxyRoots;
 pub use redis_entraid_core::source::{
-    Algorithm, Authority, AzureArc, Chain, Cloud, CloudShell, MachineLearning, ManagedIdentity,
-    RESOURCE, SCOPE, Selector, ServicePrincipal, Start, WorkloadIdentity,
+    AZURE_ARC_ENDPOINT, Algorithm, Authority, AzureArc, Chain, Cloud, CloudShell, MachineLearning,
+    ManagedIdentity, RESOURCE, SCOPE, Selector, ServicePrincipal, Start, WorkloadIdentity,
 };
 #[cfg(all(feature = "http", feature = "tls"))]
 pub use service_fabric::ServiceFabric;

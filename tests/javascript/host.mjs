@@ -8,6 +8,12 @@ export const env = deno ? deno.env.toObject() : process.env;
 /** Whether there are files. */
 export const hasFiles = true;
 
+/** Writes a file of this folder, or removes it. */
+export const write = async (path, text) => {
+  const files = await import('node:fs/promises');
+  await (text === undefined ? files.rm(path, { force: true }) : files.writeFile(path, text));
+};
+
 /** Connects with the roots of `pem` only, or without TLS. */
 export const connector = async ({ pem, plain = false } = {}) => {
   if (deno) {

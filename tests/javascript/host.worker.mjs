@@ -13,3 +13,6 @@ export const connector = async ({ plain = false } = {}) => connectWorkers(connec
 
 /** Waits. */
 export const sleep = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
+
+/** There are no files. */
+export const write = undefined;

@@ -17,6 +17,7 @@ export const identities = (vault: Vault, key: CryptoKey, thumbprint: Uint8Array)
   // @ts-expect-error: one of them is needed.
   workloadIdentity({ ...application }),
   clientCertificate({ ...application, certificate: '-----BEGIN' }),
+  clientCertificate({ ...application, certificate: new TextEncoder().encode('-----BEGIN') }),
   clientCertificate({
     ...application,
     certificate: { thumbprint, sign: async (data) => (await vault.signData('PS256', data)).result },

@@ -3,7 +3,9 @@
 import { clientCertificate, connect, fromEnv, workloadIdentity } from 'redis-entraid-js';
 import { TokenManager } from 'redis-entraid-js/tokens';
 
-import { connector, env, hasFiles, sleep } from '#host';
+import { connector, env, hasFiles, sleep, write } from '#host';
+import { initSync as clientModule } from './node_modules/redis-entraid-js/wasm/client.js';
+import { initSync as tokensModule } from './node_modules/redis-entraid-js/wasm/tokens.js';
 
 const application = {
   tenantId: env.AZURE_TENANT_ID,
@@ -59,6 +61,7 @@ export const checkAll = async (say) => {
   const identities = {
     'an assertion': workloadIdentity({ ...application, assertion }),
     'a certificate in memory': clientCertificate({ ...application, certificate: `${env.REDIS_CA_PEM}${certificate}${privateKey}` }),
+    'a certificate in bytes': clientCertificate({ ...application, certificate: new TextEncoder().encode(pem) }),
     'a key elsewhere': clientCertificate({ ...application, certificate: { thumbprint, sign } }),
   };
   if (hasFiles) {
@@ -84,6 +87,46 @@ export const checkAll = async (say) => {
     manager.close();
   }
 
+  // As long as the federated tokens that are read from files may be.
+  const long = `e30.${'a'.repeat(16 * 1024 - 9)}.c2ln`;
+  const sent = async (url, init) => {
+    const body = new TextDecoder().decode(init.body);
+    return fetch(url, { ...init, body: body.replace(`=${long}&`, `=${env.EMULATOR_FEDERATED_TOKEN}&`) });
+  };
+  const whole = await connect({ ...common, provider: workloadIdentity({ ...application, assertion: async () => long, fetch: sent }) });
+  await whole.loggedIn();
+  check(long.length === 16_384, 'an assertion of 16 KiB is sent');
+  // All that was sent and received is gone from the module, used and freed memory alike.
+  const holds = (module, secret) => new TextDecoder('latin1').decode(module().memory.buffer).includes(secret);
+  check(!holds(clientModule, long.slice(0, 400)), 'an assertion is wiped when it was sent');
+  whole.close();
+  let answered;
+  const heard = async (url, init) => {
+    const response = await fetch(url, init);
+    answered = (await response.clone().json()).access_token;
+    return response;
+  };
+  const manager = new TokenManager({ provider: workloadIdentity({ ...application, assertion, fetch: heard }) });
+  const { token: given } = await manager.token();
+  check(given === answered && holds(tokensModule, given), 'a token is in the module while it serves');
+  manager.close();
+  await sleep(100);
+  check(!holds(tokensModule, given), 'a token is wiped when its manager is closed');
+  check(!holds(tokensModule, env.EMULATOR_FEDERATED_TOKEN), 'and so is its assertion');
+
+  // A key stays in the engine.
+  const { subtle } = crypto;
+  const extractable = [];
+  subtle.importKey = (...args) => {
+    extractable.push(args[3]);
+    return SubtleCrypto.prototype.importKey.apply(subtle, args);
+  };
+  const kept = new TokenManager({ provider: identities['a certificate in memory'] });
+  await kept.token();
+  kept.close();
+  delete subtle.importKey;
+  check(extractable.length > 0 && extractable.every((may) => may === false), 'a key that was imported can not be exported');
+
   // Refused by Entra.
   const zeros = clientCertificate({ ...application, certificate: { thumbprint: new Uint8Array(32), sign } });
   const unknown = await refused(zeros);
@@ -107,7 +150,10 @@ export const checkAll = async (say) => {
     check(error.cause === locked && /no token.*the vault is locked/.test(error.message), `what a function throws is the cause: ${error.message}`);
   }
   for (const [one, said] of [
-    [workloadIdentity({ ...application, assertion: async () => undefined }), /assertion\(\) gave no string/],
+    ...[undefined, '', 'Bearer e30.e30.c2ln', 'e30.e30', 'e30..c2ln', 'e30.e3 0.c2ln', { token: 'e30.e30.c2ln' }].map((value) => [
+      workloadIdentity({ ...application, assertion: async () => value }),
+      /assertion\(\) of workloadIdentity\(\) gave no JWT: (?!.*e30)/,
+    ]),
     [clientCertificate({ ...application, certificate: { thumbprint, sign: async () => 'x' } }), /gave no signature/],
   ]) {
     const { message } = await refused(one);
@@ -123,7 +169,9 @@ export const checkAll = async (say) => {
     [certificate + encrypted, /not encrypted/],
     [privateKey + env.REDIS_CA_PEM, /belongs to none of its certificates/],
     [certificate + certificate.replaceAll('CERTIFICATE', 'PRIVATE KEY'), /no RSA key/],
-    [`${certificate}-----BEGIN PRIVATE KEY-----\nMIIE\n$\n-----END PRIVATE KEY-----`, /clientCertificate\(\): /],
+    [`${certificate}-----BEGIN PRIVATE KEY-----\nMIIE\n$\n-----END PRIVATE KEY-----`, /clientCertificate\(\): there is no private key in it/],
+    [certificate + privateKey.replaceAll('PRIVATE', 'RSA PRIVATE'), /PKCS#8/],
+    [new Uint8Array([0x30, 0x82, 0x0b, 0xff]), /give PEM/],
   ]) {
     const { kind, message } = await refused(clientCertificate({ ...application, certificate: content }));
     check(kind === 'token' && said.test(message), `a certificate says why it can't be used: ${message}`);
@@ -135,6 +183,9 @@ export const checkAll = async (say) => {
     [() => workloadIdentity({ ...application, assertion, tokenFile: '/x' }), /either tokenFile or assertion/],
     [() => workloadIdentity({ assertion, clientId: 'x' }), /needs tenantId/],
     [() => workloadIdentity({ ...application, tokenfile: '/x' }), /is tokenFile meant/],
+    [() => workloadIdentity({ ...application, assertion, scope: '' }), /scope is empty/],
+    [() => clientCertificate({ ...application, certificate: pem, scope: ' ' }), /scope is empty/],
+    [() => clientCertificate({ ...application, certificate: new ArrayBuffer(8) }), /PEM, as text or a Uint8Array, or/],
     [() => clientCertificate({ ...application }), /needs certificate/],
     [() => clientCertificate({ ...application, certificate: { thumbprint: 'A94A8FE5CCB19BA61C4C0873D391E987982FBBD3', sign } }), /SHA-256/],
     [() => clientCertificate({ ...application, certificate: { thumbprint } }), /sign is a function/],
@@ -148,6 +199,7 @@ export const checkAll = async (say) => {
   const AZURE_FEDERATED_TOKEN_FILE = tokenFile ?? '/token';
   const unsupported = {
     AZURE_KUBERNETES_TOKEN_PROXY: { AZURE_KUBERNETES_TOKEN_PROXY: 'https://10.0.0.1', AZURE_FEDERATED_TOKEN_FILE },
+    AZURE_CLIENT_CERTIFICATE_PASSWORD: { AZURE_CLIENT_CERTIFICATE_PASSWORD: 'hush', AZURE_CLIENT_CERTIFICATE_PATH: '/x.pfx' },
     AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: { AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: '1', AZURE_CLIENT_CERTIFICATE_PATH: '/x.pem' },
     IDENTITY_SERVER_THUMBPRINT: { IDENTITY_ENDPOINT: 'https://x', IDENTITY_HEADER: 'x', IDENTITY_SERVER_THUMBPRINT: 'x' },
     IMDS_ENDPOINT: { IDENTITY_ENDPOINT: 'http://x', IMDS_ENDPOINT: 'http://x' },
@@ -157,7 +209,7 @@ export const checkAll = async (say) => {
     AZURE_FEDERATED_TOKEN_FILE: { AZURE_FEDERATED_TOKEN_FILE },
     AZURE_CLIENT_CERTIFICATE_PATH: { AZURE_CLIENT_CERTIFICATE_PATH: '/x.pem' },
   };
-  const { AZURE_KUBERNETES_TOKEN_PROXY, AZURE_CLIENT_SEND_CERTIFICATE_CHAIN, ...everywhere } = unsupported;
+  const { AZURE_KUBERNETES_TOKEN_PROXY, AZURE_CLIENT_CERTIFICATE_PASSWORD, AZURE_CLIENT_SEND_CERTIFICATE_CHAIN, ...everywhere } = unsupported;
   const cases = hasFiles ? unsupported : { ...everywhere, ...withoutFiles };
   for (const [name, more] of Object.entries(cases)) {
     const error = await refused(fromEnv({ ...variables, ...more }));
@@ -188,9 +240,44 @@ export const checkAll = async (say) => {
     ['/nonexistent/app.pem', /can't read \/nonexistent\/app.pem: /],
     [tokenFile, /: there is no certificate in it/],
   ]) {
-    const { kind, message } = await refused(fromEnv({ ...variables, AZURE_CLIENT_CERTIFICATE_PATH: path }));
+    const { kind, message } = await refused(fromEnv({ ...variables, AZURE_CLIENT_CERTIFICATE_PATH: path }), { startTimeout });
     check(kind === 'token' && said.test(message), `a certificate file says why it can't be used: ${message}`);
   }
+
+  const byFile = {
+    AZURE_FEDERATED_TOKEN_FILE: env.EMULATOR_FEDERATED_TOKEN,
+    AZURE_CLIENT_CERTIFICATE_PATH: `${certificate}${privateKey}`,
+  };
+  for (const [name, content] of Object.entries(byFile)) {
+    const path = `replaced-${name}`;
+    for (const before of [undefined, '', content.slice(0, content.length / 2)]) {
+      await write(path, before);
+      const events = [];
+      const policy = { retry: { initialDelay: 50 } };
+      const onEvent = ({ name }) => events.push(name);
+      const client = connect({ ...common, provider: fromEnv({ ...variables, [name]: path }), policy, onEvent });
+      const until = Date.now() + 60_000;
+      while (events.length < 2 && Date.now() < until) await sleep(10);
+      await write(path, content);
+      const redis = await client;
+      await redis.loggedIn();
+      check(redis.health().connects === 1, `a file heals that is ${before === undefined ? 'missing' : `${before.length} bytes long`}: ${name}, after ${events}`);
+      redis.close();
+    }
+    await write(path, undefined);
+  }
+  // What no time heals is said at once.
+  await write('not-pem', certificate + encrypted);
+  const encryptedKey = await refused(fromEnv({ ...variables, AZURE_CLIENT_CERTIFICATE_PATH: 'not-pem' }));
+  check(/not encrypted/.test(encryptedKey.message), `a key that is encrypted is refused at once: ${encryptedKey.message}`);
+  await write('not-pem', undefined);
+
+  // The agent of Azure Arc is seen where it is on Windows: elsewhere, its folder is root's.
+  const agent = 'Program Files\\AzureConnectedMachineAgent\\himds.exe';
+  await write(agent, '');
+  const arc = await refused(fromEnv({ ProgramFiles: 'Program Files' }));
+  await write(agent, undefined);
+  check(arc?.kind === 'usage' && /agent of Azure Arc/.test(arc.message), `the agent of Azure Arc is no reason to ask somebody else: ${arc?.message}`);
 
   // A token is the one that is in the file now.
   const redis = await connect({ ...common, provider: workloadIdentity({ ...application, tokenFile }) });

@@ -12,6 +12,9 @@ pub(super) enum Asked {
     ServiceFabric,
     AppService,
     AzureArc,
+    /// By its agent, which is installed here.
+    #[cfg(feature = "file-sources")]
+    ArcAgent,
     MachineLearning,
     CloudShell,
     Imds,
@@ -61,6 +64,8 @@ impl Asked {
             Self::ServiceFabric => "IDENTITY_SERVER_THUMBPRINT",
             Self::AppService => "IDENTITY_ENDPOINT",
             Self::AzureArc => "IMDS_ENDPOINT",
+            #[cfg(feature = "file-sources")]
+            Self::ArcAgent => "IMDS_ENDPOINT",
             Self::MachineLearning | Self::CloudShell => "MSI_ENDPOINT",
             Self::Imds => "AZURE_POD_IDENTITY_AUTHORITY_HOST",
         }

@@ -45,8 +45,11 @@ pub enum Chosen {
         client_id: Option<String>,
     },
     /// The managed identity of a server with Azure Arc, since `IDENTITY_ENDPOINT` and `IMDS_ENDPOINT` are
-    /// set.
-    AzureArc,
+    /// set, or since nothing is set and its agent is installed.
+    AzureArc {
+        /// Whether they are set.
+        by_variables: bool,
+    },
     /// The managed identity of Azure Machine Learning, since `MSI_ENDPOINT` and `MSI_SECRET` are set.
     MachineLearning {
         /// The application id of a user-assigned one.
@@ -123,10 +126,13 @@ impl fmt::Display for Chosen {
                 "managed identity of this app, {} (IDENTITY_ENDPOINT and IDENTITY_HEADER are set)",
                 assigned(client_id)
             ),
-            Self::AzureArc => f.write_str(
-                "managed identity of this server, system-assigned by Azure Arc \
-                (IDENTITY_ENDPOINT and IMDS_ENDPOINT are set)",
-            ),
+            Self::AzureArc { by_variables } => {
+                f.write_str("managed identity of this server, system-assigned by Azure Arc ")?;
+                f.write_str(match by_variables {
+                    true => "(IDENTITY_ENDPOINT and IMDS_ENDPOINT are set)",
+                    false => "(no variable of an identity is set, and its agent is installed)",
+                })
+            }
             Self::MachineLearning { client_id } => write!(
                 f,
                 "managed identity of Azure Machine Learning, {} (MSI_ENDPOINT and MSI_SECRET are set)",

@@ -25,19 +25,21 @@ pub struct FileEnvironment {
 }
 
 impl FileEnvironment {
-    /// Reads the variables through `get`; an empty one counts as none. Without files it supports what
-    /// [`Environment`](super::Environment) does.
+    /// Reads the variables through `get`; an empty one counts as none. `has_file` returns whether there is a file
+    /// at a path. It supports certificates and federated tokens if the host
+    /// `has_proof`: it reads them.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, invalid or not supported.
     pub fn read(
         get: impl Fn(&'static str) -> Option<String>,
-        has_files: bool,
+        has_file: impl Fn(&str) -> bool,
+        has_proof: bool,
     ) -> Result<Self, ConfigError> {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         let get: Get<'_> = &get;
         let (host, port) = endpoint::read(get)?;
-        let (source, chosen) = FileSource::read(get, has_files)?;
+        let (source, chosen) = FileSource::read(get, has_file, has_proof)?;
         Ok(Self { host, port, source, chosen })
     }
 }
@@ -60,17 +62,23 @@ impl FileSource {
     /// [`ConfigError`] if something is missing, invalid or not supported.
     pub fn read(
         get: impl Fn(&'static str) -> Option<String>,
-        has_files: bool,
+        has_file: impl Fn(&str) -> bool,
+        has_proof: bool,
     ) -> Result<(Self, Chosen), ConfigError> {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         let get: Get<'_> = &get;
-        let asked = Asked::by(get)?;
+        let asked = Asked::by(get)?.or_of_agent(get, &has_file);
         let (source, chosen) = match asked {
-            Asked::Certificate | Asked::FederatedToken if has_files => {
-                // It has authorities and a name of its own to verify.
-                let proxy = "AZURE_KUBERNETES_TOKEN_PROXY";
-                if asked == Asked::FederatedToken && get(proxy).is_some() {
-                    return Err(ConfigError::Unsupported(proxy));
+            Asked::ArcAgent => return Err(ConfigError::ArcAgent),
+            Asked::Certificate | Asked::FederatedToken if has_proof => {
+                let unsupported = match asked {
+                    // It is that of a PFX file or an encrypted key.
+                    Asked::Certificate => "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+                    // It has authorities and a name of its own to verify.
+                    _ => "AZURE_KUBERNETES_TOKEN_PROXY",
+                };
+                if get(unsupported).is_some() {
+                    return Err(ConfigError::Unsupported(unsupported));
                 }
                 let (file, chosen) = proof_file(asked, get)?;
                 let source = match asked {

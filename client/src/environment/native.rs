@@ -1,10 +1,12 @@
 //! Identities that need files, keys, TLS of their own, or a person's machine.
 
+use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::fmt;
 
 use redis_entraid_core::source::{
-    Authority, AzureArc, CloudShell, MachineLearning, ServiceFabric, WorkloadIdentity,
+    AZURE_ARC_ENDPOINT, Authority, AzureArc, CloudShell, MachineLearning, ServiceFabric,
+    WorkloadIdentity,
 };
 
 use super::files::{ProofFile, proof_file};
@@ -28,15 +30,19 @@ pub struct NativeEnvironment {
 }
 
 impl NativeEnvironment {
-    /// Reads the variables through `get`; an empty one counts as none.
+    /// Reads the variables through `get`; an empty one counts as none. `has_file` returns whether there is a file
+    /// at a path.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, invalid or not supported.
-    pub fn read(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn read(
+        get: impl Fn(&'static str) -> Option<String>,
+        has_file: impl Fn(&str) -> bool,
+    ) -> Result<Self, ConfigError> {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         let get: Get<'_> = &get;
         let (host, port) = endpoint::read(get)?;
-        let (source, chosen) = NativeSource::read(get)?;
+        let (source, chosen) = NativeSource::read(get, has_file)?;
         Ok(Self { host, port, source, chosen })
     }
 }
@@ -77,19 +83,21 @@ pub enum NativeSource {
 }
 
 impl NativeSource {
-    /// Reads the variables of the identity alone through `get`.
+    /// Reads the variables of the identity alone.
     ///
     /// # Errors
     /// [`ConfigError`] if something is missing, invalid or not supported.
     pub fn read(
         get: impl Fn(&'static str) -> Option<String>,
+        has_file: impl Fn(&str) -> bool,
     ) -> Result<(Self, Chosen), ConfigError> {
         let get = |name: &'static str| get(name).filter(|value| !value.is_empty());
         let get: Get<'_> = &get;
         if let Some(tool) = DeveloperTool::asked(get) {
             return Ok((Self::Developer(tool), Chosen::Developer { tool }));
         }
-        let (source, chosen) = source(get)?;
+        let asked = Asked::by(get)?.or_of_agent(get, &has_file);
+        let (source, chosen) = source(asked, get)?;
         chosen.check(get)?;
         Ok((source, chosen))
     }
@@ -130,8 +138,7 @@ pub enum ProxyRoots {
     Pem(String),
 }
 
-fn source(get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
-    let asked = Asked::by(get)?;
+fn source(asked: Asked, get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
     Ok(match asked {
         Asked::Secret | Asked::AppService | Asked::Imds => {
             let (source, chosen) = common(asked, get)?;
@@ -153,14 +160,19 @@ fn source(get: Get<'_>) -> Result<(NativeSource, Chosen), ConfigError> {
             let thumbprint = sha1(&thumbprint).ok_or(ConfigError::Invalid(name))?;
             (NativeSource::ServiceFabric { source, thumbprint }, Chosen::ServiceFabric)
         }
-        Asked::AzureArc => {
+        Asked::AzureArc | Asked::ArcAgent => {
             unselected(get)?;
-            let mut source = AzureArc::new(required(get, "IDENTITY_ENDPOINT")?);
+            let by_variables = asked == Asked::AzureArc;
+            let endpoint = match by_variables {
+                true => required(get, "IDENTITY_ENDPOINT")?,
+                false => AZURE_ARC_ENDPOINT.to_owned().into(),
+            };
+            let mut source = AzureArc::new(endpoint);
             if cfg!(windows) {
                 let data: String = required(get, "ProgramData")?;
                 source = source.with_folder((data + r"\AzureConnectedMachineAgent\Tokens").into());
             }
-            (NativeSource::AzureArc(source), Chosen::AzureArc)
+            (NativeSource::AzureArc(source), Chosen::AzureArc { by_variables })
         }
         Asked::MachineLearning => {
             let endpoint = required(get, "MSI_ENDPOINT")?;

@@ -34,7 +34,8 @@ impl<T: Text> Application<T> {
     /// Looks for what can't work; `proof` is another value that must not be empty, and its name.
     pub(super) fn check(&self, proof: Option<(&T, &'static str)>) -> Result<(), ConfigError> {
         self.authority.check()?;
-        let values = [Some((&self.client_id, "the client id")), proof];
+        let scope = self.scope.as_ref().map(|scope| (scope, "the scope"));
+        let values = [Some((&self.client_id, "the client id")), proof, scope];
         match values.iter().flatten().find(|(value, _)| value.as_ref().is_empty()) {
             Some((_, what)) => Err(ConfigError::Empty(what)),
             None => Ok(()),
@@ -99,4 +100,15 @@ impl<T: Text> Application<T> {
     fn scope(&self) -> &str {
         self.scope.as_ref().map_or(SCOPE, |scope| scope.as_ref())
     }
+}
+
+/// The JWT that is all of `text`, if it is one: nothing else is sent to Entra.
+pub(super) fn jwt(text: &[u8]) -> Option<&str> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let token = core::str::from_utf8(text.trim_ascii()).ok()?;
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    (token.split('.').count() == 3 && token.split('.').all(part)).then_some(token)
 }

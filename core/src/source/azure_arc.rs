@@ -16,11 +16,11 @@ use super::{Input, IoFailure, Source, Step, Text};
 /// or an administrator on Windows.
 ///
 /// ```
-/// use redis_entraid_core::source::{AzureArc, Input, Source, Start, Step};
+/// use redis_entraid_core::source::{AZURE_ARC_ENDPOINT, AzureArc, Input, Source, Start, Step};
 /// use redis_entraid_core::time::Instant;
 ///
-/// // IDENTITY_ENDPOINT
-/// let mut arc = AzureArc::new("http://localhost:40342/metadata/identity/oauth2/token");
+/// // IDENTITY_ENDPOINT, if that is set
+/// let mut arc = AzureArc::new(AZURE_ARC_ENDPOINT);
 /// let mut memory = [0; 512];
 /// let start = Input::Start(Start::new(Instant::FAR_FUTURE));
 /// assert!(matches!(arc.next(start, &mut memory), Ok(Step::Http(_))));
@@ -32,6 +32,9 @@ pub struct AzureArc<T> {
     resource: Option<T>,
     state: State,
 }
+
+/// Where Azure Arc's agent listens, unless `IDENTITY_ENDPOINT` is set.
+pub const AZURE_ARC_ENDPOINT: &str = "http://127.0.0.1:40342/metadata/identity/oauth2/token";
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -67,7 +70,8 @@ const NO_KEY: SourceError = SourceError::Other {
 };
 
 impl<T: Text> AzureArc<T> {
-    /// The identity of this machine, asked for at the agent's `endpoint`, which is in `IDENTITY_ENDPOINT`.
+    /// The identity of this machine, asked for at the agent's `endpoint`, which is in `IDENTITY_ENDPOINT`; else it is
+    /// [`AZURE_ARC_ENDPOINT`].
     pub const fn new(endpoint: T) -> Self {
         Self { endpoint, folder: None, resource: None, state: State::Proved }
     }

@@ -2,15 +2,16 @@
 
 use core::fmt;
 
-use super::application::{Application, JWT_BEARER};
+use super::application::{Application, JWT_BEARER, jwt};
 use super::authority::Authority;
-use super::error::{ConfigError, SourceError};
+use super::error::{ConfigError, ErrorKind, SourceError};
 use super::{Hidden, Input, Source, Step, Text};
 
 /// An application, or a user-assigned managed identity, that proves itself to Entra with the token of another
 /// issuer that it [trusts](https://learn.microsoft.com/entra/workload-id/workload-identity-federation): of
 /// GitHub Actions, SPIFFE, or another cloud. It is good for a few minutes: [set](Self::set_assertion) another one for each fetch.
-/// Where the token is in a file, [`WorkloadIdentity`](super::WorkloadIdentity) reads it.
+/// Where the token is in a file, [`WorkloadIdentity`](super::WorkloadIdentity) reads it. The request memory must have
+/// room for it and for 512 bytes more.
 ///
 /// ```
 /// use redis_entraid_core::source::{Authority, ClientAssertion};
@@ -23,6 +24,11 @@ pub struct ClientAssertion<T> {
     application: Application<T>,
     assertion: T,
 }
+
+const NO_JWT: SourceError = SourceError::Other {
+    kind: ErrorKind::Configuration,
+    what: "the assertion is no JWT: three parts in base64url with dots between",
+};
 
 impl<T: Text> ClientAssertion<T> {
     /// The application `client_id` with a JWT whose audience is `api://AzureADTokenExchange`.
@@ -57,7 +63,7 @@ impl<T: Text> Source for ClientAssertion<T> {
             return Application::<T>::answered(input);
         }
         self.check()?;
-        let assertion = self.assertion.as_ref().trim_ascii();
+        let assertion = jwt(self.assertion.as_ref().as_bytes()).ok_or(NO_JWT)?;
         let proof = [("client_assertion_type", JWT_BEARER), ("client_assertion", assertion)];
         self.application.request(&proof, request)
     }

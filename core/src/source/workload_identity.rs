@@ -1,6 +1,6 @@
 //! Workload identity: an application that proves itself by the token of an issuer that Entra trusts.
 
-use super::application::{Application, JWT_BEARER};
+use super::application::{Application, JWT_BEARER, jwt};
 use super::authority::{Authority, behind_https};
 use super::error::{ConfigError, SourceError};
 use super::writer::RequestWriter;
@@ -131,15 +131,4 @@ impl<T: Text> Source for WorkloadIdentity<T> {
 /// Whether `url` is an `https` URL without user, query or fragment.
 fn is_base(url: &str) -> bool {
     behind_https(url).is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#']))
-}
-
-/// The JWT that is all of a file, if it is one: nothing else is sent to Entra.
-fn jwt(file: &[u8]) -> Option<&str> {
-    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-    let token = core::str::from_utf8(file.trim_ascii()).ok()?;
-    let part = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    (token.split('.').count() == 3 && token.split('.').all(part)).then_some(token)
 }

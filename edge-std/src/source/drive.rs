@@ -1,5 +1,6 @@
 //! Drives the sources of the core.
 
+use redis_entraid_client::REQUEST_MEMORY;
 use redis_entraid_core::source::{self, HttpSourceError, Source, SourceFailure, SourceIo, Start};
 use zeroize::Zeroizing;
 
@@ -11,9 +12,9 @@ pub(super) async fn drive<S: Source, I: SourceIo<Error: Send + Sync>>(
     io: &mut I,
     start: &Start,
 ) -> Result<AccessToken, FetchError> {
-    // The secret three times as long, by its encoding; the largest token, with its envelope.
     // Wiped even if we are dropped in the middle.
-    let mut ask = Zeroizing::new(vec![0; 16 << 10]);
+    let mut ask = Zeroizing::new(vec![0; REQUEST_MEMORY]);
+    // The largest token, with its envelope.
     let mut answer = Zeroizing::new(vec![0; 32 << 10]);
     match source::fetch(source, io, start, &mut ask, &mut answer).await {
         Ok(token) => Ok(AccessToken::copy(&token)),

@@ -146,15 +146,23 @@ fn metadata(request: &Captured) -> Result<(), Refusal> {
     }
 }
 
-/// The document of the instance metadata service, where all numbers are in quotes.
+/// The document that all endpoints give, with its date in the usual form of this one.
+fn document(granted: &Granted, resource: Option<&str>, date: ExpiresOn) -> Value {
+    json!({
+        "access_token": granted.token, "expires_on": granted.expires_on(date),
+        "resource": resource, "token_type": "Bearer",
+    })
+}
+
+/// The longer one of the instance metadata service, where all numbers are in quotes.
 fn imds_document(granted: &Granted, resource: Option<&str>) -> Value {
     let left = granted.left().to_string();
-    json!({
-        "access_token": granted.token,
-        "expires_in": left, "expires_on": granted.expires_on(ExpiresOn::Seconds),
-        "ext_expires_in": left, "not_before": now().saturating_sub(300).to_string(),
-        "refresh_token": "", "resource": resource, "token_type": "Bearer",
-    })
+    let mut document = document(granted, resource, ExpiresOn::Seconds);
+    document["not_before"] = json!(now().saturating_sub(300).to_string());
+    document["refresh_token"] = json!("");
+    document["expires_in"] = json!(left);
+    document["ext_expires_in"] = json!(left);
+    document
 }
 
 /// Answers the instance metadata service's `GET`.
@@ -191,12 +199,9 @@ pub(crate) fn app_service(shared: &Shared, request: &Captured) -> Reaction {
     };
     let header = secret(request, "x-identity-header", &shared.entra.identity_header);
     APP_SERVICE.grant(shared, &request.query, header, |granted, identity| {
-        json!({
-            "access_token": granted.token,
-            "expires_on": granted.expires_on(ExpiresOn::Seconds),
-            "resource": request.field("resource"), "token_type": "Bearer",
-            "client_id": identity.client_id,
-        })
+        let mut document = document(granted, request.field("resource"), ExpiresOn::Seconds);
+        document["client_id"] = json!(identity.client_id);
+        document
     })
 }
 
@@ -210,11 +215,7 @@ pub(crate) fn machine_learning(shared: &Shared, request: &Captured) -> Reaction 
     };
     let header = secret(request, "secret", &shared.entra.msi_secret);
     MACHINE_LEARNING.grant(shared, &request.query, header, |granted, _| {
-        json!({
-            "access_token": granted.token,
-            "expires_on": granted.expires_on(ExpiresOn::Seconds),
-            "resource": request.field("resource"), "token_type": "Bearer",
-        })
+        document(granted, request.field("resource"), ExpiresOn::Seconds)
     })
 }
 
@@ -228,11 +229,7 @@ pub(crate) fn service_fabric(shared: &Shared, request: &Captured) -> Reaction {
     };
     let header = secret(request, "secret", &shared.entra.identity_header);
     SERVICE_FABRIC.grant(shared, &request.query, header, |granted, _| {
-        json!({
-            "access_token": granted.token,
-            "expires_on": granted.expires_on(ExpiresOn::Number),
-            "resource": request.field("resource"), "token_type": "Bearer",
-        })
+        document(granted, request.field("resource"), ExpiresOn::Number)
     })
 }
 

@@ -4,6 +4,7 @@ use js_sys::{Array, Uint8Array};
 use redis_entraid_core::http::{Request, ResponseWriter, Route};
 use redis_entraid_core::source::{IoError, IoFailure, SourceIo};
 use wasm_bindgen::{JsCast, JsValue};
+use zeroize::Zeroizing;
 
 use crate::host::{Answer, Host, Problem};
 
@@ -35,7 +36,8 @@ impl SourceIo for Fetch {
                 response.header(name, value.as_bytes());
             }
         }
-        let body = answer.body().to_vec();
+        // There is a token in it.
+        let body = Zeroizing::new(answer.body().to_vec());
         response.body_chunk(&body).map_err(|_| Problem::new("large", "the response is too large"))
     }
 }

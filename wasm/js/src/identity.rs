@@ -4,7 +4,9 @@
 use alloc::boxed::Box;
 
 use js_sys::Uint8Array;
-use redis_entraid_client::{EnvSource, EnvironmentText, FileSource, Growable, ProofFile};
+use redis_entraid_client::{
+    EnvSource, EnvironmentText, FileSource, Growable, ProofFile, REQUEST_MEMORY,
+};
 use redis_entraid_core::http::{Request, ResponseWriter};
 use redis_entraid_core::source::{
     self, Algorithm, ClientAssertion, ClientCertificate, Input, IoError, Source, SourceError,
@@ -63,11 +65,12 @@ impl Identity {
     ) -> Result<Token<'b>, Error> {
         let Self { host, kind, path } = self;
         let mut io = Proving { fetch: Fetch(host.clone()), key: None, failed: None };
-        if !matches!(kind, Kind::Common(_)) {
-            let is_certificate = matches!(kind, Kind::Certificate(_));
+        let mut proved = Proved(kind);
+        if !matches!(proved.0, Kind::Common(_)) {
+            let is_certificate = matches!(proved.0, Kind::Certificate(_));
             let proof = host.prove(is_certificate, path).done().await.map_err(Error::Function)?;
             let proof: Proof = proof.unchecked_into();
-            match kind {
+            match &mut proved.0 {
                 Kind::Common(_) => {}
                 Kind::Assertion(source) => source.set_assertion(proof.assertion().into()),
                 Kind::Certificate(source) => {
@@ -76,9 +79,8 @@ impl Identity {
                 }
             }
         }
-        // A secret or an assertion three times as long, by its encoding.
-        let mut request = Growable::new(4 << 10, 16 << 10);
-        let fetched = source::fetch(kind, &mut io, start, request.room_mut(), memory).await;
+        let mut request = Growable::new(REQUEST_MEMORY, REQUEST_MEMORY);
+        let fetched = source::fetch(proved.0, &mut io, start, request.room_mut(), memory).await;
         match io.failed {
             Some(problem) => Err(Error::Function(problem)),
             None => fetched.map_err(|error| Error::Driven(Box::new(error))),
@@ -87,6 +89,17 @@ impl Identity {
 
     pub(crate) fn identify(&self, feed: &mut dyn FnMut(&[u8])) {
         self.kind.identify(feed);
+    }
+}
+
+/// An identity while it asks: then its assertion is wiped, whatever came of that.
+struct Proved<'k>(&'k mut Kind);
+
+impl Drop for Proved<'_> {
+    fn drop(&mut self) {
+        if let Kind::Assertion(source) = self.0 {
+            source.set_assertion(EnvironmentText::default());
+        }
     }
 }
 

@@ -120,6 +120,10 @@ extern "C" {
     #[wasm_bindgen(method, getter, js_name = hasProof)]
     fn has_proof(this: &Options) -> bool;
 
+    /// Whether there is a file at `path`, on a host where that can be seen.
+    #[wasm_bindgen(method, js_name = hasFile)]
+    fn has_file(this: &Options, path: &str) -> bool;
+
     /// A variable that describes an identity.
     #[wasm_bindgen(method)]
     fn variable(this: &Options, name: &str) -> Option<String>;
@@ -221,13 +225,15 @@ impl Options {
         if self.has_provider() {
             return Ok(Source::Function(host.clone()));
         }
+        let variable = |name: &str| self.variable(name);
+        let has_file = |path: &str| self.has_file(path);
         let source = match self.variable("managed") {
             Some(_) => FileSource::Common(EnvSource::Managed(self.managed())),
             #[cfg(feature = "client")]
-            None => FileEnvironment::read(|name| self.variable(name), self.has_proof())?.source,
+            None => FileEnvironment::read(variable, has_file, self.has_proof())?.source,
             // There is no server.
             #[cfg(not(feature = "client"))]
-            None => FileSource::read(|name| self.variable(name), self.has_proof())?.0,
+            None => FileSource::read(variable, has_file, self.has_proof())?.0,
         };
         let scope = self.variable("scope").map(EnvironmentText::new);
         Ok(Source::Identity(Identity::new(host.clone(), source, scope)))

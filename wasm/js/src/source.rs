@@ -97,6 +97,7 @@ impl SourceFailure for Error {
             Self::Function(problem) => SourceError::Other {
                 kind: match problem.kind.as_str() {
                     "configuration" => ErrorKind::Configuration,
+                    "replication" => ErrorKind::Replication,
                     "throttled" => ErrorKind::Throttled(None),
                     _ => ErrorKind::Transient,
                 },

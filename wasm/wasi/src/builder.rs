@@ -92,8 +92,8 @@ impl<S, C> Builder<S, C> {
         Builder { reactor, settings, source, connector, snapshot, chosen }
     }
 
-    /// Connects without TLS: for tests, and for a proxy beside the component that does TLS. SharedTokenManager
-    /// go out in clear.
+    /// Connects without TLS: for tests, and for a proxy beside the component that does TLS. Tokens go out in
+    /// clear.
     pub fn plain(self) -> Builder<S, Tcp> {
         let connector = Tcp::new(self.reactor.clone());
         self.connector(connector)
@@ -258,7 +258,7 @@ impl<S, C> fmt::Debug for Builder<S, C> {
 #[cfg(feature = "http")]
 mod env {
     use redis_entraid_client::Growable;
-    use redis_entraid_client::{ConfigError, EnvSource, Environment};
+    use redis_entraid_client::{ConfigError, EnvSource, Environment, REQUEST_MEMORY};
     use redis_entraid_core::source;
     use wasip2::cli::environment::get_environment;
     use zeroize::Zeroize;
@@ -309,8 +309,7 @@ mod env {
         where
             T: source::Source,
         {
-            // The secret three times as long, by its encoding.
-            let request = Growable::new(16 << 10, 16 << 10);
+            let request = Growable::new(REQUEST_MEMORY, REQUEST_MEMORY);
             let http = Http::new(self.reactor.clone());
             self.source(source::HttpSource::new(source, http, request))
         }

@@ -2,6 +2,8 @@
 
 use super::*;
 use alloc::format;
+use redis_entraid_core::source::Start;
+use redis_entraid_core::time::Instant;
 
 const WORKLOAD: [(&str, &str); 4] = [
     HOST,
@@ -13,7 +15,43 @@ const SHA1: &str = "A94A8FE5CCB19BA61C4C0873D391E987982FBBD3";
 
 fn native(variables: &[(&str, &str)]) -> Result<NativeEnvironment, ConfigError> {
     let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
-    NativeEnvironment::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
+    NativeEnvironment::read(|name| find(name).map(|(_, value)| (*value).to_owned()), |_| false)
+}
+
+/// On a machine where there is this file.
+fn beside(file: &str, variables: &[(&str, &str)]) -> Result<NativeEnvironment, ConfigError> {
+    let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+    let get = |name: &str| find(name).map(|(_, value)| (*value).to_owned());
+    NativeEnvironment::read(get, |path| path == file)
+}
+
+#[test]
+fn without_variables_azure_arc_is_found_by_the_program_of_its_agent() {
+    const LINUX: &str = "/opt/azcmagent/bin/himds";
+    const WINDOWS: &str = r"C:\Program Files\AzureConnectedMachineAgent\himds.exe";
+    let (folder, data) =
+        (("ProgramFiles", r"C:\Program Files"), ("ProgramData", r"C:\ProgramData"));
+    let found = Chosen::AzureArc { by_variables: false };
+    for (file, variables) in [(LINUX, &[HOST][..]), (WINDOWS, &[HOST, folder, data])] {
+        let read = beside(file, variables).unwrap();
+        assert_eq!(read.chosen, found, "{file}");
+        let NativeSource::AzureArc(mut source) = read.source else { panic!() };
+        let mut asked = [0; 512];
+        _ = source.next(Input::Start(Start::new(Instant::FAR_FUTURE)), &mut asked).unwrap();
+        assert!(asked.starts_with(b"http://127.0.0.1:40342/metadata/identity/oauth2/token?"));
+    }
+    assert!(found.to_string().contains("its agent is installed"));
+    // What a variable asks for comes first, and so does where it says that the metadata service is.
+    let chosen = |more: &[_]| beside(LINUX, &[&[HOST], more].concat()).map(|read| read.chosen);
+    let arc = [ENDPOINT, ("IMDS_ENDPOINT", "http://x")];
+    assert_eq!(chosen(&arc), Ok(Chosen::AzureArc { by_variables: true }));
+    assert_eq!(chosen(&[ENDPOINT, HEADER]), Ok(Chosen::AppService { client_id: None }));
+    let service = ("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://x");
+    assert_eq!(chosen(&[service]), Ok(Chosen::Imds { client_id: None }));
+    assert_eq!(chosen(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", "")]), Ok(found));
+    // It has one identity.
+    let error = chosen(&[("AZURE_CLIENT_ID", "c")]).unwrap_err();
+    assert_eq!(error, ConfigError::Unsupported("AZURE_CLIENT_ID"));
 }
 
 #[test]

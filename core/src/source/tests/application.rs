@@ -165,6 +165,43 @@ fn an_assertion_of_another_issuer_is_sent_as_it_is() {
 }
 
 #[test]
+fn an_assertion_that_is_no_jwt_is_not_sent() {
+    let mut out = [0; 1024];
+    for wrong in ["Bearer a.b.c", "a.b", "a.b.c.d", "a..c", "a.b.c d", "secret", "a.b.\u{e9}"] {
+        let mut source = ClientAssertion::new(Authority::tenant(TENANT), "id", wrong);
+        let error = source.next(Input::Start(start()), &mut out).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{wrong}");
+        let said = error.to_string();
+        assert!(said.contains("no JWT") && !said.contains(wrong), "{said}");
+    }
+}
+
+#[test]
+fn a_scope_that_is_empty_is_not_sent() {
+    let empty = Err(ConfigError::Empty("the scope"));
+    let authority = || Authority::tenant(TENANT);
+    let assertion =
+        |scope| ClientAssertion::new(authority(), "id", "a.b.c").with_scope(scope).check();
+    assert_eq!((assertion(""), assertion("s")), (empty, Ok(())));
+    assert_eq!(ClientCertificate::new(authority(), "id", [0; 32]).with_scope("").check(), empty);
+    assert_eq!(WorkloadIdentity::new(authority(), "id", "/t").with_scope("").check(), empty);
+    let secret = ServicePrincipal::with_secret(authority(), "id", "s").with_scope("");
+    assert_eq!(secret.check(), empty);
+}
+
+#[test]
+fn a_federated_token_of_16_kib_fits_into_the_request_memory_of_hosts() {
+    let mut token = [b'a'; 16 << 10];
+    [token[9], token[99]] = [b'.'; 2];
+    let authority =
+        Authority::custom("https://login.microsoftonline.us/72f988bf-86f1-41af-91ab-2d7cd011db47");
+    let id = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    let mut source = WorkloadIdentity::new(authority, id, "/token");
+    let mut out = [0; (16 << 10) + 512];
+    assert!(matches!(source.next(Input::File(&token), &mut out), Ok(Step::Http(_))));
+}
+
+#[test]
 fn a_token_proxy_takes_the_place_of_the_authority_and_keeps_its_path() {
     let asked = |authority, proxy| {
         let mut source = WorkloadIdentity::new(authority, "id", "/token").with_proxy(proxy);

@@ -1,13 +1,14 @@
 //! Server and identity, by the environment and the arguments.
 
-use std::cell::Cell;
-use std::env::VarError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis_entraid::entraid_core::source::{ErrorKind, SourceError};
+use redis_entraid::env::{has_file, variables};
 use redis_entraid::error::ConfigError;
-use redis_entraid::source::{AccessToken, AnySource, FetchError, Request, TokenSource};
+use redis_entraid::source::{
+    AZURE_ARC_ENDPOINT, AccessToken, AnySource, FetchError, Request, TokenSource,
+};
 use redis_entraid::{Builder, Chosen, Client, Event, Identity};
 use redis_entraid_client::NativeEnvironment;
 use tokio::sync::mpsc;
@@ -53,24 +54,13 @@ pub(crate) struct Fetched {
 impl Setup {
     /// Reads the environment. What `target` says takes the place of a variable.
     pub(crate) fn read(target: &Target) -> Result<Self, ConfigError> {
-        let odd = Cell::new(None);
-        let get = |name| {
-            instead(target, name).unwrap_or_else(|| match std::env::var(name) {
-                Ok(value) => Some(value),
-                Err(VarError::NotPresent) => None,
-                // To take it for unset could choose another identity.
-                Err(VarError::NotUnicode(_)) => {
-                    odd.set(Some(name));
-                    None
-                }
-            })
-        };
-        let read = NativeEnvironment::read(get);
-        if let Some(name) = odd.get() {
-            return Err(ConfigError::Invalid(name));
-        }
-        let NativeEnvironment { host, port, source, chosen, .. } = read?;
-        let endpoint = token_endpoint(&chosen, get);
+        let (read, endpoint) = variables(|get| {
+            let get = |name| instead(target, name).unwrap_or_else(|| get(name));
+            let read = NativeEnvironment::read(get, has_file)?;
+            let endpoint = token_endpoint(&read.chosen, get);
+            Ok((read, endpoint))
+        })?;
+        let NativeEnvironment { host, port, source, chosen, .. } = read;
         let port = target.port.unwrap_or(port);
         let place = Place { host, port, chosen, endpoint };
         Ok(Self { place, source: AnySource::try_from(source)? })
@@ -141,9 +131,8 @@ fn token_endpoint(chosen: &Chosen, get: impl Fn(&'static str) -> Option<String>)
     let get = |name| get(name).filter(|value| !value.is_empty());
     let is_set = |name| get(name).is_some();
     let (name, usual) = match chosen {
-        Chosen::AppService { .. } | Chosen::AzureArc | Chosen::ServiceFabric => {
-            ("IDENTITY_ENDPOINT", "")
-        }
+        Chosen::AzureArc { .. } => ("IDENTITY_ENDPOINT", AZURE_ARC_ENDPOINT),
+        Chosen::AppService { .. } | Chosen::ServiceFabric => ("IDENTITY_ENDPOINT", ""),
         Chosen::MachineLearning { .. } | Chosen::CloudShell => ("MSI_ENDPOINT", ""),
         Chosen::WorkloadIdentity { .. } if is_set("AZURE_KUBERNETES_TOKEN_PROXY") => {
             ("AZURE_KUBERNETES_TOKEN_PROXY", "")

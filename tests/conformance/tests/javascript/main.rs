@@ -23,7 +23,9 @@ fn real() -> Options {
 fn javascript(host: &str, program: &str, emulator: &Emulator) -> Command {
     let mut command = within(400, variable(&host.to_uppercase()));
     if host == "deno" {
-        command.args(["run", "--quiet", "--allow-net", "--allow-env", "--allow-read"]);
+        // What it writes is in the folder of the project.
+        let allowed = ["--allow-net", "--allow-env", "--allow-read", "--allow-write=."];
+        command.args(["run", "--quiet"]).args(allowed);
     }
     command.current_dir(variable("JS_PROJECT")).arg(program).envs(environment(emulator));
     // For `fetch`.

@@ -4,6 +4,7 @@ import { fileProof } from '#files';
 
 import { certificateKey, keyOf } from './certificate.js';
 import { application, identity } from './identities.js';
+import { jwtIn } from './jwt.js';
 import { onlyKnown } from './names.js';
 
 const OPTIONS = ['tenantId', 'clientId', 'authorityHost', 'scope', 'fetch'];
@@ -15,11 +16,9 @@ export const workloadIdentity = (options) => {
   if (tokenFile && !fileProof) {
     throw new TypeError('this host has no files: give workloadIdentity() an assertion instead of tokenFile');
   }
-  const given = async ({ signal }) => {
-    const token = await assertion({ signal });
-    if (typeof token === 'string') return { assertion: token };
-    throw Object.assign(new Error('assertion() gave no string'), { kind: 'configuration' });
-  };
+  const given = async ({ signal }) => ({
+    assertion: jwtIn(await assertion({ signal }), 'assertion() of workloadIdentity() gave', 'configuration'),
+  });
   const variables = application('workloadIdentity', options, []);
   return identity(
     { ...variables, AZURE_FEDERATED_TOKEN_FILE: tokenFile ?? 'given' },
@@ -31,7 +30,8 @@ export const workloadIdentity = (options) => {
 export const clientCertificate = (options) => {
   const { certificate, fetch } = onlyKnown(options, [...OPTIONS, 'certificate']);
   const variables = application('clientCertificate', options, ['certificate']);
-  const inMemory = () => certificateKey(certificate, 'clientCertificate()');
-  const prove = typeof certificate === 'string' ? inMemory : keyOf(certificate);
+  const pem = certificate instanceof Uint8Array ? new TextDecoder().decode(certificate) : certificate;
+  const inMemory = () => certificateKey(pem, 'clientCertificate()');
+  const prove = typeof pem === 'string' ? inMemory : keyOf(pem);
   return identity({ ...variables, AZURE_CLIENT_CERTIFICATE_PATH: 'given' }, { fetch, prove });
 };

@@ -1,4 +1,4 @@
-import { fileProof } from '#files';
+import { fileProof, hasFile } from '#files';
 
 import { onlyKnown } from './names.js';
 
@@ -15,6 +15,7 @@ export const application = (what, options, wanted) => {
     if (!options[name]) throw new TypeError(`${what}() needs ${name}`);
   }
   const { tenantId, clientId, authorityHost, scope } = options;
+  if (scope != null && !String(scope).trim()) throw new TypeError(`scope is empty: without it, it is ${SCOPE}`);
   return { AZURE_TENANT_ID: tenantId, AZURE_CLIENT_ID: clientId, AZURE_AUTHORITY_HOST: authorityHost, scope };
 };
 
@@ -37,7 +38,7 @@ export const managedIdentity = (options = {}) => {
 /** The identity that the variables of an environment describe. */
 export const fromEnv = (env, options = {}) => {
   const { fetch } = onlyKnown(options, ['fetch']);
-  // Words in small letters are ours, and mean something else there.
-  const variable = (name) => (name === name.toUpperCase() ? env[name] : undefined);
-  return { variable, fetch, prove: fileProof };
+  // Words that begin with a small letter are ours, and mean something else there.
+  const variable = (name) => (/^[A-Z]/.test(name) ? env[name] : undefined);
+  return { variable, fetch, prove: fileProof, hasFile };
 };

@@ -92,6 +92,7 @@ export const rawOptions = (options, known) => {
     seed: Math.floor(Math.random() * 2 ** 53),
     hasProvider: typeof provider === 'function',
     hasProof: typeof provider.prove === 'function',
+    hasFile: (path) => !!provider.hasFile?.(path),
     variable: (name) => {
       const value = name === 'REDIS_HOSTNAME' ? host : provider.variable(name);
       // The server is said elsewhere.

@@ -70,6 +70,8 @@ export class TokenManager {
       throw error;
     } finally {
       raw.close();
+      // The token is wiped there now, and not when it is collected.
+      raw.free();
     }
   }
 

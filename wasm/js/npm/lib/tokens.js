@@ -83,6 +83,8 @@ export class TokenManager {
   /** Ends it. The next call begins anew. */
   close() {
     this.#raw?.close();
+    // Its tokens are wiped now, and not when it is collected.
+    this.#raw?.free();
     this.#raw = undefined;
     this.#before = this.#newest;
   }

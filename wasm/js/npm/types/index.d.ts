@@ -127,8 +127,8 @@ export interface CertificateKey {
 /** An application with a certificate. */
 export declare function clientCertificate(
   options: Application & {
-    /** PEM with the certificate and its RSA key in PKCS#8, or the thumbprint and a function that signs. */
-    certificate: string | CertificateKey;
+    /** PEM with the certificate and its RSA key in PKCS#8, as text or its bytes, or the thumbprint and a function that signs. */
+    certificate: string | Uint8Array | CertificateKey;
   },
 ): Identity;
 

@@ -1,7 +1,6 @@
 //! What this machine is, as far as it explains a failure and the identity doesn't say it.
 
 use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
 
 use redis_entraid::Chosen;
@@ -17,8 +16,6 @@ const MAX: u64 = 64 << 10;
 pub(crate) struct Machine {
     /// It is a pod of Kubernetes.
     pub(crate) is_pod: bool,
-    /// It has the agent of Azure Arc.
-    pub(crate) has_arc: bool,
     /// The proxy that the variables name: name and port, since the rest may be secret.
     pub(crate) proxy: Option<String>,
     /// Tokens are asked for through the proxy of an AKS identity binding.
@@ -47,7 +44,6 @@ impl Machine {
             let ca_file = variable("AZURE_KUBERNETES_CA_FILE").filter(|_| machine.is_bound);
             let token_file = variable("AZURE_FEDERATED_TOKEN_FILE").filter(|_| is_federated);
             Self {
-                has_arc: has_arc(),
                 hides_authorities: ca_file.is_some_and(|path| start(&path).is_none()),
                 federated: token_file.and_then(|path| Federated::read(&start(&path)?)),
                 ..machine
@@ -58,14 +54,6 @@ impl Machine {
             _ => without_files,
         }
     }
-}
-
-/// Whether the agent of Azure Arc is installed: Microsoft's clients look for these files, too.
-fn has_arc() -> bool {
-    let windows = variable("ProgramFiles")
-        .map(|folder| folder + r"\AzureConnectedMachineAgent\himds.exe")
-        .filter(|_| cfg!(windows));
-    Path::new(&windows.unwrap_or_else(|| "/opt/azcmagent/bin/himds".into())).exists()
 }
 
 /// What a file begins with, if it can be read.

@@ -146,7 +146,7 @@ fn own(reason: &SourceError, known: &Known) -> Option<Diagnosis> {
                 .with("--append"),
         ),
         Chosen::WorkloadIdentity { .. } if is_own => federated(reason, known)?,
-        Chosen::AzureArc if is_own => Diagnosis::new(
+        Chosen::AzureArc { .. } if is_own => Diagnosis::new(
             "This user may not read the key files of Azure Arc's agent, or another program answers in the \
             agent's place.",
             "Add the user to the group himds (sudo usermod -aG himds <user>), and start the process anew.",
@@ -222,24 +222,14 @@ fn federated(reason: &SourceError, known: &Known) -> Option<Diagnosis> {
 
 /// Variables that the host sets, and this process didn't get: so another identity is asked for than is meant.
 pub(super) fn unset(known: &Known) -> Option<Diagnosis> {
-    if !matches!(known.chosen, Some(Chosen::Imds { .. })) {
-        return None;
-    }
-    if known.machine.is_pod {
-        return Some(Diagnosis::new(
+    let is_imds = matches!(known.chosen, Some(Chosen::Imds { .. }));
+    (is_imds && known.machine.is_pod).then(|| {
+        Diagnosis::new(
             "AZURE_FEDERATED_TOKEN_FILE is not set in this pod, so the managed identity of its node is asked \
             for, in place of the pod's workload identity.",
             "Give the pod the label azure.workload.identity/use: \"true\" and a service account with the \
             annotation azure.workload.identity/client-id, and start it anew: the webhook of workload identity \
             sets the variables.",
-        ));
-    }
-    known.machine.has_arc.then(|| {
-        Diagnosis::new(
-            "This machine has the agent of Azure Arc, and this process didn't get the agent's variables \
-            IDENTITY_ENDPOINT and IMDS_ENDPOINT: so it asks the metadata service that machines in Azure have.",
-            "Set IDENTITY_ENDPOINT to http://127.0.0.1:40342/metadata/identity/oauth2/token and IMDS_ENDPOINT \
-            to http://127.0.0.1:40342.",
         )
     })
 }
@@ -250,8 +240,11 @@ pub(super) fn unreachable(known: &Known) -> Diagnosis {
         return diagnosis;
     }
     match known.chosen {
-        Some(Chosen::AzureArc) => Diagnosis::new(
-            "Nothing answers at IDENTITY_ENDPOINT: the agent of Azure Arc doesn't run on this machine.",
+        Some(Chosen::AzureArc { .. }) => Diagnosis::new(
+            format!(
+                "Nothing answers at {}: the agent of Azure Arc doesn't run on this machine.",
+                known.endpoint
+            ),
             "Start it: sudo systemctl start himdsd.",
         ),
         Some(Chosen::ServiceFabric | Chosen::MachineLearning { .. } | Chosen::CloudShell) => {
@@ -397,7 +390,7 @@ pub(super) fn application(known: &Known) -> &str {
 /// The variable that names the endpoint.
 fn variable(known: &Known) -> &'static str {
     match known.chosen {
-        Some(Chosen::AppService { .. } | Chosen::AzureArc | Chosen::ServiceFabric) => {
+        Some(Chosen::AppService { .. } | Chosen::AzureArc { .. } | Chosen::ServiceFabric) => {
             "IDENTITY_ENDPOINT"
         }
         Some(Chosen::MachineLearning { .. } | Chosen::CloudShell) => "MSI_ENDPOINT",

@@ -117,7 +117,7 @@ fn cases() -> Vec<Case> {
     let throttled = |status, wait: Option<u64>, code| {
         refused(status, none, code, ErrorKind::Throttled(wait.map(Duration::from_secs)))
     };
-    let arc = || Machine { has_arc: true, ..Machine::default() };
+    let arc = |by_variables| other(Chosen::AzureArc { by_variables });
     let proxied = || Machine { proxy: Some("proxy:3128".into()), ..Machine::default() };
     let needs = |tool| token(SourceError::Config(SourceConfig::Missing(tool)));
     let failed = |what| token(SourceError::Other { kind: config, what });
@@ -145,7 +145,8 @@ fn cases() -> Vec<Case> {
         (token(SourceError::Io(IoFailure::NotFound)), workload(), "workload identity is not set up", ""),
         (token(SourceError::Io(IoFailure::File)), workload(), "this user may not read it", ""),
         (token(SourceError::Io(IoFailure::Connect)), at(imds(None), pod()), "AZURE_FEDERATED_TOKEN_FILE is not set in this pod", ""),
-        (token(SourceError::TimedOut), at(imds(None), arc()), "didn't get the agent's variables", ""),
+        (token(SourceError::TimedOut), arc(true), "the agent of Azure Arc doesn't run", ""),
+        (token(SourceError::Io(IoFailure::Connect)), arc(false), "the agent of Azure Arc doesn't run", ""),
         (token(SourceError::Io(IoFailure::Connect)), at(principal(), proxied()), "through the proxy proxy:3128", "AzureActiveDirectory"),
         (by_proxy(407), at(principal(), proxied()), "The proxy proxy:3128 wants a login", ""),
         (by_proxy(403), at(principal(), proxied()), "doesn't let this machine reach https://login", ""),
@@ -193,7 +194,7 @@ fn cases() -> Vec<Case> {
         (refused(400, OAuthError::SeveralIdentities, None, config), imds(None), "Several user-assigned", "az identity list"),
         (refused(400, OAuthError::SeveralIdentities, None, config), at(imds(None), pod()), "AZURE_FEDERATED_TOKEN_FILE is not set in this pod", ""),
         (refused(400, OAuthError::InvalidRequest, None, config), at(imds(Some(APP)), pod()), "AZURE_FEDERATED_TOKEN_FILE is not set in this pod", ""),
-        (refused(400, OAuthError::InvalidRequest, None, config), other(Chosen::AzureArc), "The endpoint https://login", ""),
+        (refused(400, OAuthError::InvalidRequest, None, config), arc(true), "The endpoint https://login", ""),
         (refused(401, none, None, config), other(Chosen::ServiceFabric), "The endpoint https://login", ""),
         (refused(401, none, None, config), other(Chosen::MachineLearning { client_id: None }), "The endpoint https://login", ""),
         (refused(401, none, None, config), other(Chosen::CloudShell), "The endpoint https://login", ""),
