@@ -1,8 +1,11 @@
 //! A handle whose commands go to the nodes that have their keys.
 
+mod flight;
 mod goal;
 mod pipeline;
 mod primaries;
+mod repeat;
+mod rounds;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,11 +21,11 @@ use super::handle::Handle;
 use super::lock::Lock;
 use super::router::{Place, RouterHost, slot_of};
 use goal::{Goal, Tries};
-use pipeline::Rounds;
 use redis_entraid_core::cluster::{Attempts, route};
 use redis_entraid_core::command::{CommandClass, classify};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Instant, Timer};
+use rounds::Rounds;
 
 /// So long a command waits for a node that can't be reached before the cluster is asked where its slot is by
 /// now: a node that was replaced is gone for good.

@@ -129,8 +129,9 @@ impl Client {
     /// others send would become a part of it.
     ///
     /// In a cluster, each command goes to the node that has its key, side by side; two commands with one key are
-    /// executed in order. A transaction goes where its keys are, which are in one slot. Sent command by command, it
-    /// begins with the `WATCH` of a key, which leads there.
+    /// executed in order, so that what a node refuses is not sent again if it has executed a later one. What lies
+    /// between `WATCH` or `MULTI` and the end of that has its keys in one slot, and goes there. Sent command by command,
+    /// a transaction begins with the `WATCH` of a key.
     ///
     /// # Errors
     /// [`Error`] if nothing could be sent. What becomes of each command, [`Pipeline`] says.
