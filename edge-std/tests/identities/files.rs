@@ -1,6 +1,7 @@
 //! Identities whose proof is in a file that others replace.
 
 use super::*;
+use amr_emulator::Captured;
 use redis_entraid::entraid_core::source::{ErrorKind, SourceError};
 use redis_entraid::source::{Authority, ProxyRoots, TokenProxy, WorkloadIdentity};
 use std::fs;
@@ -87,6 +88,19 @@ async fn a_file_that_is_of_no_use_is_named_and_nothing_of_it_is_sent() {
         assert!(!error.contains("MIIE"), "{error}");
     }
     assert!(emulator.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_federated_token_of_16_kib_is_sent() {
+    let emulator = emulator(3600);
+    let token = format!("e30.{}.c2ln", "a".repeat((16 << 10) - 9));
+    let file = File::new("long", token.as_bytes());
+    let (_client, mut events) = events(client_of(&emulator, workload(&emulator, file.path())));
+    // Nobody has issued it.
+    assert!(matches!(error(&mut events).await, SourceError::Refused { .. }));
+    let sent = emulator.requests().iter().flat_map(Captured::form).collect::<Vec<_>>();
+    let sent = sent.iter().find(|(name, _)| name == "client_assertion");
+    assert_eq!(sent.map(|(_, value)| value.len()), Some(16 << 10));
 }
 
 #[tokio::test]

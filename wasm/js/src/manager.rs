@@ -16,6 +16,7 @@ use redis_entraid_core::drive::{Refresh, SharedTokenManager, refresh};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::manager::{Generation, TokenManager};
 use redis_entraid_core::policy::Jitter;
+use redis_entraid_core::source::SourceFailure;
 use redis_entraid_core::time::{Clock, Instant};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -168,7 +169,10 @@ impl Shared {
         };
         let is_hopeless = !self.tokens.with(|manager| manager.is_retryable(&reason));
         let error = match error {
-            Some(error) => FetchError::new(reason, error.to_string()),
+            Some(error) => match error.service_text() {
+                Some(text) => FetchError::new(reason, text.to_string()),
+                None => FetchError::new(reason, error.to_string()),
+            },
             None => reason.into(),
         };
         *self.failure.borrow_mut() = Some((Error::Token(Arc::new(error)), is_hopeless));

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use redis_entraid_core::secret::Secret;
 use redis_entraid_core::source::{
-    ErrorKind, HttpSourceError, SourceError, SourceFailure, Start, TokenSource,
+    ErrorKind, HttpSourceError, ServiceText, SourceError, SourceFailure, Start, TokenSource,
 };
 use redis_entraid_core::storage::{Buffer, CapacityError};
 use redis_entraid_core::time::UnixTime;
@@ -105,6 +105,13 @@ impl SourceFailure for Error {
             },
             Self::Unusable(error) => *error,
             Self::Driven(error) => error.reason(),
+        }
+    }
+
+    fn service_text(&self) -> Option<ServiceText> {
+        match self {
+            Self::Driven(error) => error.service_text(),
+            Self::Function(_) | Self::Unusable(_) => None,
         }
     }
 }
