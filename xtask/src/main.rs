@@ -29,6 +29,8 @@ cargo xtask sim [--seeds N] [--first SEED] [--days N] [--connections N]
                              more of the simulation than the tests have time for
 cargo xtask model [--seeds N] [--first SEED] [--steps N] [--server PROGRAM [--cluster]]
                              the same of the model test, also beside a real server
+cargo xtask cluster-bench [--rounds N] [--changes N] [--seconds N] [--threads N]
+                             this client and redis-rs's on real clusters, side by side
 cargo xtask fuzz [TARGET...] [--seconds N] [--keep]
                              looks for what the tests don't know, or keeps what was found";
 
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         }
         ["sim", more @ ..] => done(release("simulation", more)),
         ["model", more @ ..] => done(release("model", more)),
+        ["cluster-bench", more @ ..] => done(release("cluster-bench", more)),
         ["npm"] => done(npm::package().map(|package| println!("{}", package.tarball.display()))),
         ["size"] => done(size::devices().and_then(|()| size::components())),
         ["size", "devices"] => done(size::devices()),

@@ -203,3 +203,65 @@ async fn nothing_is_lost_or_doubled_while_the_cluster_changes() {
     // Home, three primaries, the new primary, the new node, and what a slot's move led to early.
     assert!(counts.logins <= 8, "{counts:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_six_primaries_get_one_login_for_each_token_while_the_cluster_changes() {
+    let emulator = Arc::new(start(6, 1, LIFE.as_secs()));
+    let begun = Instant::now();
+    let redis = connect(&emulator).await;
+    let (ledger, stop) = (Ledger::default(), Stop::default());
+    let mut tasks = work(&redis, &ledger, &stop);
+    let wait = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+    let mut ports = emulator.cluster().unwrap().nodes();
+    ports.push(emulator.redis_port());
+    wait(3).await;
+
+    let phase = Phase::begin(&ledger);
+    let new = blocking(&emulator, |cluster| {
+        let primaries = cluster.primaries();
+        let first = *primaries[3].slots[0].start();
+        cluster.move_slots(first..=first + 300, primaries[3].port, primaries[4].port).unwrap();
+        cluster.replace(primaries[0].port).unwrap()
+    })
+    .await;
+    ports.push(new);
+    wait(2).await;
+    let (seen, _) = phase.end("six primaries, slots moved, node replaced");
+    assert_eq!((seen.not_sent, seen.unknown, seen.lost_by_servers), (0, 0, 0));
+
+    let phase = Phase::begin(&ledger);
+    blocking(&emulator, |cluster| cluster.kill(cluster.primaries()[2].port)).await.unwrap();
+    let failed_over = loop {
+        if blocking(&emulator, |cluster| cluster.primaries().len()).await == 6 {
+            break phase.since.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    wait(5).await;
+    let (seen, disturbed) = phase.end("six primaries, one killed");
+    println!("  the servers' own failover took {failed_over:.1?}");
+    assert_eq!(seen.not_sent, 0);
+    assert!(disturbed < failed_over + Duration::from_secs(1), "{disturbed:?}");
+
+    wait((3 * LIFE).saturating_sub(begun.elapsed()).as_secs()).await;
+    stop.now();
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    let (counts, seen, lasted) = (emulator.counts(), ledger.seen(), begun.elapsed());
+    println!("six primaries, in all: {counts:?} in {lasted:.1?}");
+    assert_eq!((seen.doubled, counts.refused, counts.expired), (0, 0, 0));
+    // Of a token's life, no less than 65 % passes until the next one is fetched.
+    let tokens = lasted.div_duration_f64(LIFE.mul_f64(0.65)) as u64 + 1;
+    assert!((3..=tokens).contains(&counts.token_requests), "{counts:?}, at most {tokens}");
+    for port in ports {
+        let node = emulator.counts_at(port);
+        let (logins, most) = (node.logins.len() as u64, node.logins_per_second());
+        println!(
+            "  {port}: {logins} logins, at most {most} in a second, {} connections",
+            node.connections
+        );
+        // A connection logs in when it is new, and again with each token.
+        assert!(logins <= node.connections * tokens && most <= 2, "{port}: {node:?}");
+    }
+}
