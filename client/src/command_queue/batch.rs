@@ -72,7 +72,15 @@ impl Batch {
     /// Takes a command, and says what it does to its connection. What will not be sent is refused
     /// here, before anything is: what was to be executed together isn't torn.
     pub(in super::super) fn push(&mut self, args: &[Arg<'_>]) -> Result<CommandClass, Error> {
-        let class = classify(args)?;
+        self.push_as(classify(args)?, args)
+    }
+
+    /// The same for one that was classified.
+    pub(in super::super) fn push_as(
+        &mut self,
+        class: CommandClass,
+        args: &[Arg<'_>],
+    ) -> Result<CommandClass, Error> {
         if let CommandClass::Subscribe(..) | CommandClass::Unsubscribe(..) = class {
             return Err(CommandRefused::Subscription.into());
         }

@@ -10,8 +10,8 @@ use crate::command_queue::{Batch, Failure, MAX_BATCH, Open, QueueState};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::router::{Place, RouterHost, slot_of};
-use redis_entraid_core::cluster::{Route, route};
-use redis_entraid_core::command::{CommandClass, EncodedCommand};
+use redis_entraid_core::cluster::{Route, Slot, route};
+use redis_entraid_core::command::{CommandClass, EncodedCommand, classify};
 use redis_entraid_core::resp::{Arg, Redirect, Value};
 use redis_entraid_core::time::{Instant, Timer};
 
@@ -92,18 +92,22 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             if number == MAX_BATCH {
                 return Err(Batch::too_many());
             }
-            let its = route(args);
+            let (its, class) = (route(args), classify(args)?);
+            open = Open::after(open, 0, class);
+            if let (None, None, Ok(slot)) = (unit, open, slot_of(its)) {
+                self.plan_alone(now, host, (class, its, slot), args)?;
+                continue;
+            }
             let (together, first) = match unit {
                 Some((before, first)) => (Route::and(before, its), first),
                 None => (its, number),
             };
             let start = self.rounds.aside.size();
-            let class = self.rounds.aside.push(args)?;
+            self.rounds.aside.push_as(class, args)?;
             let at = (number - first, start);
             let its = Command { at, ..Command::new(class, first, Goal::at(Place::Home)) };
             self.rounds.commands.push(its);
             unit = Some((together, first));
-            open = Open::after(open, 0, class);
             if open.is_none() {
                 self.settle(now, host, together, first);
                 unit = None;
@@ -113,6 +117,43 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             self.settle(now, host, together, first);
         }
         Ok(())
+    }
+
+    /// Has a command sent to the place of its slot that belongs to no other.
+    fn plan_alone(
+        &mut self,
+        now: Instant,
+        host: &impl RouterHost<L>,
+        (class, route, slot): (CommandClass, Route, Option<Slot>),
+        args: &[Arg<'_>],
+    ) -> Result<(), Error> {
+        let (place, todo) = host.router().lock().place(now, slot);
+        todo.done(host);
+        let place = self.begin_at(host, place);
+        let batch = self.at_mut(place).batch_mut();
+        let at = (batch.len(), batch.size());
+        batch.push_as(class, args)?;
+        let rounds = &mut self.rounds;
+        let number = rounds.commands.len();
+        rounds.current.push(number);
+        let its = Command { route, at, ..Command::new(class, number, Goal::at(place)) };
+        rounds.commands.push(its);
+        Ok(())
+    }
+
+    /// Begins what is sent to a place, if it isn't begun. Returns the place.
+    fn begin_at(&mut self, host: &impl RouterHost<L>, place: Place) -> Place {
+        let places = &self.rounds.places;
+        if places.last() == Some(&place) || places.contains(&place) {
+            return place;
+        }
+        // The map may have changed since the first command was placed: what goes to the wrong node is redirected.
+        if let Some(before) = places.iter().find(|before| before.is_instead_of(place)) {
+            return *before;
+        }
+        self.rounds.places.push(place);
+        self.enter(place, Some(host)).batch_mut().clear();
+        place
     }
 
     /// Has a command sent to a place, whatever keys it has.
@@ -163,18 +204,10 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         (at, start): (usize, usize),
         mut goal: Goal,
     ) {
-        // The map may have changed since the first command was placed: what goes to the wrong node is redirected.
-        if let Some(place) = self.rounds.places.iter().find(|place| place.is_instead_of(goal.place))
-        {
-            goal.place = *place;
-        }
+        goal.place = self.begin_at(host, goal.place);
         let aside = core::mem::take(&mut self.rounds.aside);
-        let is_new = !self.rounds.places.contains(&goal.place);
         let is_first = self.rounds.commands.get(number).is_some_and(|it| it.unit == number);
-        let batch = self.enter(goal.place, Some(host)).batch_mut();
-        if is_new {
-            batch.clear();
-        }
+        let batch = self.at_mut(goal.place).batch_mut();
         if goal.is_asking && is_first {
             // It has one word, and is none that is refused.
             let _ = batch.push(&[Arg::from("ASKING")]);
@@ -183,9 +216,6 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         batch.push_from(&aside, at, start);
         let rounds = &mut self.rounds;
         rounds.aside = aside;
-        if is_new {
-            rounds.places.push(goal.place);
-        }
         rounds.current.push(number);
         if let Some(command) = rounds.commands.get_mut(number) {
             (command.goal, command.at) = (goal, its);
