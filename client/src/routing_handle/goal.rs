@@ -51,7 +51,8 @@ pub(super) struct Tries {
 impl Tries {
     /// Before the first one.
     pub(super) fn new(attempts: Attempts, by: Instant, seed: u64) -> Self {
-        let policy = RedirectPolicy::default();
+        // It is the time that ends them.
+        let policy = RedirectPolicy { max_attempts: 30, ..RedirectPolicy::default() };
         Self { attempts, by, policy, jitter: Jitter::new(seed) }
     }
 
