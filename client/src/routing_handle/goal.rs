@@ -1,5 +1,7 @@
 //! Where a command goes next that a node didn't execute.
 
+use core::time::Duration;
+
 use super::{Last, RoutingHandle, suspect};
 use crate::command_queue::{Failure, QueueState};
 use crate::error::Error;
@@ -7,7 +9,7 @@ use crate::lock::Lock;
 use crate::router::{Place, RouterHost};
 use redis_entraid_core::cluster::{Attempts, Next, RedirectPolicy, To};
 use redis_entraid_core::connection::Outcome;
-use redis_entraid_core::policy::Jitter;
+use redis_entraid_core::policy::{Backoff, Jitter};
 use redis_entraid_core::resp::{Arg, ErrorReply, Redirect, Value};
 use redis_entraid_core::time::Instant;
 
@@ -38,6 +40,12 @@ pub(super) enum Way {
     Renewed(Instant),
 }
 
+/// The longest wait from one attempt to the next: so long is a command late when a cluster has changed.
+const MAX_WAIT: Duration = Duration::from_millis(200);
+
+/// Mostly the time limit of a command ends its attempts.
+const MAX_ATTEMPTS: u32 = 60;
+
 /// How often a command was sent.
 #[derive(Clone, Debug)]
 pub(super) struct Tries {
@@ -51,8 +59,9 @@ pub(super) struct Tries {
 impl Tries {
     /// Before the first one.
     pub(super) fn new(attempts: Attempts, by: Instant, seed: u64) -> Self {
-        // It is the time that ends them.
-        let policy = RedirectPolicy { max_attempts: 30, ..RedirectPolicy::default() };
+        let policy = RedirectPolicy { max_attempts: MAX_ATTEMPTS, ..RedirectPolicy::default() };
+        let policy =
+            RedirectPolicy { backoff: Backoff { max: MAX_WAIT, ..policy.backoff }, ..policy };
         Self { attempts, by, policy, jitter: Jitter::new(seed) }
     }
 

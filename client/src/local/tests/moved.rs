@@ -156,9 +156,10 @@ fn a_circle_of_redirections_gets_slower_and_ends_with_the_servers_error() {
     with(&broker, Broker::settings(false), async |mut client, broker| {
         let error = client.command(args!["GET", "a"]).await.map(|_| ()).unwrap_err();
         assert_eq!((error.code(), error.outcome()), (Some("MOVED"), Outcome::NotSent));
-        assert_eq!(broker.heard("GET a"), [0, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1]);
+        let heard = broker.heard("GET a");
+        assert!(heard.starts_with(&[0, 1, 2, 3, 1, 2, 3, 1]) && heard.len() < 40, "{heard:?}");
         let took = broker.world.now().as_millis();
-        assert!((2_000..5_000).contains(&took), "{took}");
+        assert!((4_000..5_000).contains(&took), "{took}");
         // No address is that of the node which says so.
         assert_eq!(broker.dialed()[2], "10.0.0.1:2 as cache");
     });
