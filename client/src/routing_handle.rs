@@ -1,5 +1,6 @@
 //! A handle whose commands go to the nodes that have their keys.
 
+mod divide;
 mod flight;
 mod goal;
 mod pipeline;

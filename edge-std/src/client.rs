@@ -177,6 +177,22 @@ impl Client {
         Ok(Pipeline { handle: &self.handle, next: 0 })
     }
 
+    /// Sends a command whose keys may be in several slots of a cluster: a part to each node that has some of them, side by
+    /// side. `DEL`, `EXISTS`, `MGET`, `MSET`, `TOUCH` and `UNLINK` mean the same in parts, but for others, who may see one
+    /// done and the next one not. Any other command is sent as it is.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command). If a part fails, that is the error; the others may have been executed.
+    ///
+    /// # Cancel safety
+    /// As that of [`command`](Self::command), for each part.
+    pub async fn command_divided(&mut self, args: &[Arg<'_>]) -> Result<Value<'_>, Error> {
+        let Self { handle, status, nodes } = self;
+        let slice = || status.identity.manager().slice();
+        handle.execute_divided(&TokioClock, slice, None, args, nodes).await?;
+        handle.pick(0)
+    }
+
     /// Sends a command to every primary of a cluster, side by side, and waits for all replies: one for each, in the
     /// order of [`primaries`](Self::primaries). Without a cluster there is one. `DBSIZE`, `FLUSHALL`, `KEYS`,
     /// `SCRIPT LOAD` and the like are about one node alone when they are sent by [`command`](Self::command).

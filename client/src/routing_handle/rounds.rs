@@ -94,6 +94,13 @@ impl Rounds {
         }
     }
 
+    /// There is one reply in the place of all.
+    pub(super) fn become_one(&mut self, reply: Replies) {
+        self.clear();
+        self.replies.push(reply);
+        self.commands.push(Command::new(CommandClass::Plain, 0, Goal::at(Place::Home)));
+    }
+
     /// Another command came, which is no pipeline: after some, memory is given back.
     pub(super) fn rest(&mut self) {
         if self.idle == 0 {

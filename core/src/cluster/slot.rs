@@ -12,7 +12,7 @@ use core::fmt;
 
 use crc::{CRC_16_XMODEM, Crc, Table};
 
-use crate::resp::SLOTS;
+use crate::resp::{Arg, Digits, SLOTS};
 
 /// A slot of a cluster, one of 16,384.
 ///
@@ -38,6 +38,11 @@ impl Slot {
     /// The slot of a key.
     pub fn of(key: &[u8]) -> Self {
         Self(CRC.checksum(hashed(key)) % Self::COUNT)
+    }
+
+    /// The slot of a key that is an argument.
+    pub fn of_arg(key: &Arg<'_>) -> Self {
+        Self::of(key.bytes(&mut Digits::default()))
     }
 
     /// Its number, less than [`Slot::COUNT`].

@@ -85,7 +85,7 @@ impl Cluster {
                 queued.iter().for_each(|words| text += &self.execute(words));
                 return Some(text);
             }
-            "SET" | "GET" | "INCR" | "MGET" | "WATCH" | "BLPOP" => {}
+            "SET" | "GET" | "INCR" | "MGET" | "MSET" | "DEL" | "WATCH" | "BLPOP" => {}
             _ => return None,
         }
         let slot = Slot::of(words[1].as_bytes()).number();
@@ -127,6 +127,22 @@ impl Cluster {
                 format!(":{value}\r\n")
             }
             "BLPOP" if !self.values.contains_key(&words[1]) => "_\r\n".into(),
+            "MGET" => {
+                let keys = &words[1..];
+                let values = keys.iter().map(|key| self.values.get(key).map(|value| string(value)));
+                let values = values.map(|value| value.unwrap_or("_\r\n".into()));
+                format!("*{}\r\n{}", keys.len(), values.collect::<String>())
+            }
+            "MSET" => {
+                for pair in words[1..].chunks(2) {
+                    self.values.insert(pair[0].clone(), pair[1].clone());
+                }
+                "+OK\r\n".into()
+            }
+            "DEL" => {
+                let keys = words[1..].iter();
+                format!(":{}\r\n", keys.filter(|key| self.values.remove(*key).is_some()).count())
+            }
             "GET" => self.values.get(&words[1]).map_or("_\r\n".into(), |value| string(value)),
             _ => "+OK\r\n".into(),
         }

@@ -386,3 +386,36 @@ fn a_session_at_a_node_is_one_of_the_client() {
         assert_eq!(broker.heard("UNWATCH"), broker.heard(&format!("WATCH {key}")));
     });
 }
+
+#[test]
+fn a_command_that_may_be_divided_has_one_reply_of_its_parts() {
+    known(&cluster(), async |mut client, broker| {
+        let timer = Calendar(broker.world.clone());
+        let nodes = client.nodes.clone();
+        let keys = keys(broker, 7);
+        let slice = || Duration::from_secs(1);
+        let mut divided = async |args: &[Arg<'_>]| {
+            let handle = &mut client.handle;
+            handle.execute_divided(&timer, slice, None, args, &*nodes).await.unwrap();
+            assert_eq!(handle.replies(), 1);
+            handle.pick(0).map(|reply| String::from_utf8(reply.raw().into()).unwrap())
+        };
+        let mut set = vec![Arg::from("MSET")];
+        let texts: Vec<_> = (0..7).map(|at| at.to_string()).collect();
+        for (key, text) in keys.iter().zip(&texts) {
+            set.extend([Arg::from(key), Arg::from(text)]);
+        }
+        assert_eq!(divided(&set).await.unwrap(), "+OK\r\n");
+        let all = |name| [name].into_iter().chain(keys.iter().map(|key| &**key));
+        let args = |name| all(name).map(Arg::from).collect::<Vec<_>>();
+        let values: String = (0..7).map(|at| format!("$1\r\n{at}\r\n")).collect();
+        assert_eq!(divided(&args("MGET")).await.unwrap(), format!("*7\r\n{values}"));
+        assert_eq!(divided(&args("DEL")).await.unwrap(), ":7\r\n");
+        // One slot is no division, and what can't be divided is refused.
+        assert_eq!(divided(args!["MGET", &keys[0]]).await.unwrap(), "*1\r\n_\r\n");
+        assert!(matches!(divided(&args("SUNION")).await, Err(Error::CrossSlot)));
+        // One part fails.
+        change(broker, |cluster| cluster.refuses = (1, "NOPERM no"));
+        assert_eq!(divided(&args("DEL")).await.unwrap_err().code(), Some("NOPERM"));
+    });
+}
