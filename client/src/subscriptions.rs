@@ -5,6 +5,8 @@
 //! each connection.
 
 mod reader;
+mod shard_router;
+mod shards;
 mod subscriber_connection;
 mod subscription_hub;
 mod tasks;
@@ -15,6 +17,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use reader::Reader;
+pub use shards::SubscriberNode;
 pub use subscriber_connection::SubscriberConnection;
 pub use subscription_hub::{SubscriptionHub, SubscriptionState};
 

@@ -9,6 +9,7 @@ mod limits;
 mod moved;
 mod moved_here;
 mod routing;
+mod shards;
 mod subscriber;
 mod wire;
 mod withdrawal;
