@@ -32,8 +32,9 @@ use redis_entraid_core::resp::Value;
 pub enum Delivery {
     /// A message.
     Message(Message),
-    /// The connection was lost and made again: messages in between are missing. From here on none is:
-    /// read now what was missed, and nothing is lost.
+    /// The connection was lost and made again, or shard channels have moved to another node: messages in between are
+    /// missing. From here on none is: read now what was missed, and nothing is lost. Shard channels of several nodes
+    /// have a gap for each.
     Gap,
     /// Another connection takes the place of this one: from here to
     /// [`Settled`](Self::Settled), messages may come twice.

@@ -28,7 +28,8 @@ use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
 
 /// Is told what is published, and stays subscribed through all that happens to its connection, which
-/// its driver keeps.
+/// its driver keeps. In a cluster, each shard channel comes by a connection to the node that has its slot, and
+/// follows it when it moves.
 ///
 /// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
 /// replaced before its token ends, as [`Replacement`](redis_entraid_core::connection::Replacement) says. All

@@ -31,6 +31,9 @@ const MAX_PATIENCE: Duration = Duration::from_secs(15);
 /// So long a connection is kept for which there is no shard channel any more.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// A connection that is younger leads where it should: dialing the same address again wouldn't help.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// How long a node is believed that has a channel, and shouldn't by the map.
 const DOUBT: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,8 @@ pub(super) struct ShardNode {
     pub(super) heir: bool,
     /// Since when it has no connection, if it has none.
     away: Option<Instant>,
+    /// Since when it has the connection that came last.
+    since: Instant,
     channels: usize,
     /// Since when it has no channels.
     idle: Instant,
@@ -171,6 +176,7 @@ impl ShardRouter {
             driver: None,
             heir: false,
             away: Some(now),
+            since: now,
             channels: 0,
             idle: now,
         });
@@ -286,12 +292,19 @@ impl ShardRouter {
 
     /// A new connection to a node has logged in.
     pub(super) fn comes(&mut self, number: NodeNumber) {
+        let now = self.now;
         if number == HOME {
             (self.home, self.home_is_there) = (None, true);
             self.schedule.seed_is_new(self.now);
         } else if let Some(node) = self.node(number) {
-            node.away = None;
+            (node.away, node.since) = (None, now);
         }
+    }
+
+    /// Whether the connection to a node is to be made anew, which says that its own address has a slot.
+    pub(super) fn is_stale(&mut self, number: NodeNumber) -> bool {
+        let now = self.now;
+        self.node(number).is_some_and(|node| now >= node.since.plus(FRESH))
     }
 
     /// There is no connection to a node any more.

@@ -131,12 +131,13 @@ impl SubscriptionState {
             To::Moved(node) => Some(router.moved(from, &node)),
             _ => None,
         };
+        let is_stale = to == Some(from) && router.is_stale(from);
         match to {
             Some(to) if due <= now => drop(self.give(at, to)),
             _ => self.give_later(at, due),
         }
         self.tick(now);
-        if to == Some(from) { Refused::Stale } else { Refused::GoesOn }
+        if is_stale { Refused::Stale } else { Refused::GoesOn }
     }
 
     /// Does what is due.

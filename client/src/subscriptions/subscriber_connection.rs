@@ -386,7 +386,12 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
 
     fn reply(&mut self, now: Instant, tag: Tag, reply: Option<Value<'_>>) {
         if tag == MAP {
-            self.hub.answered(now, self.node.number, reply);
+            match reply.and_then(|value| value.error()) {
+                Some(error) if error.code() == "NOPERM" => {
+                    self.hub.cannot_ask(now, self.node.number);
+                }
+                _ => self.hub.answered(now, self.node.number, reply),
+            }
         }
         let error = reply.and_then(|value| value.error());
         if let Some(error) = error
@@ -413,18 +418,16 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         }
         self.tasks.answered(tag);
         match error {
-            Some(error) => match self.tasks.get(tag) {
-                Some(Task { placed, name, .. }) => {
-                    match self.hub.refused_by(now, *placed, name, &error) {
-                        Refused::Ends => self.refused(tag, error.into()),
-                        refused => {
-                            self.is_stale |= refused == Refused::Stale;
-                            self.tasks.refuse(tag);
-                        }
+            Some(error) => {
+                let Some(Task { placed, name, .. }) = self.tasks.get(tag) else { return };
+                match self.hub.refused_by(now, *placed, name, &error) {
+                    Refused::Ends => self.refused(tag, error.into()),
+                    refused => {
+                        self.is_stale |= refused == Refused::Stale;
+                        self.tasks.refuse(tag);
                     }
                 }
-                None => {}
-            },
+            }
             None => self.confirmed(tag),
         }
     }
