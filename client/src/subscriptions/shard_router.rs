@@ -34,7 +34,8 @@ const LINGER: Duration = Duration::from_secs(10);
 /// A connection that is younger leads where it should: dialing the same address again wouldn't help.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// How long a node is believed that has a channel, and shouldn't by the map.
+/// How long a node is believed that grants a channel, and shouldn't by the map. If that was wrong, twice as long the
+/// next time.
 const DOUBT: Duration = Duration::from_secs(5);
 
 /// How often channels are asked for again at their nodes, where nobody can be asked for the map.
@@ -219,7 +220,7 @@ impl ShardRouter {
         slot: Slot,
         number: NodeNumber,
         has_ended: bool,
-        doubted: Option<Instant>,
+        believed: Option<Instant>,
     ) -> Placed {
         let Some(primary) = self.primary_of(slot) else { return Placed::Well };
         let is_right = match number {
@@ -229,23 +230,30 @@ impl ShardRouter {
                 node.is_some_and(|node| node.address == address(&primary))
             }
         };
-        match (is_right, doubted) {
+        match (is_right, believed) {
             (true, _) => Placed::Well,
             // What it is told, it will say itself.
             _ if has_ended && self.is_there(number) => Placed::Well,
             _ if has_ended => Placed::Elsewhere,
             // Which primary home leads to, only its answers say.
-            (_, Some(since)) if number != HOME && self.now >= since.plus(DOUBT) => {
-                Placed::Elsewhere
-            }
+            (_, Some(until)) if number != HOME && self.now >= until => Placed::Elsewhere,
             _ => Placed::Doubtful,
         }
     }
 
-    /// A channel is in doubt: the cluster is asked again.
-    pub(super) fn doubts(&mut self) -> Instant {
-        self.doubts_until = self.doubts_until.min(self.now.plus(DOUBT));
-        self.now
+    /// Until when a node is believed that grants a channel, which was wrong so many times.
+    pub(super) fn believes(&self, mistakes: u8) -> Instant {
+        self.now.plus(DOUBT * (1 << mistakes.min(10)))
+    }
+
+    /// When the cluster is to be asked again.
+    pub(super) fn asks_at(&mut self, at: Instant) {
+        self.doubts_until = self.doubts_until.min(at);
+    }
+
+    /// When a channel goes on that is let go by a node: what that one has sent comes first.
+    pub(super) fn lets_go(&self) -> Instant {
+        self.now.plus(self.policy.backoff.max)
     }
 
     /// Home has granted a channel of this slot.

@@ -80,7 +80,7 @@ impl SubscriptionState {
             if let Some(router) = &mut self.router {
                 router.moves(Some(wish.node), Some(node));
             }
-            (wish.node, wish.placed, wish.doubted) = (node, self.changes, None);
+            (wish.node, wish.placed, wish.believed) = (node, self.changes, None);
             wish.lost |= wish.known;
         }
         self.changes
@@ -176,17 +176,21 @@ impl SubscriptionState {
                 continue;
             }
             let (slot, is_granted) = (slot(&wish.name), wish.known && !wish.lost);
-            match router.placed(slot, wish.node, !is_granted, wish.doubted) {
-                Placed::Well => wish.doubted = None,
-                Placed::Doubtful if wish.doubted.is_some() => drop(router.doubts()),
+            match router.placed(slot, wish.node, !is_granted, wish.believed) {
+                Placed::Well => (wish.believed, wish.mistakes) = (None, 0),
+                // Which primary that is, only its answer says.
+                Placed::Doubtful if wish.node == HOME => self.check(at),
                 Placed::Doubtful => {
-                    wish.doubted = Some(router.doubts());
-                    self.check(at);
+                    let is_new = wish.believed.is_none();
+                    let until = router.believes(wish.mistakes);
+                    router.asks_at(*wish.believed.get_or_insert(until));
+                    if is_new {
+                        self.check(at);
+                    }
                 }
                 Placed::Elsewhere if is_granted => {
-                    // What the node has sent until it lets go comes first.
-                    let due = router.policy.backoff.max;
-                    let due = router.doubts().plus(due);
+                    wish.mistakes = wish.mistakes.saturating_add(1);
+                    let due = router.lets_go();
                     self.give_later(at, due);
                 }
                 Placed::Elsewhere => {

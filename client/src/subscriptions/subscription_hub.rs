@@ -46,8 +46,10 @@ pub(super) struct DesiredSubscription {
     pub(super) known: bool,
     /// It has ended since then, and wasn't confirmed again.
     pub(super) lost: bool,
-    /// Since when the map says that it is elsewhere.
-    pub(super) doubted: Option<Instant>,
+    /// Until when its node is believed that it has it, if the map says that it is elsewhere; and how often the map was
+    /// believed instead, since it was right.
+    pub(super) believed: Option<Instant>,
+    pub(super) mistakes: u8,
     /// How often nodes have refused it, since it was confirmed.
     pub(super) attempts: Option<Box<Attempts>>,
     /// How many wait for it to be confirmed.
@@ -64,7 +66,8 @@ impl DesiredSubscription {
             checked: 0,
             known: false,
             lost: false,
-            doubted: None,
+            believed: None,
+            mistakes: 0,
             attempts: None,
             waiting: 0,
         }

@@ -141,6 +141,16 @@ fn a_map_that_is_old_disturbs_nobody() {
                 assert_eq!(heard(&subscriber).await, format!("{a} {number}"));
                 broker.sleep(Duration::from_millis(100)).await;
             }
+            // If it stays so, it is believed less and less often.
+            let before = asked(broker).len();
+            broker.sleep(Duration::from_secs(3600)).await;
+            assert!(asked(broker).len() - before < 120, "{}", asked(broker).len() - before);
+            let mut gaps = 0;
+            while ready(heard(&subscriber)).await.is_some() {
+                gaps += 1;
+            }
+            let sent = broker.heard(&format!("SSUBSCRIBE {a}")).len();
+            assert!(gaps <= 1 && sent < 50, "{gaps} {sent}");
             change(broker, |cluster| cluster.stale = None);
             broker.sleep(Duration::from_secs(300)).await;
             assert_eq!(broker.spublish(&a, "end"), 1);
