@@ -61,7 +61,8 @@ pub use pem::roots_from_pem;
 pub use router::{NodeAddress, Router, RouterHost, request_map};
 pub use routing_handle::RoutingHandle;
 pub use subscriptions::{
-    Delivery, Message, Reader, SubscriberConnection, SubscriptionHub, SubscriptionState,
+    Delivery, Message, Reader, SubscriberConnection, SubscriberNode, SubscriptionHub,
+    SubscriptionState,
 };
 pub use workload::{CommandWorkload, Reporter, SubscriberWorkload};
 

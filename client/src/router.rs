@@ -4,7 +4,7 @@
 //! asked, and nothing is kept. The first `MOVED` says that there is a cluster. From then on the map of its slots
 //! is known, and a command goes to the node that has its key.
 
-mod cluster;
+pub(crate) mod cluster;
 mod map_request;
 
 use alloc::boxed::Box;

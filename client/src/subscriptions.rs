@@ -5,6 +5,8 @@
 //! each connection.
 
 mod reader;
+mod shard_router;
+mod shards;
 mod subscriber_connection;
 mod subscription_hub;
 mod tasks;
@@ -15,6 +17,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use reader::Reader;
+pub use shards::SubscriberNode;
 pub use subscriber_connection::SubscriberConnection;
 pub use subscription_hub::{SubscriptionHub, SubscriptionState};
 
@@ -29,8 +32,9 @@ use redis_entraid_core::resp::Value;
 pub enum Delivery {
     /// A message.
     Message(Message),
-    /// The connection was lost and made again: messages in between are missing. From here on none is:
-    /// read now what was missed, and nothing is lost.
+    /// The connection was lost and made again, or shard channels have moved to another node: messages in between are
+    /// missing. From here on none is: read now what was missed, and nothing is lost. Shard channels of several nodes
+    /// have a gap for each.
     Gap,
     /// Another connection takes the place of this one: from here to
     /// [`Settled`](Self::Settled), messages may come twice.

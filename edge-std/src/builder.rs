@@ -337,9 +337,9 @@ impl<C: Connect> Builder<C> {
         let until = TokioClock.now() + self.shared.start_timeout;
         let backlog = self.shared.backlog;
         let (dialer, status) = self.prepare()?;
-        let supervisor = dialer.supervisor();
-        let (subscriber, driver) = subscriber(dialer, status, supervisor, backlog);
+        let (subscriber, driver, nodes) = subscriber(dialer, status, backlog);
         tokio::spawn(driver);
+        tokio::spawn(nodes);
         subscriber.started(until).await?;
         Ok(subscriber)
     }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use redis_entraid_client::{Delivery, Health, Reader, SubscriberWorkload, SubscriptionState};
 use redis_entraid_core::command::Topic;
-use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::{Clock, Instant};
 
 use crate::clock::TokioClock;
@@ -20,6 +19,8 @@ use crate::status::Status;
 type SubscriptionHub = redis_entraid_client::SubscriptionHub<Mutex<SubscriptionState>>;
 
 /// Receives what is published, and stays subscribed whatever happens to its connection.
+///
+/// In a cluster, each shard channel comes by a connection to the node that has its slot, and follows it when it moves.
 ///
 /// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
 /// replaced before its token ends: see
@@ -119,18 +120,20 @@ impl Drop for End {
     }
 }
 
-/// A subscriber that keeps up to `backlog` bytes of messages, and the task behind it.
+/// A subscriber that keeps up to `backlog` bytes of messages, the task behind it, and the task that keeps connections to
+/// the nodes of a cluster.
 pub(crate) fn subscriber<C: Connect>(
     dialer: Arc<Dialer<C>>,
     status: Arc<Status>,
-    supervisor: Supervisor<2>,
     backlog: usize,
-) -> (Subscriber, impl Future<Output = ()> + Send) {
-    let hub = Arc::new(SubscriptionHub::new(backlog));
+) -> (Subscriber, impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
+    let hub = Arc::new(SubscriptionHub::new(backlog).following(crate::random()));
     let patience = dialer.config.command_timeout;
     let reader = Reader::new(hub.clone());
     let subscriber = Subscriber { reader, status: status.clone(), patience };
     let workload = SubscriberWorkload::new(hub.clone(), status.clone());
+    let nodes = nodes(dialer.clone(), status.clone(), hub.clone());
+    let supervisor = dialer.supervisor();
     let mut engine = Engine::new(dialer, status, supervisor, workload);
     let end = End(hub);
     // In this order, also if the future is dropped.
@@ -139,5 +142,16 @@ pub(crate) fn subscriber<C: Connect>(
         drop(engine);
         drop(end);
     };
-    (subscriber, driver)
+    (subscriber, driver, nodes)
+}
+
+/// Keeps connections to nodes, each in a task of its own: it ends when no shard channel is there any more.
+async fn nodes<C: Connect>(dialer: Arc<Dialer<C>>, status: Arc<Status>, hub: Arc<SubscriptionHub>) {
+    while let Some(node) = hub.next_node().await {
+        let status = status.at(node.address.address.clone(), node.address.port);
+        let workload = SubscriberWorkload::at(hub.clone(), node, status.clone());
+        let supervisor = dialer.supervisor().on_demand();
+        let mut engine = Engine::new(dialer.clone(), status, supervisor, workload);
+        tokio::spawn(async move { engine.run().await });
+    }
 }

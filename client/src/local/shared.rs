@@ -79,6 +79,11 @@ impl<T: Timer> Shared<T> {
         Supervisor::new(self.identity.place.reconnect.clone(), Jitter::new(self.seed))
     }
 
+    /// Another one for each client and subscriber.
+    pub(super) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
     pub(super) fn now(&self) -> Instant {
         self.identity.timer.now()
     }

@@ -1,11 +1,14 @@
 //! A subscriber for hosts with one thread.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
-use core::future::Future;
-use core::pin::pin;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::Poll;
 use core::time::Duration;
 
 use super::identity::Identity;
@@ -13,18 +16,20 @@ use super::settings::Settings;
 use super::shared::Shared;
 use crate::error::Error;
 use crate::{
-    ConnectionStatus, Delivery, Health, Reader, Reporter, SubscriberWorkload, SubscriptionHub,
-    SubscriptionState,
+    ConnectionStatus, Delivery, Health, Reader, Reporter, SubscriberNode, SubscriberWorkload,
+    SubscriptionHub, SubscriptionState,
 };
 use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::Config;
-use redis_entraid_core::drive::{Supervised, either, timeout_at};
+use redis_entraid_core::drive::{Supervised, Workload, either, timeout_at};
 use redis_entraid_core::source::TokenSource;
+use redis_entraid_core::supervisor::Supervisor;
 use redis_entraid_core::time::Timer;
 use redis_entraid_core::transport::Connector;
 
 /// Is told what is published, and stays subscribed through all that happens to its connection, which
-/// its driver keeps.
+/// its driver keeps. In a cluster, each shard channel comes by a connection to the node that has its slot, and
+/// follows it when it moves.
 ///
 /// With RESP3 it logs in again in place. With RESP2 no subscriber may, so its connection is
 /// replaced before its token ends, as [`Replacement`](redis_entraid_core::connection::Replacement) says. All
@@ -85,9 +90,13 @@ impl<T: Timer + 'static> Subscriber<T> {
     fn made(identity: &Rc<Identity<T>>) -> (Self, Connections<T>) {
         let (shared, config) = identity.share(None);
         let config = config.for_subscriptions();
+        let hub = SubscriptionHub::new(identity.place.backlog);
         // It is the same type where there are threads.
         #[allow(clippy::arc_with_non_send_sync)]
-        let hub = Arc::new(SubscriptionHub::new(identity.place.backlog));
+        let hub = Arc::new(match identity.place.follow_moved {
+            true => hub.following(shared.seed()),
+            false => hub,
+        });
         let reader = Reader::new(hub.clone());
         let patience = config.command_timeout;
         (Self { reader, shared: shared.clone(), patience }, Connections { shared, hub, config })
@@ -159,7 +168,8 @@ impl<T: Timer + 'static> Subscriber<T> {
     }
 }
 
-/// The connections of a subscriber: one, and a second one while that takes the first one's place.
+/// The connections of a subscriber: one, one for each node of a cluster that has shard channels, and another one while
+/// that takes the place of one of them.
 struct Connections<T: Timer> {
     shared: Rc<Shared<T>>,
     hub: Arc<SubscriptionHub<RefCell<SubscriptionState>>>,
@@ -174,12 +184,48 @@ impl<T: Timer> Connections<T> {
 
     /// Keeps them for as long as the reader exists, and tokens are fetched.
     async fn keep<K: Connector + Clone>(&self, connector: K) {
-        let workload = SubscriberWorkload::new(self.hub.clone(), self.shared.clone());
-        let mut supervised = Supervised::new(self.shared.supervisor(), workload);
-        let connectors = [connector.clone(), connector];
-        let keeping = self.shared.keep(connectors, &self.config, &mut supervised);
-        either(self.shared.ended(), keeping).await;
+        let Self { shared, hub, config } = self;
+        let workload = SubscriberWorkload::new(hub.clone(), shared.clone());
+        let own = listen(shared, config, shared.supervisor(), workload, connector.clone());
+        let keeping = pin!(either(own, self.keep_nodes(&connector)));
+        either(shared.ended(), keeping).await;
     }
+
+    /// Keeps those to nodes.
+    async fn keep_nodes<K: Connector + Clone>(&self, connector: &K) {
+        let mut next = pin!(self.hub.next_node());
+        let mut open: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        poll_fn(|cx| {
+            while let Poll::Ready(node) = next.as_mut().poll(cx) {
+                let Some(node) = node else { return Poll::Ready(()) };
+                open.push(Box::pin(self.keep_node(node, connector.clone())));
+                next.set(self.hub.next_node());
+            }
+            open.retain_mut(|node| node.as_mut().poll(cx).is_pending());
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn keep_node<K: Connector + Clone>(&self, node: SubscriberNode, connector: K) {
+        let (shared, config) = self.shared.identity.share(Some(node.address.clone()));
+        let config = config.for_subscriptions();
+        let workload = SubscriberWorkload::at(self.hub.clone(), node, shared.clone());
+        let supervisor = shared.supervisor().on_demand();
+        listen(&shared, &config, supervisor, workload, connector).await;
+    }
+}
+
+/// Keeps a connection for as long as `workload` needs one.
+async fn listen<T: Timer, K: Connector + Clone>(
+    shared: &Shared<T>,
+    config: &Config,
+    supervisor: Supervisor<2>,
+    workload: impl Workload,
+    connector: K,
+) {
+    let mut supervised = Supervised::new(supervisor, workload);
+    shared.keep([connector.clone(), connector], config, &mut supervised).await;
 }
 
 impl<T: Timer> Drop for Connections<T> {

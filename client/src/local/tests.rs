@@ -12,6 +12,7 @@ mod routing;
 mod routing_changes;
 mod routing_model;
 mod routing_sessions;
+mod shards;
 mod subscriber;
 mod wire;
 mod withdrawal;

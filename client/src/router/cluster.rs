@@ -23,7 +23,7 @@ const ROOM: usize = 16;
 const MAX_PRIMARIES: usize = 2_000;
 
 /// How long one node may take to say where the slots are, before another one is asked.
-pub(super) const REQUEST: Duration = Duration::from_secs(1);
+pub(crate) const REQUEST: Duration = Duration::from_secs(1);
 
 /// The least time from one request for the map to the next.
 const FLOOR: Duration = Duration::from_millis(500);
@@ -32,9 +32,23 @@ const FLOOR: Duration = Duration::from_millis(500);
 /// waits. Later than that, the next command makes another one: an idle client asks nobody.
 const SOON: Duration = Duration::from_secs(1);
 
+/// The slots of a cluster, on the heap.
+pub(crate) type Map = SlotMap<Growable<SlotRange>, Growable<Primary>>;
+
+/// A map of no slots.
+pub(crate) fn empty_map() -> Map {
+    SlotMap::new(Growable::new(0, Slot::COUNT.into()), Growable::new(ROOM, MAX_PRIMARIES))
+}
+
+/// When maps are asked for.
+pub(crate) fn map_schedule(jitter: Jitter) -> MapSchedule {
+    let policy = MapPolicy { timeout: REQUEST, floor: FLOOR, ..MapPolicy::default() };
+    MapSchedule::new(policy, jitter)
+}
+
 /// See the [module](self).
 pub(super) struct Cluster<L: Lock<QueueState>> {
-    map: SlotMap<Growable<SlotRange>, Growable<Primary>>,
+    map: Map,
     schedule: MapSchedule,
     /// By their places in the map.
     nodes: Vec<Option<Connection<L>>>,
@@ -66,11 +80,9 @@ pub(super) enum Request<L: Lock<QueueState>> {
 
 impl<L: Lock<QueueState>> Cluster<L> {
     pub(super) fn new(seed: u64) -> Self {
-        let policy = MapPolicy { timeout: REQUEST, floor: FLOOR, ..MapPolicy::default() };
-        let ranges = Growable::new(0, Slot::COUNT.into());
         Self {
-            map: SlotMap::new(ranges, Growable::new(ROOM, MAX_PRIMARIES)),
-            schedule: MapSchedule::new(policy, Jitter::new(seed)),
+            map: empty_map(),
+            schedule: map_schedule(Jitter::new(seed)),
             nodes: Vec::new(),
             made: 0,
             has_map: false,
@@ -346,7 +358,8 @@ fn is_gone<L: Lock<QueueState>>(
     }
 }
 
-fn address(primary: &Primary) -> NodeAddress {
+/// Where a primary is.
+pub(crate) fn address(primary: &Primary) -> NodeAddress {
     let address = Some(primary.host()).filter(|host| !host.is_empty()).map(Arc::from);
     NodeAddress { address, port: primary.port() }
 }

@@ -8,22 +8,28 @@ use core::fmt;
 use core::task::Context;
 
 use super::Message;
+use super::shards::{Refused, SubscriberNode};
 use super::subscription_hub::{Name, SubscriptionHub, SubscriptionState};
 use super::tasks::{Task, Tasks};
 use crate::command_dispatcher::Ended;
 use crate::error::ServerError;
 use crate::lock::Lock;
+use redis_entraid_core::args;
 use redis_entraid_core::connection::{CloseReason, Lost, Outcome, Output, SubmitError, Tag};
 use redis_entraid_core::event::Event;
 use redis_entraid_core::listener::Tell;
 use redis_entraid_core::pubsub::{Confirmation, Notice};
 use redis_entraid_core::resp::{Arg, Value};
+use redis_entraid_core::time::Instant;
 
 /// The tag of what ends: no caller waits for the answer.
 const ENDS: Tag = Tag::MAX;
 
 /// The tag of a subscription that is sent a second time, to know what was published before its answer.
 const BARRIER: Tag = Tag::MAX - 1;
+
+/// The tag of the request for the map of a cluster.
+const MAP: Tag = Tag::MAX - 2;
 
 /// What it is beside another connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,6 +61,8 @@ enum Granted {
 /// was to take, or another one [`succeeds`](Self::succeeds) it.
 pub struct SubscriberConnection<L: Lock<SubscriptionState>> {
     hub: Arc<SubscriptionHub<L>>,
+    /// What it leads to.
+    node: SubscriberNode,
     tasks: Tasks,
     /// What is to end, and how much of that was told and not yet answered.
     ends: VecDeque<Name>,
@@ -67,6 +75,13 @@ pub struct SubscriberConnection<L: Lock<SubscriptionState>> {
     logged_in: bool,
     to_be_replaced: bool,
     news: bool,
+    /// When there is something to do for all nodes.
+    deadline: Instant,
+    /// What had ended is granted again, and that wasn't told yet.
+    gap: bool,
+    /// The map of the cluster is to be asked for.
+    asks: bool,
+    is_stale: bool,
 }
 
 impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
@@ -74,6 +89,7 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
     pub const fn new(hub: Arc<SubscriptionHub<L>>) -> Self {
         Self {
             hub,
+            node: SubscriberNode::HOME,
             tasks: Tasks::new(),
             ends: VecDeque::new(),
             ending: 0,
@@ -84,7 +100,17 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
             logged_in: false,
             to_be_replaced: false,
             news: false,
+            deadline: Instant::FAR_FUTURE,
+            gap: false,
+            asks: false,
+            is_stale: false,
         }
+    }
+
+    /// The same for the connection to `node`, for its shard channels.
+    #[must_use]
+    pub fn at(self, node: SubscriberNode) -> Self {
+        Self { node, ..self }
     }
 
     /// The same, to take the place of one that is [to be replaced](Self::is_to_be_replaced). That
@@ -120,6 +146,16 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         self.granted == Granted::Unknown
     }
 
+    /// Whether it leads to another server than it should: it is to be made anew.
+    pub const fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
+    /// When there is something to do about a cluster, by what it [submitted](Self::submit) last.
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Whether something has changed that who drives it should see.
     pub const fn has_news(&self) -> bool {
         self.news
@@ -153,13 +189,16 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         // If it has retired, all that was under way was heard.
         if reason != CloseReason::Replaced {
             earlier.begin_gap();
+            for (placed, name) in self.tasks.held() {
+                self.gap |= self.hub.confirmed(placed, name);
+            }
             self.settle();
         }
     }
 
     /// There is no other connection any more, of which the later one had this `place`.
     fn stays(&mut self, place: Place) {
-        self.hub.set_heir(false);
+        self.hub.set_heir(self.node.number, false);
         if place == (Place::Replaces { said: true }) {
             if let Place::Settles { .. } = self.place {
                 self.hub.overlap_ends();
@@ -171,24 +210,35 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
     /// Finds the subscriptions that the server doesn't have yet.
     fn plan(&mut self, changes: u64) {
         let before = core::mem::replace(&mut self.changes, changes);
-        let Self { hub, tasks, ends, wishes, .. } = self;
+        let Self { hub, node, tasks, ends, wishes, .. } = self;
+        if self.logged_in && hub.take_question(node.number) {
+            self.asks = true;
+        }
         if hub.has_removed(before) {
             tasks.keep(|id, name| hub.wants(id, name), |name| ends.push_back(name.clone()));
         }
-        if hub.has_heir() && !matches!(self.place, Place::Replaces { .. }) {
+        if hub.has_heir(node.number) && !matches!(self.place, Place::Replaces { .. }) {
             return;
         }
         // All others were seen before.
         let seen = core::mem::replace(wishes, changes);
+        let mut regains = false;
         hub.wanted(|wish| {
-            if wish.id > seen {
-                tasks.add(wish.id, wish.name.clone());
+            if wish.node != node.number {
+            } else if wish.placed > seen {
+                tasks.add(wish.placed, wish.name.clone());
+                regains |= wish.lost;
+            } else if wish.checked > seen {
+                tasks.check(wish.placed);
             }
         });
+        if regains {
+            tasks.complete_here();
+        }
     }
 
     /// The server has accepted a login.
-    fn logged_in(&mut self) {
+    fn logged_in(&mut self, now: Instant) {
         self.news = true;
         if self.granted == Granted::Forgotten {
             self.granted = Granted::Known;
@@ -197,8 +247,9 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
             self.tasks.again();
         }
         if !core::mem::replace(&mut self.logged_in, true) {
+            self.hub.comes(now, self.node.number);
             if self.replaces() {
-                self.hub.set_heir(true);
+                self.hub.set_heir(self.node.number, true);
             }
             self.plan(self.hub.changes());
             self.tasks.complete_here();
@@ -207,25 +258,26 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
 
     /// What it was subscribed to has ended.
     fn begin_gap(&self) {
-        if self.tasks.confirmed() > 0 {
-            self.hub.gap_begins();
-        }
+        self.hub.lost(self.tasks.held());
     }
 
     /// The next subscription to send, and its tag.
-    fn task(&self) -> Option<(Tag, &Name)> {
+    fn task(&self) -> Option<(Tag, Option<&Name>)> {
         if self.granted != Granted::Known {
             return None;
         }
         if let Some(name) = self.ends.get(self.ending) {
-            return Some((ENDS, name));
+            return Some((ENDS, Some(name)));
+        }
+        if self.asks {
+            return Some((MAP, None));
         }
         if let Place::Settles { asked: false } = self.place
             && let Some(name) = self.tasks.granted()
         {
-            return Some((BARRIER, name));
+            return Some((BARRIER, Some(name)));
         }
-        self.tasks.next().map(|task| (task.number, &task.name))
+        self.tasks.next().map(|task| (task.number, Some(&task.name)))
     }
 
     /// Sends the changes to the server, as many as the connection takes, and has `cx` woken
@@ -233,19 +285,29 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
     ///
     /// # Errors
     /// [`Ended::NotNeeded`] if the reader has gone.
-    pub fn submit(&mut self, cx: &Context<'_>, tell: &mut Tell<'_>) -> Result<bool, Ended> {
-        let changes = self.hub.poll_changes(cx).ok_or(Ended::NotNeeded)?;
+    pub fn submit(
+        &mut self,
+        now: Instant,
+        cx: &Context<'_>,
+        tell: &mut Tell<'_>,
+    ) -> Result<bool, Ended> {
+        let (changes, deadline) = self.hub.poll_changes(&self.node, cx).ok_or(Ended::NotNeeded)?;
+        self.deadline = deadline;
         let planned = changes != self.changes;
         if planned {
             self.plan(changes);
         }
         let mut progress = false;
         while let Some((tag, name)) = self.task() {
-            let begins = tag != ENDS;
-            let topic = name.topic;
-            let command = if begins { topic.subscribes() } else { topic.unsubscribes() };
-            let args = [Arg::from(command), Arg::Bytes(&name.name)];
-            let refused = match tell(tag, &args) {
+            let told = match name {
+                None => tell(tag, args!["CLUSTER", "SLOTS"]),
+                Some(Name { topic, name }) => {
+                    let begins = tag != ENDS;
+                    let command = if begins { topic.subscribes() } else { topic.unsubscribes() };
+                    tell(tag, &[Arg::from(command), Arg::Bytes(name)])
+                }
+            };
+            let refused = match told {
                 Ok(()) => None,
                 Err(SubmitError::Full | SubmitError::Ended) => break,
                 Err(error) => {
@@ -256,6 +318,12 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
             match (tag, refused) {
                 (ENDS, None) => self.ending += 1,
                 (ENDS, Some(_)) => drop(self.ends.remove(self.ending)),
+                (MAP, refused) => {
+                    self.asks = false;
+                    if refused.is_some() {
+                        self.hub.cannot_ask(now, self.node.number);
+                    }
+                }
                 (BARRIER, _) => self.place = Place::Settles { asked: true },
                 (_, refused) => {
                     self.tasks.told(tag);
@@ -277,7 +345,7 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
     }
 
     /// Hears `output`, and gives events back, which others may want to hear too.
-    pub fn output(&mut self, output: Output<'_>) -> Option<Event> {
+    pub fn output(&mut self, now: Instant, output: Output<'_>) -> Option<Event> {
         match output {
             Output::Push(Ok(value)) => match Notice::of(value) {
                 Some(Notice::Message(_)) => self.hub.message(Some(Message::new(value))),
@@ -286,7 +354,7 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
             },
             Output::Push(Err(_)) => self.hub.message(None),
             Output::Reply { tag, reply } => {
-                self.reply(tag, reply.ok());
+                self.reply(now, tag, reply.ok());
                 self.settle();
             }
             // The login is gone: the next one brings it back.
@@ -298,7 +366,7 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
             }
             Output::Event(event) => {
                 match event {
-                    Event::LoggedIn { .. } | Event::Reauthenticated { .. } => self.logged_in(),
+                    Event::LoggedIn { .. } | Event::Reauthenticated { .. } => self.logged_in(now),
                     Event::ReplacementDue { .. } => {
                         (self.to_be_replaced, self.news) = (true, true);
                     }
@@ -316,12 +384,23 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         None
     }
 
-    fn reply(&mut self, tag: Tag, reply: Option<Value<'_>>) {
+    fn reply(&mut self, now: Instant, tag: Tag, reply: Option<Value<'_>>) {
+        if tag == MAP {
+            match reply.and_then(|value| value.error()) {
+                Some(error) if error.code() == "NOPERM" => {
+                    self.hub.cannot_ask(now, self.node.number);
+                }
+                _ => self.hub.answered(now, self.node.number, reply),
+            }
+        }
         let error = reply.and_then(|value| value.error());
         if let Some(error) = error
             && error.code() == "NOAUTH"
         {
             return self.forgotten();
+        }
+        if tag == MAP {
+            return;
         }
         if tag == BARRIER {
             return self.overlap_ends();
@@ -339,16 +418,25 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
         }
         self.tasks.answered(tag);
         match error {
-            Some(error) => self.refused(tag, error.into()),
+            Some(error) => {
+                let Some(Task { placed, name, .. }) = self.tasks.get(tag) else { return };
+                match self.hub.refused_by(now, *placed, name, &error) {
+                    Refused::Ends => self.refused(tag, error.into()),
+                    refused => {
+                        self.is_stale |= refused == Refused::Stale;
+                        self.tasks.refuse(tag);
+                    }
+                }
+            }
             None => self.confirmed(tag),
         }
     }
 
     fn confirmation(&mut self, confirmation: &Confirmation<'_>) {
         if let Confirmation { topic, began: false, name: Some(name), .. } = *confirmation
-            && self.tasks.ended(topic, name)
+            && let Some((placed, name)) = self.tasks.ended(topic, name)
         {
-            self.hub.gap_begins();
+            self.hub.lost([(placed, &name)].into_iter());
         }
     }
 
@@ -370,24 +458,26 @@ impl<L: Lock<SubscriptionState>> SubscriberConnection<L> {
     }
 
     fn refused(&mut self, number: u64, error: ServerError) {
-        if let Some(Task { id, name, .. }) = self.tasks.refuse(number) {
-            self.hub.refused(id, &name, error);
+        if let Some(Task { placed, name, .. }) = self.tasks.refuse(number) {
+            self.gap |= self.hub.refused(placed, &name, error);
         }
     }
 
     fn confirmed(&mut self, number: u64) {
-        let Some(Task { id, name, .. }) = self.tasks.confirm(number) else { return };
+        let Some(Task { placed, name, .. }) = self.tasks.confirm(number) else { return };
+        self.gap |= self.hub.confirmed(*placed, name);
         if self.place == (Place::Replaces { said: false }) {
             self.place = Place::Replaces { said: true };
             self.hub.overlap_begins();
         }
-        self.hub.confirmed(*id, name);
     }
 
     /// Tells if that is all. What comes from here on is complete.
     fn settle(&mut self) {
         if self.is_settled() {
-            self.hub.settled();
+            if core::mem::take(&mut self.gap) {
+                self.hub.gap_ends();
+            }
             self.news = true;
         }
     }

@@ -1,16 +1,21 @@
 //! What the reader and the driver of the connections share: desired subscriptions, and messages.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
+use super::shard_router::{HOME, NodeNumber, ShardRouter};
+use super::shards::{Retry, SubscriberNode};
 use super::{Delivery, Message};
 use crate::command_queue::{set_waker, wake};
 use crate::error::{Error, ServerError};
 use crate::lock::Lock;
+use redis_entraid_core::cluster::{Attempts, Slot};
 use redis_entraid_core::command::Topic;
+use redis_entraid_core::time::Instant;
 
 /// What is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,11 +35,43 @@ impl Name {
 pub(super) struct DesiredSubscription {
     pub(super) name: Name,
     /// Its number. Later wishes have higher ones, of the same thing too.
-    pub(super) id: u64,
+    id: u64,
+    /// The node that is to have it, and the number under which it has it: each time it is given to one, it gets
+    /// another one.
+    pub(super) node: NodeNumber,
+    pub(super) placed: u64,
+    /// Up to which change its node is to be asked for it again.
+    pub(super) checked: u64,
     /// A connection has confirmed it.
-    known: bool,
+    pub(super) known: bool,
+    /// It has ended since then, and wasn't confirmed again.
+    pub(super) lost: bool,
+    /// Until when its node is believed that it has it, if the map says that it is elsewhere; and how often the map was
+    /// believed instead, since it was right.
+    pub(super) believed: Option<Instant>,
+    pub(super) mistakes: u8,
+    /// How often nodes have refused it, since it was confirmed.
+    pub(super) attempts: Option<Box<Attempts>>,
     /// How many wait for it to be confirmed.
     waiting: u32,
+}
+
+impl DesiredSubscription {
+    const fn new(name: Name, id: u64, node: NodeNumber) -> Self {
+        Self {
+            name,
+            id,
+            node,
+            placed: id,
+            checked: 0,
+            known: false,
+            lost: false,
+            believed: None,
+            mistakes: 0,
+            attempts: None,
+            waiting: 0,
+        }
+    }
 }
 
 /// A wish that the server refused, until all who wait for it have gone.
@@ -49,23 +86,29 @@ struct Refusal {
 #[derive(Default)]
 pub struct SubscriptionState {
     /// By name.
-    wishes: Vec<DesiredSubscription>,
+    pub(super) wishes: Vec<DesiredSubscription>,
     refusals: Vec<Refusal>,
     /// Counts the changes of what is wanted, and which one took something away last.
-    changes: u64,
-    removed: u64,
-    /// A connection that takes the place of another has logged in.
+    pub(super) changes: u64,
+    pub(super) removed: u64,
+    /// At home, a connection that takes the place of another has logged in.
     heir: bool,
+    /// Whether there is a connection at home.
+    pub(super) home_is_there: bool,
+    /// Nothing until a node has refused a shard channel since it is elsewhere.
+    pub(super) router: Option<Box<ShardRouter>>,
+    pub(super) retries: Vec<Retry>,
     deliveries: VecDeque<Delivery>,
     size: usize,
-    /// Subscriptions have ended, and it wasn't told yet.
-    gap: bool,
     /// How often something may come twice.
     overlaps: u32,
     readers: Vec<Waker>,
+    /// Drives the connections at home.
     driver: Option<Waker>,
+    /// Has new nodes driven.
+    pub(super) host: Option<Waker>,
     over: Option<Error>,
-    left: bool,
+    pub(super) left: bool,
 }
 
 /// So many entries are no burden.
@@ -87,6 +130,40 @@ impl SubscriptionState {
     fn wish(&mut self, id: u64, name: &Name) -> Option<&mut DesiredSubscription> {
         let at = self.find(name).ok()?;
         self.wishes.get_mut(at).filter(|wish| wish.id == id)
+    }
+
+    /// The wish for `name`, if a node has it under this number.
+    pub(super) fn placed(&self, placed: u64, name: &Name) -> Option<usize> {
+        let at = self.find(name).ok()?;
+        self.wishes.get(at).filter(|wish| wish.placed == placed).map(|_| at)
+    }
+
+    fn placed_mut(&mut self, placed: u64, name: &Name) -> Option<&mut DesiredSubscription> {
+        let at = self.placed(placed, name)?;
+        self.wishes.get_mut(at)
+    }
+
+    /// A name goes from one node to another.
+    fn moves(&mut self, from: Option<NodeNumber>, to: Option<NodeNumber>) {
+        if let Some(router) = &mut self.router {
+            router.moves(from, to);
+        }
+    }
+
+    /// Whether a connection to this node takes the place of another.
+    fn heir(&mut self, node: NodeNumber) -> Option<&mut bool> {
+        match &mut self.router {
+            _ if node == HOME => Some(&mut self.heir),
+            Some(router) => router.node(node).map(|node| &mut node.heir),
+            None => None,
+        }
+    }
+
+    /// What has to be woken: who drives connections, and who has new ones driven.
+    fn take_drivers(&mut self) -> (Option<Waker>, Option<Waker>, Vec<Waker>) {
+        let Some(router) = &mut self.router else { return (self.driver.take(), None, Vec::new()) };
+        let host = if router.has_new() { self.host.take() } else { None };
+        (self.driver.take(), host, router.drivers().collect())
     }
 
     fn refusal(&mut self, id: u64) -> Option<(usize, &mut Refusal)> {
@@ -141,7 +218,9 @@ impl fmt::Debug for SubscriptionState {
 
 /// Shared by the reader and the driver of the connections.
 pub struct SubscriptionHub<L> {
-    state: L,
+    pub(super) state: L,
+    /// That of the spread of times, if shard channels go to the nodes that have them.
+    pub(super) seed: Option<u64>,
     /// How many bytes of messages it keeps.
     limit: usize,
 }
@@ -155,7 +234,14 @@ impl<L> fmt::Debug for SubscriptionHub<L> {
 impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     /// One that keeps up to `limit` bytes of messages.
     pub fn new(limit: usize) -> Self {
-        Self { state: L::new(SubscriptionState::default()), limit }
+        Self { state: L::new(SubscriptionState::default()), seed: None, limit }
+    }
+
+    /// Has shard channels go to the nodes of a cluster that have them, wherever their slots move: a host keeps
+    /// connections to [those](Self::next_node). `seed` spreads what many processes do.
+    #[must_use]
+    pub fn following(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
     }
 
     // The reader's side of a subscriber.
@@ -173,14 +259,22 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
                 if let Err(at) = place {
                     mail.changes += 1;
                     let (name, id) = (name.clone(), mail.changes);
+                    let node = mail.place(&name);
+                    mail.moves(None, Some(node));
                     let at = if many { mail.wishes.len() } else { at };
-                    mail.wishes
-                        .insert(at, DesiredSubscription { name, id, known: false, waiting: 0 });
+                    mail.wishes.insert(at, DesiredSubscription::new(name, id, node));
                 }
             }
             if many {
                 mail.wishes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-                mail.wishes.dedup_by(|one, other| one.name == other.name);
+                let SubscriptionState { wishes, router, .. } = mail;
+                wishes.dedup_by(|one, other| {
+                    let is_double = one.name == other.name;
+                    if is_double && let Some(router) = router {
+                        router.moves(Some(one.node), None);
+                    }
+                    is_double
+                });
             }
             let wished = |name| {
                 let wish = mail.find(name).ok().and_then(|at| mail.wishes.get_mut(at));
@@ -216,7 +310,14 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     pub(super) fn unwant(&self, names: &mut [Name]) {
         names.sort_unstable();
         self.change(|mail| {
-            mail.wishes.retain(|wish| names.binary_search(&wish.name).is_err());
+            let SubscriptionState { wishes, router, .. } = mail;
+            wishes.retain(|wish| {
+                let is_kept = names.binary_search(&wish.name).is_err();
+                if !is_kept && let Some(router) = router {
+                    router.moves(Some(wish.node), None);
+                }
+                is_kept
+            });
             give_back(&mut mail.wishes);
             mail.changes += 1;
             mail.removed = mail.changes;
@@ -229,9 +330,11 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     }
 
     /// Changes what is wanted, which concerns both sides.
-    fn change<T>(&self, change: impl FnOnce(&mut SubscriptionState) -> T) -> T {
-        let (changed, driver) = self.put(|mail| (change(mail), mail.driver.take()));
-        wake(driver);
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut SubscriptionState) -> T) -> T {
+        let (changed, (home, host, nodes)) = self.put(|mail| (change(mail), mail.take_drivers()));
+        wake(home);
+        wake(host);
+        nodes.into_iter().for_each(Waker::wake);
         changed
     }
 
@@ -279,12 +382,25 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
 
     // The side of what drives the connections.
 
-    /// Says how often changed what is wanted, and has `cx` woken when it changes again; `None` if
-    /// the reader has gone.
-    pub fn poll_changes(&self, cx: &Context<'_>) -> Option<u64> {
+    /// Says how often changed what is wanted, and when there is something to do for [all nodes](Self::tick), and has
+    /// `cx` woken when that changes; `None` if the reader has gone, or `node` isn't needed any more.
+    pub(crate) fn poll_changes(
+        &self,
+        node: &SubscriberNode,
+        cx: &Context<'_>,
+    ) -> Option<(u64, Instant)> {
         let mut mail = self.state.lock();
-        set_waker(&mut mail.driver, cx);
-        (!mail.left).then_some(mail.changes)
+        let SubscriptionState { driver, router, .. } = &mut *mail;
+        let driver = match router {
+            _ if node.is_home() => driver,
+            Some(router) => &mut router.node(node.number)?.driver,
+            None => return None,
+        };
+        set_waker(driver, cx);
+        // It is done where the subscriber itself connects.
+        let router = router.as_ref().filter(|_| node.is_home());
+        let deadline = router.map_or(Instant::FAR_FUTURE, |router| router.deadline);
+        (!mail.left).then_some((mail.changes, deadline))
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -302,49 +418,69 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
     }
 
     /// Whether `name` is still wanted as it was under this number.
-    pub(super) fn wants(&self, id: u64, name: &Name) -> bool {
-        self.state.lock().wish(id, name).is_some()
+    pub(super) fn wants(&self, placed: u64, name: &Name) -> bool {
+        self.state.lock().placed(placed, name).is_some()
     }
 
-    /// Whether a connection that takes the place of another has logged in: what is wanted from then
+    /// Whether a connection to a node has logged in that takes the place of another: what is wanted from then
     /// on is its business alone, or it might never have all that the other one has.
-    pub(super) fn has_heir(&self) -> bool {
-        self.state.lock().heir
+    pub(super) fn has_heir(&self, node: NodeNumber) -> bool {
+        self.state.lock().heir(node).is_some_and(|heir| *heir)
     }
 
     /// See [`has_heir`](Self::has_heir).
-    pub(super) fn set_heir(&self, heir: bool) {
+    pub(super) fn set_heir(&self, node: NodeNumber, has_heir: bool) {
         self.change(|mail| {
-            mail.heir = heir;
+            if let Some(heir) = mail.heir(node) {
+                *heir = has_heir;
+            }
             mail.changes += 1;
         });
     }
 
-    pub(super) fn confirmed(&self, id: u64, name: &Name) {
+    /// A node has granted `name`. Says whether it had ended before.
+    pub(super) fn confirmed(&self, placed: u64, name: &Name) -> bool {
         self.put(|mail| {
-            if let Some(wish) = mail.wish(id, name) {
-                wish.known = true;
+            let Some(wish) = mail.placed_mut(placed, name) else { return false };
+            (wish.known, wish.attempts) = (true, None);
+            let was_lost = core::mem::take(&mut wish.lost);
+            if wish.node == HOME
+                && name.topic == Topic::Shard
+                && let Some(router) = &mut mail.router
+            {
+                router.home_has(Slot::of(&name.name));
             }
-        });
+            was_lost
+        })
     }
 
-    /// The server refused `name`. If no caller waits for it, it is news.
-    pub(super) fn refused(&self, id: u64, name: &Name, error: ServerError) {
+    /// These have ended, which is to be told when they are granted again.
+    pub(super) fn lost<'n>(&self, names: impl Iterator<Item = (u64, &'n Name)>) {
+        let mut mail = self.state.lock();
+        for (placed, name) in names {
+            if let Some(wish) = mail.placed_mut(placed, name) {
+                wish.lost = wish.known;
+            }
+        }
+    }
+
+    /// The server refused `name`. If no caller waits for it, it is news. Says whether it had ended before.
+    pub(super) fn refused(&self, placed: u64, name: &Name, error: ServerError) -> bool {
         // Another connection may have been granted it.
         self.change(|mail| {
-            let Ok(at) = mail.find(name) else { return };
-            if mail.wishes.get(at).is_none_or(|wish| wish.id != id) {
-                return;
-            }
+            let Some(at) = mail.placed(placed, name) else { return false };
             let wish = mail.wishes.remove(at);
+            mail.moves(Some(wish.node), None);
             mail.changes += 1;
             mail.removed = mail.changes;
+            let was_lost = wish.lost;
             if wish.known || wish.waiting == 0 {
                 mail.tell_refused(wish, error);
             } else {
                 mail.refusals.push(Refusal { wish, error, heard: false });
             }
-        });
+            was_lost
+        })
     }
 
     /// Takes a message in, if there is room.
@@ -378,18 +514,9 @@ impl<L: Lock<SubscriptionState>> SubscriptionHub<L> {
         });
     }
 
-    /// Subscriptions have ended.
-    pub(super) fn gap_begins(&self) {
-        self.state.lock().gap = true;
-    }
-
-    /// All that was subscribed to before a gap is again.
-    pub(super) fn settled(&self) {
-        self.put(|mail| {
-            if core::mem::take(&mut mail.gap) {
-                mail.note(Delivery::Gap);
-            }
-        });
+    /// What had ended is granted again.
+    pub(super) fn gap_ends(&self) {
+        self.put(|mail| mail.note(Delivery::Gap));
     }
 
     /// For how many deliveries it has memory.

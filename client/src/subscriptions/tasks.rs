@@ -9,10 +9,12 @@ use redis_entraid_core::command::Topic;
 pub(super) struct Task {
     /// Its number on this connection: they are sent, and answered, in order.
     pub(super) number: u64,
-    /// That of the wish.
-    pub(super) id: u64,
+    /// The number under which it was given to the connection's node.
+    pub(super) placed: u64,
     pub(super) name: Name,
     pub(super) told: Told,
+    /// The server has granted it, and hasn't ended it.
+    held: bool,
 }
 
 /// How it stands with a name on a connection.
@@ -48,18 +50,36 @@ impl Tasks {
         self.confirmed
     }
 
-    pub(super) fn add(&mut self, id: u64, name: Name) {
-        self.list.push(Task { number: self.number, id, name, told: Told::NotYet });
+    pub(super) fn add(&mut self, placed: u64, name: Name) {
+        self.push(placed, name, false);
+    }
+
+    fn push(&mut self, placed: u64, name: Name, held: bool) {
+        self.list.push(Task { number: self.number, placed, name, told: Told::NotYet, held });
         self.number += 1;
+    }
+
+    /// The server is asked once more for one that it has granted: it may have ended it and say nothing.
+    pub(super) fn check(&mut self, placed: u64) {
+        let is_it = |task: &Task| task.placed == placed && task.told == Told::Confirmed;
+        if let Some(at) = self.list.iter().position(is_it) {
+            let Task { placed, name, held, .. } = self.list.remove(at);
+            self.push(placed, name, held);
+        }
+    }
+
+    /// What the server has granted.
+    pub(super) fn held(&self) -> impl Iterator<Item = (u64, &Name)> {
+        self.list.iter().filter(|task| task.held).map(|task| (task.placed, &task.name))
     }
 
     /// Forgets what isn't `wanted` any more. What was told of it is to `end`.
     pub(super) fn keep(&mut self, wanted: impl Fn(u64, &Name) -> bool, mut end: impl FnMut(&Name)) {
         let confirmed = &mut self.confirmed;
-        self.list.retain(|Task { id, name, told, .. }| {
-            let wanted = wanted(*id, name);
-            if !wanted && *told != Told::NotYet {
-                *confirmed -= usize::from(*told == Told::Confirmed);
+        self.list.retain(|Task { placed, name, told, held, .. }| {
+            let wanted = wanted(*placed, name);
+            *confirmed -= usize::from(!wanted && *held);
+            if !wanted && (*held || *told != Told::NotYet) {
                 end(name);
             }
             wanted
@@ -86,6 +106,11 @@ impl Tasks {
         self.list.binary_search_by(|task| task.number.cmp(&number)).ok()
     }
 
+    /// The one with this number.
+    pub(super) fn get(&self, number: u64) -> Option<&Task> {
+        self.find(number).and_then(|at| self.list.get(at))
+    }
+
     /// The next one to send.
     pub(super) fn next(&self) -> Option<&Task> {
         self.at(self.next)
@@ -93,8 +118,7 @@ impl Tasks {
 
     /// Something that the server has granted.
     pub(super) fn granted(&self) -> Option<&Name> {
-        let granted = self.list.iter().find(|task| task.told == Told::Confirmed);
-        granted.map(|task| &task.name)
+        self.held().next().map(|(_, name)| name)
     }
 
     /// This one was told, or can't be.
@@ -114,19 +138,21 @@ impl Tasks {
         let at = self.find(number)?;
         let task = self.list.get_mut(at).filter(|task| task.told == Told::Sent)?;
         task.told = Told::Confirmed;
-        self.confirmed += 1;
+        self.confirmed += usize::from(!core::mem::replace(&mut task.held, true));
         Some(task)
     }
 
     /// Takes one out that was refused.
     pub(super) fn refuse(&mut self, number: u64) -> Option<Task> {
-        self.find(number).map(|at| self.list.remove(at))
+        let task = self.find(number).map(|at| self.list.remove(at))?;
+        self.confirmed -= usize::from(task.held);
+        Some(task)
     }
 
     /// All are sent again.
     pub(super) fn again(&mut self) {
         for task in &mut self.list {
-            (task.number, task.told) = (self.number, Told::NotYet);
+            (task.number, task.told, task.held) = (self.number, Told::NotYet, false);
             self.number += 1;
         }
         self.confirmed = 0;
@@ -134,16 +160,20 @@ impl Tasks {
     }
 
     /// The server has ended this one. If that was not requested, as when a slot of a cluster moves, it is
-    /// told again. Says whether that is so.
-    pub(super) fn ended(&mut self, topic: Topic, name: &[u8]) -> bool {
-        let is_it = |task: &Task| {
-            task.told == Told::Confirmed && task.name.topic == topic && *task.name.name == *name
-        };
-        let Some(at) = self.list.iter().position(is_it) else { return false };
-        let Task { id, name, .. } = self.list.remove(at);
+    /// told again. Returns the number under which it was given to the node.
+    pub(super) fn ended(&mut self, topic: Topic, name: &[u8]) -> Option<(u64, Name)> {
+        let is_it = |task: &Task| task.held && task.name.topic == topic && *task.name.name == *name;
+        let at = self.list.iter().position(is_it)?;
+        let task = self.list.get_mut(at)?;
+        task.held = false;
         self.confirmed -= 1;
-        self.add(id, name);
+        let (placed, name) = (task.placed, task.name.clone());
+        // One that it is being asked for again, it will be asked for.
+        if task.told == Told::Confirmed {
+            self.list.remove(at);
+            self.add(placed, name.clone());
+        }
         self.complete_here();
-        true
+        Some((placed, name))
     }
 }

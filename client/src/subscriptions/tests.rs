@@ -20,8 +20,10 @@ use redis_entraid_core::connection::{CloseReason, Lost, Outcome, Output, SubmitE
 use redis_entraid_core::event::{Event, LostState};
 use redis_entraid_core::manager::Generation;
 use redis_entraid_core::resp::Arg;
+use redis_entraid_core::time::Instant;
 
 const LOGGED_IN: Event = Event::LoggedIn { generation: Generation(1), protocol: Protocol::Resp3 };
+const NOW: Instant = Instant::from_millis(0);
 const AGAIN: Event = Event::Reauthenticated { generation: Generation(2) };
 
 struct CommandDispatcher {
@@ -44,7 +46,7 @@ impl CommandDispatcher {
     }
 
     fn happens(&mut self, event: Event) {
-        self.line.output(Output::Event(event));
+        self.line.output(NOW, Output::Event(event));
     }
 
     /// What the server is told now.
@@ -60,19 +62,19 @@ impl CommandDispatcher {
             told.push((tag, words.collect::<Vec<_>>().join(" ")));
             Ok(())
         };
-        self.line.submit(&Context::from_waker(Waker::noop()), &mut tell).unwrap();
+        self.line.submit(NOW, &Context::from_waker(Waker::noop()), &mut tell).unwrap();
         self.told[before..].iter().map(|(_, said)| said.clone()).collect()
     }
 
     /// The server answers what it was told first.
     fn answer(&mut self, raw: &str) {
         let (tag, _) = self.told.remove(0);
-        self.line.output(Output::Reply { tag, reply: Ok(Value::framed(raw.as_bytes())) });
+        self.line.output(NOW, Output::Reply { tag, reply: Ok(Value::framed(raw.as_bytes())) });
     }
 
     fn publish(&mut self, text: &str) {
         let raw = format!(">3\r\n+message\r\n+a\r\n+{text}\r\n");
-        self.line.output(Output::Push(Ok(Value::framed(raw.as_bytes()))));
+        self.line.output(NOW, Output::Push(Ok(Value::framed(raw.as_bytes()))));
     }
 
     /// All that is there to be heard, in words.
@@ -222,12 +224,12 @@ fn what_was_not_sent_is_told_again_and_what_nobody_answers_makes_the_connection_
     dispatcher.hub.want(&[subscription_hub::Name::new(Topic::Channel, b"a")]);
     assert_eq!(dispatcher.submit(), ["SUBSCRIBE a"]);
     let (tag, _) = dispatcher.told.remove(0);
-    dispatcher.line.output(Output::Lost { tag, lost: Lost::new(Outcome::NotSent, None) });
+    dispatcher.line.output(NOW, Output::Lost { tag, lost: Lost::new(Outcome::NotSent, None) });
     assert!(!dispatcher.line.is_unknown());
     dispatcher.happens(AGAIN);
     assert_eq!(dispatcher.submit(), ["SUBSCRIBE a"]);
     let (tag, _) = dispatcher.told.remove(0);
-    dispatcher.line.output(Output::Lost { tag, lost: Lost::new(Outcome::Unknown, None) });
+    dispatcher.line.output(NOW, Output::Lost { tag, lost: Lost::new(Outcome::Unknown, None) });
     assert!(dispatcher.line.is_unknown());
 }
 
@@ -255,10 +257,10 @@ fn a_connection_that_fails_to_take_the_place_of_another_has_lost_nothing() {
     let mut dispatcher = CommandDispatcher::new();
     let mut next = SubscriberConnection::replacing(dispatcher.hub.clone());
     let lost = lost(1);
-    assert!(next.output(Output::Event(lost)).is_none());
+    assert!(next.output(NOW, Output::Event(lost)).is_none());
     next.succeeds(&dispatcher.line, CloseReason::Replaced);
-    assert!(next.output(Output::Event(lost)).is_some());
-    assert!(dispatcher.line.output(Output::Event(lost)).is_some());
+    assert!(next.output(NOW, Output::Event(lost)).is_some());
+    assert!(dispatcher.line.output(NOW, Output::Event(lost)).is_some());
     dispatcher.happens(AGAIN);
 }
 
@@ -269,8 +271,7 @@ fn what_nobody_reads_takes_no_more_room_with_time_and_gives_it_back() {
         dispatcher.publish(&"x".repeat(100));
         dispatcher.hub.overlap_begins();
         dispatcher.hub.overlap_ends();
-        dispatcher.hub.gap_begins();
-        dispatcher.hub.settled();
+        dispatcher.hub.gap_ends();
     }
     let heard = dispatcher.heard();
     // Each message that there was room for has its own; and then it is said once.
@@ -350,9 +351,9 @@ fn an_overlap_is_settled_however_it_ends() {
     dispatcher.submit();
     let (_, said) = dispatcher.told.remove(1);
     assert_eq!(said, "SUBSCRIBE a");
-    dispatcher.line.output(Output::Reply { tag: 0, reply: Ok(Value::framed(b"_\r\n")) });
+    dispatcher.line.output(NOW, Output::Reply { tag: 0, reply: Ok(Value::framed(b"_\r\n")) });
     let tag = dispatcher.told.remove(0).0;
-    earlier.output(Output::Reply { tag, reply: Ok(Value::framed(b"_\r\n")) });
+    earlier.output(NOW, Output::Reply { tag, reply: Ok(Value::framed(b"_\r\n")) });
     assert!(dispatcher.heard().is_empty());
     dispatcher.line.succeeds(&earlier, CloseReason::Replaced);
     dispatcher.submit();

@@ -8,7 +8,9 @@ use core::task::Context;
 
 use super::Reporter;
 use crate::lock::Lock;
-use crate::{ConnectionStatus, SubscriberConnection, SubscriptionHub, SubscriptionState};
+use crate::{
+    ConnectionStatus, SubscriberConnection, SubscriberNode, SubscriptionHub, SubscriptionState,
+};
 use redis_entraid_core::connection::{CloseReason, ConnectionHealth};
 use redis_entraid_core::drive::{NotNeeded, Outputs, Submit, Workload};
 use redis_entraid_core::event::Event;
@@ -19,7 +21,11 @@ use redis_entraid_core::transport::ConnectError;
 /// Keeps what is wanted at a [`SubscriptionHub`] subscribed to, on one connection after the other.
 pub struct SubscriberWorkload<L: Lock<SubscriptionState>, R> {
     hub: Arc<SubscriptionHub<L>>,
+    /// What its connections lead to.
+    node: SubscriberNode,
     reporter: R,
+    /// When something is due about a cluster.
+    deadline: Instant,
     serving: usize,
     places: [Option<Known<L>>; 2],
 }
@@ -33,7 +39,13 @@ struct Known<L: Lock<SubscriptionState>> {
 impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> SubscriberWorkload<L, R> {
     /// For the reader of `hub`.
     pub fn new(hub: Arc<SubscriptionHub<L>>, reporter: R) -> Self {
-        Self { hub, reporter, serving: 0, places: [None, None] }
+        Self::at(hub, SubscriberNode::HOME, reporter)
+    }
+
+    /// For the shard channels of `node`.
+    pub fn at(hub: Arc<SubscriptionHub<L>>, node: SubscriberNode, reporter: R) -> Self {
+        let deadline = Instant::FAR_FUTURE;
+        Self { hub, node, reporter, deadline, serving: 0, places: [None, None] }
     }
 
     fn known(&mut self, place: usize) -> Option<&mut Known<L>> {
@@ -53,8 +65,20 @@ impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> SubscriberWorkload<
 
 impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> Workload for SubscriberWorkload<L, R> {
     fn poll_demand(&mut self, cx: &mut Context<'_>) -> Result<Demand, NotNeeded> {
+        (_, self.deadline) = self.hub.poll_changes(&self.node, cx).ok_or(NotNeeded)?;
         // What is published without a connection is missed.
-        self.hub.poll_changes(cx).map(|_| Demand::Waiting).ok_or(NotNeeded)
+        let is_needed = self.hub.is_needed(&self.node);
+        Ok(if is_needed { Demand::Waiting } else { Demand::None })
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn expire(&mut self, now: Instant, _serves: bool) {
+        if now >= self.deadline {
+            self.deadline = self.hub.tick(now);
+        }
     }
 
     fn set_hopeless(&mut self, is_hopeless: bool) {
@@ -80,6 +104,7 @@ impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> Workload for Subscr
             true => SubscriberConnection::replacing(hub),
             false => SubscriberConnection::new(hub),
         };
+        let connection = connection.at(self.node.clone());
         if let Some(known) = self.places.get_mut(place) {
             *known = Some(Known { connection, health: None });
         }
@@ -95,15 +120,21 @@ impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> Workload for Subscr
         place: usize,
         _prepares: bool,
         cx: &mut Context<'_>,
-        _now: Instant,
+        now: Instant,
         connection: &mut dyn Submit,
     ) -> Result<bool, NotNeeded> {
-        let Some(Known { connection: names, .. }) = self.known(place) else { return Ok(false) };
-        let told = names.submit(cx, &mut |tag, args| connection.submit(tag, args));
+        let known = self.places.get_mut(place).and_then(Option::as_mut);
+        let Some(Known { connection: names, .. }) = known else { return Ok(false) };
+        let told = names.submit(now, cx, &mut |tag, args| connection.submit(tag, args));
+        if names.is_stale() {
+            connection.close(CloseReason::Replaced);
+            return Ok(true);
+        }
         if names.is_unknown() {
             connection.close(CloseReason::Unresponsive);
             return Ok(true);
         }
+        self.deadline = names.deadline();
         told.map_err(|_| NotNeeded)
     }
 
@@ -111,7 +142,7 @@ impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> Workload for Subscr
         let Self { reporter, places, .. } = self;
         let Some(Some(Known { connection, .. })) = places.get_mut(place) else { return };
         while let Some(output) = outputs.next_output(now) {
-            if let Some(event) = connection.output(output) {
+            if let Some(event) = connection.output(now, output) {
                 reporter.observe(now, &event);
             }
         }
@@ -145,6 +176,7 @@ impl<L: Lock<SubscriptionState>, R: Deref<Target: Reporter>> Workload for Subscr
         match then {
             Succession::Nobody => {
                 ended.lost();
+                self.hub.goes(now, &self.node);
                 self.reporter.set_connected(false);
                 self.reporter.status(ConnectionStatus::gone);
             }

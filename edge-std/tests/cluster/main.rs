@@ -5,6 +5,7 @@
 
 mod ledger;
 mod load;
+mod pubsub;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use amr_emulator::{Chain, Cluster, ClusterOptions, Emulator, Options};
 use ledger::{Ledger, Seen};
 use load::Stop;
 use redis_entraid::tls::Roots;
-use redis_entraid::{Client, args};
+use redis_entraid::{Builder, Client, args};
 use tokio::task::JoinSet;
 
 /// How long a token lives.
@@ -25,11 +26,15 @@ fn start(primaries: usize, replicas: u8, life: u64) -> Emulator {
     Emulator::start(&Options { cluster, life, chain: Chain::Ec, ..Options::default() }).unwrap()
 }
 
-async fn connect(emulator: &Emulator) -> Client {
+fn builder(emulator: &Emulator) -> Builder {
     let environment = emulator.environment();
     let find = |name: &str| environment.iter().find(|(known, _)| *known == name);
     let client = Client::from_variables(|name| find(name).map(|(_, value)| value.clone())).unwrap();
-    client.roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap()).connect().await.unwrap()
+    client.roots(Roots::pem(emulator.root_pem().as_bytes()).unwrap())
+}
+
+async fn connect(emulator: &Emulator) -> Client {
+    builder(emulator).connect().await.unwrap()
 }
 
 /// All that was served at the ports of nodes and at the endpoint: commands, `MOVED`, `ASK`.

@@ -37,6 +37,7 @@ pub(super) struct Wire {
     deaf: Cell<bool>,
     reader: Cell<Option<Waker>>,
     channels: RefCell<BTreeSet<String>>,
+    shards: RefCell<BTreeSet<String>>,
 }
 
 impl Wire {
@@ -58,13 +59,16 @@ impl Wire {
 
     fn execute(&self, words: &[String]) {
         let mut channels = self.channels.borrow_mut();
+        let mut shards = self.shards.borrow_mut();
         match &*words[0] {
             "HELLO" if words[1] == "3" => {
                 self.resp3.set(true);
                 self.say("%1\r\n+proto\r\n:3\r\n");
             }
             "HELLO" => self.say("*2\r\n+proto\r\n:2\r\n"),
-            "PING" if self.resp3.get() || channels.is_empty() => self.say("+PONG\r\n"),
+            "PING" if self.resp3.get() || (channels.is_empty() && shards.is_empty()) => {
+                self.say("+PONG\r\n")
+            }
             "PING" => self.notice(&["+pong", "+"]),
             "SUBSCRIBE" => {
                 channels.insert(words[1].clone());
@@ -75,6 +79,16 @@ impl Wire {
                 channels.remove(&words[1]);
                 let (name, count) = (format!("+{}", words[1]), format!(":{}", channels.len()));
                 self.notice(&["+unsubscribe", &name, &count]);
+            }
+            "SSUBSCRIBE" => {
+                shards.insert(words[1].clone());
+                let (name, count) = (format!("+{}", words[1]), format!(":{}", shards.len()));
+                self.notice(&["+ssubscribe", &name, &count]);
+            }
+            "SUNSUBSCRIBE" => {
+                shards.remove(&words[1]);
+                let (name, count) = (format!("+{}", words[1]), format!(":{}", shards.len()));
+                self.notice(&["+sunsubscribe", &name, &count]);
             }
             _ => self.say("+OK\r\n"),
         }
@@ -99,6 +113,8 @@ pub(super) struct Broker {
     /// Addresses that answer nobody, and those that let everybody connect and say nothing more.
     pub(super) holes: Rc<RefCell<Vec<&'static str>>>,
     pub(super) deaf: Rc<RefCell<Vec<&'static str>>>,
+    /// Ports that answer nobody.
+    pub(super) gone: Rc<RefCell<Vec<u16>>>,
     /// The addresses that were reached.
     reached: Rc<RefCell<Vec<String>>>,
     pub(super) rule: Rc<Cell<Rule>>,
@@ -112,7 +128,7 @@ pub(super) struct Broker {
 impl Broker {
     pub(super) fn new(rule: Rule) -> Self {
         let (world, wires, log, far, lag, dial, dials, dialed) = Default::default();
-        let (holes, deaf, reached, cluster) = Default::default();
+        let (holes, deaf, gone, reached, cluster) = Default::default();
         let (rule, resolved) = (Rc::new(Cell::new(rule)), Rc::new(RefCell::new(vec![RESOLVED])));
         Self {
             world,
@@ -124,6 +140,7 @@ impl Broker {
             resolved,
             holes,
             deaf,
+            gone,
             reached,
             rule,
             cluster,
@@ -156,6 +173,38 @@ impl Broker {
         for wire in self.wires.borrow().iter() {
             if wire.channels.borrow_mut().remove(channel) {
                 wire.notice(&["+unsubscribe", &format!("+{channel}"), ":0"]);
+            }
+        }
+    }
+
+    /// Sends `text` to all who are subscribed to a shard channel at the node that has it. Says how many
+    /// those are.
+    pub(super) fn spublish(&self, channel: &str, text: &str) -> usize {
+        let wires = self.wires.borrow();
+        let hears = |wire: &&Rc<Wire>| {
+            !wire.closed.get() && wire.shards.borrow().contains(channel) && self.has(wire, channel)
+        };
+        let notice = |wire: &Rc<Wire>| {
+            wire.notice(&["+smessage", &format!("+{channel}"), &format!("+{text}")]);
+        };
+        wires.iter().filter(hears).map(notice).count()
+    }
+
+    /// Whether the node that a connection leads to has a shard channel.
+    fn has(&self, wire: &Wire, channel: &str) -> bool {
+        let cluster = self.cluster.borrow();
+        cluster.as_ref().is_none_or(|cluster| cluster.has((wire.number, wire.port), channel))
+    }
+
+    /// Ends the subscriptions to shard channels that are at other nodes by now. Nodes say so, or don't.
+    pub(super) fn end_moved(&self, says: bool) {
+        for wire in self.wires.borrow().iter() {
+            let all = wire.shards.borrow().clone();
+            for channel in all.into_iter().filter(|channel| !self.has(wire, channel)) {
+                wire.shards.borrow_mut().remove(&channel);
+                if says {
+                    wire.notice(&["+sunsubscribe", &format!("+{channel}"), ":0"]);
+                }
             }
         }
     }
@@ -343,7 +392,7 @@ impl Connector for Broker {
         let is_one = |these: &RefCell<Vec<&str>>, ip: &str| these.borrow().contains(&ip);
         let tcp = async |address: SocketAddr| {
             let ip = address.ip().to_string();
-            if is_one(&self.holes, &ip) {
+            if is_one(&self.holes, &ip) || self.gone.borrow().contains(&port) {
                 pending::<()>().await;
             }
             self.sleep(self.dial).await;

@@ -19,6 +19,14 @@ pub(super) struct Cluster {
     pub(super) refuses: (u32, &'static str),
     /// Nobody is told the map, but this.
     pub(super) says: Option<&'static str>,
+    /// The port of the primary that the endpoint leads to, which all clients dial.
+    pub(super) seed: Option<u16>,
+    /// What nodes say that the map is, if not what it is.
+    pub(super) stale: Option<Vec<(u16, u16, u16)>>,
+    /// A slot that two nodes say the other one has.
+    pub(super) circle: Option<(u16, u16, u16)>,
+    /// The numbers of connections whose servers have no slots.
+    pub(super) strangers: Vec<u32>,
     /// How often the map was asked for, on which port.
     pub(super) asked: Vec<u16>,
     values: BTreeMap<String, String>,
@@ -55,7 +63,18 @@ impl Cluster {
         self.ranges.push((slot, slot, to));
     }
 
-    /// What the node at `port` says on a connection of a number. The endpoint that all clients dial has no slots.
+    /// Whether the node at `port`, on this connection, has a key or a shard channel.
+    pub(super) fn has(&self, (number, port): (u32, u16), key: &str) -> bool {
+        !self.strangers.contains(&number)
+            && self.owner(Slot::of(key.as_bytes()).number()) == self.led(port)
+    }
+
+    /// The port that one leads to. The endpoint that all clients dial has no slots, unless there is a seed.
+    fn led(&self, port: u16) -> u16 {
+        if port == 10_000 { self.seed.unwrap_or(port) } else { port }
+    }
+
+    /// What the node at `port` says on a connection of a number.
     pub(super) fn answer(
         &mut self,
         (number, port): (u32, u16),
@@ -85,10 +104,15 @@ impl Cluster {
                 queued.iter().for_each(|words| text += &self.execute(words));
                 return Some(text);
             }
+            "SSUBSCRIBE" | "SUNSUBSCRIBE" => {
+                let slot = Slot::of(words[1].as_bytes()).number();
+                return self.refused((number, self.led(port)), slot);
+            }
             "SET" | "GET" | "INCR" | "MGET" | "MSET" | "DEL" | "WATCH" | "BLPOP" => {}
             _ => return None,
         }
         let slot = Slot::of(words[1].as_bytes()).number();
+        let port = self.led(port);
         let refused = self.refused((number, port), slot);
         if let Some((queued, is_torn)) = self.transactions.get_mut(&number) {
             *is_torn |= refused.is_some();
@@ -106,6 +130,13 @@ impl Cluster {
             return Some(format!("-{}\r\n", self.refuses.1));
         }
         let owner = self.owner(slot);
+        if let Some((_, one, other)) = self.circle.filter(|circle| circle.0 == slot) {
+            let to = if port == one { other } else { one };
+            return Some(format!("-MOVED {slot} 10.0.0.1:{to}\r\n"));
+        }
+        if self.strangers.contains(&number) {
+            return Some(format!("-MOVED {slot} 10.0.0.1:{owner}\r\n"));
+        }
         match self.moving.filter(|(moving, _)| *moving == slot) {
             Some((_, to)) if to == port && was_asking => None,
             Some((_, to)) if owner == port => Some(format!("-ASK {slot} 10.0.0.1:{to}\r\n")),
@@ -149,8 +180,9 @@ impl Cluster {
     }
 
     fn slots(&self) -> String {
-        let mut text = format!("*{}\r\n", self.ranges.len());
-        for (first, last, port) in &self.ranges {
+        let ranges = self.stale.as_ref().unwrap_or(&self.ranges);
+        let mut text = format!("*{}\r\n", ranges.len());
+        for (first, last, port) in ranges {
             text += &format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n$8\r\n10.0.0.1\r\n:{port}\r\n");
         }
         text

@@ -11,6 +11,7 @@ use redis_entraid_client::{
     NodeAddress, QueueState, Reader, Reporter, Router, RoutingHandle, ServerError, Settings,
     SubscriberConnection, SubscriberWorkload, SubscriptionHub, SubscriptionState, reach,
 };
+use redis_entraid_core::command::Topic;
 use redis_entraid_core::connection::{CloseReason, Config, Output};
 use redis_entraid_core::drive::{NotNeeded, Refresh, Supervised};
 use redis_entraid_core::event::Event;
@@ -103,15 +104,25 @@ pub(super) fn clients(shown: &mut Shown) {
 
 /// What a subscriber hears.
 fn mail(shown: &mut Shown) {
-    let mailbox = Arc::new(SubscriptionHub::<Mutex<SubscriptionState>>::new(1000));
+    let mailbox = Arc::new(SubscriptionHub::<Mutex<SubscriptionState>>::new(1000).following(7));
     shown.value(&*mailbox);
     shown.value(&SubscriptionState::default());
     let mut line = SubscriberConnection::new(mailbox.clone());
     let message = Value::new(b">3\r\n+message\r\n+a\r\n+b\r\n").unwrap();
-    line.output(Output::Push(Ok(message)));
+    line.output(Instant::default(), Output::Push(Ok(message)));
     shown.value(&line);
-    let reader = Reader::new(mailbox);
+    let reader = Reader::new(mailbox.clone());
     shown.value(&reader);
+    let context = &mut Context::from_waker(Waker::noop());
+    let mut subscribing = pin!(reader.subscribe(Topic::Shard, ["c"]));
+    assert!(subscribing.as_mut().poll(context).is_pending());
+    line.submit(Instant::default(), context, &mut |_, _| Ok(())).unwrap();
+    let moved = Ok(Value::new(b"-MOVED 7365 10.0.0.1:8501\r\n").unwrap());
+    line.output(Instant::default(), Output::Reply { tag: 0, reply: moved });
+    let Poll::Ready(Some(node)) = pin!(mailbox.next_node()).as_mut().poll(context) else {
+        panic!("no node")
+    };
+    shown.value(&node);
     let mut next = pin!(reader.next());
     let next = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     let Poll::Ready(Ok(delivery)) = next else { panic!("{next:?}") };
