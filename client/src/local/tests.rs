@@ -10,6 +10,7 @@ mod moved;
 mod moved_here;
 mod routing;
 mod shards;
+mod shuffle;
 mod subscriber;
 mod wire;
 mod withdrawal;
