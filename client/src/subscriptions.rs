@@ -9,6 +9,7 @@ mod shard_router;
 mod shards;
 mod subscriber_connection;
 mod subscription_hub;
+mod subscription_state;
 mod tasks;
 
 use alloc::boxed::Box;
@@ -19,7 +20,8 @@ use core::fmt;
 pub use reader::Reader;
 pub use shards::SubscriberNode;
 pub use subscriber_connection::SubscriberConnection;
-pub use subscription_hub::{SubscriptionHub, SubscriptionState};
+pub use subscription_hub::SubscriptionHub;
+pub use subscription_state::SubscriptionState;
 
 use super::error::{Error, ServerError};
 use redis_entraid_core::command::Topic;

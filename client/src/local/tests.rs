@@ -13,6 +13,7 @@ mod routing_changes;
 mod routing_model;
 mod routing_sessions;
 mod shards;
+mod shuffle;
 mod subscriber;
 mod wire;
 mod withdrawal;

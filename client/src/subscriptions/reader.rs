@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 
-use super::subscription_hub::{Name, SubscriptionHub, SubscriptionState};
+use super::subscription_hub::SubscriptionHub;
+use super::subscription_state::{Name, SubscriptionState};
 use super::{Delivery, Error};
 use crate::lock::Lock;
 use redis_entraid_core::command::Topic;

@@ -6,7 +6,8 @@ use core::future::poll_fn;
 use core::task::Poll;
 
 use super::shard_router::{HOME, NOWHERE, NodeNumber, Placed, ShardRouter};
-use super::subscription_hub::{Name, SubscriptionHub, SubscriptionState};
+use super::subscription_hub::SubscriptionHub;
+use super::subscription_state::{Name, SubscriptionState};
 use crate::NodeAddress;
 use crate::command_queue::set_waker;
 use crate::lock::Lock;

@@ -9,7 +9,8 @@ use core::task::Context;
 
 use super::Message;
 use super::shards::{Refused, SubscriberNode};
-use super::subscription_hub::{Name, SubscriptionHub, SubscriptionState};
+use super::subscription_hub::SubscriptionHub;
+use super::subscription_state::{Name, SubscriptionState};
 use super::tasks::{Task, Tasks};
 use crate::command_dispatcher::Ended;
 use crate::error::ServerError;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::subscription_hub::{Name, give_back};
+use super::subscription_state::{Name, give_back};
 use redis_entraid_core::command::Topic;
 
 /// What the server is to know.

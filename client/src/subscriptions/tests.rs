@@ -221,7 +221,7 @@ fn a_server_that_has_forgotten_the_login_is_told_again_with_the_next_one_and_not
 #[test]
 fn what_was_not_sent_is_told_again_and_what_nobody_answers_makes_the_connection_unknown() {
     let mut dispatcher = CommandDispatcher::new();
-    dispatcher.hub.want(&[subscription_hub::Name::new(Topic::Channel, b"a")]);
+    dispatcher.hub.want(&[subscription_state::Name::new(Topic::Channel, b"a")]);
     assert_eq!(dispatcher.submit(), ["SUBSCRIBE a"]);
     let (tag, _) = dispatcher.told.remove(0);
     dispatcher.line.output(NOW, Output::Lost { tag, lost: Lost::new(Outcome::NotSent, None) });
@@ -236,7 +236,7 @@ fn what_was_not_sent_is_told_again_and_what_nobody_answers_makes_the_connection_
 #[test]
 fn what_one_connection_is_refused_ends_on_the_other_one_too() {
     let mut dispatcher = CommandDispatcher::new();
-    dispatcher.hub.want(&[subscription_hub::Name::new(Topic::Channel, b"a")]);
+    dispatcher.hub.want(&[subscription_state::Name::new(Topic::Channel, b"a")]);
     dispatcher.submit();
     dispatcher.answer("_\r\n");
     let mut old = core::mem::replace(
@@ -286,7 +286,7 @@ fn what_nobody_reads_takes_no_more_room_with_time_and_gives_it_back() {
 fn what_comes_twice_is_settled_when_the_connection_that_stays_has_heard_it_too() {
     for earlier_ends in [true, false] {
         let mut dispatcher = CommandDispatcher::new();
-        dispatcher.hub.want(&[subscription_hub::Name::new(Topic::Channel, b"a")]);
+        dispatcher.hub.want(&[subscription_state::Name::new(Topic::Channel, b"a")]);
         dispatcher.submit();
         dispatcher.answer("_\r\n");
         let mut old = core::mem::replace(
@@ -317,7 +317,7 @@ fn what_comes_twice_is_settled_when_the_connection_that_stays_has_heard_it_too()
 fn an_overlap_is_settled_however_it_ends() {
     let overlapping = || {
         let mut dispatcher = CommandDispatcher::new();
-        dispatcher.hub.want(&[subscription_hub::Name::new(Topic::Channel, b"a")]);
+        dispatcher.hub.want(&[subscription_state::Name::new(Topic::Channel, b"a")]);
         dispatcher.submit();
         dispatcher.answer("_\r\n");
         let old = core::mem::replace(
