@@ -382,3 +382,29 @@ pub(super) async fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
     })
     .await
 }
+
+#[test]
+fn a_node_that_ends_while_it_is_asked_again_for_a_channel_leaves_a_gap() {
+    with(&cluster(), Broker::settings(false), async |subscriber, broker| {
+        let a = key_at(broker, 8500);
+        subscriber.subscribe(Topic::Shard, [&a]).await.unwrap();
+        broker.sleep(Duration::from_secs(100)).await;
+        change(broker, |cluster| {
+            let wrong = cluster.ranges.iter().map(|range| (range.0, range.1, 8502)).collect();
+            cluster.stale = Some(wrong);
+        });
+        // It doesn't answer any more.
+        broker
+            .rule
+            .set(|number, said| (number == 1 && said.starts_with("SSUBSCRIBE")).then_some(""));
+        let asked = || broker.heard(&format!("SSUBSCRIBE {a}")).len();
+        let before = asked();
+        while asked() == before {
+            broker.sleep(Duration::from_millis(100)).await;
+        }
+        change(broker, |cluster| cluster.stale = None);
+        assert_eq!(heard(&subscriber).await, "Gap");
+        assert_eq!(broker.spublish(&a, "x"), 1);
+        assert_eq!(heard(&subscriber).await, format!("{a} x"));
+    });
+}
