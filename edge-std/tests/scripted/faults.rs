@@ -269,15 +269,18 @@ async fn replacements_leave_the_waits_of_reconnecting_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_is_not_followed_to_another_node() {
+async fn a_watch_leads_its_transaction_to_the_node_of_its_key() {
     let server = Server::new(|heard| {
         let moved = heard.connection == 0 && heard.command == "WATCH k";
         moved.then_some(Answer::Raw("-MOVED 1 10.0.0.2:8500\r\n"))
     });
     let mut redis = server.client().connect().await.unwrap();
-    let error = redis.command(args!["WATCH", "k"]).await.unwrap_err();
-    assert_eq!(error.code(), Some("MOVED"));
-    assert_eq!(server.connections(), 1);
+    for command in [args!["WATCH", "k"], args!["MULTI"], args!["EXEC"]] {
+        redis.command(command).await.unwrap();
+    }
+    let there = server.heard().into_iter().filter(|heard| heard.connection == 1);
+    let there: Vec<_> = there.map(|heard| heard.command).collect();
+    assert_eq!(there, ["WATCH k", "MULTI", "EXEC"]);
 }
 
 #[tokio::test(start_paused = true)]

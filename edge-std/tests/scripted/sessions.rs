@@ -174,9 +174,13 @@ async fn a_redirected_command_goes_to_the_address_under_the_configured_name() {
     let to = |address: &str, port| (address.to_owned(), port, "here".to_owned());
     // One connection for each, by all handles, and the certificate's name at each.
     assert_eq!(server.dialed(), [to("here", 10_000), to("10.1.2.3", 8501), to("here", 8502)]);
-    // In a transaction and in a pipeline it is an error with a type.
-    let mut pipeline = redis.pipeline([args!["GET", "a"]]).await.unwrap();
-    let error = pipeline.next().unwrap().unwrap_err();
+    let pipeline = redis.pipeline([args!["GET", "b"], args!["GET", "a"]]).await.unwrap();
+    let texts: Vec<_> = pipeline.map(|reply| reply.unwrap().str().unwrap().to_owned()).collect();
+    assert_eq!(texts, ["there", "here"]);
+    // In a transaction that was begun elsewhere, it is an error with a type.
+    drop(other);
+    redis.command(args!["MULTI"]).await.unwrap();
+    let error = redis.command(args!["GET", "a"]).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotSent);
     let Error::Server(error) = error else { panic!("{error}") };
     assert_eq!(error.redirect().unwrap().to_string(), "slot 15495 is at 10.1.2.3:8501");
@@ -208,7 +212,8 @@ async fn a_redirection_in_a_circle_is_an_error() {
     let mut redis = server.client().connect().await.unwrap();
     let error = redis.command(args!["GET", "a"]).await.unwrap_err();
     assert_eq!(error.code(), Some("MOVED"));
-    assert_eq!(server.commands().len(), 5);
+    let asked = server.commands().iter().filter(|command| *command == "GET a").count();
+    assert!((4..10).contains(&asked), "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
