@@ -26,7 +26,7 @@ const COMPONENTS: [(&str, &str); 6] = [
 /// The modules of the npm package, and what they may have with their bindings, compressed: a little
 /// more than they have. Of that, 3.9 and 3.6 KB are the certificates and federated tokens of
 /// applications, and of the client 36 KB are clusters.
-const MODULES: [(&str, usize); 2] = [("client", 168_500), ("tokens", 54_000)];
+const MODULES: [(&str, usize); 2] = [("client", 168_500), ("tokens", 54_600)];
 
 /// Prints the sizes of what is for devices.
 pub(crate) fn devices() -> Result<()> {
