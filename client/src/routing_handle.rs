@@ -149,7 +149,8 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
                 let by = blocks.map_or(by, |time| by.plus(time));
                 // A `WATCH` that is refused has watched nothing.
                 let class = if class == CommandClass::Watch { CommandClass::Plain } else { class };
-                Tries::new(Attempts::new(args, class, route(args), by), by, limits.seed)
+                // It is rare, and would make all other commands larger.
+                Box::new(Tries::new(Attempts::new(args, class, route(args), by), by, limits.seed))
             });
             let next = match executed {
                 // There is no map: who redirected there is asked again.
