@@ -13,7 +13,9 @@ use super::command_queue::{
 };
 use super::error::{Error, ServerError};
 use super::lock::Lock;
-use redis_entraid_core::command::{CommandClass, CommandRefused, Slices, TimeText, newest};
+use redis_entraid_core::command::{
+    CommandClass, CommandRefused, Slices, TimeText, classify, newest,
+};
 use redis_entraid_core::connection::{Lost, Outcome};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Clock, Instant};
@@ -105,10 +107,23 @@ impl<L: Lock<QueueState>> Handle<L> {
         limit: Option<Duration>,
         args: &[Arg<'_>],
     ) -> Result<(), Error> {
+        self.execute_as(classify(args)?, clock, slice, limit, args).await
+    }
+
+    /// The same for one that was classified.
+    pub(super) async fn execute_as(
+        &mut self,
+        class: CommandClass,
+        clock: &impl Clock,
+        slice: impl Fn() -> Duration,
+        limit: Option<Duration>,
+        args: &[Arg<'_>],
+    ) -> Result<(), Error> {
         let now = clock.now();
         self.batch.clear();
         let (mut slices, mut ids, mut part) = (None, Vec::new(), Vec::new());
-        if let CommandClass::Blocking(time) = self.batch.push(args)? {
+        self.batch.push_as(class, args)?;
+        if let CommandClass::Blocking(time) = class {
             part.extend_from_slice(args);
             slices = Slices::of(now, args);
             let is_long = time.is_none_or(|time| time > self.queue.max_block());
@@ -175,38 +190,6 @@ impl<L: Lock<QueueState>> Handle<L> {
             ids.push(id);
         }
         Ok(true)
-    }
-
-    /// Executes a command that doesn't block, within `limit`.
-    ///
-    /// # Errors
-    /// [`Error`] if it was not sent.
-    pub(super) async fn ask(
-        &mut self,
-        clock: &impl Clock,
-        limit: Duration,
-        args: &[Arg<'_>],
-    ) -> Result<(), Error> {
-        self.batch.clear();
-        self.batch.push(args)?;
-        self.send(clock, Some(limit)).await
-    }
-
-    /// Executes a command behind an `ASKING`. Its reply is number 1. One that blocks is not sliced: see
-    /// [`CommandRefused::Blocking`].
-    ///
-    /// # Errors
-    /// [`Error`] if it was not sent.
-    pub(super) async fn execute_asking(
-        &mut self,
-        clock: &impl Clock,
-        limit: Option<Duration>,
-        args: &[Arg<'_>],
-    ) -> Result<(), Error> {
-        self.batch.clear();
-        self.batch.push(&[Arg::from("ASKING")])?;
-        self.batch.push(args)?;
-        self.send(clock, limit).await
     }
 
     /// Executes commands one behind the other. All of them together have `limit`, or else each what

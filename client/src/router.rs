@@ -15,6 +15,7 @@ use core::fmt;
 use super::command_queue::{CommandQueue, QueueState};
 use super::lock::Lock;
 use cluster::Cluster;
+pub(super) use cluster::PATIENCE;
 pub use map_request::request_map;
 use redis_entraid_core::cluster::{Policy, Route, Slot, Whom};
 use redis_entraid_core::resp::{Node, Value};
@@ -31,11 +32,21 @@ pub struct NodeAddress {
 }
 
 impl NodeAddress {
+    /// As a cluster names a node.
+    pub(super) fn new(host: &str, port: u16) -> Self {
+        Self { address: named(host).map(Arc::from), port }
+    }
+
     /// Its endpoint, for a client of `endpoint`: the certificate is for the same name.
     pub fn endpoint<'e>(&'e self, endpoint: Endpoint<'e>) -> Endpoint<'e> {
         let address = self.address.as_deref().unwrap_or(endpoint.address);
         endpoint.redirected(address, self.port)
     }
+}
+
+/// The host by which a cluster names a node, unless that is what the client itself dials.
+pub(super) fn named(host: &str) -> Option<&str> {
+    Some(host).filter(|host| !host.is_empty())
 }
 
 /// What a host does for the router of a client.
@@ -149,8 +160,8 @@ impl<L: Lock<QueueState>> Router<L> {
     }
 
     /// The addresses of the primaries that are known. None unless there is a cluster.
-    pub(super) fn primaries(&self) -> Vec<(u16, NodeAddress)> {
-        self.cluster.iter().flat_map(|cluster| cluster.primaries()).collect()
+    pub(super) fn primaries(&self) -> impl Iterator<Item = NodeAddress> {
+        self.cluster.iter().flat_map(|cluster| cluster.primaries())
     }
 
     /// Where a command goes. One without keys goes home: two of them that one caller sends, as messages to publish, stay
@@ -270,7 +281,6 @@ pub(super) const fn slot_of(route: Route) -> Result<Option<Slot>, ()> {
 
 impl<L: Lock<QueueState>> fmt::Debug for Router<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes = self.primaries();
-        f.debug_list().entries(nodes.iter().map(|(_, node)| node)).finish()
+        f.debug_list().entries(self.primaries()).finish()
     }
 }

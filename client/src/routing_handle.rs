@@ -3,6 +3,7 @@
 mod divide;
 mod flight;
 mod goal;
+mod patience;
 mod pipeline;
 mod primaries;
 mod repeat;
@@ -20,17 +21,15 @@ use super::command_queue::QueueState;
 use super::error::Error;
 use super::handle::Handle;
 use super::lock::Lock;
-use super::router::{Place, RouterHost, slot_of};
+use super::router::{PATIENCE, Place, RouterHost, slot_of};
 use goal::{Goal, Tries};
-use redis_entraid_core::cluster::{Attempts, route};
+use patience::Patience;
+use redis_entraid_core::args;
+use redis_entraid_core::cluster::{Attempts, Slot, route};
 use redis_entraid_core::command::{CommandClass, classify};
 use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Instant, Timer};
 use rounds::Rounds;
-
-/// So long a command waits for a node that can't be reached before the cluster is asked where its slot is by
-/// now: a node that was replaced is gone for good.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A handle whose commands go to the nodes that have their keys: home, which is the client's own connection, until a
 /// `MOVED` says that there are others.
@@ -94,10 +93,10 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         args: &[Arg<'_>],
         host: Option<&impl RouterHost<L>>,
     ) -> Result<(), Error> {
+        let class = classify(args)?;
         self.rounds.rest();
         let begun = timer.now();
         let by = limit.map(|limit| begun.plus(limit));
-        let class = classify(args).unwrap_or_default();
         // The time that it blocks comes on top, anew at each node.
         let blocks = match class {
             CommandClass::Blocking(time) => Some(time.unwrap_or(Duration::MAX)),
@@ -125,11 +124,9 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
                 None => (begun, by),
             };
             let left = times.1.map(|by| by.since(now));
-            // Noted before it is sent: whoever drops the future has a session all the same.
-            if let CommandClass::Multi | CommandClass::Watch = class {
-                self.session = Some(goal.place);
-            }
-            let executed = self.execute_at(goal, times, timer, &slice, left, args, host).await;
+            self.note_session(class, goal.place);
+            let executed =
+                self.execute_at(goal, class, times, timer, &slice, left, args, host).await;
             self.last = Last::Handle(goal.place, usize::from(goal.is_asking));
             let is_answer = match &executed {
                 Ok(true) => !self.is_refused(),
@@ -179,6 +176,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
     async fn execute_at(
         &mut self,
         goal: Goal,
+        class: CommandClass,
         (begun, by): (Instant, Option<Instant>),
         timer: &impl Timer,
         slice: impl Fn() -> Duration,
@@ -188,39 +186,32 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
     ) -> Result<bool, Error> {
         let handle = self.enter(goal.place, host);
         if goal.is_asking {
-            // It is rare, and would make all other commands larger.
-            return Box::pin(handle.execute_asking(timer, left, args)).await.map(|()| true);
+            // One that blocks is not sliced there. It is rare, and would make all other commands larger.
+            let asking: &[Arg<'_>] = args!["ASKING"];
+            let both = [asking, args].into_iter();
+            return Box::pin(handle.execute_all(timer, left, both)).await.map(|()| true);
         }
-        let wait = by.unwrap_or_else(|| begun.plus(handle.queue().limits().queue));
         let node = host.filter(|_| goal.place != Place::Home).map(|host| {
+            let queue = handle.queue().clone();
+            let wait = by.unwrap_or_else(|| begun.plus(queue.limits().queue));
             handle.wait_until(wait);
-            (host, handle.queue().clone())
+            (host, queue, wait)
         });
-        let mut executing = pin!(handle.execute(timer, slice, left, args));
-        let (mut is_new, mut patience) = (true, None);
+        let mut patience = Patience::new();
+        let mut executing = pin!(handle.execute_as(class, timer, slice, left, args));
         poll_fn(|cx| {
             if let Poll::Ready(executed) = executing.as_mut().poll(cx) {
                 return Poll::Ready(executed.map(|()| true));
             }
-            let Some((host, queue)) = &node else { return Poll::Pending };
-            // It is rare, and would make all other commands larger.
+            let Some((host, queue, wait)) = &node else { return Poll::Pending };
             let sleep = || {
-                let until = Some(timer.now().plus(PATIENCE)).filter(|until| *until < wait)?;
-                Some(Box::pin(timer.sleep_until(until)))
+                let until = Some(timer.now().plus(PATIENCE)).filter(|until| until < wait)?;
+                Some(timer.sleep_until(until))
             };
-            if core::mem::take(&mut is_new) && queue.is_untried() {
-                patience = sleep();
-            }
-            while let Some(slept) = &mut patience
-                && slept.as_mut().poll(cx).is_ready()
-            {
-                patience = None;
-                if queue.is_untried() {
-                    if !suspect(*host, timer.now()) {
-                        // Who goes has withdrawn.
-                        return Poll::Ready(Ok(false));
-                    }
-                    patience = sleep();
+            while patience.poll_over(cx, || queue.is_untried(), sleep).is_ready() {
+                if !suspect(*host, timer.now()) {
+                    // Who goes has withdrawn.
+                    return Poll::Ready(Ok(false));
                 }
             }
             Poll::Pending
@@ -230,10 +221,15 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
 
     /// Where a command goes by its keys. Nowhere if they are in several slots.
     fn place(&self, now: Instant, host: &impl RouterHost<L>, args: &[Arg<'_>]) -> Option<Place> {
-        let slot = slot_of(route(args)).ok()?;
-        let (place, todo) = host.router().lock().place(now, slot);
-        todo.done(host);
-        Some(place)
+        Some(place_of(host, now, slot_of(route(args)).ok()?))
+    }
+
+    /// The number of the visit to a place where it has been, which isn't home.
+    fn visited(&self, place: Place) -> Option<usize> {
+        let Place::Node { index, number } = place else { return None };
+        let at = usize::from(index);
+        let visit = self.visits.get(at)?.as_ref()?;
+        (visit.number == number).then_some(at)
     }
 
     /// The handle at a place. It takes no commands if there is no such connection any more.
@@ -242,9 +238,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             return &mut self.home;
         };
         let at = usize::from(index);
-        let is_there =
-            |visit: &Option<Visit<L>>| visit.as_ref().is_some_and(|it| it.number == number);
-        if !self.visits.get(at).is_some_and(is_there) {
+        if self.visited(place).is_none() {
             let queue = host.router().lock().queue(index, number);
             if self.visits.len() <= at {
                 self.visits.resize_with(at + 1, || None);
@@ -253,32 +247,20 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
                 *visit = Some(Visit { number, handle: Handle::new(queue) });
             }
         }
-        let Self { home, visits, .. } = self;
-        visits.get_mut(at).and_then(Option::as_mut).map_or(home, |visit| &mut visit.handle)
+        self.at_mut(place)
     }
 
     /// The handle at a place where it has been.
     fn at(&self, place: Place) -> &Handle<L> {
-        let visit = match place {
-            Place::Home => None,
-            Place::Node { index, number } => {
-                let visit = self.visits.get(usize::from(index)).and_then(Option::as_ref);
-                visit.filter(|visit| visit.number == number)
-            }
-        };
+        let visit = self.visited(place).and_then(|at| self.visits.get(at)?.as_ref());
         visit.map_or(&self.home, |visit| &visit.handle)
     }
 
     /// The same, to send something.
     fn at_mut(&mut self, place: Place) -> &mut Handle<L> {
+        let at = self.visited(place);
         let Self { home, visits, .. } = self;
-        let visit = match place {
-            Place::Home => None,
-            Place::Node { index, number } => {
-                let visit = visits.get_mut(usize::from(index)).and_then(Option::as_mut);
-                visit.filter(|visit| visit.number == number)
-            }
-        };
+        let visit = at.and_then(|at| visits.get_mut(at)?.as_mut());
         visit.map_or(home, |visit| &mut visit.handle)
     }
 
@@ -287,6 +269,14 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         let place = self.session?;
         self.session = Some(place).filter(|place| self.at(*place).has_session());
         self.session
+    }
+
+    /// Notes where a transaction or a `WATCH` begins, before that is sent: if the future is dropped, the session is open all
+    /// the same.
+    const fn note_session(&mut self, class: CommandClass, place: Place) {
+        if let CommandClass::Multi | CommandClass::Watch = class {
+            self.session = Some(place);
+        }
     }
 
     /// For how many bytes there is memory for pipelines.
@@ -315,6 +305,17 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             Last::CrossSlot => Err(Error::CrossSlot),
         }
     }
+}
+
+/// Where a command goes whose keys are in `slot`.
+fn place_of<L: Lock<QueueState>>(
+    host: &impl RouterHost<L>,
+    now: Instant,
+    slot: Option<Slot>,
+) -> Place {
+    let (place, todo) = host.router().lock().place(now, slot);
+    todo.done(host);
+    place
 }
 
 /// The map may be wrong. Says whether there is one.

@@ -72,7 +72,9 @@ impl Batch {
     /// Takes a command, and says what it does to its connection. What will not be sent is refused
     /// here, before anything is: what was to be executed together isn't torn.
     pub(in super::super) fn push(&mut self, args: &[Arg<'_>]) -> Result<CommandClass, Error> {
-        self.push_as(classify(args)?, args)
+        let class = classify(args)?;
+        self.push_as(class, args)?;
+        Ok(class)
     }
 
     /// The same for one that was classified.
@@ -80,7 +82,7 @@ impl Batch {
         &mut self,
         class: CommandClass,
         args: &[Arg<'_>],
-    ) -> Result<CommandClass, Error> {
+    ) -> Result<(), Error> {
         if let CommandClass::Subscribe(..) | CommandClass::Unsubscribe(..) = class {
             return Err(CommandRefused::Subscription.into());
         }
@@ -93,7 +95,7 @@ impl Batch {
         }
         encode(args, &mut |piece| self.bytes.extend_from_slice(piece));
         self.commands.push((class, len));
-        Ok(class)
+        Ok(())
     }
 
     /// More than [`MAX_BATCH`] commands can't be sent together.

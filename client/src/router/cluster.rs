@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{New, NodeAddress, Place, Todo};
+use super::{New, NodeAddress, Place, Todo, named};
 use crate::command_queue::{CommandQueue, QueueState};
 use crate::growable::Growable;
 use crate::lock::Lock;
@@ -21,6 +21,10 @@ const ROOM: usize = 16;
 
 /// No cluster has more primaries: ten times what Azure Managed Redis has.
 const MAX_PRIMARIES: usize = 2_000;
+
+/// So long commands and shard channels wait for a node that can't be reached before the cluster is asked where its slots
+/// are by now: a node that was replaced is gone for good.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long one node may take to say where the slots are, before another one is asked.
 pub(crate) const REQUEST: Duration = Duration::from_secs(1);
@@ -100,8 +104,8 @@ impl<L: Lock<QueueState>> Cluster<L> {
         self.has_map
     }
 
-    pub(super) fn primaries(&self) -> impl Iterator<Item = (u16, NodeAddress)> {
-        self.map.primaries().map(|(id, primary)| (id.index() as u16, address(primary)))
+    pub(super) fn primaries(&self) -> impl Iterator<Item = NodeAddress> {
+        self.map.primaries().map(|(_, primary)| address(primary))
     }
 
     /// The connections that are no other's.
@@ -156,10 +160,8 @@ impl<L: Lock<QueueState>> Cluster<L> {
         };
         let Some(primary) = self.map.primary(id) else { return (Place::Home, None) };
         let known = self.nodes.get(index).and_then(Option::as_ref);
-        let leads = |queue: &CommandQueue<L>, own| {
-            let host = Some(primary.host()).filter(|host| !host.is_empty());
-            queue.is_at(host, primary.port(), own)
-        };
+        let leads =
+            |queue: &CommandQueue<L>, own| queue.is_at(named(primary.host()), primary.port(), own);
         if let Some(known) = known
             && (!known.is_home || leads(home, true))
         {
@@ -306,21 +308,8 @@ impl<L: Lock<QueueState>> Cluster<L> {
         };
         let here = asked.as_ref().map_or("", Primary::host);
         let told = |change: Change<'_>| is_gone(nodes, change, &mut gone);
-        let said = match reply.map(|reply| (Policy::of(reply), map.update(reply, here, told))) {
-            Some((Policy::Oss, Ok(_))) => {
-                self.has_map = true;
-                Policy::Oss
-            }
-            // A node that says so has left the cluster.
-            Some((policy @ (Policy::Single | Policy::Enterprise), _)) if whom == Whom::Seed => {
-                policy
-            }
-            _ => Policy::Unknown,
-        };
-        match said {
-            Policy::Unknown => schedule.failed(now),
-            policy => schedule.answered(now, policy),
-        }
+        let said = take_map((map, schedule), now, (whom, here), reply, told);
+        self.has_map |= said == Policy::Oss;
         (self.unshared(gone), said)
     }
 
@@ -358,8 +347,29 @@ fn is_gone<L: Lock<QueueState>>(
     }
 }
 
+/// Takes in the reply to `CLUSTER SLOTS` of one that was asked, which is at `here`, or that there is none. Returns what it
+/// says of the cluster: nothing if it is of no use.
+pub(crate) fn take_map(
+    (map, schedule): (&mut Map, &mut MapSchedule),
+    now: Instant,
+    (whom, here): (Whom, &str),
+    reply: Option<Value<'_>>,
+    told: impl FnMut(Change<'_>),
+) -> Policy {
+    let said = match reply.map(|reply| (Policy::of(reply), map.update(reply, here, told))) {
+        Some((Policy::Oss, Ok(_))) => Policy::Oss,
+        // A node that says so has left the cluster.
+        Some((policy @ (Policy::Single | Policy::Enterprise), _)) if whom == Whom::Seed => policy,
+        _ => Policy::Unknown,
+    };
+    match said {
+        Policy::Unknown => schedule.failed(now),
+        policy => schedule.answered(now, policy),
+    }
+    said
+}
+
 /// Where a primary is.
 pub(crate) fn address(primary: &Primary) -> NodeAddress {
-    let address = Some(primary.host()).filter(|host| !host.is_empty()).map(Arc::from);
-    NodeAddress { address, port: primary.port() }
+    NodeAddress::new(primary.host(), primary.port())
 }

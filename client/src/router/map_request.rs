@@ -37,7 +37,8 @@ pub async fn request_map<L: Lock<QueueState>>(host: impl RouterHost<L>, timer: i
             Request::Ask(whom, queue) => (whom, queue),
         };
         let mut handle = Handle::beside(queue);
-        let asked = handle.ask(&timer, REQUEST, args!["CLUSTER", "SLOTS"]).await;
+        let slots = [args!["CLUSTER", "SLOTS"]];
+        let asked = handle.execute_all(&timer, Some(REQUEST), slots.into_iter()).await;
         let reply = if asked.is_ok() { handle.reply(0) } else { None };
         let (gone, _) = host.router().lock().told(timer.now(), whom, reply);
         // It wakes tasks.

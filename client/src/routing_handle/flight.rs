@@ -1,16 +1,16 @@
 //! One round of a pipeline: what was divided among places is sent side by side, and waited for.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::task::Poll;
 
+use super::patience::Patience;
 use super::rounds::Rounds;
-use super::{PATIENCE, RoutingHandle, suspect};
+use super::{RoutingHandle, suspect};
 use crate::command_queue::{Failure, QueueState, Replies, Sent};
 use crate::error::Error;
 use crate::lock::Lock;
-use crate::router::{Place, RouterHost};
+use crate::router::{PATIENCE, Place, RouterHost};
 use redis_entraid_core::time::{Instant, Timer};
 
 impl<L: Lock<QueueState>> RoutingHandle<L> {
@@ -94,8 +94,8 @@ struct Flight<'h, L: Lock<QueueState>> {
 impl<L: Lock<QueueState>> Flight<'_, L> {
     /// Waits for all replies.
     async fn landed(&mut self, timer: &impl Timer, host: &impl RouterHost<L>) {
-        let (mut is_new, mut patience) = (true, None);
-        let sleep = || Box::pin(timer.sleep_until(timer.now().plus(PATIENCE)));
+        let mut patience = Patience::new();
+        let sleep = || Some(timer.sleep_until(timer.now().plus(PATIENCE)));
         poll_fn(|cx| {
             let Self { handle, sent } = self;
             let mut is_missing = false;
@@ -107,24 +107,14 @@ impl<L: Lock<QueueState>> Flight<'_, L> {
             if !is_missing {
                 return Poll::Ready(());
             }
-            let waits = |handle: &RoutingHandle<L>| {
+            let waits = || {
                 let mut missing = sent.iter().filter(|(.., is_there)| !is_there);
                 missing.any(|(place, ..)| {
                     *place != Place::Home && handle.at(*place).queue().is_untried()
                 })
             };
-            if core::mem::take(&mut is_new) && waits(handle) {
-                // It is rare, and would make all other pipelines larger.
-                patience = Some(sleep());
-            }
-            while let Some(slept) = &mut patience
-                && slept.as_mut().poll(cx).is_ready()
-            {
-                patience = None;
-                if waits(handle) {
-                    suspect(host, timer.now());
-                    patience = Some(sleep());
-                }
+            while patience.poll_over(cx, waits, sleep).is_ready() {
+                suspect(host, timer.now());
             }
             Poll::Pending
         })

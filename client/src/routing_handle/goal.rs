@@ -6,7 +6,7 @@ use super::{Last, RoutingHandle, suspect};
 use crate::command_queue::{Failure, QueueState};
 use crate::error::Error;
 use crate::lock::Lock;
-use crate::router::{Place, RouterHost};
+use crate::router::{Place, RouterHost, named};
 use redis_entraid_core::cluster::{Attempts, Next, RedirectPolicy, To};
 use redis_entraid_core::connection::Outcome;
 use redis_entraid_core::policy::{Backoff, Jitter};
@@ -27,17 +27,6 @@ impl Goal {
     pub(super) const fn at(place: Place) -> Self {
         Self { place, is_asking: false, renews: false }
     }
-}
-
-/// Where a refused command goes.
-#[derive(Clone, Copy)]
-pub(super) enum Way {
-    /// There.
-    To(Goal),
-    /// Where the map says then.
-    Map,
-    /// To the connection that takes the place of this one, not before then.
-    Renewed(Instant),
 }
 
 /// The longest wait from one attempt to the next: so long is a command late when a cluster has changed.
@@ -93,6 +82,11 @@ pub(super) fn is_error(raw: &[u8]) -> bool {
     matches!(raw.first(), Some(b'-' | b'!'))
 }
 
+/// Whether an error sends the command to another node.
+pub(super) fn is_elsewhere(error: &ErrorReply<'_>) -> bool {
+    matches!(error.redirect(), Some(Redirect::Moved(_) | Redirect::Ask(_)))
+}
+
 /// Whether a node of a cluster says by `error` that it hasn't executed a command, for a reason that may pass.
 pub(super) fn is_refusal(error: &ErrorReply<'_>) -> bool {
     error.redirect().is_some() || matches!(error.code(), "LOADING" | "MASTERDOWN" | "READONLY")
@@ -137,14 +131,11 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             }
             None => tries.lost(now),
         };
-        let (at, way) = self.way(now, host, goal, next, tries.by)?;
-        Some(match way {
-            Way::To(goal) => (at, goal),
-            Way::Map => (at, Goal::at(self.place(now, host, args)?)),
-            Way::Renewed(not_before) => {
-                (at.max(not_before), Goal { renews: true, ..Goal::at(goal.place) })
-            }
-        })
+        let (at, goal) = self.way(now, host, goal, next, tries.by)?;
+        match goal {
+            Some(goal) => Some((at, goal)),
+            None => Some((at, Goal::at(self.place(now, host, args)?))),
+        }
     }
 
     /// The same for one that couldn't be queued.
@@ -167,8 +158,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
 
     /// Whether an error is one of a cluster's: if none is known, only a redirection is.
     pub(super) fn concerns(&self, error: &ErrorReply<'_>) -> bool {
-        self.home.queue().is_cluster()
-            || matches!(error.redirect(), Some(Redirect::Moved(_) | Redirect::Ask(_)))
+        self.home.queue().is_cluster() || is_elsewhere(error)
     }
 
     /// Has the own connection made anew if the last reply says that another server is behind its address by now: for who
@@ -179,18 +169,17 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             Redirect::Moved(node) => Some(node),
             _ => None,
         });
-        let is_here = moved.into_iter().any(|node| {
-            let address = Some(node.address).filter(|address| !address.is_empty());
-            self.home.queue().is_at(address, node.port, true)
-        });
+        let is_here = moved
+            .into_iter()
+            .any(|node| self.home.queue().is_at(named(node.address), node.port, true));
         if is_here {
             // If it is too early, there was one lately.
             let _ = self.home.renew(now);
         }
     }
 
-    /// When and where a command goes that was refused at `goal`, by what is `next`. Nowhere if it isn't sent again, or
-    /// not before its time is over.
+    /// When and where a command goes that was refused at `goal`, by what is `next`: without a goal, where the map says
+    /// then. Nowhere if it isn't sent again, or not before its time is over.
     pub(super) fn way(
         &self,
         now: Instant,
@@ -198,31 +187,34 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         goal: Goal,
         next: Next<'_>,
         by: Instant,
-    ) -> Option<(Instant, Way)> {
+    ) -> Option<(Instant, Option<Goal>)> {
         let Next::Send { at, to } = next else { return None };
         let redirected = |node, is_moved| {
             let (place, todo) = host.router().lock().redirected(now, goal.place, node, is_moved);
             todo.done(host);
             place
         };
-        let way = match to {
+        let goal = match to {
             To::Moved(node) => match redirected(&node, true)? {
                 place if place == goal.place => match self.at(place).renew(now) {
-                    Ok(()) => Way::To(Goal::at(place)),
-                    Err(early) if early < by => Way::Renewed(early),
+                    Ok(()) => Goal::at(place),
+                    Err(early) if early < by => {
+                        return Some((
+                            at.max(early),
+                            Some(Goal { renews: true, ..Goal::at(place) }),
+                        ));
+                    }
                     Err(_) => return None,
                 },
-                place => Way::To(Goal::at(place)),
+                place => Goal::at(place),
             },
-            To::Asking(node) => {
-                Way::To(Goal { is_asking: true, ..Goal::at(redirected(&node, false)?) })
-            }
-            To::Same { asking } => Way::To(Goal { is_asking: asking, ..goal }),
+            To::Asking(node) => Goal { is_asking: true, ..Goal::at(redirected(&node, false)?) },
+            To::Same { asking } => Goal { is_asking: asking, ..goal },
             To::Map => {
                 suspect(host, now);
-                Way::Map
+                return Some((at, None));
             }
         };
-        Some((at, way))
+        Some((at, Some(goal)))
     }
 }

@@ -3,16 +3,16 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::goal::{Goal, is_error};
+use super::goal::{Goal, is_elsewhere, is_error};
 use super::rounds::Command;
-use super::{Last, RoutingHandle};
+use super::{Last, RoutingHandle, place_of};
 use crate::command_queue::{Batch, Failure, MAX_BATCH, Open, QueueState};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::router::{Place, RouterHost, slot_of};
-use redis_entraid_core::cluster::{Route, Slot, route};
+use redis_entraid_core::cluster::{Route, route};
 use redis_entraid_core::command::{CommandClass, EncodedCommand, classify};
-use redis_entraid_core::resp::{Arg, Redirect, Value};
+use redis_entraid_core::resp::{Arg, Value};
 use redis_entraid_core::time::{Instant, Timer};
 
 impl<L: Lock<QueueState>> RoutingHandle<L> {
@@ -52,18 +52,17 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             opens |= matches!(class, CommandClass::Multi | CommandClass::Watch);
         }
         if opens {
-            // Noted before it is sent: whoever drops the future has a session all the same.
+            // Noted before it is sent: if the future is dropped, the session is open all the same.
             self.session = Some(place);
         }
         let sent = self.at_mut(place).send_batch(timer, by).await;
         let handle = self.at(place);
-        let moved = |at| {
-            let error =
-                handle.raw(at).ok().filter(|raw| is_error(raw)).map(Value::framed)?.error()?;
-            error.redirect().filter(|to| matches!(to, Redirect::Moved(_) | Redirect::Ask(_)))
+        let is_redirected = |at| {
+            let raw = handle.raw(at).ok().filter(|raw| is_error(raw));
+            raw.and_then(|raw| Value::framed(raw).error()).is_some_and(|it| is_elsewhere(&it))
         };
         if let (Ok(()), Some(host)) = (&sent, host)
-            && (0..handle.replies()).any(|at| moved(at).is_some())
+            && (0..handle.replies()).any(is_redirected)
         {
             // There is a cluster. It is rare, and would make all other pipelines larger.
             self.planned_at_home();
@@ -95,7 +94,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             let (its, class) = (route(args), classify(args)?);
             open = Open::after(open, 0, class);
             if let (None, None, Ok(slot)) = (unit, open, slot_of(its)) {
-                self.plan_alone(now, host, (class, its, slot), args)?;
+                self.plan_at(host, place_of(host, now, slot), (class, its), args)?;
                 continue;
             }
             let (together, first) = match unit {
@@ -119,20 +118,19 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         Ok(())
     }
 
-    /// Has a command sent to the place of its slot that belongs to no other.
-    fn plan_alone(
+    /// Has a command sent to a place that belongs to no other one.
+    pub(super) fn plan_at(
         &mut self,
-        now: Instant,
         host: &impl RouterHost<L>,
-        (class, route, slot): (CommandClass, Route, Option<Slot>),
+        place: Place,
+        (class, route): (CommandClass, Route),
         args: &[Arg<'_>],
     ) -> Result<(), Error> {
-        let (place, todo) = host.router().lock().place(now, slot);
-        todo.done(host);
         let place = self.begin_at(host, place);
         let batch = self.at_mut(place).batch_mut();
         let at = (batch.len(), batch.size());
         batch.push_as(class, args)?;
+        self.note_session(class, place);
         let rounds = &mut self.rounds;
         let number = rounds.commands.len();
         rounds.current.push(number);
@@ -156,21 +154,6 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         place
     }
 
-    /// Has a command sent to a place, whatever keys it has.
-    pub(super) fn plan_at(
-        &mut self,
-        host: &impl RouterHost<L>,
-        goal: Goal,
-        args: &[Arg<'_>],
-    ) -> Result<(), Error> {
-        self.rounds.aside.clear();
-        let class = self.rounds.aside.push(args)?;
-        let number = self.rounds.commands.len();
-        self.rounds.commands.push(Command::new(class, number, goal));
-        self.send_from_aside(host, number, (0, 0), goal);
-        Ok(())
-    }
-
     /// Gives the commands from number `first` on, which are aside, to the place of their route.
     fn settle(&mut self, now: Instant, host: &impl RouterHost<L>, route: Route, first: usize) {
         let Ok(slot) = slot_of(route) else {
@@ -184,8 +167,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             self.rounds.aside.clear();
             return;
         };
-        let (place, todo) = host.router().lock().place(now, slot);
-        todo.done(host);
+        let place = place_of(host, now, slot);
         for at in first..self.rounds.commands.len() {
             if let Some(command) = self.rounds.commands.get_mut(at) {
                 command.route = route;
@@ -219,9 +201,8 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         rounds.current.push(number);
         if let Some(command) = rounds.commands.get_mut(number) {
             (command.goal, command.at) = (goal, its);
-            if matches!(command.class, CommandClass::Multi | CommandClass::Watch) {
-                self.session = Some(goal.place);
-            }
+            let class = command.class;
+            self.note_session(class, goal.place);
         }
     }
 

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::goal::Goal;
 use super::{Last, RoutingHandle};
 use crate::command_queue::QueueState;
 use crate::error::Error;
@@ -12,7 +11,8 @@ use crate::handle::Handle;
 use crate::lock::Lock;
 use crate::router::{NodeAddress, Place, RouterHost};
 use redis_entraid_core::args;
-use redis_entraid_core::command::{CommandClass, classify};
+use redis_entraid_core::cluster::Route;
+use redis_entraid_core::command::classify;
 use redis_entraid_core::resp::Arg;
 use redis_entraid_core::time::Timer;
 
@@ -32,15 +32,13 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             // It is rare, and would make all others larger.
             Box::pin(self.ask_home(timer, host)).await?;
         }
-        let router = host.router().lock();
-        Ok(router.primaries().into_iter().map(|(_, node)| node).collect())
+        Ok(host.router().lock().primaries().collect())
     }
 
     /// Asks the client's own connection where the slots are.
     async fn ask_home(&self, timer: &impl Timer, host: &impl RouterHost<L>) -> Result<(), Error> {
         let mut handle = Handle::beside(self.home.queue().clone());
-        let (slice, slots) = (|| Duration::ZERO, args!["CLUSTER", "SLOTS"]);
-        handle.execute(timer, slice, None, slots).await?;
+        handle.execute_all(timer, None, [args!["CLUSTER", "SLOTS"]].into_iter()).await?;
         let reply = handle.reply(0);
         let (gone, is_told) = match reply {
             Some(reply) => host.router().lock().told_by_home(timer.now(), reply),
@@ -71,7 +69,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         let begun = timer.now();
         let by = limit.map(|limit| begun.plus(limit));
         let mut places = Vec::new();
-        for place in nodes.iter().filter_map(|node| self.place_of(host, node)) {
+        for place in nodes.iter().filter_map(|node| primary(host, node)) {
             // One server may have two names.
             if !places.contains(&place) {
                 places.push(place);
@@ -82,8 +80,9 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         }
         self.last = Last::Rounds;
         self.rounds.clear();
+        let its = (classify(args)?, Route::AnyPrimary);
         for place in places {
-            self.plan_at(host, Goal::at(place), args).inspect_err(|_| self.forget_batches())?;
+            self.plan_at(host, place, its, args).inspect_err(|_| self.forget_batches())?;
         }
         self.round(timer, (begun, by), host).await?;
         self.forget_batches();
@@ -102,17 +101,17 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         args: &[Arg<'_>],
         (node, host): (&NodeAddress, &impl RouterHost<L>),
     ) -> Result<(), Error> {
-        let place = self.place_of(host, node).ok_or(Error::Unavailable { cause: None })?;
+        let place = primary(host, node).ok_or(Error::Unavailable { cause: None })?;
         self.last = Last::Handle(place, 0);
-        if let Ok(CommandClass::Multi | CommandClass::Watch) = classify(args) {
-            self.session = Some(place);
-        }
-        self.enter(place, Some(host)).execute(timer, slice, limit, args).await
+        let class = classify(args)?;
+        self.note_session(class, place);
+        self.enter(place, Some(host)).execute_as(class, timer, slice, limit, args).await
     }
+}
 
-    fn place_of(&self, host: &impl RouterHost<L>, node: &NodeAddress) -> Option<Place> {
-        let (place, todo) = host.router().lock().primary(node);
-        todo.done(host);
-        place
-    }
+/// Where a command for this primary goes.
+fn primary<L: Lock<QueueState>>(host: &impl RouterHost<L>, node: &NodeAddress) -> Option<Place> {
+    let (place, todo) = host.router().lock().primary(node);
+    todo.done(host);
+    place
 }

@@ -4,9 +4,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::RoutingHandle;
-use super::goal::{Goal, Tries, Way, is_refusal};
+use super::goal::{Goal, Tries, is_refusal};
 use super::rounds::{Rounds, Unanswered};
+use super::{RoutingHandle, place_of};
 use crate::command_queue::QueueState;
 use crate::error::Error;
 use crate::lock::Lock;
@@ -66,7 +66,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         let (mut again, mut not_before) = (Vec::new(), now);
         self.rounds.aside.clear();
         let mut goals = BTreeMap::new();
-        for unit in self.unanswered(host, now) {
+        for unit in self.units_again(host, now) {
             let first = unit.start;
             let Some(command) = self.rounds.commands.get(first) else { continue };
             let goal = command.goal;
@@ -75,27 +75,16 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
             let next = match self.rounds.unanswered(unit.clone()) {
                 Some(Unanswered::Lost) => tries.lost(now),
                 Some(Unanswered::Refused) if unit.len() == 1 => {
-                    let error = self.rounds.values(unit.clone()).next().and_then(|it| it.error());
-                    match error {
-                        Some(error) => tries.refused(now, &error),
-                        None => continue,
-                    }
+                    let Some(error) = self.rounds.error(first) else { continue };
+                    tries.refused(now, &error)
                 }
                 _ => tries.aborted(now, self.rounds.values(unit.clone())),
             };
-            let Some((at, way)) = self.way(now, host, goal, next, by) else { continue };
+            let Some((at, goal)) = self.way(now, host, goal, next, by) else { continue };
             if let Some(command) = self.rounds.commands.get_mut(first) {
                 command.attempts = Some(tries.attempts);
             }
             not_before = not_before.max(at);
-            let goal = match way {
-                Way::To(goal) => Some(goal),
-                Way::Map => None,
-                Way::Renewed(early) => {
-                    not_before = not_before.max(early);
-                    Some(Goal { renews: true, ..Goal::at(goal.place) })
-                }
-            };
             // All of a slot go the way of the first one, so that they stay in order.
             let order = self.rounds.order(&unit);
             let goal = order.map_or(goal, |order| *goals.entry(order).or_insert(goal));
@@ -116,7 +105,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
     }
 
     /// The units that may be sent again: no later command of the same slot has been executed, or may have been.
-    fn unanswered(&self, host: &impl RouterHost<L>, now: Instant) -> Vec<Range<usize>> {
+    fn units_again(&self, host: &impl RouterHost<L>, now: Instant) -> Vec<Range<usize>> {
         let Rounds { commands, current, .. } = &self.rounds;
         let (mut units, mut executed, mut left) = (Vec::new(), BTreeSet::new(), current.len());
         if !current.iter().any(|at| self.rounds.unanswered(*at..at + 1).is_some()) {
@@ -143,7 +132,7 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         match self.rounds.unanswered(unit.clone()) {
             None => false,
             Some(Unanswered::Refused) if unit.len() == 1 => {
-                let error = self.rounds.values(unit.clone()).next().and_then(|it| it.error());
+                let error = self.rounds.error(unit.start);
                 error.is_some_and(|error| self.concerns(&error) && is_refusal(&error))
             }
             Some(_) => true,
@@ -183,12 +172,8 @@ impl<L: Lock<QueueState>> RoutingHandle<L> {
         for (number, goal) in again {
             let Some(command) = self.rounds.commands.get(*number) else { continue };
             let (from, route) = (command.at, command.route);
-            let goal = goal.unwrap_or_else(|| {
-                let slot = slot_of(route).ok().flatten();
-                let (place, todo) = host.router().lock().place(now, slot);
-                todo.done(host);
-                Goal::at(place)
-            });
+            let goal = goal
+                .unwrap_or_else(|| Goal::at(place_of(host, now, slot_of(route).ok().flatten())));
             if goal.renews {
                 // If it is too early, there was one lately.
                 let _ = self.at(goal.place).renew(now);

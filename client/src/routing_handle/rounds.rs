@@ -10,7 +10,7 @@ use crate::recent::clear;
 use crate::router::{Place, slot_of};
 use redis_entraid_core::cluster::{Attempts, Route, Slot};
 use redis_entraid_core::command::CommandClass;
-use redis_entraid_core::resp::Value;
+use redis_entraid_core::resp::{ErrorReply, Value};
 use redis_entraid_core::storage::Recent;
 
 /// A pipeline, and where its replies are.
@@ -28,8 +28,8 @@ pub(super) struct Rounds {
     /// A transaction that isn't whole, and commands that are sent again.
     pub(super) aside: Batch,
     pub(super) recent: Recent,
-    /// How many commands came since the last pipeline.
-    pub(super) idle: u8,
+    /// So many commands that are no pipeline are to come until its memory is given back. None if that is done.
+    pub(super) left: u8,
 }
 
 /// A command of a pipeline.
@@ -81,8 +81,8 @@ impl Rounds {
     }
 
     pub(super) fn clear(&mut self) {
-        let Self { commands, replies, spare, current, places, aside, recent, idle } = self;
-        *idle = 0;
+        let Self { commands, replies, spare, current, places, aside, recent, left } = self;
+        *left = IDLE;
         recent.used(commands.len(), size_of_val(&**commands));
         clear(*recent, commands);
         clear(*recent, current);
@@ -103,11 +103,13 @@ impl Rounds {
 
     /// Another command came, which is no pipeline: after some, memory is given back.
     pub(super) fn rest(&mut self) {
-        if self.idle == 0 {
-            self.clear();
+        match self.left {
+            0 => return,
+            IDLE => self.clear(),
+            _ => {}
         }
-        self.idle += 1;
-        if self.idle == IDLE {
+        self.left -= 1;
+        if self.left == 0 {
             *self = Self::default();
         }
     }
@@ -159,6 +161,11 @@ impl Rounds {
             Ok(raw) if !is_error(raw) => None,
             Ok(_) => unit.into_iter().all(|at| self.raw(at).is_ok()).then_some(Unanswered::Refused),
         }
+    }
+
+    /// The error that a command got.
+    pub(super) fn error(&self, at: usize) -> Option<ErrorReply<'_>> {
+        Value::framed(self.raw(at).ok()?).error()
     }
 
     /// The replies to a unit.

@@ -6,7 +6,8 @@ use core::task::Waker;
 use core::time::Duration;
 
 use crate::NodeAddress;
-use crate::router::cluster::{Map, REQUEST, address, empty_map, map_schedule};
+use crate::router::PATIENCE;
+use crate::router::cluster::{Map, REQUEST, address, empty_map, map_schedule, take_map};
 use redis_entraid_core::cluster::{
     AskMap, MapSchedule, Policy, Primary, RedirectPolicy, Slot, Whom,
 };
@@ -23,9 +24,7 @@ pub(super) const HOME: NodeNumber = 0;
 /// What waits for its next attempt is at no node.
 pub(super) const NOWHERE: NodeNumber = NodeNumber::MAX;
 
-/// So long a node may have no connection before the cluster is asked who has its slots by now. While it has none, the
-/// cluster is asked again and again, less often with time.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// While a node has no connection, the cluster is asked again and again, less often with time, up to that.
 const MAX_PATIENCE: Duration = Duration::from_secs(15);
 
 /// So long a connection is kept for which there is no shard channel any more.
@@ -144,6 +143,10 @@ impl ShardRouter {
         self.nodes.iter_mut().find(|node| node.number == number)
     }
 
+    fn known(&self, number: NodeNumber) -> Option<&ShardNode> {
+        self.nodes.iter().find(|node| node.number == number)
+    }
+
     /// The next node whose connection is to be driven.
     pub(super) fn next_new(&mut self) -> Option<(NodeNumber, NodeAddress)> {
         loop {
@@ -203,14 +206,13 @@ impl ShardRouter {
     pub(super) fn is_there(&self, number: NodeNumber) -> bool {
         match number {
             HOME => self.home_is_there,
-            _ => self.nodes.iter().any(|node| node.number == number && node.away.is_none()),
+            _ => self.known(number).is_some_and(|node| node.away.is_none()),
         }
     }
 
     /// Whether a node has had no connection for a while.
     pub(super) fn is_missed(&self, number: NodeNumber) -> bool {
-        let node = self.nodes.iter().find(|node| node.number == number);
-        let away = node.and_then(|node| node.away);
+        let away = self.known(number).and_then(|node| node.away);
         away.is_some_and(|since| self.now >= since.plus(PATIENCE))
     }
 
@@ -225,10 +227,7 @@ impl ShardRouter {
         let Some(primary) = self.primary_of(slot) else { return Placed::Well };
         let is_right = match number {
             HOME => self.home == Some(primary),
-            _ => {
-                let node = self.nodes.iter().find(|node| node.number == number);
-                node.is_some_and(|node| node.address == address(&primary))
-            }
+            _ => self.known(number).is_some_and(|node| node.address == address(&primary)),
         };
         match (is_right, believed) {
             (true, _) => Placed::Well,
@@ -270,8 +269,7 @@ impl ShardRouter {
         if let Some(node) = from.and_then(|number| self.node(number)) {
             node.channels = node.channels.saturating_sub(1);
             node.idle = now;
-            let idle = node.channels == 0;
-            if idle {
+            if node.channels == 0 {
                 self.deadline = self.deadline.min(now.plus(LINGER));
             }
         }
@@ -282,7 +280,7 @@ impl ShardRouter {
 
     /// Whether channels are to be at this node.
     pub(super) fn is_needed(&self, number: NodeNumber) -> bool {
-        self.nodes.iter().any(|node| node.number == number && node.channels > 0)
+        self.known(number).is_some_and(|node| node.channels > 0)
     }
 
     /// Learns by a `MOVED` from this node which node has a slot.
@@ -294,8 +292,8 @@ impl ShardRouter {
             self.schedule.moved(self.now, moved.primary());
         }
         let host = if node.address.is_empty() { here } else { node.address };
-        let host = Some(host).filter(|host| !host.is_empty()).map(Arc::from);
-        self.at(NodeAddress { address: host, port: node.port })
+        let address = NodeAddress::new(host, node.port);
+        self.at(address)
     }
 
     /// A new connection to a node has logged in.
@@ -346,18 +344,10 @@ impl ShardRouter {
         };
         let here = question.here.as_deref().unwrap_or_default();
         let Self { map, schedule, now, .. } = self;
-        match reply.map(|reply| (Policy::of(reply), map.update(reply, here, |_| {}))) {
-            Some((Policy::Oss, Ok(_))) => {
-                schedule.answered(*now, Policy::Oss);
-                self.has_map = true;
-                return true;
-            }
-            Some((policy @ (Policy::Single | Policy::Enterprise), _)) => {
-                schedule.answered(*now, policy);
-            }
-            _ => schedule.failed(*now),
-        }
-        false
+        let said = take_map((map, schedule), *now, (question.whom, here), reply, |_| {});
+        let is_new = said == Policy::Oss;
+        self.has_map |= is_new;
+        is_new
     }
 
     /// This node can't be asked. Says whether none can: then channels are asked for again, those at nodes that are there
