@@ -337,9 +337,8 @@ impl<C: Connect> Builder<C> {
         let until = TokioClock.now() + self.shared.start_timeout;
         let backlog = self.shared.backlog;
         let (dialer, status) = self.prepare()?;
-        let (subscriber, driver, nodes) = subscriber(dialer, status, backlog);
+        let (subscriber, driver) = subscriber(dialer, status, backlog);
         tokio::spawn(driver);
-        tokio::spawn(nodes);
         subscriber.started(until).await?;
         Ok(subscriber)
     }

@@ -1,7 +1,7 @@
 //! A subscriber: a connection of its own, on which messages come.
 
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, pending};
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
@@ -120,13 +120,12 @@ impl Drop for End {
     }
 }
 
-/// A subscriber that keeps up to `backlog` bytes of messages, the task behind it, and the task that keeps connections to
-/// the nodes of a cluster.
+/// A subscriber that keeps up to `backlog` bytes of messages, and the task behind it.
 pub(crate) fn subscriber<C: Connect>(
     dialer: Arc<Dialer<C>>,
     status: Arc<Status>,
     backlog: usize,
-) -> (Subscriber, impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
+) -> (Subscriber, impl Future<Output = ()> + Send) {
     let hub = Arc::new(SubscriptionHub::new(backlog).following(crate::random()));
     let patience = dialer.config.command_timeout;
     let reader = Reader::new(hub.clone());
@@ -138,14 +137,19 @@ pub(crate) fn subscriber<C: Connect>(
     let end = End(hub);
     // In this order, also if the future is dropped.
     let driver = async move {
-        engine.run().await;
+        tokio::select! {
+            () = engine.run() => {}
+            // It ends with the reader, as the engine does.
+            () = async { nodes.await; pending().await } => {}
+        }
         drop(engine);
         drop(end);
     };
-    (subscriber, driver, nodes)
+    (subscriber, driver)
 }
 
-/// Keeps connections to nodes, each in a task of its own: it ends when no shard channel is there any more.
+/// Keeps connections to the nodes of a cluster, each in a task of its own: it ends when no shard channel is there any
+/// more.
 async fn nodes<C: Connect>(dialer: Arc<Dialer<C>>, status: Arc<Status>, hub: Arc<SubscriptionHub>) {
     while let Some(node) = hub.next_node().await {
         let status = status.at(node.address.address.clone(), node.address.port);

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use redis_entraid::entraid_core::connection::Outcome;
 use redis_entraid::error::Error;
 
+use crate::counter::Counter;
+
 /// What was seen of all commands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -27,14 +29,6 @@ pub(crate) struct Seen {
 
 /// What is no longer undisturbed.
 pub(crate) const SLOW: Duration = Duration::from_millis(250);
-
-#[derive(Default)]
-struct Counter {
-    /// The last value that a server has said.
-    known: i64,
-    /// Increments since then that it may have executed.
-    unknown: i64,
-}
 
 /// The books of all tasks.
 #[derive(Clone, Default)]
@@ -66,11 +60,8 @@ impl Counters {
         let counter = self.counters.entry(key.to_owned()).or_default();
         match answer {
             Ok(value) => {
-                let most = counter.known + counter.unknown + 1;
                 let took = since.elapsed();
-                let doubled = u64::try_from(value - most).unwrap_or(0);
-                let lost = u64::try_from(counter.known + 1 - value).unwrap_or(0);
-                (counter.known, counter.unknown) = (value, 0);
+                let (doubled, lost) = counter.answered(value);
                 self.ledger.note(|seen| {
                     seen.executed += 1;
                     seen.doubled += doubled;
@@ -82,7 +73,9 @@ impl Counters {
             }
             Err(error) => {
                 let is_unknown = error.outcome() == Outcome::Unknown;
-                counter.unknown += i64::from(is_unknown);
+                if is_unknown {
+                    counter.perhaps_executed();
+                }
                 self.ledger.note(|seen| {
                     *if is_unknown { &mut seen.unknown } else { &mut seen.not_sent } += 1;
                     seen.failures.push((Instant::now(), error.to_string()));

@@ -200,10 +200,7 @@ async fn shard_channels_follow_their_slots_and_each_gap_is_told() {
     assert!(disturbed < Duration::from_secs(1) && lost == 0, "{disturbed:?}, {lost}");
 
     let (phase, killed) = (Phase::begin(&books), Instant::now());
-    blocking(&emulator, |cluster| cluster.kill(cluster.primaries()[2].port)).await.unwrap();
-    while blocking(&emulator, |cluster| cluster.primaries().len()).await < 3 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    blocking(&emulator, |cluster| cluster.fail_over(cluster.primaries()[2].port)).await.unwrap();
     let changed = Instant::now();
     println!("  the servers' own failover took {:.1?}", changed.duration_since(killed));
     wait(4).await;

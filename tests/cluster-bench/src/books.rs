@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::counter::Counter;
 use crate::orders::Seen;
 use crate::subject::Failure;
 
@@ -62,14 +63,6 @@ impl Books {
     }
 }
 
-#[derive(Default)]
-struct Counter {
-    /// The last value that a server has said.
-    known: i64,
-    /// Increments since then that it may have executed.
-    unknown: i64,
-}
-
 /// The counters of one task, which nobody else writes to.
 #[derive(Default)]
 pub(crate) struct Counters(BTreeMap<usize, Counter>);
@@ -86,17 +79,16 @@ impl Counters {
         let counter = self.0.entry(number).or_default();
         match answer {
             Ok(value) => {
-                let most = counter.known + counter.unknown + 1;
-                let doubled = u64::try_from(value - most).unwrap_or(0);
-                let lost = u64::try_from(counter.known + 1 - value).unwrap_or(0);
-                *counter = Counter { known: value, unknown: 0 };
+                let (doubled, lost) = counter.answered(value);
                 books.ended(since, None, |seen| {
                     seen.doubled += doubled;
                     seen.lost_by_servers += lost;
                 });
             }
             Err(failure) => {
-                counter.unknown += i64::from(!failure.is_known);
+                if !failure.is_known {
+                    counter.perhaps_executed();
+                }
                 books.ended(since, Some(&failure), |_| {});
             }
         }

@@ -5,7 +5,7 @@ use std::io::{Error, Result};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use amr_emulator::{Cluster, Emulator};
+use amr_emulator::Emulator;
 
 use crate::orders::{LIMIT, Order, Seen};
 use crate::scene::{Client, Program, servers};
@@ -89,20 +89,8 @@ fn apply(change: Change, emulator: &Emulator) -> Result<()> {
             let start = *first.slots[0].start();
             cluster.move_slots(start..=start + 299, first.port, second.port)
         }
-        Change::Kill => {
-            cluster.kill(third.port)?;
-            failed_over(&cluster, primaries.len());
-            Ok(())
-        }
+        Change::Kill => cluster.fail_over(third.port),
         Change::Replace => cluster.replace(first.port).map(drop),
-    }
-}
-
-/// Waits until there are so many primaries.
-fn failed_over(cluster: &Cluster<'_>, primaries: usize) {
-    let begun = Instant::now();
-    while cluster.primaries().len() < primaries && begun.elapsed() < Duration::from_secs(30) {
-        sleep(Duration::from_millis(20));
     }
 }
 
@@ -135,7 +123,7 @@ fn rows(table: &mut Table, title: &str, all: &[Vec<Observed>; 2]) {
 /// Seconds from the servers' being well to the client's.
 fn recovery(observed: &Observed) -> String {
     let Observed { seen, servers, watched } = observed;
-    // Whoever still waits has not failed yet.
+    // A command that still waits has not failed yet.
     if watched - seen.disturbed < LIMIT.as_secs_f64() + 0.5 {
         return format!("not in {:.0}", watched - servers);
     }

@@ -7,6 +7,8 @@
 
 mod books;
 mod changes;
+#[path = "../../../edge-std/tests/cluster/counter.rs"]
+mod counter;
 mod load;
 mod meter;
 mod orders;

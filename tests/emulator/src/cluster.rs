@@ -16,12 +16,16 @@ pub(crate) mod slots;
 use std::io::{Error, ErrorKind, Result};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::{Emulator, NodeCounts, amr, apart};
 use node::Node;
 pub use resharding::Migration;
 use servers::Servers;
+
+/// The longest that servers take to replace a primary by its replica.
+const FAILOVER: Duration = Duration::from_secs(30);
 
 /// The size of a cluster, and its ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +126,22 @@ impl<'e> Cluster<'e> {
     /// It doesn't run.
     pub fn kill(&self, port: u16) -> Result<()> {
         self.node(port)?.kill();
+        Ok(())
+    }
+
+    /// Kills a primary, and waits until its replica has taken over.
+    ///
+    /// # Errors
+    /// It doesn't run, or no replica takes over within half a minute.
+    pub fn fail_over(&self, port: u16) -> Result<()> {
+        let (count, begun) = (self.primaries().len(), Instant::now());
+        self.kill(port)?;
+        while self.primaries().len() < count {
+            if begun.elapsed() > FAILOVER {
+                return Err(Error::new(ErrorKind::TimedOut, "no replica takes over"));
+            }
+            sleep(Duration::from_millis(20));
+        }
         Ok(())
     }
 

@@ -33,7 +33,7 @@ impl<'e> Migration<'e> {
         to: Arc<Node>,
     ) -> Result<Self> {
         let this = Self { cluster, slots, from, to };
-        // In this order, so that whoever is sent on with `ASKING` is served there.
+        // In this order: a command that is sent on with `ASKING` is served there.
         cluster.run(async || {
             this.set(&this.to, b"IMPORTING", &this.from).await?;
             this.set(&this.from, b"MIGRATING", &this.to).await
