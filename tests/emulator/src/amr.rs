@@ -37,7 +37,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, port: Port) -> Result<()> {
     let acceptor = tls.then(|| TlsAcceptor::from(shared.pki.redis.clone()));
     let mut cuts = shared.cuts.subscribe();
     let mut down = shared.down.subscribe();
-    let mut status = node.map(|node| node.status());
+    let mut status = node.as_ref().map(|node| node.status());
     let address = listener.local_addr()?;
     let port = address.port();
     loop {
@@ -48,11 +48,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, port: Port) -> Result<()> {
         };
         let Some((stream, _)) = accepted else {
             drop(listener);
+            let gone = node.as_ref().filter(|node| node.is_gone());
+            gone.iter().for_each(|node| node.note_closed());
             // The port stays ours: who dials it is refused.
             let socket = TcpSocket::new_v4()?;
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            if status.as_ref().is_some_and(|status| status.borrow().is_gone) {
+            if gone.is_some() {
                 return std::future::pending().await;
             }
             shared.cut();

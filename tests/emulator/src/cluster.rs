@@ -125,8 +125,11 @@ impl<'e> Cluster<'e> {
     /// # Errors
     /// It doesn't run.
     pub fn kill(&self, port: u16) -> Result<()> {
-        self.node(port)?.kill();
-        Ok(())
+        let node = self.node(port)?;
+        self.run(async || {
+            node.kill().await;
+            Ok(())
+        })
     }
 
     /// Kills a primary, and waits until its replica has taken over.

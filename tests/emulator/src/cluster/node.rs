@@ -20,6 +20,8 @@ pub(crate) struct Node {
     /// What clients reach it at.
     pub(crate) front: u16,
     status: watch::Sender<Status>,
+    /// Whether its port of the front is listened at no more.
+    closed: watch::Sender<bool>,
     /// Where the port of the front is listened at, until somebody serves it.
     listener: Mutex<Option<TcpListener>>,
 }
@@ -48,7 +50,8 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let front = listener.local_addr()?.port();
         let (redis, listener) = (Arc::new(redis), Mutex::new(Some(listener)));
-        Ok(Self { redis, id, port, front, status: Default::default(), listener })
+        let (status, closed) = Default::default();
+        Ok(Self { redis, id, port, front, status, closed, listener })
     }
 
     /// The port of the front, to serve it: once.
@@ -69,10 +72,19 @@ impl Node {
         self.status.send_modify(|status| status.cuts += 1);
     }
 
-    /// Kills it, and closes its port of the front.
-    pub(crate) fn kill(&self) {
+    /// Kills it, and waits until its port of the front is closed.
+    pub(crate) async fn kill(&self) {
         self.redis.kill();
         self.status.send_modify(|status| status.is_gone = true);
+        if self.listener().is_none() {
+            // The sender lives as long as this.
+            let _ = self.closed.subscribe().wait_for(|is_closed| *is_closed).await;
+        }
+    }
+
+    /// Notes that nobody listens at its port of the front any more.
+    pub(crate) fn note_closed(&self) {
+        self.closed.send_replace(true);
     }
 
     /// What it says of itself.

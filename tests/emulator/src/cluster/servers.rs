@@ -170,7 +170,7 @@ impl Servers {
                 other.redis.ask(&["CLUSTER", "REPLICATE", &heir.id]).await?;
             }
         }
-        node.kill();
+        node.kill().await;
         for other in self.living() {
             other.redis.ask(&["CLUSTER", "FORGET", &node.id]).await?;
         }
